@@ -1,0 +1,166 @@
+"""The command line: a table of commands that load on use, and errors turned into exit statuses."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ipv_bench import __version__
+from ipv_bench.errors import InterruptedRunError, IpvBenchError
+
+COMMANDS = {
+    "doctor": "ipv_bench.doctor_cli:doctor",
+    "sample": "pipelines.cli:sample",
+    "prepare": "pipelines.cli:prepare",
+    "verify": "pipelines.cli:verify",
+    "inspect": "pipelines.cli:inspect",
+    "pretrain": "models.cli:pretrain",
+    "finetune": "models.cli:finetune",
+    "evaluate": "models.cli:evaluate",
+    "import-checkpoint": "models.cli:import_checkpoint",
+    "report": "reports.cli:report",
+    "demo": "ipv_bench.demo_cli:demo",
+}
+"""Command → import path of its click command. The modules import click and `ipv_bench` only."""
+
+ROOMS = ("pipelines", "models", "reports")
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class _LazyGroup(click.Group):
+    """Loads a command's module when the command is asked for, so that `--help` stays quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        from ipv_bench.errors import UnknownNameError
+
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            raise UnknownNameError("command", args[0], COMMANDS)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="ipv-bench")
+def cli() -> None:
+    """In-the-wild Pre-training from Videos: raw videos to shards, shards to agents, runs to figures."""
+
+
+def common_options(command: Command) -> Command:
+    """Give a command `--quiet` and `--debug`; both are handled here and not passed on."""
+
+    def set_quiet(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        from ipv_bench.progress import set_quiet as apply
+
+        apply(value)
+
+    def set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        ctx.find_root().meta["ipv_bench.debug"] = value
+        _state["debug"] = value
+
+    quiet = click.option(
+        "--quiet", is_flag=True, expose_value=False, callback=set_quiet, help="Print errors only."
+    )
+    debug = click.option(
+        "--debug",
+        is_flag=True,
+        expose_value=False,
+        callback=set_debug,
+        help="Show the traceback of an error.",
+    )
+    return quiet(debug(command))
+
+
+_state = {"debug": False}
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit status (see `ipv_bench.errors`)."""
+    _state["debug"] = False
+    previous = signal.signal(signal.SIGTERM, _on_sigterm) if _in_main_thread() else None
+    try:
+        _refuse_foreign_rooms()
+        result = cli.main(
+            list(args) if args is not None else None, prog_name="ipv-bench", standalone_mode=False
+        )
+        return result if isinstance(result, int) else 0
+    except IpvBenchError as error:
+        return _fail(str(error), error.exit_status)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = f"\n  to do:    `{context.command_path} --help` lists the options" if context else ""
+        return _fail(error.format_message() + hint, 2)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted; run the same command again to go on", InterruptedRunError.exit_status)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001  (the last line of defence: everything else is our own bug)
+        text = f"internal error: {type(error).__name__}: {error}"
+        return _fail(
+            text
+            + ("" if _state["debug"] else "\n  to do:    run again with --debug and report the traceback"),
+            1,
+        )
+    finally:
+        if previous is not None:
+            signal.signal(signal.SIGTERM, previous)
+
+
+def main() -> None:
+    """Entry point of the `ipv-bench` program."""
+    sys.exit(run())
+
+
+def _fail(message: str, status: int) -> int:
+    if _state["debug"]:
+        traceback.print_exc()
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    return status
+
+
+def _in_main_thread() -> bool:
+    import threading
+
+    return threading.current_thread() is threading.main_thread()
+
+
+def _on_sigterm(signum: int, frame: object) -> None:
+    """SIGTERM ends a command as Ctrl-C does; loops that save state first install their own handler."""
+    raise KeyboardInterrupt
+
+
+def _refuse_foreign_rooms() -> None:
+    """Stop when another package named `models`, `reports` or `pipelines` stands in front of ours."""
+    here = Path(__file__).resolve().parent.parent
+    for room in ROOMS:
+        spec = importlib.util.find_spec(room)
+        origin = Path(spec.origin).resolve() if spec and spec.origin else None
+        if origin is None or origin.parent.parent != here:
+            raise IpvBenchError(
+                f"Python finds a foreign package {room!r} at {origin or 'a folder without __init__.py'}",
+                expected=f"ours, in {here / room}",
+                fix="run from another folder, or take that package's folder out of PYTHONPATH",
+            )

@@ -1,0 +1,275 @@
+"""Run format 1: what a training run leaves on disk, and how to read it.
+
+    runs/pretrain/<data sets joined by +>/<method>[@variant]/seed<N>/
+    runs/<suite>/<task>/<method>[@variant]/seed<N>/
+        run.json  metrics.jsonl  evaluations.jsonl  checkpoints/<step>/  replay/  videos/
+
+`metrics.jsonl` and `evaluations.jsonl` are the truth; TensorBoard and others are mirrors of them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ipv_bench.atomic_file import disk_errors, write_json
+from ipv_bench.config import differences
+from ipv_bench.errors import RunError
+
+FORMAT = 1
+RUN_FILE, METRICS_FILE, EVALUATIONS_FILE = "run.json", "metrics.jsonl", "evaluations.jsonl"
+
+Status = Literal["running", "interrupted", "finished", "failed"]
+
+
+class RunRecord(BaseModel):
+    """The contents of `run.json`; keys that a later minor version adds are kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    format: int = FORMAT
+    kind: Literal["pretrain", "finetune"]
+    method: str
+    variant: str = ""
+    """Short text of the overrides that change the method; empty for the preset as it is."""
+    seed: int
+    suite: str = ""
+    """Task suite ("dmc", "metaworld", "dmcr"); empty for pre-training."""
+    task: str = ""
+    preset: str
+    overrides: dict[str, Any] = {}
+    config: dict[str, Any]
+    """The resolved config, every field."""
+    pretraining: dict[str, Any] = {}
+    """{kind, data, num_videos, updates}; kind is "none" without pre-training, data a list of data set names."""
+    shard_sets: list[dict[str, Any]] = []
+    """Per shard set: {name, path, manifest_sha256, inventory_sha256, num_samples, num_frames}."""
+    parent: dict[str, Any] = {}
+    """The run that this one starts from: {run, checkpoint, checkpoint_sha256}."""
+    env_fingerprint: dict[str, Any] = {}
+    """Suite and physics versions, camera, flip, render profile, textures, reward version; equal or not poolable."""
+    exact: bool = True
+    """False once an environment process was lost and its episode dropped."""
+    packages: dict[str, str] = {}
+    git_commit: str = ""
+    hardware: dict[str, Any] = {}
+    world_size: int = 1
+    status: Status = "running"
+    failure: str = ""
+
+
+def run_folder(root: str | Path, record: RunRecord) -> Path:
+    """Where a run of this record belongs below `root` (usually `runs/`)."""
+    method = record.method + (f"@{record.variant}" if record.variant else "")
+    if record.kind == "pretrain":
+        middle = Path("pretrain") / "+".join(record.pretraining.get("data", []) or ["none"])
+    else:
+        middle = Path(record.suite) / record.task
+    return Path(root) / middle / method / f"seed{record.seed}"
+
+
+def variant_name(overrides: Mapping[str, Any], ignore: tuple[str, ...] = ()) -> str:
+    """A short folder-safe name for overrides, such as `context.fusion=concat`.
+
+    Args:
+        overrides: dotted key → value, as in `Resolved.overrides`.
+        ignore: keys (or first parts of keys) that do not change what is computed, such as `training.device`.
+    """
+    kept = {k: v for k, v in sorted(overrides.items()) if k not in ignore and k.split(".")[0] not in ignore}
+    text = ",".join(f"{key}={value}" for key, value in kept.items())
+    text = re.sub(r"[^A-Za-z0-9_.,=+-]", "_", text)
+    if len(text) > 100:
+        import hashlib
+
+        text = text[:80] + "-" + hashlib.sha256(text.encode()).hexdigest()[:12]
+    return text
+
+
+def write_record(folder: str | Path, record: RunRecord) -> None:
+    """Write `run.json`, complete or not at all."""
+    write_json(Path(folder) / RUN_FILE, record.model_dump(mode="json"))
+
+
+def read_record(folder: str | Path) -> RunRecord:
+    """Read `run.json`.
+
+    Raises:
+        RunError: it is absent, damaged, or of a newer format version.
+    """
+    path = Path(folder) / RUN_FILE
+    try:
+        values = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise RunError(f"{folder} has no {RUN_FILE}", expected="the folder of a run") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RunError(
+            f"{path} cannot be read: {error}", fix="restore it, or delete the run folder"
+        ) from None
+    if isinstance(values, dict) and isinstance(values.get("format"), int) and values["format"] > FORMAT:
+        raise RunError(
+            f"{path} has run format {values['format']}",
+            expected=f"format {FORMAT} or older",
+            fix="update ipv-bench",
+        )
+    try:
+        return RunRecord.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RunError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def check_same_config(folder: str | Path, record: RunRecord, ignore: tuple[str, ...] = ()) -> None:
+    """Refuse to continue a run under another config.
+
+    Args:
+        folder: the existing run.
+        record: the record of the command that wants to continue it.
+        ignore: dotted config keys that may change on resume (devices, numbers of workers).
+
+    Raises:
+        RunError: config, method, seed or task differ; every difference is shown.
+    """
+    old = read_record(folder)
+    fields = ("kind", "method", "seed", "suite", "task", "preset")
+    before: dict[str, Any] = {name: getattr(old, name) for name in fields} | {"config": old.config}
+    after: dict[str, Any] = {name: getattr(record, name) for name in fields} | {"config": record.config}
+    changed = [
+        line
+        for line in differences(before, after)
+        if line.split(": ", 1)[0].removeprefix("config.") not in ignore
+    ]
+    if changed:
+        raise RunError(
+            f"{folder} holds a run of another config: " + "; ".join(changed[:10]),
+            expected="the same config, so that the run can continue",
+            fix="undo the change, or choose another folder with --run (or delete this one)",
+        )
+
+
+class JsonlLog:
+    """An append-only log of one JSON object per line, each flushed as it is written.
+
+    Non-finite numbers become null, so that every line is strict JSON.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(self.path, "ab")  # noqa: SIM115  (kept open for the run's life)
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        """Write one line.
+
+        Raises:
+            OutputError: the disk is full.
+        """
+        text = json.dumps(_finite(line), ensure_ascii=False, allow_nan=False)
+        with disk_errors(self.path):
+            self._file.write(text.encode() + b"\n")
+            self._file.flush()
+
+    def size_bytes(self) -> int:
+        """Length of the log, after making it durable; checkpoints record it."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    def cut(self, size_bytes: int) -> int:
+        """Drop what was logged after `size_bytes` (a checkpoint's record); returns the number of lines dropped."""
+        self._file.flush()
+        with open(self.path, "rb") as file:
+            file.seek(size_bytes)
+            dropped = file.read().count(b"\n")
+        os.truncate(self.path, size_bytes)
+        self._file.seek(0, os.SEEK_END)
+        return dropped
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
+    """Lines of a log in order; a last line that is cut off (a running or killed run) is left out.
+
+    Raises:
+        RunError: a line before the last one is not JSON.
+    """
+    path = Path(path)
+    with open(path, "rb") as file:
+        for number, raw in enumerate(file, start=1):
+            if not raw.endswith(b"\n"):
+                return
+            try:
+                yield json.loads(raw)
+            except ValueError:
+                raise RunError(
+                    f"{path} line {number} is not JSON", fix="restore the file from a backup"
+                ) from None
+
+
+def package_versions(names: tuple[str, ...]) -> dict[str, str]:
+    """Installed versions; absent packages are left out."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str:
+    """Commit of the checkout that this package runs from, `+dirty` appended when it was changed; empty outside git."""
+    here = Path(__file__).resolve().parent
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        ).stdout.strip()
+        dirty = subprocess.run(
+            ["git", "-C", str(here), "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True, text=True, timeout=5, check=True,
+        ).stdout.strip()  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return commit + ("+dirty" if dirty else "")
+
+
+def host_hardware() -> dict[str, Any]:
+    """Processor and number of cores; the accelerator is added by who uses one."""
+    return {"machine": platform.machine(), "cpu": _cpu_name(), "cores": os.cpu_count() or 1}
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )

@@ -1,0 +1,201 @@
+"""Shard set, format 1: the folder that `prepare` writes and everything else reads.
+
+    manifest.json  sources.parquet  samples.parquet  frames.npy  <name>-000000.tar …  quarantine.jsonl  prepare_log.jsonl
+
+A sample is `<key>.json` and `<key>.mjpeg` (concatenated JPEGs) or `<key>.npy` (uint8, (T, H, W, 3)), adjacent in one tar
+that plain `webdataset.WebDataset` reads. `frames.npy` is a flat uint32 array: for each sample its `num_frames` byte
+offsets, relative to the stream's start (empty for `.npy` samples, whose frames have equal size).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ipv_bench.errors import ShardSetError
+
+FORMAT = 1
+MANIFEST_FILE, SOURCES_FILE, SAMPLES_FILE, FRAMES_FILE = (
+    "manifest.json",
+    "sources.parquet",
+    "samples.parquet",
+    "frames.npy",
+)
+QUARANTINE_FILE, LOG_FILE = "quarantine.jsonl", "prepare_log.jsonl"
+
+SourceStatus = Literal["written", "too_short", "quarantined", "excluded"]
+Encoding = Literal["mjpeg", "raw"]
+STREAM_EXTENSION: dict[str, str] = {"mjpeg": "mjpeg", "raw": "npy"}
+
+SOURCES_SCHEMA = pa.schema(
+    [
+        ("source_id", pa.string()),
+        ("path", pa.string()),  # relative to --source
+        ("status", pa.string()),
+        ("reason", pa.string()),  # typed reason, empty when written
+        ("message", pa.string()),  # the decoder's words
+        ("num_frames_decoded", pa.int64()),
+        ("num_frames_header", pa.int64()),  # -1 where the header says nothing
+        ("fps", pa.float64()),  # 0 where unknown
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("codec", pa.string()),
+    ]
+)
+"""One row per source item, also those not written, in inventory order."""
+
+SAMPLES_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("source_id", pa.string()),
+        ("clip_index", pa.int32()),  # 0 unless `clip_frames` cuts long sources
+        ("shard", pa.int32()),
+        ("stream_offset", pa.int64()),  # of the .mjpeg or .npy member's data in the tar
+        ("stream_size", pa.int64()),
+        ("num_frames", pa.int32()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("first_source_frame", pa.int64()),
+        ("frame_stride", pa.int32()),
+        ("fps", pa.float64()),  # of the stored frames; 0 where unknown
+        ("label", pa.string()),
+        ("split", pa.string()),
+        ("frames_start", pa.int64()),  # index of the first frame offset in frames.npy
+    ]
+)
+"""One row per sample, in storage order."""
+
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,100}")
+
+
+def sample_keys(source_ids: Sequence[str]) -> list[str]:
+    """The keys of source items, unique within the list.
+
+    Bytes other than letters, digits, `_` and `-` are written `_xx` (webdataset cuts member names at the first dot, so
+    ids that differ only after a dot would merge). Keys over 100 characters, and the rare ids that would still share a
+    key, end in a hash of the id.
+
+    Args:
+        source_ids: distinct ids of the set's source items.
+    """
+    keys = [_escape(source_id) for source_id in source_ids]
+    seen = Counter(keys)
+    return [
+        key
+        if len(key) <= 100 and seen[key] == 1
+        else f"{key[:67]}-{hashlib.sha256(source_id.encode()).hexdigest()[:32]}"
+        for key, source_id in zip(keys, source_ids, strict=True)
+    ]
+
+
+def _escape(source_id: str) -> str:
+    return re.sub(rb"[^A-Za-z0-9_-]", lambda match: b"_%02x" % match[0][0], source_id.encode()).decode()
+
+
+def is_key(text: str) -> bool:
+    """Whether `text` fits the key rule `[A-Za-z0-9_-]{1,100}`."""
+    return _KEY.fullmatch(text) is not None
+
+
+def shard_name(name: str, index: int) -> str:
+    """File name of shard `index` of the set `name`."""
+    return f"{name}-{index:06d}.tar"
+
+
+class ShardEntry(BaseModel):
+    """One shard in the manifest."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    file: str
+    num_samples: int
+    num_frames: int
+    size_bytes: int
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """The contents of `manifest.json`: facts that the input and the options determine, nothing else."""
+
+    model_config = ConfigDict(extra="allow")
+
+    format: int = FORMAT
+    name: str
+    """Data set, such as "ssv2"; shards are `<name>-000000.tar`."""
+    profile: str
+    encoding: Encoding
+    options: dict[str, Any]
+    """The resolved prepare config, every field that determines bytes."""
+    inventory_sha256: str
+    """Hash of the sorted inventory: ids, relative paths and sizes of the source items."""
+    plan_sha256: str
+    """Hash of inventory and options: another plan in the same folder is refused."""
+    versions: dict[str, str]
+    """ipv-bench, decoder, codec and scaler versions."""
+    shards: list[ShardEntry]
+    tables: dict[str, str]
+    """File → sha256 of sources.parquet, samples.parquet, frames.npy and quarantine.jsonl."""
+    totals: dict[str, int]
+    """num_sources, num_samples, num_frames, num_quarantined, num_too_short, num_excluded, size_bytes."""
+    counts: list[dict[str, Any]] = []
+    """Which rule gave which count, with the paper's and the official lists' counts beside ours."""
+    known_anomalies: list[dict[str, Any]] = []
+    machine_dependent: list[str] = []
+    """Source ids quarantined for a reason that depends on the machine; identity is relative to this set."""
+    licence: str = ""
+
+
+def read_manifest(folder: str | Path) -> Manifest:
+    """Read and check `manifest.json`.
+
+    Raises:
+        ShardSetError: absent (the set is incomplete), damaged, or of a newer format version.
+    """
+    path = Path(folder) / MANIFEST_FILE
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise ShardSetError(
+            f"{folder} has no {MANIFEST_FILE}",
+            expected="a complete shard set",
+            fix="make it with `ipv-bench prepare`, or run the interrupted command again",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ShardSetError(f"{path} cannot be read: {error}") from None
+    return parse_manifest(text, str(path))
+
+
+def parse_manifest(text: str | bytes, where: str) -> Manifest:
+    """Check the text of a manifest that was read from `where`.
+
+    Raises:
+        ShardSetError: damaged, or of a newer format version.
+    """
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise ShardSetError(f"{where} is not JSON: {error}", fix="run `ipv-bench prepare` again") from None
+    version = values.get("format") if isinstance(values, dict) else None
+    if isinstance(version, int) and version > FORMAT:
+        raise ShardSetError(
+            f"{where} has shard set format {version}", expected=f"format {FORMAT}", fix="update ipv-bench"
+        )
+    try:
+        return Manifest.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ShardSetError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def file_sha256(path: str | Path) -> str:
+    """sha256 of a file's bytes, as hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Raw video releases to shard sets."""

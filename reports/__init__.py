@@ -1,0 +1,1 @@
+"""Runs to statistics, figures, tables and one HTML page."""
