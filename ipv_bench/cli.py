@@ -78,9 +78,7 @@ def common_options(command: Command) -> Command:
         ctx.find_root().meta["ipv_bench.debug"] = value
         _state["debug"] = value
 
-    quiet = click.option(
-        "--quiet", is_flag=True, expose_value=False, callback=set_quiet, help="Print errors only."
-    )
+    quiet = click.option("--quiet", is_flag=True, expose_value=False, callback=set_quiet, help="Print errors only.")
     debug = click.option(
         "--debug",
         is_flag=True,
@@ -100,9 +98,7 @@ def run(args: Sequence[str] | None = None) -> int:
     previous = signal.signal(signal.SIGTERM, _on_sigterm) if _in_main_thread() else None
     try:
         _refuse_foreign_rooms()
-        result = cli.main(
-            list(args) if args is not None else None, prog_name="ipv-bench", standalone_mode=False
-        )
+        result = cli.main(list(args) if args is not None else None, prog_name="ipv-bench", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except IpvBenchError as error:
         return _fail(str(error), error.exit_status)
@@ -120,8 +116,7 @@ def run(args: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001  (the last line of defence: everything else is our own bug)
         text = f"internal error: {type(error).__name__}: {error}"
         return _fail(
-            text
-            + ("" if _state["debug"] else "\n  to do:    run again with --debug and report the traceback"),
+            text + ("" if _state["debug"] else "\n  to do:    run again with --debug and report the traceback"),
             1,
         )
     finally:

@@ -65,7 +65,7 @@ def load_preset(area: str, name: str, parts: Iterable[str] = ()) -> dict[str, An
         return _read_with_base(folder, f"{name}.yaml")
     if name in preset_names(area):
         inside = folder / name
-        wanted = [part for part in parts]
+        wanted = list(parts)
         for part in wanted:
             if (inside / f"{part}.yaml").is_file():
                 return _read_with_base(inside, f"{part}.yaml")
@@ -91,9 +91,7 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"cannot read the config {path}: {error.strerror}", fix="check the path") from error
     except yaml.YAMLError as error:
-        raise ConfigError(
-            f"{path} is not YAML: {error}", fix="mend the line that the message names"
-        ) from error
+        raise ConfigError(f"{path} is not YAML: {error}", fix="mend the line that the message names") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -109,9 +107,7 @@ def parse_override(text: str) -> tuple[str, Any]:
     """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise ConfigError(
-            f"--set {text!r} has no key and value", expected="key=value, such as data.batch_size=8"
-        )
+        raise ConfigError(f"--set {text!r} has no key and value", expected="key=value, such as data.batch_size=8")
     try:
         return key.strip(), yaml.safe_load(value)
     except yaml.YAMLError as error:
@@ -122,11 +118,7 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 def parse_overrides(overrides: Mapping[str, Any] | Iterable[str]) -> dict[str, Any]:
     """Overrides as dotted key → value, from `key=value` texts or from a mapping that already is one."""
-    return (
-        dict(overrides)
-        if isinstance(overrides, Mapping)
-        else dict(parse_override(text) for text in overrides)
-    )
+    return dict(overrides) if isinstance(overrides, Mapping) else dict(parse_override(text) for text in overrides)
 
 
 def resolve(
@@ -169,9 +161,7 @@ def build(config_class: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
     try:
         return config_class.model_validate(values)
     except ValidationError as error:
-        lines = [
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']} (found {e.get('input')!r})" for e in error.errors()
-        ]
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (found {e.get('input')!r})" for e in error.errors()]
         raise ConfigError(
             "the config has wrong values: " + "; ".join(lines),
             fix="`--dry-run` prints the resolved config with every field",
@@ -196,9 +186,7 @@ def check_key(config_class: type[BaseModel], key: str) -> None:
             near = nearest_name(key, known) or nearest_name(part, current.model_fields)
             raise ConfigError(
                 f"unknown config key {key!r}",
-                expected=f"one of {', '.join(sorted(current.model_fields))}"
-                if len(current.model_fields) < 30
-                else "",
+                expected=f"one of {', '.join(sorted(current.model_fields))}" if len(current.model_fields) < 30 else "",
                 fix=f"did you mean {near!r}?" if near else "`--dry-run` prints every field",
             )
         current = _inner_config(current.model_fields[part].annotation)

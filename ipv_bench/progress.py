@@ -103,9 +103,7 @@ class _RichBar:
 
     def advance(self, amount: float = 1, **rates: float) -> None:
         self._rates.add(amount, rates)
-        self._progress.update(
-            self._task, completed=self._rates.done, rates=f"{self._rates.text()} {self._text}"
-        )
+        self._progress.update(self._task, completed=self._rates.done, rates=f"{self._rates.text()} {self._text}")
 
     def describe(self, text: str) -> None:
         self._text = text
@@ -134,7 +132,7 @@ def progress(title: str, total: float | None, unit: str, done: float = 0) -> Ite
             TextColumn("{task.fields[rates]}"),
         ]
         with Progress(*columns, console=Console(stderr=True)) as display:
-            task = display.add_task(title, total=total, completed=done, rates="")
+            task = display.add_task(title, total=total, completed=int(done), rates="")
             yield _RichBar(display, task, _Rates(total, unit, done))
     else:
         yield _PlainBar(title, _Rates(total, unit, done))

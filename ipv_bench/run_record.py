@@ -112,9 +112,7 @@ def read_record(folder: str | Path) -> RunRecord:
     except FileNotFoundError:
         raise RunError(f"{folder} has no {RUN_FILE}", expected="the folder of a run") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise RunError(
-            f"{path} cannot be read: {error}", fix="restore it, or delete the run folder"
-        ) from None
+        raise RunError(f"{path} cannot be read: {error}", fix="restore it, or delete the run folder") from None
     if isinstance(values, dict) and isinstance(values.get("format"), int) and values["format"] > FORMAT:
         raise RunError(
             f"{path} has run format {values['format']}",
@@ -144,9 +142,7 @@ def check_same_config(folder: str | Path, record: RunRecord, ignore: tuple[str, 
     before: dict[str, Any] = {name: getattr(old, name) for name in fields} | {"config": old.config}
     after: dict[str, Any] = {name: getattr(record, name) for name in fields} | {"config": record.config}
     changed = [
-        line
-        for line in differences(before, after)
-        if line.split(": ", 1)[0].removeprefix("config.") not in ignore
+        line for line in differences(before, after) if line.split(": ", 1)[0].removeprefix("config.") not in ignore
     ]
     if changed:
         raise RunError(
@@ -223,9 +219,7 @@ def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
             try:
                 yield json.loads(raw)
             except ValueError:
-                raise RunError(
-                    f"{path} line {number} is not JSON", fix="restore the file from a backup"
-                ) from None
+                raise RunError(f"{path} line {number} is not JSON", fix="restore the file from a backup") from None
 
 
 def package_versions(names: tuple[str, ...]) -> dict[str, str]:
