@@ -1,9 +1,10 @@
 """Shard set, format 1: the folder that `prepare` writes and everything else reads.
 
-    manifest.json  sources.parquet  samples.parquet  frames.npy  <name>-000000.tar …  quarantine.jsonl  prepare_log.jsonl
+    manifest.json  sources.parquet  samples.parquet  frames.npy  <name>-000000.tar …
+    quarantine.jsonl  prepare_log.jsonl
 
-A sample is `<key>.json` and `<key>.mjpeg` (concatenated JPEGs) or `<key>.npy` (uint8, (T, H, W, 3)), adjacent in one tar
-that plain `webdataset.WebDataset` reads. `frames.npy` is a flat uint32 array: for each sample its `num_frames` byte
+A sample is `<key>.json` and `<key>.mjpeg` (concatenated JPEGs) or `<key>.npy` (uint8, (T, H, W, 3)), adjacent in one
+tar that plain `webdataset.WebDataset` reads. `frames.npy` is a flat uint32 array: for each sample its `num_frames` byte
 offsets, relative to the stream's start (empty for `.npy` samples, whose frames have equal size).
 """
 
