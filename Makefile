@@ -1,0 +1,77 @@
+# The front door. Every target is what a person could type; `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+IPV    := $(BIN)/ipv-bench
+
+# What pretrain, finetune and report work on; the defaults are the sample data and the tiny preset.
+PRESET ?= tiny
+MODEL  ?= contextwm
+DATA   ?= data/shards/ssv2-sample
+TASK   ?= dmc/cheetah_run
+SEED   ?= 0
+RUN    ?=
+RUNS   ?= runs
+SET    ?=
+JOBS   ?= 2
+
+SETS        := $(foreach s,$(SET),--set $(s))
+DATA_NAME    = $(shell $(BIN)/python -c "from ipv_bench.shard_set import read_manifest as m; print('+'.join(m(d).name for d in '$(DATA)'.split()))")
+PRETRAIN_RUN = $(if $(RUN),$(RUN),runs/pretrain/$(DATA_NAME)/$(MODEL)/seed$(SEED))
+
+.PHONY: help install system-libraries demo test lint prepare pretrain finetune report bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+	@echo
+	@echo "pretrain, finetune and report take PRESET= MODEL= DATA= TASK= SEED= RUN= SET='key=value ...'"
+	@echo "(now: PRESET=$(PRESET) MODEL=$(MODEL) DATA=$(DATA) TASK=$(TASK) SEED=$(SEED))"
+
+system-libraries:
+	@$(PYTHON) ipv_bench/system_libraries.py
+
+$(VENV)/.installed: pyproject.toml constraints.txt | system-libraries
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+install: $(VENV)/.installed ## make .venv with everything, GL libraries included (through apt when run as root)
+
+demo: install ## the main job on the sample data: videos → shards → pre-training → agents → figures
+	$(IPV) demo --out demo
+
+test: install ## all tests, with the time per room
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+lint: install ## formatting, lint, types, and the arrows between the packages
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+data/raw/ssv2-sample: | $(VENV)/.installed
+	$(IPV) sample $@ --dataset ssv2
+
+data/shards/ssv2-sample/manifest.json: | data/raw/ssv2-sample
+	$(IPV) prepare ssv2 --source data/raw/ssv2-sample --out data/shards/ssv2-sample
+
+prepare: install data/shards/ssv2-sample/manifest.json ## shards of the sample data
+
+pretrain: install $(if $(filter data/shards/ssv2-sample,$(DATA)),data/shards/ssv2-sample/manifest.json) ## pre-train MODEL on DATA
+	$(IPV) pretrain --preset $(PRESET) --set method=$(MODEL) $(SETS) $(foreach d,$(DATA),--data $(d)) --seed $(SEED) $(if $(RUN),--run $(RUN))
+
+finetune: pretrain ## fine-tune the pre-trained MODEL on TASK
+	$(IPV) finetune --preset $(PRESET) --set method=$(MODEL) $(SETS) --task $(TASK) --init $(PRETRAIN_RUN) --seed $(SEED)
+
+report: install ## figures, tables and one page from RUNS
+	$(IPV) report $(RUNS)
+
+bench: install ## the benchmarks, each in its quick form
+	@for script in benchmarks/*.py; do echo "== $$script --quick"; $(BIN)/python $$script --quick || exit 1; done
+
+clean: ## remove .venv and caches; data, runs and reports stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
