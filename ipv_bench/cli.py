@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from ipv_bench import __version__
-from ipv_bench.errors import InterruptedRunError, IpvBenchError
+from ipv_bench.errors import InterruptedRunError, IpvBenchError, UsageError
 
 COMMANDS = {
     "doctor": "ipv_bench.doctor_cli:doctor",
@@ -154,7 +154,7 @@ def _refuse_foreign_rooms() -> None:
         spec = importlib.util.find_spec(room)
         origin = Path(spec.origin).resolve() if spec and spec.origin else None
         if origin is None or origin.parent.parent != here:
-            raise IpvBenchError(
+            raise UsageError(
                 f"Python finds a foreign package {room!r} at {origin or 'a folder without __init__.py'}",
                 expected=f"ours, in {here / room}",
                 fix="run from another folder, or take that package's folder out of PYTHONPATH",

@@ -1,7 +1,8 @@
 """Typed configuration: pydantic models, YAML presets, `--set key=value`.
 
 Each component declares its config beside itself as a subclass of `Config`; a command resolves preset →
-`--config` file → `--set` overrides into one of them. Unknown keys and wrong types are refused with the nearest known name.
+`--config` file → `--set` overrides into one of them. Unknown keys and wrong types are refused with the nearest known
+name.
 """
 
 from __future__ import annotations

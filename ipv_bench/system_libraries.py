@@ -65,7 +65,10 @@ def main() -> int:
         return 2
     print(f"installing the GL libraries for offscreen rendering (NO_APT=1 prevents it):\n  {command}", flush=True)
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    for step in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]):
+    for step in (
+        ["apt-get", "update", "-qq"],
+        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages],
+    ):
         if subprocess.run(step, env=environment, stdout=subprocess.DEVNULL, check=False).returncode:
             print(f"error: `{' '.join(step)}` failed\n  to do:    run it by hand: {command}", file=sys.stderr)
             return 2
