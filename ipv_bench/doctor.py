@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ipv_bench.system_libraries import LIBRARIES, apt_command, missing_packages
 
@@ -182,7 +182,7 @@ def _decode_three_frames(encoder: str, container: str) -> int:
 
     memory = io.BytesIO()
     with av.open(memory, "w", format=container) as output:
-        stream = output.add_stream(encoder, rate=12)
+        stream: Any = output.add_stream(encoder, rate=12)
         stream.width = stream.height = 64
         stream.pix_fmt = "yuvj420p" if encoder == "mjpeg" else "yuv420p"
         for level in (0, 100, 200):
@@ -190,8 +190,8 @@ def _decode_three_frames(encoder: str, container: str) -> int:
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
     memory.seek(0)
-    with av.open(memory) as video:
-        return sum(1 for _ in video.decode(video=0))
+    with av.open(memory, "r") as video:
+        return len(list(video.decode(video=0)))
 
 
 RENDER = """
