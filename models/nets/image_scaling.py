@@ -1,0 +1,51 @@
+"""uint8 frames to the numbers that the networks see, and back."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ipv_bench.config import Config
+
+
+class ImageConfig(Config):
+    """Size and scaling of the frames."""
+
+    size: int = Field(64, ge=32, multiple_of=16)
+    """Height and width in pixels; the encoder halves it four times."""
+    offset: Literal["half", "mean_image"] = "half"
+    """What is subtracted from x/255: 0.5 as published, or a fixed mean image that is set once from data."""
+    gain: float = Field(1.0, gt=0)
+    """Factor after the subtraction; 1 as published. The image loss is summed in the scaled space."""
+
+
+class ImageScaling(nn.Module):
+    """(x / 255 - offset) * gain, with the offset kept as a buffer so that checkpoints carry it."""
+
+    offset: Tensor
+
+    def __init__(self, config: ImageConfig) -> None:
+        super().__init__()
+        self.config = config
+        side = config.size if config.offset == "mean_image" else 1
+        channels = 3 if config.offset == "mean_image" else 1
+        self.register_buffer("offset", torch.full((channels, side, side), 0.5))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """uint8 (..., H, W, C) in 0..255, to float (..., C, H, W) in channels-last memory."""
+        x = image.movedim(-1, -3).to(self.offset.dtype)  # (..., C, H, W)
+        return ((x / 255) - self.offset) * self.config.gain
+
+    def to_unit(self, image: Tensor) -> Tensor:
+        """The inverse, without rounding: (..., C, H, W) scaled to (..., C, H, W) in [0, 1], clipped."""
+        return (image / self.config.gain + self.offset).clamp(0, 1)
+
+    @torch.no_grad()
+    def set_mean_image(self, images: Tensor) -> None:
+        """Take the mean of uint8 frames (N, H, W, C) as the offset; nothing happens with `offset=half`."""
+        if self.config.offset == "mean_image":
+            mean = images.to(torch.float64).mean(0).div(255)  # (H, W, C)
+            self.offset.copy_(mean.movedim(-1, 0))
