@@ -35,7 +35,7 @@ system-libraries:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | system-libraries
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 install: $(VENV)/.installed ## make .venv with everything, GL libraries included (through apt when run as root)

@@ -1,8 +1,8 @@
 """The demo: from sample videos to figures, by the same commands that a person would type.
 
 Each step is one `ipv-bench` command, run inside the demo's folder, which is an ordinary workspace (`data/`, `runs/`,
-`report/`). Finished steps are recorded in `demo.json`, so that an interrupted demo goes on where it stopped and a second
-one has nothing to do.
+`report/`). Finished steps are recorded in `demo.json`, so that an interrupted demo goes on where it stopped and a
+second one has nothing to do.
 """
 
 from __future__ import annotations

@@ -1,0 +1,135 @@
+"""Files that are complete or absent, run records, logs, and seeds."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ipv_bench import atomic_file, run_record, seeding, shard_set
+from ipv_bench.errors import OutputError, RunError, ShardSetError, UnknownNameError
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_temporary_one(tmp_path: Path) -> None:
+    target = tmp_path / "a" / "value.json"
+    atomic_file.write_json(target, {"b": 1, "a": 2})
+    before = target.read_bytes()
+    with pytest.raises(ZeroDivisionError), atomic_file.atomic_writer(target) as file:
+        file.write(b"half")
+        raise ZeroDivisionError
+    assert target.read_bytes() == before
+    assert os.listdir(target.parent) == ["value.json"]
+
+
+@pytest.mark.parametrize(("number", "words"), [(errno.ENOSPC, "disk is full"), (errno.EROFS, "cannot write")])
+def test_a_full_or_read_only_disk_is_an_output_error(tmp_path: Path, number: int, words: str) -> None:
+    with pytest.raises(OutputError, match=words), atomic_file.atomic_writer(tmp_path / "x") as file:
+        file.write(b"half")
+        raise OSError(number, os.strerror(number))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_device_without_room_is_an_output_error() -> None:
+    with pytest.raises(OutputError, match="disk is full"), atomic_file.disk_errors("/dev/full"):
+        with open("/dev/full", "wb", buffering=0) as file:
+            file.write(b"x")
+
+
+def make_record(**changes: object) -> run_record.RunRecord:
+    values = {"kind": "finetune", "method": "apv", "seed": 3, "suite": "dmc", "task": "cartpole_balance"}
+    return run_record.RunRecord(**(values | {"preset": "tiny", "config": {"a": {"b": 1}}} | changes))
+
+
+def test_a_record_comes_back_as_written_and_says_where_it_belongs(tmp_path: Path) -> None:
+    record = make_record(variant="context.fusion=concat")
+    run_record.write_record(tmp_path, record)
+    assert run_record.read_record(tmp_path) == record
+    folder = run_record.run_folder("runs", record)
+    assert folder == Path("runs/dmc/cartpole_balance/apv@context.fusion=concat/seed3")
+    pretraining = make_record(kind="pretrain", pretraining={"data": ["ssv2", "human36m"]})
+    assert run_record.run_folder("runs", pretraining) == Path("runs/pretrain/ssv2+human36m/apv/seed3")
+
+
+def test_another_config_in_the_same_folder_is_refused_with_the_difference(tmp_path: Path) -> None:
+    run_record.write_record(tmp_path, make_record())
+    run_record.check_same_config(tmp_path, make_record())
+    with pytest.raises(RunError, match="a.b: 1 → 2"):
+        run_record.check_same_config(tmp_path, make_record(config={"a": {"b": 2}}))
+    run_record.check_same_config(tmp_path, make_record(config={"a": {"b": 2}}), ignore=("a.b",))
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"format": 1}', '{"format": 99}', "[]"])
+def test_a_damaged_or_newer_record_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(RunError):
+        run_record.read_record(tmp_path)
+
+
+def test_a_log_can_be_cut_back_to_a_checkpoint(tmp_path: Path) -> None:
+    log = run_record.JsonlLog(tmp_path / "metrics.jsonl")
+    log.append({"updates": 1, "loss": 0.5})
+    size = log.size_bytes()
+    log.append({"updates": 2, "loss": float("nan")})
+    assert list(run_record.read_jsonl(log.path))[1] == {"updates": 2, "loss": None}
+    assert log.cut(size) == 1
+    log.append({"updates": 2, "loss": 0.25})
+    log.close()
+    assert [line["loss"] for line in run_record.read_jsonl(log.path)] == [0.5, 0.25]
+
+
+def test_a_line_cut_off_at_the_end_is_left_out_and_one_in_the_middle_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"a": 1}\n{"a": 2}\n{"a"')
+    assert [line["a"] for line in run_record.read_jsonl(path)] == [1, 2]
+    path.write_text('{"a": 1}\n{"a"\n{"a": 3}\n')
+    with pytest.raises(RunError, match="line 2"):
+        list(run_record.read_jsonl(path))
+
+
+def test_long_variant_names_stay_unique_and_safe() -> None:
+    first = run_record.variant_name({f"section.key{i}": i for i in range(30)})
+    second = run_record.variant_name({f"section.key{i}": i + 1 for i in range(30)})
+    assert first != second
+    assert len(first) <= 100
+    assert run_record.variant_name({"a": "x/y z"}) == "a=x_y_z"
+    assert run_record.variant_name({"training.device": "cpu"}, ignore=("training",)) == ""
+
+
+def test_seeds_depend_on_every_part_and_on_nothing_else() -> None:
+    seeds = {seeding.derive_seed(s, i, p) for s in range(3) for i in range(3) for p in ("latents", "context")}
+    assert len(seeds) == 18
+    first = seeding.numpy_generator(1, 2, "mask").random(4)
+    assert np.array_equal(first, seeding.numpy_generator(1, 2, "mask").random(4))
+
+
+def test_keys_of_ids_that_differ_only_after_a_dot_differ() -> None:
+    ids = ["v.1", "v.2", "v_2e1", "folder/ü b", "x" * 120, "x" * 120 + "y"]
+    keys = shard_set.sample_keys(ids)
+    assert len(set(keys)) == len(ids)
+    assert all(map(shard_set.is_key, keys))
+    assert keys[1] == "v_2e2"
+    assert keys[3] == "folder_2f_c3_bc_20b"
+
+
+@pytest.mark.parametrize("text", ["{", '{"format": 2}', '{"format": 1}'])
+def test_a_damaged_or_newer_manifest_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ShardSetError, match=r"manifest\.json"):
+        shard_set.read_manifest(tmp_path)
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(ShardSetError):
+        shard_set.read_manifest(tmp_path)
+
+
+def test_errors_cross_processes_with_all_their_parts() -> None:
+    error = OutputError("found this", expected="that", fix="do so")
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.exit_status) == (str(error), 2)
+    assert "did you mean 'human36m'?" in str(
+        pickle.loads(pickle.dumps(UnknownNameError("set", "humn36m", ["human36m"])))
+    )
+    assert json.dumps(str(error))

@@ -1,0 +1,170 @@
+"""Segments are the frames that their numbers say, whatever the storage."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from ipv_bench.errors import ConfigError, ShardSetError, UnknownNameError
+from ipv_bench.segments import open_segments
+from tests.shard_set_maker import Video, make_shard_set, numbered_frames, read_numbers
+
+VIDEOS = [
+    Video("b.1", 40, "train", "push"),
+    Video("a/2", 90, "train", "lift"),
+    Video("c d", 12, "train", "push"),
+    Video("ä", 31, "validation", "lift"),
+    Video("b.2", 700, "train", "pull"),
+    Video("z", 26, "validation", "push"),
+]
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    root = tmp_path_factory.mktemp("sets")
+    return {
+        "mjpeg": make_shard_set(root / "mjpeg", VIDEOS),
+        "raw": make_shard_set(root / "raw", VIDEOS, encoding="raw"),
+        "clips": make_shard_set(root / "clips", VIDEOS, clip_frames=17, samples_per_shard=9),
+        "other": make_shard_set(root / "other", [Video(f"o{n}", 30) for n in range(9)], name="other"),
+    }
+
+
+@pytest.mark.parametrize("kind", ["mjpeg", "raw", "clips"])
+def test_segments_hold_the_frames_they_describe(sets, kind):
+    segments = open_segments(sets[kind], 25, seed=3)
+    numbers = {video.source_id: number for number, video in enumerate(VIDEOS)}
+    for i in range(60):
+        frames, origin = segments[i], segments.describe(i)
+        assert frames.shape == (25, 64, 64, 3)
+        assert frames.dtype == np.uint8
+        shown, videos = read_numbers(frames)
+        assert shown == list(range(origin.start_frame, origin.start_frame + 25))
+        assert set(videos) == {numbers[origin.source_id]}
+        assert origin.source_frame == origin.start_frame
+        assert origin.data_set == "numbers"
+
+
+def test_raw_frames_come_back_exactly(sets):
+    segments = open_segments(sets["raw"], 7, seed=0)
+    origin = segments.describe(5)
+    number = [video.source_id for video in VIDEOS].index(origin.source_id)
+    assert np.array_equal(segments[5], numbered_frames(number, 7, first=origin.start_frame))
+
+
+def test_storage_does_not_change_the_draws(sets):
+    whole, cut = open_segments(sets["mjpeg"], 25, seed=8), open_segments(sets["clips"], 25, seed=8)
+    for i in range(40):
+        assert whole.describe(i).source_id == cut.describe(i).source_id
+        assert np.array_equal(whole[i], cut[i])
+
+
+def test_segments_are_a_function_of_seed_and_index(sets):
+    first, again, other = (open_segments(sets["mjpeg"], 25, seed=seed) for seed in (1, 1, 2))
+    places = [first.describe(i) for i in range(50)]
+    assert [again.describe(i) for i in reversed(range(50))][::-1] == places
+    assert [other.describe(i) for i in range(50)] != places
+
+
+def test_videos_and_starts_are_drawn_uniformly(sets):
+    segments = open_segments(sets["mjpeg"], 25, seed=0)
+    origins = [segments.describe(i) for i in range(4000)]
+    videos = Counter(origin.source_id for origin in origins)
+    assert set(videos) == {video.source_id for video in VIDEOS if video.num_frames >= 25}
+    assert all(abs(count - 800) < 5 * 800**0.5 for count in videos.values())
+    starts = Counter(origin.start_frame for origin in origins if origin.source_id == "b.1")
+    assert set(starts) == set(range(16))
+
+
+def test_weights_share_the_draws(sets):
+    data = [sets["mjpeg"], sets["other"]]
+    for weights, share in ((None, 0.5), ((3, 1), 0.75), ((0, 1), 0.0), ((1, 0), 1.0)):
+        segments = open_segments(data, 25, 0, weights=weights)
+        found = np.mean([segments.describe(i).data_set == "numbers" for i in range(1000)])
+        assert abs(found - share) < 0.06
+
+
+def test_fixed_subsets_are_nested(sets):
+    def drawn(count: int) -> set[str]:
+        segments = open_segments(sets["other"], 25, 0, num_videos=count)
+        assert segments.shard_sets[0]["num_videos"] == count
+        return {segments.describe(i).source_id for i in range(300)}
+
+    subsets = [drawn(count) for count in (1, 3, 6, 9)]
+    assert [len(subset) for subset in subsets] == [1, 3, 6, 9]
+    assert all(small < large for small, large in zip(subsets, subsets[1:], strict=False))
+
+
+def test_split_and_labels_select_videos(sets):
+    segments = open_segments(sets["mjpeg"], 25, 0, split="validation")
+    assert {segments.describe(i).source_id for i in range(60)} == {"ä", "z"}
+    segments = open_segments(sets["mjpeg"], 25, 0, split="train", labels=["lift", "pull"])
+    assert {segments.describe(i).source_id for i in range(60)} == {"a/2", "b.2"}
+
+
+def test_unknown_split_or_label_names_the_nearest(sets):
+    with pytest.raises(UnknownNameError, match="did you mean 'validation'"):
+        open_segments(sets["mjpeg"], 25, 0, split="validate")
+    with pytest.raises(UnknownNameError, match="did you mean 'push'"):
+        open_segments(sets["mjpeg"], 25, 0, labels=["pushing"])
+
+
+def test_segments_travel_to_other_processes_and_threads(sets):
+    segments = open_segments(sets["clips"], 25, seed=4)
+    expected = [segments[i] for i in range(16)]
+    copy = pickle.loads(pickle.dumps(segments))
+    with ThreadPoolExecutor(4) as pool:
+        for found, wanted in zip(pool.map(copy.__getitem__, range(16)), expected, strict=True):
+            assert np.array_equal(found, wanted)
+
+
+def test_crops_are_drawn_from_videos_of_any_size(tmp_path):
+    videos = [Video("wide", 30, size=(40, 72)), Video("tall", 30, size=(80, 40))]
+    segments = open_segments(make_shard_set(tmp_path / "set", videos), 10, 0, crop=32)
+    corners = set()
+    for i in range(50):
+        assert segments[i].shape == (10, 32, 32, 3)
+        corners.add(segments.describe(i).crop)
+    assert len(corners) > 20
+    with pytest.raises(ShardSetError, match="at least 56x56 to crop"):
+        open_segments(tmp_path / "set", 10, 0, crop=56)[0]
+
+
+def test_wrong_arguments_are_refused(sets):
+    for arguments in ({"length": 0}, {"seed": -1}, {"weights": [1, 2]}, {"weights": [0]}, {"num_videos": 0}):
+        with pytest.raises(ConfigError):
+            open_segments(sets["mjpeg"], **{"length": 25, "seed": 0} | arguments)
+    with pytest.raises(ConfigError, match="no shard set"):
+        open_segments([], 25, 0)
+    with pytest.raises(ShardSetError, match="0 videos of 5000 frames"):
+        open_segments(sets["mjpeg"], 5000, 0)
+    with pytest.raises(ShardSetError, match="5 videos"):
+        open_segments(sets["mjpeg"], 25, 0, num_videos=6)
+    with pytest.raises(IndexError):
+        open_segments(sets["mjpeg"], 25, 0)[-1]
+
+
+def test_damage_is_named(tmp_path):
+    folder = make_shard_set(tmp_path / "set", VIDEOS[:1])
+    shard = folder / "numbers-000000.tar"
+    data = bytearray(shard.read_bytes())
+    start = data.index(b"\xff\xd8\xff")
+    data[start : len(data) - 2000] = b"\0" * (len(data) - 2000 - start)
+    shard.write_bytes(data)
+    with pytest.raises(ShardSetError, match="cannot be decoded"):
+        open_segments(folder, 25, 0)[0]
+    shard.write_bytes(data[:3000])
+    with pytest.raises(ShardSetError, match="ends before byte"):
+        open_segments(folder, 25, 0)[0]
+    shard.unlink()
+    with pytest.raises(ShardSetError, match="cannot be read"):
+        open_segments(folder, 25, 0)[0]
+    (folder / "samples.parquet").write_bytes(b"old")
+    with pytest.raises(ShardSetError, match="not the file that the manifest describes"):
+        open_segments(folder, 25, 0)
+    with pytest.raises(ShardSetError, match=r"has no manifest\.json"):
+        open_segments(tmp_path / "absent", 25, 0)
