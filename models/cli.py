@@ -1,0 +1,110 @@
+"""The commands of this room: `pretrain`, `finetune`, `evaluate`, `import-checkpoint`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ipv_bench.cli import common_options
+from ipv_bench.progress import say
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _training_options(preset: str) -> Callable[[Command], Command]:
+    """The options that `pretrain` and `finetune` share."""
+
+    def add(command: Command) -> Command:
+        for option in (
+            click.option(
+                "--dry-run", is_flag=True, help="Print the resolved config and where the run goes; train nothing."
+            ),
+            click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the run."),
+            click.option("--run", "run_folder", type=click.Path(path_type=Path, file_okay=False), help="Run folder."),
+            click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a config field."),
+            click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file over the preset."),
+            click.option("--preset", default=preset, show_default=True, help="Preset: tiny, small, paper, ..."),
+        ):
+            command = option(command)
+        return command
+
+    return add
+
+
+@click.command()
+@_training_options("tiny")
+@click.option("--data", multiple=True, metavar="SHARDS", help="Shard set; repeat for several [data/shards/ssv2].")
+@common_options
+def pretrain(
+    preset: str,
+    config_file: Path | None,
+    overrides: tuple[str, ...],
+    data: tuple[str, ...],
+    run_folder: Path | None,
+    seed: int,
+    dry_run: bool,
+) -> None:
+    """Pre-train a world model on shard sets, without actions. Run it again to go on after an interruption."""
+    from models.pretrain import describe_plan
+    from models.pretrain import pretrain as run_pretraining
+
+    options: dict[str, Any] = {
+        "preset": preset, "config_file": config_file, "overrides": overrides, "data": data,
+        "run": run_folder, "seed": seed,
+    }  # fmt: skip
+    if dry_run:
+        say(describe_plan(**options))
+    else:
+        run_pretraining(**options)
+
+
+@click.command()
+@_training_options("tiny")
+@click.option("--task", required=True, metavar="SUITE/TASK", help="Task, such as dmc/cheetah_run.")
+@click.option("--init", metavar="RUN", help="Pre-training run or checkpoint to start from; `none` for random weights.")
+@common_options
+def finetune(
+    preset: str,
+    config_file: Path | None,
+    overrides: tuple[str, ...],
+    task: str,
+    init: str | None,
+    run_folder: Path | None,
+    seed: int,
+    dry_run: bool,
+) -> None:
+    """Train an agent on a task by model-based RL. Run it again to go on after an interruption."""
+    from models.finetune import finetune as run_finetuning
+
+    run_finetuning(
+        preset=preset, config_file=config_file, overrides=overrides, task=task, init=init, run=run_folder, seed=seed,
+        dry_run=dry_run,
+    )  # fmt: skip
+
+
+@click.command()
+@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--episodes", type=click.IntRange(min=1), help="Episodes to play [the run's config says how many].")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the episodes.")
+@click.option("--video", type=click.Path(path_type=Path), help="Write a video of the episodes to this file.")
+@common_options
+def evaluate(run_folder: Path, episodes: int | None, seed: int, video: Path | None) -> None:
+    """Play episodes with the agent of a run's newest checkpoint and print its scores as JSON."""
+    from models.evaluate import evaluate as run_evaluation
+
+    click.echo(json.dumps(run_evaluation(run=run_folder, episodes=episodes, seed=seed, video=video), sort_keys=True))
+
+
+@click.command("import-checkpoint")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Run folder [runs/imported/<name>].")
+@common_options
+def import_checkpoint(file: Path, out: Path | None) -> None:
+    """Turn published ContextWM or APV weights (`variables*.pt`, or the encoder/rssm/decoder files) into our run."""
+    from models.import_published import import_published
+
+    import_published(file, out)
