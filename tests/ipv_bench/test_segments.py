@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -96,7 +97,7 @@ def test_fixed_subsets_are_nested(sets):
 
     subsets = [drawn(count) for count in (1, 3, 6, 9)]
     assert [len(subset) for subset in subsets] == [1, 3, 6, 9]
-    assert all(small < large for small, large in zip(subsets, subsets[1:], strict=False))
+    assert all(small < large for small, large in pairwise(subsets))
 
 
 def test_split_and_labels_select_videos(sets):

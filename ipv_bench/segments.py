@@ -1,0 +1,255 @@
+"""Segments: fixed-length pieces of video, drawn at random from shard sets.
+
+Segment `i` of seed `s` is a pure function of (shard sets, weights, s, i): data set by weight, source video uniformly,
+start uniformly, as the papers sample. So training resumes from a counter, and any number of workers and ranks sees the
+same sequence. Only the frames needed are read, one byte range per clip, and decoded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import operator
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import simplejpeg
+
+from ipv_bench.errors import ConfigError, ShardSetError
+from ipv_bench.seeding import derive_seed
+from ipv_bench.shard_index import ShardIndex
+from ipv_bench.shard_set import FRAMES_FILE, MANIFEST_FILE, parse_manifest, read_manifest
+from ipv_bench.shard_store import REPAIR, LocalStore, ShardStore, open_store
+
+_SEED_RANGE = 1 << 63  # derive_seed gives 63 bits
+
+
+@dataclass(frozen=True)
+class SegmentOrigin:
+    """Where a segment came from.
+
+    Attributes:
+        data_set: name of the shard set ("ssv2").
+        location: folder or address of the shard set.
+        source_id: id of the source video.
+        start_frame: first frame, counted in stored frames of the source video.
+        source_frame: the same frame, counted in frames of the raw source.
+        crop: (top, left) of the random crop, None without one.
+    """
+
+    data_set: str
+    location: str
+    source_id: str
+    start_frame: int
+    source_frame: int
+    crop: tuple[int, int] | None
+
+
+class SegmentSource:
+    """One shard set: its videos that may be drawn, and how to read frames of them."""
+
+    def __init__(self, store: ShardStore) -> None:
+        if isinstance(store, LocalStore):
+            read_manifest(store.folder)  # for its message when the set is absent or unfinished
+        text = store.read(MANIFEST_FILE)
+        self.manifest = parse_manifest(text, f"{store.location}/{MANIFEST_FILE}")
+        self.manifest_sha256 = hashlib.sha256(text).hexdigest()
+        self.store, self.index = store, ShardIndex(store, self.manifest)
+        self.videos = np.empty(0, np.int64)
+
+    def record(self) -> dict[str, Any]:
+        """What `RunRecord.shard_sets` keeps of this set."""
+        totals = self.manifest.totals
+        return {
+            "name": self.manifest.name,
+            "path": self.store.location,
+            "manifest_sha256": self.manifest_sha256,
+            "inventory_sha256": self.manifest.inventory_sha256,
+            "num_samples": totals.get("num_samples", len(self.index.sample_rows)),
+            "num_frames": totals.get("num_frames", int(self.index.video_frames.sum())),
+            "num_videos": len(self.videos),
+        }
+
+    def frames(self, video: int, start: int, length: int) -> np.ndarray:
+        """Frames `start` … `start + length - 1` of a video, uint8 (length, H, W, 3)."""
+        parts = self.index.clips(video, start, length)
+        columns, row = self.index.columns, parts[0][0]
+        out = np.empty((length, columns["height"][row], columns["width"][row], 3), np.uint8)
+        done = 0
+        for row, first, count in parts:
+            self._read_clip(row, first, out[done : done + count])
+            done += count
+        return out
+
+    def _read_clip(self, row: int, first: int, out: np.ndarray) -> None:
+        shard = self.manifest.shards[int(self.index.columns["shard"][row])].file
+        offset = int(self.index.columns["stream_offset"][row])
+        size = int(self.index.columns["stream_size"][row])
+        if self.manifest.encoding == "raw":
+            frame_size = out[0].nbytes
+            header = size - int(self.index.columns["num_frames"][row]) * frame_size
+            data = self.store.read_range(shard, offset + header + first * frame_size, out.nbytes)
+            out.reshape(-1)[:] = np.frombuffer(data, np.uint8)
+            return
+        begin = int(self.index.columns["frames_start"][row])
+        last = begin + int(self.index.columns["num_frames"][row])
+        ends = self.index.frame_offsets[begin + first : min(begin + first + len(out) + 1, last)].tolist()
+        if len(ends) == len(out):  # the clip's last frame ends with its stream
+            ends.append(size)
+        data = self.store.read_range(shard, offset + ends[0], ends[-1] - ends[0])
+        try:
+            decode_frames(data, [end - ends[0] for end in ends], out)
+        except ValueError as error:
+            raise ShardSetError(
+                f"{self.store.location}: a frame of sample {row} in {shard} cannot be decoded: {error}",
+                expected=f"JPEG frames at the offsets in {FRAMES_FILE}",
+                fix=REPAIR,
+            ) from error
+
+
+def decode_frames(stream: bytes, bounds: Sequence[int], out: np.ndarray) -> None:
+    """Decode concatenated JPEGs.
+
+    Args:
+        stream: the JPEG files, one after another.
+        bounds: where each begins, and where the last one ends; one more than there are frames.
+        out: (T, H, W, 3) uint8 that receives the frames.
+
+    Raises:
+        ValueError: a frame is damaged or of another size.
+    """
+    view = memoryview(stream)
+    for number, frame in enumerate(out):
+        decoded = simplejpeg.decode_jpeg(view[bounds[number] : bounds[number + 1]], "RGB", buffer=frame)
+        if decoded.shape != frame.shape:
+            raise ValueError(f"a frame has shape {decoded.shape} instead of {frame.shape}")
+
+
+class Segments:
+    """An endless sequence of segments; `segments[i]` is uint8 (T, H, W, 3).
+
+    It can be sent to worker processes. Attributes:
+        length: T.
+        shard_sets: one record per shard set, for `RunRecord.shard_sets`.
+    """
+
+    def __init__(
+        self, sources: Sequence[SegmentSource], length: int, seed: int, weights: Sequence[float], crop: int | None
+    ) -> None:
+        self.sources, self.length, self.seed, self._crop = list(sources), length, seed, crop
+        total = math.fsum(weights)
+        self._bounds = [bound / total for bound in accumulate(weights)]
+        self._last = max(number for number, weight in enumerate(weights) if weight > 0)
+        self.shard_sets = [source.record() for source in self.sources]
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        number, video, start = self._draw(i)
+        frames = self.sources[number].frames(video, start, self.length)  # (T, H, W, 3)
+        if self._crop is None:
+            return frames
+        top, left = self._corner(i, frames.shape[1], frames.shape[2])
+        return np.ascontiguousarray(frames[:, top : top + self._crop, left : left + self._crop])
+
+    def describe(self, i: int) -> SegmentOrigin:
+        """Data set, source id and start frame of segment `i`, without reading frames."""
+        number, video, start = self._draw(i)
+        source = self.sources[number]
+        row, first, _ = source.index.clips(video, start, 1)[0]
+        columns = source.index.columns
+        source_frame = int(columns["first_source_frame"][row]) + first * int(columns["frame_stride"][row])
+        crop = self._corner(i, int(columns["height"][row]), int(columns["width"][row])) if self._crop else None
+        name, where = source.manifest.name, source.store.location
+        return SegmentOrigin(name, where, source.index.video_id(video), start, source_frame, crop)
+
+    def _draw(self, i: int) -> tuple[int, int, int]:
+        i = operator.index(i)
+        if i < 0:
+            raise IndexError(f"segments are numbered from 0, found {i}")
+        share = derive_seed(self.seed, i, "segment data set") / _SEED_RANGE
+        number = min(bisect_right(self._bounds, share), self._last)
+        source = self.sources[number]
+        video = int(source.videos[_below(len(source.videos), self.seed, i, "segment video")])
+        starts = int(source.index.video_frames[video]) - self.length + 1
+        return number, video, _below(starts, self.seed, i, "segment start")
+
+    def _corner(self, i: int, height: int, width: int) -> tuple[int, int]:
+        crop = self._crop or 0
+        if height < crop or width < crop:
+            raise ShardSetError(f"segment {i} has {height}x{width} pixels", expected=f"at least {crop}x{crop} to crop")
+        top = _below(height - crop + 1, self.seed, i, "segment crop top")
+        return top, _below(width - crop + 1, self.seed, i, "segment crop left")
+
+
+def _below(count: int, seed: int, i: int, purpose: str) -> int:
+    """A uniform draw from 0 … count - 1, in whole numbers: the same on every machine and numpy version."""
+    return derive_seed(seed, i, purpose) * count // _SEED_RANGE
+
+
+def open_segments(
+    data: str | Path | Sequence[str | Path],
+    length: int,
+    seed: int,
+    *,
+    weights: Sequence[float] | None = None,
+    num_videos: int | None = None,
+    split: str | None = None,
+    labels: Sequence[str] | None = None,
+    cache: str | Path | None = None,
+    crop: int | None = None,
+) -> Segments:
+    """Open shard sets for reading random segments.
+
+    Args:
+        data: a shard set or several: folders, `s3://bucket/prefix` or `https://…` addresses.
+        length: T, frames per segment; shorter videos are left out.
+        seed: of the draws, ≥ 0.
+        weights: how often each set is drawn; None draws all equally often ("Assembled").
+        num_videos: draw from this many videos of each set, chosen by a hash of their ids: 1,500 are among the 15,000.
+        split: draw from this split only ("train", "validation").
+        labels: draw from videos with these labels only.
+        cache: folder in which whole shards of remote sets are kept; None reads byte ranges.
+        crop: side of a square cut at a random place of each segment, in pixels; None keeps whole frames. Sets whose
+            videos differ in size (Ego4D) need it to be batched.
+
+    Raises:
+        ConfigError: a length, weight or crop is out of range.
+        ShardSetError: a set is absent, unfinished or damaged, or holds no such videos.
+        UnknownNameError: no such split or label.
+    """
+    places = [data] if isinstance(data, str | Path) else list(data)
+    weights = [1.0] * len(places) if weights is None else [float(weight) for weight in weights]
+    _check(places, length, seed, weights, num_videos, crop)
+    sources = [SegmentSource(open_store(place, cache)) for place in places]
+    for source in sources:
+        source.videos = source.index.select(length, num_videos, split, labels)
+    return Segments(sources, length, seed, weights, crop)
+
+
+def _check(
+    places: Sequence[str | Path],
+    length: int,
+    seed: int,
+    weights: Sequence[float],
+    num_videos: int | None,
+    crop: int | None,
+) -> None:
+    if not places:
+        raise ConfigError("no shard set is given", fix="name at least one with --data")
+    for name, value, low in (
+        ("length", length, 1),
+        ("seed", seed, 0),
+        ("num_videos", num_videos, 1),
+        ("crop", crop, 1),
+    ):
+        if value is not None and value < low:
+            raise ConfigError(f"{name} is {value}", expected=f"{low} or more")
+    if len(weights) != len(places):
+        raise ConfigError(f"{len(weights)} weights for {len(places)} shard sets", expected="one for each")
+    if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or sum(weights) <= 0:
+        raise ConfigError(f"weights {json.dumps(list(weights))}", expected="numbers ≥ 0, at least one above 0")

@@ -1,0 +1,172 @@
+"""The index of one shard set as arrays: its samples, and the source videos that they make up."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ipv_bench.errors import ShardSetError, UnknownNameError
+from ipv_bench.shard_set import FRAMES_FILE, SAMPLES_FILE, SAMPLES_SCHEMA, Manifest
+from ipv_bench.shard_store import REPAIR, ShardStore
+
+_NUMBERS = (
+    "clip_index",
+    "shard",
+    "stream_offset",
+    "stream_size",
+    "num_frames",
+    "height",
+    "width",
+    "first_source_frame",
+    "frame_stride",
+    "frames_start",
+)
+
+
+class ShardIndex:
+    """Samples and videos of one set, without a Python object per row (SSv2 has 186,000).
+
+    A video is one source item: the samples that share a source id, in clip order, so that a set whose long sources
+    were cut into clips has the same videos as one where they were not. Videos are ordered by the bytes of their id:
+    the order does not depend on how the set was stored.
+
+    Attributes:
+        video_ids: (num_videos,) source ids.
+        video_frames: (num_videos,) frames of each video.
+        video_samples: (num_videos + 1,) where each video's samples begin in `sample_rows`.
+        sample_rows: (num_samples,) rows of samples.parquet, video by video, in clip order.
+        sample_starts: (num_samples,) first frame of each of these within its video.
+        columns: the number columns of samples.parquet.
+        frame_offsets: memory-mapped frames.npy.
+    """
+
+    def __init__(self, store: ShardStore, manifest: Manifest) -> None:
+        self._where = store.location
+        table = _read_samples(store, manifest)
+        self.columns = {name: table[name].to_numpy() for name in _NUMBERS}
+        self._splits = table["split"].combine_chunks().dictionary_encode()
+        self._labels = table["label"].combine_chunks().dictionary_encode()
+        self._group(table["source_id"].combine_chunks())
+        self.frame_offsets = store.array(FRAMES_FILE)
+        self._check_frame_offsets(manifest)
+
+    def _group(self, source_ids: pa.StringArray) -> None:
+        encoded = source_ids.dictionary_encode()
+        order = pc.sort_indices(encoded.dictionary).to_numpy()
+        self.video_ids = encoded.dictionary.take(pa.array(order))
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order), dtype=order.dtype)
+        video_of_row = rank[encoded.indices.to_numpy()]
+        self.sample_rows = np.lexsort((self.columns["clip_index"], video_of_row))
+        counts = np.bincount(video_of_row, minlength=len(order))
+        self.video_samples = np.concatenate([[0], np.cumsum(counts)])
+        ends = np.cumsum(self.columns["num_frames"][self.sample_rows], dtype=np.int64)
+        before_video = np.concatenate([[0], ends])[self.video_samples]
+        self.video_frames = np.diff(before_video)
+        starts = ends - self.columns["num_frames"][self.sample_rows]
+        self.sample_starts = starts - np.repeat(before_video[:-1], counts)
+
+    def _check_frame_offsets(self, manifest: Manifest) -> None:
+        expected = int(self.columns["num_frames"].sum(dtype=np.int64)) if manifest.encoding == "mjpeg" else 0
+        if len(self.frame_offsets) != expected:
+            raise ShardSetError(
+                f"{self._where}: {FRAMES_FILE} holds {len(self.frame_offsets)} frame offsets",
+                expected=f"{expected}, as {SAMPLES_FILE} says",
+                fix=REPAIR,
+            )
+
+    def video_id(self, video: int) -> str:
+        """Source id of a video."""
+        name: str = self.video_ids[video].as_py()
+        return name
+
+    def select(
+        self,
+        length: int,
+        num_videos: int | None = None,
+        split: str | None = None,
+        labels: Sequence[str] | None = None,
+    ) -> np.ndarray:
+        """Videos to draw from, ascending.
+
+        Args:
+            length: videos with fewer frames are left out.
+            num_videos: keep this many, the first in the order of their ids' hashes: 1,500 are among the 15,000.
+            split: keep this split only.
+            labels: keep these labels only.
+
+        Raises:
+            UnknownNameError: the set has no such split or label.
+            ShardSetError: no video is left, or fewer than `num_videos`.
+        """
+        first_rows = self.sample_rows[self.video_samples[:-1]]
+        keep = self.video_frames >= length
+        if split is not None:
+            keep &= self._has(self._splits, first_rows, [split], "split")
+        if labels is not None:
+            keep &= self._has(self._labels, first_rows, labels, "label")
+        videos = np.flatnonzero(keep)
+        if not len(videos) or (num_videos is not None and num_videos > len(videos)):
+            raise ShardSetError(
+                f"{self._where} has {len(videos)} videos of {length} frames or more in this selection",
+                expected=f"{num_videos or 'at least one'}",
+                fix="ask for fewer videos, shorter segments or another split",
+            )
+        return videos if num_videos is None else self._first_by_hash(videos, num_videos)
+
+    def _has(self, column: pa.DictionaryArray, rows: np.ndarray, names: Sequence[str], kind: str) -> np.ndarray:
+        known = column.dictionary.to_pylist()
+        for name in names:
+            if name not in known:
+                raise UnknownNameError(f"{kind} in {self._where}:", name, [text for text in known if text])
+        codes = [known.index(name) for name in names]
+        found: np.ndarray = np.isin(column.indices.to_numpy()[rows], codes)
+        return found
+
+    def _first_by_hash(self, videos: np.ndarray, count: int) -> np.ndarray:
+        digests = (hashlib.sha256(self.video_id(int(video)).encode()).digest()[:8] for video in videos)
+        hashes = np.fromiter((int.from_bytes(digest, "big") for digest in digests), np.uint64, len(videos))
+        return np.sort(videos[np.argsort(hashes, kind="stable")[:count]])
+
+    def clips(self, video: int, start: int, length: int) -> list[tuple[int, int, int]]:
+        """The parts of samples that hold frames `start` … `start + length - 1` of a video.
+
+        Returns:
+            (row of samples.parquet, first frame within the sample, number of frames), in order.
+        """
+        low, high = int(self.video_samples[video]), int(self.video_samples[video + 1])
+        position = low + int(np.searchsorted(self.sample_starts[low:high], start, side="right")) - 1
+        parts = []
+        while length > 0:
+            row = int(self.sample_rows[position])
+            first = start - int(self.sample_starts[position])
+            count = min(length, int(self.columns["num_frames"][row]) - first)
+            if count > 0:
+                parts.append((row, first, count))
+                start, length = start + count, length - count
+            position += 1
+        return parts
+
+
+def _read_samples(store: ShardStore, manifest: Manifest) -> pa.Table:
+    data = store.read(SAMPLES_FILE)
+    expected = manifest.tables.get(SAMPLES_FILE)
+    if hashlib.sha256(data).hexdigest() != expected:
+        raise ShardSetError(
+            f"{store.location}: {SAMPLES_FILE} is not the file that the manifest describes",
+            expected=f"sha256 {expected}",
+            fix=REPAIR,
+        )
+    try:
+        table = pq.read_table(pa.BufferReader(data))
+    except pa.ArrowException as error:
+        raise ShardSetError(f"{store.location}: {SAMPLES_FILE} is damaged: {error}", fix=REPAIR) from error
+    missing = [name for name in SAMPLES_SCHEMA.names if name not in table.schema.names]
+    if missing:
+        raise ShardSetError(f"{store.location}: {SAMPLES_FILE} has no column {', '.join(missing)}", fix=REPAIR)
+    return table.cast(SAMPLES_SCHEMA) if table.schema != SAMPLES_SCHEMA else table

@@ -1,0 +1,123 @@
+"""Where the files of a shard set are: a local folder here, object stores in `remote_store`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ipv_bench.errors import ShardSetError
+
+
+class ShardStore(Protocol):
+    """Reads the files of one shard set. Safe to use from threads, and to send to worker processes."""
+
+    location: str
+
+    def read(self, name: str) -> bytes:
+        """Contents of a file.
+
+        Raises:
+            ShardSetError: there is no such file, or it cannot be read.
+        """
+
+    def read_range(self, name: str, offset: int, size: int) -> bytes:
+        """`size` bytes of a file from byte `offset` on.
+
+        Raises:
+            ShardSetError: there is no such file, it cannot be read, or it ends before.
+        """
+
+    def array(self, name: str) -> np.ndarray:
+        """A one-dimensional `.npy` file, memory-mapped where possible.
+
+        Raises:
+            ShardSetError: there is no such file, or it is not a flat `.npy` file.
+        """
+
+
+def open_store(location: str | Path, cache: str | Path | None = None) -> ShardStore:
+    """The store of a shard set.
+
+    Args:
+        location: a folder, or an address that starts with `s3://`, `https://` or `http://`.
+        cache: folder for whole shards of remote sets; None reads byte ranges and keeps nothing.
+    """
+    if "://" in str(location):
+        from ipv_bench.remote_store import open_remote_store
+
+        return open_remote_store(str(location), cache)
+    return LocalStore(location)
+
+
+class LocalStore:
+    """A shard set in a local folder. Files stay open; each read carries its own position: threads can share them."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.location = str(folder)
+        self._descriptors: dict[str, int] = {}
+
+    def read(self, name: str) -> bytes:
+        """Contents of a file."""
+        try:
+            return (self.folder / name).read_bytes()
+        except OSError as error:
+            raise _unreadable(self.folder / name, error) from error
+
+    def read_range(self, name: str, offset: int, size: int) -> bytes:
+        """`size` bytes of a file from byte `offset` on."""
+        try:
+            descriptor = self._descriptors.get(name)
+            if descriptor is None:
+                descriptor = self._descriptors.setdefault(name, os.open(self.folder / name, os.O_RDONLY))
+            data = os.pread(descriptor, size, offset)
+        except OSError as error:
+            raise _unreadable(self.folder / name, error) from error
+        if len(data) < size:
+            raise cut_off(str(self.folder / name), offset, size)
+        return data
+
+    def array(self, name: str) -> np.ndarray:
+        """A one-dimensional `.npy` file, memory-mapped."""
+        try:
+            values = np.load(self.folder / name, mmap_mode="r", allow_pickle=False)
+        except OSError as error:
+            raise _unreadable(self.folder / name, error) from error
+        except ValueError as error:
+            raise ShardSetError(f"{self.folder / name} is damaged: {error}", fix=REPAIR) from error
+        return flat(values, str(self.folder / name))
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"folder": self.folder, "location": self.location, "_descriptors": {}}
+
+    def __del__(self) -> None:
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
+
+
+REPAIR = "run `ipv-bench verify` on the set: it names every defect and how to repair it"
+
+
+def flat(values: np.ndarray, where: str) -> np.ndarray:
+    """`values` when one-dimensional.
+
+    Raises:
+        ShardSetError: it has another shape.
+    """
+    if values.ndim != 1:
+        raise ShardSetError(f"{where} has shape {values.shape}", expected="a flat array", fix=REPAIR)
+    return values
+
+
+def cut_off(where: str, offset: int, size: int) -> ShardSetError:
+    """The error for a file that ends before the index says."""
+    return ShardSetError(
+        f"{where} ends before byte {offset + size}", expected="the size that the index was made for", fix=REPAIR
+    )
+
+
+def _unreadable(path: Path, error: OSError) -> ShardSetError:
+    return ShardSetError(f"{path} cannot be read: {error.strerror}", expected="a complete shard set", fix=REPAIR)
