@@ -14,6 +14,7 @@
     ├── FailureLimitError               3        more items failed than `max_failure_rate` allows
     ├── FindingsError                   4        `verify` found a defect, or `--strict` and there was a warning
     ├── TrainingError                   1        training cannot go on (ten non-finite updates in a row)
+    │   └── SimulationError             1        an environment gave NaN or a wrong shape, died or hung, repeatedly
     └── InterruptedRunError           130        SIGINT or SIGTERM arrived; the state is saved
 
 The command line turns each into its message and its exit status; anything outside the tree is an internal error (1).
@@ -134,6 +135,10 @@ class FindingsError(IpvBenchError):
 
 class TrainingError(IpvBenchError):
     """Training cannot go on."""
+
+
+class SimulationError(TrainingError):
+    """An environment gave numbers that are not finite or of a wrong shape, or its process died or hung."""
 
 
 class InterruptedRunError(IpvBenchError):

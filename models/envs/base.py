@@ -1,0 +1,226 @@
+"""The one protocol behind which every task suite stands.
+
+An environment renders images, takes actions in [-1, 1], repeats them, counts control steps, latches success and refuses
+numbers that are not finite. A suite supplies four hooks (`_start_episode`, `_control_step`, `_image`, `fingerprint`).
+All randomness of an episode comes from the seed given to `reset`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import PositiveInt
+
+from ipv_bench.config import Config
+from ipv_bench.errors import ConfigError, SimulationError, TrainingError
+
+RenderProfileName = Literal["faithful", "fast", "default"]
+Factor = Literal["floor", "background", "body", "target", "reflectance", "light", "camera"]
+RewardVersion = Literal["v2", "v2-paper", "v1"]
+
+
+class EnvConfig(Config):
+    """How a task is run and seen. A field that the task's suite does not have must stay at its default."""
+
+    render_profile: RenderProfileName = "faithful"
+    """`default`: the simulator's own settings; `faithful`: hardly distinguishable and cheaper; `fast`: no shadows, no
+    reflections. Each suite's page in docs/suites gives cost and pixel difference."""
+
+    image_size: PositiveInt = 64
+    """Height and width of the images, pixels."""
+
+    camera: str | int | None = None
+    """Camera by name or number; null: the suite's (`corner` in Meta-world, 0 in dm-control)."""
+
+    flip: bool | None = None
+    """Turn the rows of the image upside-down; null: the suite's choice (Meta-world: true, which makes `corner` upright)."""
+
+    action_repeat: PositiveInt = 1
+    """Control steps per agent step; their rewards are summed (papers: Meta-world 1, dm-control 2)."""
+
+    time_limit: PositiveInt | None = None
+    """Control steps per episode; null: the suite's own (Meta-world 500, dm-control mostly 1000)."""
+
+    reward_version: RewardVersion = "v2"
+    """Meta-world's reward: `v2` (dense, 0 to 10), `v1` (the old, unbounded one), or `v2-paper`: v2 with the
+    button task's grip term as it was when the paper's runs were made."""
+
+    vary: tuple[Factor, ...] | None = None
+    """DMC Remastered: visual factors that change from episode to episode; null: the paper's for the task."""
+
+    assets: str | None = None
+    """DMC Remastered: where floors and skies come from: null: drawn by a procedure; `labmaze`: the pictures of that package;
+    else a folder with `floors/` and `skies/`."""
+
+
+class Observation(TypedDict):
+    """What the agent sees after a step.
+
+    `image` is uint8 (H, W, 3), rows top first. `is_first`: the episode's first; `is_last`: its last; `is_terminal`: the
+    task ended it (not the time limit).
+    """
+
+    image: NDArray[np.uint8]
+    is_first: bool
+    is_last: bool
+    is_terminal: bool
+
+
+@dataclass(frozen=True)
+class ControlStep:
+    """One control step of the simulator.
+
+    Attributes:
+        reward: of this step alone.
+        terminated: the task ended the episode.
+        truncated: the suite's time limit ended it.
+        success: whether the goal is reached at this step; None in suites that define no success.
+    """
+
+    reward: float
+    terminated: bool
+    truncated: bool
+    success: bool | None = None
+
+
+class Env(ABC):
+    """An environment with images and one continuous action.
+
+    Args:
+        task: the full name, `<suite>/<task>`.
+        config: how it is run and seen.
+        action_low: (A,) lower bounds of the simulator's action.
+        action_high: (A,) upper bounds.
+        own_time_limit: control steps after which the suite ends an episode.
+
+    Raises:
+        ConfigError: `time_limit` is longer than the suite's own.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        config: EnvConfig,
+        action_low: NDArray[np.floating[Any]],
+        action_high: NDArray[np.floating[Any]],
+        own_time_limit: int,
+    ) -> None:
+        self.task, self.config = task, config
+        self._action_low = np.asarray(action_low, np.float64)
+        self._action_high = np.asarray(action_high, np.float64)
+        if config.time_limit is not None and config.time_limit > own_time_limit:
+            raise ConfigError(
+                f"env.time_limit is {config.time_limit}, but {task} ends after {own_time_limit} control steps",
+                expected=f"at most {own_time_limit}, or null",
+            )
+        self.time_limit = config.time_limit or own_time_limit
+        self._elapsed, self._success, self._running = 0, None, False
+
+    @property
+    def action_dim(self) -> int:
+        """Number of action components."""
+        return len(self._action_low)
+
+    def reset(self, seed: int) -> Observation:
+        """Start an episode; equal seeds give equal episodes.
+
+        Raises:
+            SimulationError: the simulator gave an image of the wrong shape.
+        """
+        self.begin(seed)
+        return self._observe(first=True, terminated=False, last=False)
+
+    def step(self, action: NDArray[np.floating[Any]]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Hold `action` for `action_repeat` control steps, fewer when the episode ends or the goal is reached.
+
+        Args:
+            action: (A,) in [-1, 1]; values beyond are clipped.
+
+        Returns:
+            observation, reward (summed over the control steps), terminated, truncated, and info: `env_steps` (control
+            steps taken), `success` (reached at any step of the episode so far; None where the suite defines none).
+
+        Raises:
+            TrainingError: the action has a wrong size or is not finite.
+            SimulationError: reward or state are not finite, or the image has the wrong shape.
+        """
+        reward, terminated, truncated, info = self.simulate(action)
+        return self._observe(False, terminated, terminated or truncated), reward, terminated, truncated, info
+
+    def begin(self, seed: int) -> None:
+        """Start an episode without rendering; `reset` without its image."""
+        self._start_episode(int(seed))
+        self._elapsed, self._success, self._running = 0, None, True
+
+    def simulate(self, action: NDArray[np.floating[Any]]) -> tuple[float, bool, bool, dict[str, Any]]:
+        """`step` without the image: for returns of scripted and random policies."""
+        if not self._running:
+            raise TrainingError(f"step of {self.task} outside an episode", fix="call reset(seed) first")
+        scaled = self._scaled(action)
+        total, taken, terminated, truncated = 0.0, 0, False, False
+        for _ in range(self.config.action_repeat):
+            result = self._control_step(scaled)
+            if not np.isfinite(result.reward):
+                raise self._fault(f"the reward is {result.reward}", "a finite number")
+            total, taken = total + float(result.reward), taken + 1
+            self._elapsed += 1
+            if result.success is not None:
+                self._success = bool(self._success or result.success)
+            terminated = result.terminated
+            truncated = not terminated and (result.truncated or self._elapsed >= self.time_limit)
+            if terminated or truncated or result.success:
+                break
+        self._running = not (terminated or truncated)
+        return total, terminated, truncated, {"env_steps": taken, "success": self._success}
+
+    def episode_metadata(self) -> dict[str, Any]:
+        """What was drawn for the current episode (visual factors), JSON-ready; empty in most suites."""
+        return {}
+
+    def close(self) -> None:  # noqa: B027  (a suite without resources has nothing to release)
+        """Release the renderer; the environment cannot be used afterwards."""
+
+    @abstractmethod
+    def fingerprint(self) -> dict[str, Any]:
+        """What makes scores comparable: suite and physics versions, camera, flip, render profile, textures, reward."""
+
+    @abstractmethod
+    def _start_episode(self, seed: int) -> None:
+        """Reset the simulator; everything random is drawn from `seed`."""
+
+    @abstractmethod
+    def _control_step(self, action: NDArray[np.float64]) -> ControlStep:
+        """Take one control step with an action within the simulator's bounds."""
+
+    @abstractmethod
+    def _image(self) -> NDArray[np.uint8]:
+        """The current image, (image_size, image_size, 3), rows top first, flip applied."""
+
+    def _scaled(self, action: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        values = np.asarray(action, np.float64)
+        if values.shape != (self.action_dim,):
+            raise TrainingError(
+                f"the action for {self.task} has shape {values.shape}", expected=f"({self.action_dim},)"
+            )
+        if not np.isfinite(values).all():
+            raise TrainingError(
+                f"the action for {self.task} is not finite: {values.tolist()}",
+                expected="numbers in [-1, 1]",
+                fix="the policy has diverged: go back to an earlier checkpoint, or lower the learning rate",
+            )
+        unit = (np.clip(values, -1.0, 1.0) + 1.0) / 2.0
+        return self._action_low + unit * (self._action_high - self._action_low)
+
+    def _observe(self, first: bool, terminated: bool, last: bool) -> Observation:
+        image = self._image()
+        wanted = (self.config.image_size, self.config.image_size, 3)
+        if image.shape != wanted or image.dtype != np.uint8:
+            raise self._fault(f"the image is {image.dtype} {image.shape}", f"uint8 {wanted}")
+        return Observation(image=image, is_first=first, is_last=last, is_terminal=terminated)
+
+    def _fault(self, found: str, expected: str) -> SimulationError:
+        return SimulationError(f"{self.task}, control step {self._elapsed}: {found}", expected=expected)
