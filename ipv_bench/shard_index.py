@@ -117,7 +117,7 @@ class ShardIndex:
                 expected=f"{num_videos or 'at least one'}",
                 fix="ask for fewer videos, shorter segments or another split",
             )
-        return videos if num_videos is None else self._first_by_hash(videos, num_videos)
+        return videos if num_videos is None else self.first_by_hash(videos, num_videos)
 
     def _has(self, column: pa.DictionaryArray, rows: np.ndarray, names: Sequence[str], kind: str) -> np.ndarray:
         known = column.dictionary.to_pylist()
@@ -128,7 +128,12 @@ class ShardIndex:
         found: np.ndarray = np.isin(column.indices.to_numpy()[rows], codes)
         return found
 
-    def _first_by_hash(self, videos: np.ndarray, count: int) -> np.ndarray:
+    def splits(self) -> list[str]:
+        """Names of the set's splits; empty when it has none."""
+        return sorted(name for name in self._splits.dictionary.to_pylist() if name)
+
+    def first_by_hash(self, videos: np.ndarray, count: int) -> np.ndarray:
+        """The first `count` of `videos` in the order of their ids' hashes, ascending: 1,500 are among the 15,000."""
         digests = (hashlib.sha256(self.video_id(int(video)).encode()).digest()[:8] for video in videos)
         hashes = np.fromiter((int.from_bytes(digest, "big") for digest in digests), np.uint64, len(videos))
         return np.sort(videos[np.argsort(hashes, kind="stable")[:count]])
