@@ -21,6 +21,7 @@ from typing import Any, Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ipv_bench.atomic_file import write_bytes
 from ipv_bench.errors import ShardSetError
 
 FORMAT = 1
@@ -152,6 +153,23 @@ class Manifest(BaseModel):
     machine_dependent: list[str] = []
     """Source ids quarantined for a reason that depends on the machine; identity is relative to this set."""
     licence: str = ""
+    checksum: str = ""
+    """sha256 of this file's text with `checksum` empty, so that `verify` finds a changed byte here too."""
+
+
+def manifest_text(manifest: Manifest) -> bytes:
+    """The bytes of `manifest.json`: the one way to write this manifest, its checksum filled in."""
+
+    def text(checksum: str) -> bytes:
+        values = manifest.model_copy(update={"checksum": checksum}).model_dump(mode="json")
+        return (json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+    return text(hashlib.sha256(text("")).hexdigest())
+
+
+def write_manifest(folder: str | Path, manifest: Manifest) -> None:
+    """Write `manifest.json`, complete or not at all; it comes last, when everything it describes is in place."""
+    write_bytes(Path(folder) / MANIFEST_FILE, manifest_text(manifest))
 
 
 def read_manifest(folder: str | Path) -> Manifest:

@@ -16,15 +16,16 @@ import simplejpeg
 
 from ipv_bench.shard_set import (
     FRAMES_FILE,
-    MANIFEST_FILE,
     QUARANTINE_FILE,
     SAMPLES_FILE,
     SAMPLES_SCHEMA,
     SOURCES_FILE,
     SOURCES_SCHEMA,
+    Manifest,
     file_sha256,
     sample_keys,
     shard_name,
+    write_manifest,
 )
 
 
@@ -165,4 +166,4 @@ def _write_manifest(folder: Path, name: str, encoding: str, shards: list[dict], 
         "tables": {table: file_sha256(folder / table) for table in tables},
         "totals": totals,
     }
-    (folder / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+    write_manifest(folder, Manifest.model_validate(manifest))
