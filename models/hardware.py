@@ -1,0 +1,92 @@
+"""Which device a run computes on, and in which arithmetic."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+from ipv_bench.errors import ConfigError, UnknownNameError
+from ipv_bench.run_record import host_hardware
+
+DTYPE = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device(name: str, local_rank: int = 0) -> torch.device:
+    """The device called `name`: cpu, cuda, cuda:N, or auto (CUDA where there is one).
+
+    Args:
+        name: as in the config.
+        local_rank: GPU of this process under torchrun, for `cuda` and `auto`.
+
+    Raises:
+        UnknownNameError: no such kind of device.
+        ConfigError: there is no such GPU here.
+    """
+    kind, _, number = name.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (number and not number.isdigit()) or (number and kind != "cuda"):
+        raise UnknownNameError("device", name, ["auto", "cpu", "cuda", "cuda:0"])
+    if kind == "cpu" or (kind == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    index, count = int(number or local_rank), torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if index >= count:
+        raise ConfigError(
+            f"training.device is {name!r}, but torch {torch.__version__} finds {count} CUDA devices here",
+            expected="a device that is there",
+            fix="use --set training.device=cpu, or install a CUDA build of torch (`ipv-bench doctor` shows the GPU)",
+        )
+    return torch.device("cuda", index)
+
+
+def check_precision(device: torch.device, precision: str) -> None:
+    """Refuse an arithmetic that the device does not have.
+
+    Raises:
+        ConfigError: fp16 away from CUDA, or bf16 on a GPU without it.
+    """
+    if precision == "fp16" and device.type != "cuda":
+        raise ConfigError(
+            "training.precision is fp16, which needs a CUDA device",
+            expected=f"fp32 or bf16 on {device.type}",
+            fix="use --set training.precision=fp32",
+        )
+    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise ConfigError(
+            f"training.precision is bf16, which {torch.cuda.get_device_name(device)} does not have",
+            expected="fp16 or fp32 on this GPU",
+            fix="use --set training.precision=fp16",
+        )
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """Context in which the networks compute in `precision`; parameters stay fp32."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, DTYPE[precision])
+
+
+def prepare_torch(device: torch.device, threads: int, deterministic: bool = False) -> None:
+    """Set torch's process-wide switches for a run.
+
+    Args:
+        device: where the run computes.
+        threads: CPU threads; 0 leaves torch's own choice.
+        deterministic: deterministic kernels on CUDA; kernels without a deterministic form then raise.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cuda.matmul.allow_tf32 = False  # fp32 means fp32
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = not deterministic
+        torch.use_deterministic_algorithms(deterministic)
+
+
+def hardware_record(device: torch.device) -> dict[str, Any]:
+    """What `RunRecord.hardware` keeps: host, device, threads."""
+    record = host_hardware() | {"device": device.type, "torch_threads": torch.get_num_threads()}
+    if device.type == "cuda":
+        record["gpu"] = torch.cuda.get_device_name(device)
+    return record
