@@ -37,7 +37,7 @@ class EnvConfig(Config):
     """Camera by name or number; null: the suite's (`corner` in Meta-world, 0 in dm-control)."""
 
     flip: bool | None = None
-    """Turn the rows of the image upside-down; null: the suite's choice (Meta-world: true, which makes `corner` upright)."""
+    """Turn the image's rows upside-down; null: the suite's choice (Meta-world: true, which sets `corner` upright)."""
 
     action_repeat: PositiveInt = 1
     """Control steps per agent step; their rewards are summed (papers: Meta-world 1, dm-control 2)."""
@@ -53,7 +53,7 @@ class EnvConfig(Config):
     """DMC Remastered: visual factors that change from episode to episode; null: the paper's for the task."""
 
     assets: str | None = None
-    """DMC Remastered: where floors and skies come from: null: drawn by a procedure; `labmaze`: the pictures of that package;
+    """DMC Remastered: where floors and skies come from; null: drawn by a procedure; `labmaze`: that package's pictures;
     else a folder with `floors/` and `skies/`."""
 
 
@@ -118,7 +118,8 @@ class Env(ABC):
                 expected=f"at most {own_time_limit}, or null",
             )
         self.time_limit = config.time_limit or own_time_limit
-        self._elapsed, self._success, self._running = 0, None, False
+        self._elapsed, self._running = 0, False
+        self._success: bool | None = None
 
     @property
     def action_dim(self) -> int:

@@ -5,6 +5,7 @@ Facts and measurements: docs/suites/dmc.md.
 
 from __future__ import annotations
 
+import math
 from importlib import metadata
 from typing import Any
 
@@ -46,6 +47,11 @@ PROFILES = {
     "fast": RenderProfile(shadows=False, reflections=False, samples=0),
 }
 
+ENDLESS_TASK_LIMIT = 1000
+"""Control steps for the tasks that dm-control runs without a limit (lqr)."""
+
+UNBOUNDED_ACTION = 1e6
+
 _TASKS = {f"{domain}_{task}": (domain, task) for domain, tasks in DOMAINS.items() for task in tasks}
 
 # lqr draws its stiffness when the model is built, and never again; the model must not depend on an episode's seed.
@@ -68,13 +74,15 @@ class DmcEnv(Env):
         self._physics_error = PhysicsError
         self._simulator = self._load(*_TASKS[name])
         action = self._simulator.action_spec()
+        low, high = (np.broadcast_to(bound, action.shape) for bound in (action.minimum, action.maximum))
+        bounded = np.abs(low) < UNBOUNDED_ACTION  # lqr's actions have no bounds: theirs are taken as -1 and 1
         limit = self._simulator._step_limit
         super().__init__(
             f"{suite}/{name}",
             config,
-            np.broadcast_to(action.minimum, action.shape),
-            np.broadcast_to(action.maximum, action.shape),
-            int(limit) if np.isfinite(limit) else ENDLESS_TASK_LIMIT,
+            np.where(bounded, low, -1.0),
+            np.where(bounded, high, 1.0),
+            math.ceil(limit) if math.isfinite(limit) else ENDLESS_TASK_LIMIT,
         )
         self._renderer: SceneRenderer | None = None
 
@@ -129,10 +137,6 @@ class DmcEnv(Env):
             self._renderer = SceneRenderer(self.physics.model.ptr, self.config.image_size, camera, profile)
         image = self._renderer.render(self.physics.data.ptr)
         return image[::-1].copy() if self.config.flip else image
-
-
-ENDLESS_TASK_LIMIT = 1000
-"""Control steps for the tasks that dm-control runs without a limit (lqr)."""
 
 
 def make(name: str, config: EnvConfig) -> DmcEnv:

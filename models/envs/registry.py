@@ -12,9 +12,8 @@ from models.envs.base import Env, EnvConfig
 SUITE_MODULES = {
     "dmc": "models.envs.dmc",
     "metaworld": "models.envs.metaworld",
-    "dmcr": "models.envs.dmc_remastered",
 }
-"""Suite → module. The modules import their simulator only when an environment is made, so that names are quick to list."""
+"""Suite → module. The modules import their simulator only when an environment is made, so names are quick to list."""
 
 _OPTIONAL_FIELDS = ("reward_version", "vary", "assets")
 

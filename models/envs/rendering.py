@@ -1,7 +1,7 @@
 """Offscreen rendering of MuJoCo scenes, one way for all suites.
 
-One renderer per environment, kept for its life: making one costs 0.3 to 0.7 s on a CPU. What a frame costs is decided by
-shadows first, then antialiasing, then reflections; profiles choose among them.
+One renderer per environment, kept for its life: making one costs 0.3 to 0.7 s on a CPU. Shadows decide most of what a
+frame costs, then antialiasing, then reflections; profiles choose among them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import atexit
 import os
 import weakref
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from numpy.typing import NDArray
 
 from ipv_bench.errors import ConfigError, MissingDependencyError, nearest_name
 from ipv_bench.system_libraries import DRIVER_PACKAGE, LIBRARIES, apt_command, missing_packages
-
 
 MAX_GEOMS = 10_000
 """Shapes that a scene can hold; the largest suite model has under 500."""
@@ -41,7 +39,7 @@ class RenderProfile:
     samples: int | None = None
 
 
-def import_mujoco() -> ModuleType:
+def import_mujoco() -> Any:
     """Import mujoco with offscreen rendering, by EGL unless `MUJOCO_GL` says otherwise.
 
     Raises:
@@ -53,7 +51,7 @@ def import_mujoco() -> ModuleType:
         import mujoco
     except ModuleNotFoundError:
         raise
-    except Exception as error:  # noqa: BLE001  (PyOpenGL fails with whatever error its half-loaded library gives)
+    except Exception as error:  # PyOpenGL fails with whatever error its half-loaded library happens to give
         raise no_offscreen_rendering(error) from error
     return mujoco
 
