@@ -1,0 +1,199 @@
+"""One shard against the index: members, streams, plain webdataset, decoding."""
+
+from __future__ import annotations
+
+import io
+import json
+import mmap
+import tarfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from ipv_bench.segments import decode_frames
+from ipv_bench.shard_set import STREAM_EXTENSION, Encoding, is_key
+
+ShardFinding = tuple[Literal["tar", "frames", "webdataset", "decode"], str]
+
+_JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+
+
+@dataclass
+class ShardContents:
+    """A shard file and what the index says about it.
+
+    Attributes:
+        path: the tar.
+        rows: row numbers in samples.parquet of its samples, in storage order.
+        table: these rows.
+        frame_offsets: frames.npy.
+        encoding: of the set.
+        num_frames_decoded: counted while checking.
+    """
+
+    path: Path
+    rows: np.ndarray
+    table: pa.Table
+    frame_offsets: np.ndarray
+    encoding: Encoding
+    num_frames_decoded: int = 0
+
+
+def check_shard(shard: ShardContents, decode: frozenset[int]) -> Iterator[ShardFinding]:
+    """Defects of one shard.
+
+    Args:
+        shard: file and index.
+        decode: rows of samples.parquet whose frames are decoded.
+    """
+    with open(shard.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield from _check_tar(shard, data, decode)
+
+
+def _check_tar(shard: ShardContents, data: mmap.mmap, decode: frozenset[int]) -> Iterator[ShardFinding]:
+    samples = shard.table.to_pylist()
+    try:
+        members = _members(data)
+    except (tarfile.TarError, EOFError) as error:
+        yield "tar", f"it is no readable tar: {error}"
+        return
+    extension = STREAM_EXTENSION[shard.encoding]
+    names = [name for sample in samples for name in (f"{sample['key']}.json", f"{sample['key']}.{extension}")]
+    if [member.name for member in members] != names:
+        yield "tar", _difference([member.name for member in members], names)
+        return
+    yield from _check_members(members)
+    for number, (row, sample) in enumerate(zip(shard.rows.tolist(), samples, strict=True)):
+        header, stream = members[2 * number], members[2 * number + 1]
+        yield from _check_sample(sample, data, header, stream)
+        if (stream.offset_data, stream.size) != (sample["stream_offset"], sample["stream_size"]):
+            expected = f"offset {sample['stream_offset']}, {sample['stream_size']} bytes"
+            yield (
+                "tar",
+                f"{stream.name} is at offset {stream.offset_data}, {stream.size} bytes, the index says {expected}",
+            )
+            continue
+        payload = data[stream.offset_data : stream.offset_data + stream.size]
+        yield from _check_stream(shard, sample, payload, row in decode)
+    yield from _check_webdataset(shard.path, data, members, extension)
+
+
+def _members(data: mmap.mmap) -> list[tarfile.TarInfo]:
+    with tarfile.open(fileobj=data, mode="r:") as tar:
+        members = tar.getmembers()
+    end = max((m.offset_data + -(-m.size // 512) * 512 for m in members), default=0)
+    if len(data) < end + 1024 or data[end:].strip(b"\0"):
+        raise tarfile.TarError("it does not end with two empty blocks")
+    return members
+
+
+def _difference(found: list[str], expected: list[str]) -> str:
+    for number, name in enumerate(expected):
+        if number >= len(found) or found[number] != name:
+            there = found[number] if number < len(found) else "nothing"
+            return f"member {number} is {there!r}, the index says {name!r}: the index is stale, or members are missing"
+    return f"{len(found)} members, the index knows {len(expected)}: the index is stale"
+
+
+def _check_members(members: list[tarfile.TarInfo]) -> Iterator[ShardFinding]:
+    for member in members:
+        if not is_key(member.name.partition(".")[0]):
+            yield "tar", f"member {member.name!r} breaks the key rule [A-Za-z0-9_-]{{1,100}}"
+        if (member.mtime, member.uid, member.gid, member.mode) != (0, 0, 0, 0o644) or not member.isreg():
+            yield "tar", f"member {member.name!r} has another time, owner or mode than 0, 0:0, 0644"
+
+
+def _check_sample(
+    sample: dict[str, Any], data: mmap.mmap, header: tarfile.TarInfo, stream: tarfile.TarInfo
+) -> Iterator[ShardFinding]:
+    try:
+        facts = json.loads(data[header.offset_data : header.offset_data + header.size])
+    except ValueError as error:
+        yield "tar", f"{header.name} is not JSON: {error}"
+        return
+    if not isinstance(facts, dict):
+        yield "tar", f"{header.name} holds a {type(facts).__name__}, expected an object"
+        return
+    for name in sample.keys() & facts.keys():
+        if facts[name] != sample[name]:
+            yield "tar", f"{header.name}: {name} is {facts[name]!r}, the index says {sample[name]!r}"
+    if "source_id" not in facts:
+        yield "tar", f"{header.name} does not name its source_id"
+
+
+def _check_stream(shard: ShardContents, sample: dict[str, Any], payload: bytes, decode: bool) -> Iterator[ShardFinding]:
+    shape = (sample["num_frames"], sample["height"], sample["width"], 3)
+    if shard.encoding == "raw":
+        yield from _check_raw(shard, sample["key"], payload, shape, decode)
+        return
+    start = sample["frames_start"]
+    offsets = shard.frame_offsets[start : start + shape[0]].astype(np.int64)
+    bounds = [*offsets.tolist(), len(payload)]
+    if len(bounds) != shape[0] + 1 or bounds[0] != 0 or np.any(np.diff(bounds) <= 0):
+        yield "frames", f"sample {sample['key']}: its {shape[0]} frame offsets do not divide its stream"
+        return
+    for number in range(shape[0]):
+        frame = payload[bounds[number] : bounds[number + 1]]
+        if not frame.startswith(_JPEG_START) or not frame.endswith(_JPEG_END):
+            yield "frames", f"sample {sample['key']}: no JPEG at the offset of frame {number}"
+            return
+    if decode:
+        try:
+            decode_frames(payload, bounds, np.empty(shape, np.uint8))
+        except ValueError as error:
+            yield "decode", f"sample {sample['key']}: {error}"
+            return
+        shard.num_frames_decoded += shape[0]
+
+
+def _check_raw(
+    shard: ShardContents, key: str, payload: bytes, shape: tuple[int, ...], decode: bool
+) -> Iterator[ShardFinding]:
+    file = io.BytesIO(payload)
+    try:
+        version = np.lib.format.read_magic(file)
+        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        found, fortran, dtype = reader(file)
+    except ValueError as error:
+        yield "frames", f"sample {key} is no .npy file: {error}"
+        return
+    size = file.tell() + int(np.prod(shape))
+    if (found, fortran, dtype, len(payload)) != (shape, False, np.dtype(np.uint8), size):
+        yield "frames", f"sample {key} holds {dtype} {found} in {len(payload)} bytes, expected uint8 {shape} in {size}"
+        return
+    if decode:
+        shard.num_frames_decoded += shape[0]
+
+
+def _check_webdataset(
+    path: Path, data: mmap.mmap, members: list[tarfile.TarInfo], extension: str
+) -> Iterator[ShardFinding]:
+    """What a plain webdataset loop gets from this shard, against the tar's own bytes."""
+    import webdataset
+
+    expected = [
+        (header.name.removesuffix(".json"), header, stream)
+        for header, stream in zip(members[::2], members[1::2], strict=True)
+    ]
+    count = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # webdataset 1.0 leaves its file to the garbage collector
+        loop = webdataset.WebDataset(str(path), shardshuffle=False, nodesplitter=None, empty_check=False)
+        try:
+            for found, (key, header, stream) in zip(loop, expected, strict=True):
+                wanted = (key, _payload(data, header), _payload(data, stream))
+                if (found["__key__"], found.get("json"), found.get(extension)) != wanted:
+                    yield "webdataset", f"plain webdataset reads another sample than {key} at place {count}"
+                    return
+                count += 1
+        except (ValueError, tarfile.TarError, OSError) as error:
+            yield "webdataset", f"plain webdataset reads {count} of {len(expected)} samples: {error}"
+
+
+def _payload(data: mmap.mmap, member: tarfile.TarInfo) -> bytes:
+    return data[member.offset_data : member.offset_data + member.size]
