@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
 from pydantic import Field
+from torch import Tensor, nn
 
 from ipv_bench.config import Config
+from ipv_bench.errors import CheckpointError
 
 
 class OptimizerConfig(Config):
@@ -18,3 +24,120 @@ class OptimizerConfig(Config):
     """Coupled L2 decay (added to the gradient) of every parameter, biases and norms too."""
     clip: float = Field(100.0, gt=0)
     """Global norm that the group's gradients are clipped to."""
+
+
+class UpdateResult(NamedTuple):
+    """What `apply_update` did.
+
+    Attributes:
+        applied: False when a loss or gradient was not finite: then no group was changed.
+        norms: gradient norm of each group before clipping, by the group's name.
+    """
+
+    applied: bool
+    norms: dict[str, float]
+
+
+class OptimizerGroup:
+    """Parameters that are clipped and stepped together.
+
+    Args:
+        name: key of its metrics and of its state in checkpoints.
+        parameters: by name; the names are the keys of the optimiser's state.
+        config: learning rate, decay, clipping.
+    """
+
+    def __init__(self, name: str, parameters: Mapping[str, nn.Parameter], config: OptimizerConfig) -> None:
+        self.name, self.config = name, config
+        self.parameters = {key: value for key, value in parameters.items() if value.requires_grad}
+        self.adam = torch.optim.Adam(
+            self.parameters.values(), lr=config.lr, eps=config.eps, weight_decay=config.weight_decay, fused=True
+        )
+
+    def zero_grad(self) -> None:
+        """Forget gradients."""
+        self.adam.zero_grad(set_to_none=True)
+
+    def set_lr_scale(self, scale: float) -> None:
+        """Learning rate of the next step, as a factor on the configured one; at 0 the moments still move."""
+        self.adam.param_groups[0]["lr"] = self.config.lr * scale
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """Adam's moments and step counts, by `<group>/<parameter>/<what>`; empty before the first step."""
+        return {
+            f"{self.name}/{key}/{what}": value
+            for key, parameter in self.parameters.items()
+            for what, value in self.adam.state.get(parameter, {}).items()
+        }
+
+    def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what `state_tensors` gave; tensors of other groups are ignored.
+
+        Raises:
+            CheckpointError: a moment is missing or has another shape, or belongs to no parameter of this group.
+        """
+        mine = {key: value for key, value in tensors.items() if key.startswith(f"{self.name}/")}
+        whats = ("step", "exp_avg", "exp_avg_sq")
+        wanted = {f"{self.name}/{key}/{what}" for key in self.parameters for what in whats}
+        if mine and mine.keys() != wanted:
+            odd = sorted(mine.keys() ^ wanted)
+            raise CheckpointError(
+                f"optimiser state of group {self.name!r} does not fit: {', '.join(odd[:5])}",
+                expected="the state of a run with the same model",
+            )
+        self.adam.state.clear()
+        for key, parameter in self.parameters.items() if mine else ():
+            state = {what: mine[f"{self.name}/{key}/{what}"] for what in whats}
+            if state["exp_avg"].shape != parameter.shape:
+                raise CheckpointError(
+                    f"optimiser state of {key}: found shape {tuple(state['exp_avg'].shape)}",
+                    expected=str(tuple(parameter.shape)),
+                )
+            self.adam.state[parameter] = {
+                what: value.detach().to(parameter.device, torch.float32, copy=True) for what, value in state.items()
+            }
+
+
+def assign_gradients(loss: Tensor, groups: Sequence[OptimizerGroup]) -> None:
+    """Gradients of `loss` for the parameters of `groups` alone: none is formed, or left, anywhere else."""
+    parameters = [parameter for group in groups for parameter in group.parameters.values()]
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+
+
+@torch.no_grad()
+def apply_update(
+    groups: Sequence[OptimizerGroup],
+    losses: Iterable[Tensor] = (),
+    scaler: torch.amp.GradScaler | None = None,
+) -> UpdateResult:
+    """Clip and step all groups by their present gradients, or none of them.
+
+    Args:
+        groups: their parameters hold the gradients; those are forgotten afterwards.
+        losses: checked together with the gradients.
+        scaler: of fp16 training; it is told of the outcome.
+
+    Returns:
+        Whether the update was applied, and each group's gradient norm.
+    """
+    norms = []
+    for group in groups:
+        if scaler is not None:
+            scaler.unscale_(group.adam)
+        gradients = [parameter.grad for parameter in group.parameters.values() if parameter.grad is not None]
+        norms.append(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))
+    checked = torch.stack([*norms, *(loss.detach().float() for loss in losses)]).tolist()  # the one host sync
+    finite = all(value - value == 0 for value in checked)
+    for group, norm in zip(groups, checked, strict=False):
+        if finite and norm > group.config.clip:
+            gradients = [parameter.grad for parameter in group.parameters.values() if parameter.grad is not None]
+            torch._foreach_mul_(gradients, group.config.clip / (norm + 1e-6))
+    for group in groups:
+        if finite:
+            scaler.step(group.adam) if scaler is not None else group.adam.step()
+        group.zero_grad()
+    if scaler is not None:
+        scaler.update()
+    return UpdateResult(finite, {group.name: norm for group, norm in zip(groups, checked, strict=False)})

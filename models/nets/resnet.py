@@ -1,12 +1,24 @@
-"""Residual image encoder and decoder (widths, order and initialisation of the published ContextWM and APV models)."""
+"""Residual image encoder and decoder (widths, order and initialisation of the published ContextWM and APV models).
+
+Legend: `N` frames, `C H W` image, `d` the depth (`cnn_depth`), `E` embedding size.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Literal
 
+import torch.nn.functional as F
 from pydantic import Field
+from torch import Tensor, nn
 
 from ipv_bench.config import Config
+from models.nets.cross_attention import Fusion, FusionDraws
+from models.nets.heads import xavier_linear
+
+Norm = Literal["batch", "none"]
+FusionFactory = Callable[[int, int], Fusion]  # (channels, tokens) of the maps to be fused
 
 
 class EncoderConfig(Config):
@@ -16,7 +28,7 @@ class EncoderConfig(Config):
     """Width of the first stage; later stages have 2 and 4 times as many channels."""
     blocks: Literal[0, 1, 2] = 2
     """Residual layers per stage; 2 as published. 0: one strided convolution per stage (small CPU models)."""
-    norm: Literal["batch", "none"] = "batch"
+    norm: Norm = "batch"
     """Normalisation after each convolution of a residual layer."""
 
 
@@ -27,5 +39,164 @@ class DecoderConfig(Config):
     """Half of the width at 32x32; must equal the encoder's where context features are fused."""
     blocks: Literal[0, 1, 2] = 2
     """Residual layers per stage; 2 as published. 0: one transposed convolution per stage (small CPU models)."""
-    norm: Literal["batch", "none"] = "batch"
+    norm: Norm = "batch"
     """Normalisation after each convolution of a residual layer and after the fusion."""
+
+
+def _norm(kind: Norm, channels: int) -> nn.Module:
+    return nn.BatchNorm2d(channels) if kind == "batch" else nn.Identity()
+
+
+def _xavier_conv(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Conv2d | nn.ConvTranspose2d:
+    nn.init.xavier_uniform_(layer.weight)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class ResidualLayer(nn.Module):
+    """relu(skip(x) + norm(conv(relu(norm(conv(fuse(x))))))); the skip sees x from before the fusion.
+
+    PyTorch's own initialisation, as published.
+    """
+
+    def __init__(self, inputs: int, outputs: int, norm: Norm, fusion: Fusion | None = None) -> None:
+        super().__init__()
+        bias = norm == "none"
+        self.fusion = fusion
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias)
+        self.norm1 = _norm(norm, outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=bias)
+        self.norm2 = _norm(norm, outputs)
+        changes = inputs != outputs
+        self.skip_conv = nn.Conv2d(inputs, outputs, 1, bias=bias) if changes else nn.Identity()
+        self.skip_norm = _norm(norm, outputs) if changes else nn.Identity()
+
+    def forward(self, x: Tensor, context: Tensor | None = None, draws: FusionDraws | None = None) -> Tensor:
+        """(N, inputs, H, W) to (N, outputs, H, W); with a fusion, `context` is (B, inputs, H, W)."""
+        skip = self.skip_norm(self.skip_conv(x))
+        if self.fusion is not None:
+            assert context is not None
+            x = self.fusion(x, context, draws or FusionDraws())
+        x = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(skip + self.norm2(self.conv2(x)))
+
+
+class EncoderStage(nn.Module):
+    """Residual layers, the first of which changes the width, then (in `forward`'s second result) 2x2 pooling.
+
+    With blocks=0: one 4x4 convolution of stride 2 and ELU.
+    """
+
+    def __init__(self, inputs: int, outputs: int, config: EncoderConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            ResidualLayer(inputs if i == 0 else outputs, outputs, config.norm) for i in range(config.blocks)
+        )
+        self.strided = None if config.blocks else _xavier_conv(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, inputs, H, W) to the map before and the map after halving."""
+        if self.strided is not None:
+            return x, F.elu(self.strided(x))
+        for layer in self.layers:
+            x = layer(x)
+        return x, F.avg_pool2d(x, 2)
+
+
+class ImageEncoder(nn.Module):
+    """Frames to embeddings: 3x3 convolution of stride 2, then three stages of widths d, 2d and 4d.
+
+    Args:
+        config: depth and kind of stages.
+        size: height and width of the frames.
+    """
+
+    def __init__(self, config: EncoderConfig, size: int) -> None:
+        super().__init__()
+        d = config.cnn_depth
+        self.conv_in = _xavier_conv(nn.Conv2d(3, d, 3, stride=2, padding=1))
+        # Without residual layers a stage's map before halving must already have the width that the fusion expects.
+        widths = [d, d, 2 * d, 4 * d] if config.blocks else [d, 2 * d, 4 * d, 4 * d]
+        self.stages = nn.ModuleList(EncoderStage(a, b, config) for a, b in pairwise(widths))
+        self.embed_size = 4 * d * (size // 16) ** 2
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) to (N, E)."""
+        return self._maps(image)[1].flatten(1)
+
+    def features(self, image: Tensor) -> dict[int, Tensor]:
+        """Maps before the stages' halvings: {1: (N, d, H/2, W/2), 2: (N, 2d, H/4, W/4), 3: (N, 4d, H/8, W/8)}."""
+        return dict(enumerate(self._maps(image)[0], 1))
+
+    def _maps(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
+        x, before = F.elu(self.conv_in(image)), []
+        for stage in self.stages:
+            kept, x = stage(x)
+            before.append(kept)
+        return before, x
+
+
+class DecoderStage(nn.Module):
+    """Nearest x2 upsampling, then residual layers, the last of which changes the width; the first may fuse context.
+
+    With blocks=0: one 4x4 transposed convolution of stride 2, ELU, then the fusion.
+    """
+
+    def __init__(self, inputs: int, outputs: int, config: DecoderConfig, fusion: Fusion | None) -> None:
+        super().__init__()
+        last = config.blocks - 1
+        self.layers = nn.ModuleList(
+            ResidualLayer(inputs, outputs if i == last else inputs, config.norm, fusion if i == 0 else None)
+            for i in range(config.blocks)
+        )
+        self.strided, self.fusion = None, None
+        if not config.blocks:
+            self.strided = _xavier_conv(nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1))
+            self.fusion = fusion
+
+    def forward(self, x: Tensor, context: Tensor | None, draws: FusionDraws | None) -> Tensor:
+        """(N, inputs, H, W) to (N, outputs, 2H, 2W)."""
+        if self.strided is not None:
+            x = F.elu(self.strided(x))
+            if self.fusion is None:
+                return x
+            assert context is not None
+            return self.fusion(x, context, draws or FusionDraws())
+        x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+        for layer in self.layers:
+            x = layer(x, context, draws)
+        return x
+
+
+class ImageDecoder(nn.Module):
+    """Features to frames: dense layer to 4d x 4 x 4, three doubling stages, and a transposed convolution.
+
+    Args:
+        config: depth and kind of stages.
+        feat_size: size of the features.
+        size: height and width of the frames.
+        fusion: what fuses context features at 8x8 and 16x16: `fusion(channels, tokens)` makes one; None: no context.
+    """
+
+    def __init__(self, config: DecoderConfig, feat_size: int, size: int, fusion: FusionFactory | None = None) -> None:
+        super().__init__()
+        d, self.side = config.cnn_depth, size // 16
+        self.dense = xavier_linear(feat_size, 4 * d * self.side**2)
+        widths = [4 * d, 2 * d, d, d // 2] if config.blocks else [4 * d, 4 * d, 2 * d, d]
+        fused = [fusion(w * d, (self.side * scale) ** 2) for w, scale in ((4, 2), (2, 4))] if fusion else [None, None]
+        self.stages = nn.ModuleList(
+            DecoderStage(widths[i], widths[i + 1], config, [*fused, None][i]) for i in range(len(widths) - 1)
+        )
+        out = nn.ConvTranspose2d(widths[-1], 3, 3, stride=2, padding=1, output_padding=1)
+        self.conv_out = _xavier_conv(out)
+
+    def forward(
+        self, feat: Tensor, context: Mapping[int, Tensor], draws: Mapping[int, FusionDraws] | None = None
+    ) -> Tensor:
+        """(N, F) features and the context's maps by halvings (empty without context) to frames (N, 3, H, W)."""
+        x = self.dense(feat).unflatten(1, (-1, self.side, self.side))  # (N, 4d, 4, 4)
+        for i, stage in enumerate(self.stages):
+            scale = 3 - i
+            x = stage(x, context.get(scale), (draws or {}).get(scale))
+        return self.conv_out(x)

@@ -1,10 +1,22 @@
-"""Recurrent state-space model with categorical latents."""
+"""Recurrent state-space model with categorical latents (DreamerV2, with the published ContextWM and APV sizes).
+
+Legend: `B` batch, `T` time, `S` categorical variables, `K` classes, `D` deterministic size, `E` embedding size.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
 from pydantic import Field
+from torch import Tensor, nn
 
 from ipv_bench.config import Config
+from models.nets.distributions import draw_one_hot, straight_through
+from models.nets.heads import xavier_linear
+from models.nets.recurrent_linear import LoopedLinear
 
 
 class RSSMConfig(Config):
@@ -21,3 +33,178 @@ class RSSMConfig(Config):
     action_dim: int = Field(50, ge=1)
     """Width that actions are zero-padded to, so that one set of weights fits every task; the action-free model
     has these columns too, and sees zeros there."""
+
+    @property
+    def feat_size(self) -> int:
+        """Size of `State.feat`."""
+        return self.stoch * self.discrete + self.deter
+
+
+class State(NamedTuple):
+    """A latent state, or a sequence of them.
+
+    Attributes:
+        stoch: (..., S, K) one-hot latents.
+        deter: (..., D) GRU state.
+        logit: (..., S, K) logits that `stoch` was drawn from.
+    """
+
+    stoch: Tensor
+    deter: Tensor
+    logit: Tensor
+
+    @property
+    def feat(self) -> Tensor:
+        """(..., S*K + D): latents flattened, then the GRU state."""
+        return torch.cat([self.stoch.flatten(-2), self.deter], -1)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> State:
+        """The state with `function` applied to each tensor."""
+        return State(*(function(value) for value in self))
+
+
+class Latents(NamedTuple):
+    """What decides the latents of a sequence; with neither given, the most likely class is taken.
+
+    Attributes:
+        noise: (T, B, S, K) Gumbel noise: sampling.
+        forced: (T, B, S, K) one-hot latents to use as they are.
+    """
+
+    noise: Tensor | None = None
+    forced: Tensor | None = None
+
+    def draw(self, logit: Tensor, step: int) -> Tensor:
+        """Latents (B, S, K) of one step, with straight-through gradients."""
+        if self.forced is not None:
+            return straight_through(self.forced[step].to(logit.dtype), logit)
+        return draw_one_hot(logit, None if self.noise is None else self.noise[step])
+
+
+class GRUCell(nn.Module):
+    """GRU with one linear layer on [input, state] and a LayerNorm over all three gates together."""
+
+    def __init__(self, input_size: int, size: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(input_size + size, 3 * size)  # PyTorch's own initialisation, as published
+        self.norm = nn.LayerNorm(3 * size, eps=1e-3)
+
+    def gates(self, mixed: Tensor, deter: Tensor) -> Tensor:
+        """New state (..., D) from the linear layer's output (..., 3 D) and the old state (..., D)."""
+        reset, candidate, update = self.norm(mixed).chunk(3, -1)
+        update = torch.sigmoid(update - 1)
+        candidate = torch.tanh(torch.sigmoid(reset) * candidate)
+        return torch.lerp(deter, candidate.to(deter.dtype), update.to(deter.dtype))
+
+
+class RSSM(nn.Module):
+    """Posterior and prior over latent states.
+
+    Args:
+        config: sizes.
+        embed_size: size of what the posterior sees at each step.
+        action_free: no action enters; the weights for one exist all the same (and only shrink by weight decay).
+    """
+
+    def __init__(self, config: RSSMConfig, embed_size: int, *, action_free: bool) -> None:
+        super().__init__()
+        self.config, self.action_free = config, action_free
+        self.stoch_size = config.stoch * config.discrete
+        self.img_in = xavier_linear(self.stoch_size + config.action_dim, config.hidden)
+        self.gru = GRUCell(config.hidden, config.deter)
+        self.img_out = xavier_linear(config.deter, config.hidden)
+        self.img_logit = xavier_linear(config.hidden, self.stoch_size)
+        self.obs_out = xavier_linear(config.deter + embed_size, config.hidden)
+        self.obs_logit = xavier_linear(config.hidden, self.stoch_size)
+
+    def initial(self, batch: int) -> State:
+        """The state before a sequence: zeros, float32."""
+        c, device = self.config, self.img_in.weight.device
+        stoch = torch.zeros(batch, c.stoch, c.discrete, device=device)
+        return State(stoch, torch.zeros(batch, c.deter, device=device), stoch)
+
+    def observe(
+        self,
+        embed: Tensor,
+        action: Tensor | None,
+        is_first: Tensor | None,
+        latents: Latents,
+        state: State | None = None,
+    ) -> tuple[State, Tensor]:
+        """Posterior states of a sequence, and the prior's logits.
+
+        Args:
+            embed: (B, T, E) embedding of each frame.
+            action: (B, T, A) action that led to each frame, A ≤ `action_dim`; None in the action-free model.
+            is_first: (B, T), 1 where an episode starts: the old state and the action are zeroed there. None: nowhere.
+            latents: how latents are drawn.
+            state: state before the sequence; None for zeros.
+
+        Returns:
+            Posterior states (B, T, ...), and prior logits (B, T, S, K).
+        """
+        batch, length = embed.shape[:2]
+        state = state or self.initial(batch)
+        keep = None if is_first is None else (1 - is_first.float()).t()[..., None]  # (T, B, 1)
+        into = self._action_part(action, keep)  # (T or 1, B or 1, hidden)
+        deter_size = self.config.deter
+        seen = F.linear(embed, self.obs_out.weight[:, deter_size:], self.obs_out.bias).transpose(0, 1)  # (T, B, hidden)
+        img_in = LoopedLinear(self.img_in, length, batch, self.stoch_size, bias=False)
+        mix = LoopedLinear(self.gru.linear, length, batch)
+        obs_out = LoopedLinear(self.obs_out, length, batch, deter_size, bias=False)
+        obs_logit = LoopedLinear(self.obs_logit, length, batch)
+        into, seen = into.expand(length, -1, -1).unbind(0), seen.unbind(0)
+        stoch, deter, steps = state.stoch.flatten(-2), state.deter, []
+        for t in range(length):
+            if keep is not None:
+                stoch, deter = stoch * keep[t], deter * keep[t]
+            x = F.elu(img_in(stoch) + into[t])  # (B, hidden)
+            deter = self.gru.gates(mix(torch.cat([x, deter.to(x.dtype)], -1)), deter)  # (B, D)
+            logit = self._logit(obs_logit(F.elu(obs_out(deter) + seen[t])))  # (B, S, K)
+            steps.append(State(latents.draw(logit, t), deter, logit))
+            stoch = steps[-1].stoch.flatten(-2)
+        posterior = stack_states(steps)
+        return posterior, self.prior_logit(posterior.deter)
+
+    def prior_logit(self, deter: Tensor) -> Tensor:
+        """Logits (..., S, K) of the prior at GRU states (..., D)."""
+        return self._logit(self.img_logit(F.elu(self.img_out(deter))))
+
+    def img_step(self, state: State, action: Tensor | None, latents: Latents, step: int = 0) -> State:
+        """Next state without an image: (B, ...) and the action (B, A) taken in it, to (B, ...)."""
+        stoch = state.stoch.flatten(-2)
+        weight = self.img_in.weight
+        x = F.linear(stoch, weight[:, : self.stoch_size], self.img_in.bias)
+        if action is not None:
+            x = x + F.linear(action, weight[:, self.stoch_size : self.stoch_size + action.shape[-1]])
+        x = F.elu(x)  # (B, hidden)
+        deter = self.gru.gates(self.gru.linear(torch.cat([x, state.deter.to(x.dtype)], -1)), state.deter)
+        logit = self.prior_logit(deter)
+        return State(latents.draw(logit, step), deter, logit)
+
+    def imagine(self, state: State, action: Tensor | None, latents: Latents, length: int) -> State:
+        """`length` steps without images from `state` (B, ...): (B, length, ...). `action`: (B, length, A) or None."""
+        steps = []
+        for t in range(length):
+            state = self.img_step(state, None if action is None else action[:, t], latents, t)
+            steps.append(state)
+        return stack_states(steps)
+
+    def _action_part(self, action: Tensor | None, keep: Tensor | None) -> Tensor:
+        """What actions and bias add to the first layer, for all steps at once: (T or 1, B or 1, hidden)."""
+        if action is None:
+            return self.img_in.bias[None, None]
+        action = action.transpose(0, 1)  # (T, B, A)
+        if keep is not None:
+            action = action * keep
+        columns = self.img_in.weight[:, self.stoch_size : self.stoch_size + action.shape[-1]]
+        return F.linear(action, columns, self.img_in.bias)
+
+    def _logit(self, flat: Tensor) -> Tensor:
+        # float32: softmax and KL of half-precision logits lose the small probabilities.
+        return flat.float().unflatten(-1, (self.config.stoch, self.config.discrete))
+
+
+def stack_states(steps: list[State]) -> State:
+    """States (B, ...) of consecutive steps, as one sequence (B, T, ...)."""
+    return State(*(torch.stack(values, 1) for values in zip(*steps, strict=True)))

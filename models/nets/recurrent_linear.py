@@ -1,0 +1,54 @@
+"""A linear layer inside a loop over time, whose weight gradient is one product over all steps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class LoopedLinear:
+    """`linear` applied once per time step; the gradients of its weight and bias are formed once per sequence.
+
+    Autograd forms a weight gradient per use: T products of rank B, each the size of the weight, and T additions of
+    them, which is 40 % of a full-size training step. Here each step uses the detached weight and adds its slice of one
+    batched product `inputs @ weight + bias` whose `inputs` are still zero: the value is the bias alone, but the graph
+    keeps the buffer, and the loop fills it. The backward pass, all of it autograd's, meets the filled buffer and so
+    yields the gradient as one product over the stacked steps.
+
+    One object serves one sequence. Without gradients, and under `torch.compile` (which would replay the late write
+    out of order), a step is a plain linear layer.
+
+    Args:
+        linear: the layer.
+        steps: number of time steps.
+        batch: rows of each step.
+        columns: the first input columns, which take part; the others belong to a batched product or see zeros.
+        bias: whether the layer's bias is added.
+    """
+
+    def __init__(
+        self, linear: nn.Linear, steps: int, batch: int, columns: int | None = None, *, bias: bool = True
+    ) -> None:
+        self._weight = linear.weight if columns is None else linear.weight[:, :columns]  # (out, in)
+        self._bias = linear.bias if bias else None
+        self._inputs: Tensor | None = None
+        self._step = 0
+        if torch.is_grad_enabled() and linear.weight.requires_grad and not torch.compiler.is_compiling():
+            self._defer(steps, batch)
+
+    def _defer(self, steps: int, batch: int) -> None:
+        kind = self._weight.device.type
+        # Autocast would copy a float32 buffer, and the late write would miss the copy.
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self._weight.dtype
+        self._inputs = torch.zeros(steps, batch, self._weight.shape[1], device=self._weight.device, dtype=dtype)
+        self._offset = nn.functional.linear(self._inputs, self._weight, self._bias)  # (T, B, out): bias or zeros
+        self._transposed = self._weight.detach().to(dtype).t()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, in) to (B, out), for the next time step."""
+        if self._inputs is None:
+            return nn.functional.linear(x, self._weight, self._bias)
+        step, self._step = self._step, self._step + 1
+        # `.data` has its own version counter: the write is meant to reach what the batched product keeps.
+        self._inputs.data[step] = x.detach()
+        return torch.addmm(self._offset[step], x, self._transposed)
