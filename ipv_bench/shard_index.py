@@ -85,6 +85,18 @@ class ShardIndex:
         name: str = self.video_ids[video].as_py()
         return name
 
+    def label(self, video: int) -> str:
+        """Label of a video, empty without one."""
+        return self._text(self._labels, video)
+
+    def split(self, video: int) -> str:
+        """Split of a video, empty without one."""
+        return self._text(self._splits, video)
+
+    def _text(self, column: pa.DictionaryArray, video: int) -> str:
+        text: str = column[int(self.sample_rows[self.video_samples[video]])].as_py()
+        return text
+
     def select(
         self,
         length: int,
