@@ -32,7 +32,7 @@ class EvaluationConfig(Config):
     """Scores while training, by the protocol of the task suite."""
 
     every: int = Field(10_000, ge=0)
-    """Environment steps between two evaluations; the first comes after the prefill, the last at the end. 0: the last only."""
+    """Environment steps between evaluations; the first follows the prefill, the last ends the run. 0: the last only."""
     episodes: int = Field(10, ge=1)
     """Episodes of each evaluation."""
     parallel: int = Field(1, ge=1)

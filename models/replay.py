@@ -1,6 +1,6 @@
 """Replay on disk: whole episodes as memory-mapped files, windows drawn uniformly over episodes.
 
-    replay/index.jsonl           one line per stored episode, in order: file, steps, bytes, and what the environment said
+    replay/index.jsonl           one line per stored episode, in order: file, steps, bytes, the environment's metadata
     replay/<episode>-<steps>.npy one structured array per episode, uncompressed, so that a window is one range of bytes
     replay/dropped/              episodes that a resumed run plays again (newer than its checkpoint)
 
@@ -204,6 +204,17 @@ class Replay:
         batch: Batch = {name: np.stack([window[name] for window in windows]) for name in FIELDS}
         batch["is_first"][:, 0] = True
         return batch
+
+    def frames(self, limit: int) -> NDArray[np.uint8]:
+        """At most `limit` frames (N, H, W, 3) uint8, evenly spaced over what is stored."""
+        total = sum(episode.num_records for episode in self._episodes)
+        stride = max(1, -(-total // limit))
+        chosen, position = [], 0
+        for episode in self._episodes:
+            start = -position % stride
+            chosen.append(self._read(episode, 0, episode.num_records)["image"][start::stride])
+            position += episode.num_records
+        return np.concatenate(chosen)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps; makes the index durable."""

@@ -1,0 +1,215 @@
+"""`ipv-bench finetune`: an agent by model-based RL, exact and resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from ipv_bench.config import resolve
+from ipv_bench.errors import CheckpointError, InterruptedRunError, IpvBenchError, RunError
+from ipv_bench.progress import progress, say
+from ipv_bench.run_record import RUN_FILE, RunRecord, check_same_config, git_commit, read_record, write_record
+from models.agent import Agent
+from models.checkpoint import latest_checkpoint, load_checkpoint, remove_unfinished
+from models.envs.registry import make_env
+from models.finetune_config import RESOURCE_KEYS, FinetuneConfig
+from models.finetune_counters import Counters
+from models.finetune_loop import FinetuneLoop
+from models.finetune_plan import FinetunePlan, plan_finetuning
+from models.hardware import check_precision, choose_device, hardware_record, prepare_torch
+from models.rollout import open_envs, random_policy_scores
+
+
+def finetune(
+    preset: str,
+    task: str,
+    *,
+    config_file: str | Path | None = None,
+    overrides: Mapping[str, Any] | Iterable[str] = (),
+    init: str | Path | None = None,
+    run: str | Path | None = None,
+    seed: int = 0,
+    dry_run: bool = False,
+    root: str | Path = "runs",
+) -> Path:
+    """Train an agent, or go on with a run that was interrupted; arguments as in `plan_finetuning`.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        IpvBenchError: see `plan_finetuning`; and RunError when the folder holds a run of another config,
+            OutputError when the disk is full, TrainingError when training cannot go on, InterruptedRunError on
+            SIGINT and SIGTERM.
+    """
+    plan = plan_finetuning(
+        preset, task, config_file=config_file, overrides=overrides, init=init, run=run, seed=seed, root=root
+    )
+    if dry_run:
+        say(plan.describe())
+        return plan.folder
+    record = _start_record(plan)
+    if record.status == "finished":
+        say(f"{plan.folder} is finished; nothing to do")
+        return plan.folder
+    try:
+        _train(plan, record)
+    except InterruptedRunError:
+        _set_status(plan.folder, "interrupted")
+        raise
+    except IpvBenchError as error:
+        _set_status(plan.folder, "failed", str(error))
+        raise
+    except KeyboardInterrupt:
+        _set_status(plan.folder, "interrupted")
+        raise
+    _set_status(plan.folder, "finished")
+    say(f"{plan.folder}")
+    return plan.folder
+
+
+def build_agent(
+    preset: str,
+    overrides: Mapping[str, Any] | Iterable[str] = (),
+    obs_space: Any = None,
+    act_space: Any = 1,
+    *,
+    seed: int = 0,
+) -> Agent:
+    """An agent with random weights, apart from any run: for measurements and for other people's loops.
+
+    Args:
+        preset: fine-tuning preset; "paper/<suite>" for a preset by suite.
+        overrides: dotted key → value over it.
+        obs_space: what the agent will see: a Gymnasium space (Box, or Dict with `image`), an image shape (H, W, 3), or
+            None for the preset's size.
+        act_space: a Gymnasium Box with one axis, its shape, or the number of action components.
+        seed: decides the weights and every later draw.
+
+    Returns:
+        An agent with `.update(batch)` and `.act(obs)`.
+
+    Raises:
+        ConfigError: the image size differs from the config's.
+    """
+    name, _, part = preset.partition("/")
+    config = resolve(FinetuneConfig, "finetune", name, parts=(part,) if part else (), overrides=overrides).config
+    _check_image_shape(obs_space, config.image.size)
+    return _make_agent(config, _action_dim(act_space), seed)
+
+
+def open_agent(folder: str | Path, record: RunRecord | None = None) -> tuple[Agent, FinetuneConfig, Counters]:
+    """The agent of a run's newest checkpoint, its config, and where the run stood.
+
+    Raises:
+        RunError: not a run folder.
+        CheckpointError: no checkpoint yet, or a damaged one.
+    """
+    record = record or read_record(folder)
+    config = FinetuneConfig.model_validate(record.config)
+    path = latest_checkpoint(folder)
+    if path is None:
+        raise CheckpointError(
+            f"{folder} has no checkpoint yet",
+            expected="a run that has saved one",
+            fix="let `ipv-bench finetune` go on until it has",
+        )
+    checkpoint = load_checkpoint(path)
+    agent = _make_agent(config, int(checkpoint.state["agent"]["action_dim"]), record.seed)
+    agent.load(checkpoint)
+    return agent, config, Counters(**checkpoint.state["counters"])
+
+
+def _make_agent(config: FinetuneConfig, action_dim: int, seed: int) -> Agent:
+    device = choose_device(config.training.device)
+    check_precision(device, config.training.precision)
+    prepare_torch(device, config.training.threads)
+    return Agent(config, action_dim, seed, device)
+
+
+def _start_record(plan: FinetunePlan) -> RunRecord:
+    """Write `run.json` of a new run, or check that the old one is the same run."""
+    if (plan.folder / RUN_FILE).exists():
+        check_same_config(plan.folder, plan.record, ignore=RESOURCE_KEYS)
+        old = read_record(plan.folder)
+        if old.status == "finished":
+            return old
+        record = old.model_copy(update={"status": "running", "failure": ""})
+        remove_unfinished(plan.folder)
+    else:
+        device = choose_device(plan.config.training.device)
+        check_precision(device, plan.config.training.precision)
+        prepare_torch(device, plan.config.training.threads)
+        env = make_env(plan.task, plan.config.env)
+        with closing(env):
+            scores = random_policy_scores(env, plan.config.evaluation.random_episodes, plan.record.seed)
+            found = {
+                "env_fingerprint": env.fingerprint(),
+                "random_policy": scores,
+                "git_commit": git_commit(),
+                "hardware": hardware_record(device),
+            }
+        record = plan.record.model_copy(update=found)
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    write_record(plan.folder, record)
+    return record
+
+
+def _train(plan: FinetunePlan, record: RunRecord) -> None:
+    config = plan.config
+    envs = open_envs(plan.task, config.env, config.envs, config.envs.count)
+    evaluation_envs = open_envs(plan.task, config.env, config.envs, config.evaluation.parallel)
+    with closing(envs), closing(evaluation_envs):
+        _check_fingerprint(plan.folder, record, envs.fingerprint())
+        agent = _make_agent(config, envs.action_dim, record.seed)
+        checkpoint = latest_checkpoint(plan.folder)
+        if checkpoint is None and plan.init is not None:
+            agent.load_pretrained(load_checkpoint(plan.init), config.init_parts)
+        loop = FinetuneLoop(plan.folder, record, config, agent, envs, evaluation_envs, checkpoint)
+        title = f"{plan.task} {record.method} seed {record.seed}"
+        done = loop.counters.env_steps
+        with closing(loop), progress(title, config.training.env_steps, "env steps", done) as bar:
+            loop.run(bar)
+
+
+def _check_fingerprint(folder: Path, record: RunRecord, found: Mapping[str, Any]) -> None:
+    """A run does not go on in another environment: its scores would mix two."""
+    if record.env_fingerprint and dict(found) != record.env_fingerprint:
+        changed = sorted(
+            key for key in found.keys() | record.env_fingerprint.keys()
+            if found.get(key) != record.env_fingerprint.get(key)
+        )  # fmt: skip
+        shown = "; ".join(f"{key}: {record.env_fingerprint.get(key)!r} → {found.get(key)!r}" for key in changed)
+        raise RunError(
+            f"{folder} was started in another environment: {shown}",
+            expected="the same versions and settings",
+            fix="install those versions again, or start a new run with --run",
+        )
+
+
+def _set_status(folder: Path, status: str, failure: str = "") -> None:
+    record = read_record(folder)
+    write_record(folder, record.model_copy(update={"status": status, "failure": failure}))
+
+
+def _check_image_shape(obs_space: Any, size: int) -> None:
+    from ipv_bench.errors import ConfigError
+
+    if obs_space is None:
+        return
+    spaces = getattr(obs_space, "spaces", obs_space)
+    inner = spaces["image"] if isinstance(spaces, Mapping) else obs_space
+    shape = tuple(getattr(inner, "shape", inner))
+    if shape != (size, size, 3):
+        raise ConfigError(
+            f"the observations are images of shape {shape}",
+            expected=f"({size}, {size}, 3), as image.size says",
+            fix="set image.size and env.image_size",
+        )
+
+
+def _action_dim(act_space: Any) -> int:
+    shape = getattr(act_space, "shape", act_space)
+    return int(shape) if isinstance(shape, int) else int(shape[0])
