@@ -12,6 +12,7 @@ from models.envs.base import Env, EnvConfig
 SUITE_MODULES = {
     "dmc": "models.envs.dmc",
     "metaworld": "models.envs.metaworld",
+    "dmcr": "models.envs.dmc_remastered",
 }
 """Suite → module. The modules import their simulator only when an environment is made, so names are quick to list."""
 
