@@ -1,10 +1,18 @@
-"""Exploration bonus: novelty of short stretches of video in a random projection of the action-free features."""
+"""Exploration bonus: novelty of short stretches of video in a random projection of the action-free features.
+
+Source: APV (Seo et al., arXiv:2203.13880), video-based intrinsic bonus.
+Legend: `B` batch, `T` time, `F` feature size, `Q` queue size, `P` projected size.
+"""
 
 from __future__ import annotations
 
+import torch
 from pydantic import Field
+from torch import Tensor, nn
 
 from ipv_bench.config import Config
+
+_ROWS_PER_BLOCK = 512  # distances to a full queue of 4096 rows: 8 MB a block
 
 
 class IntrinsicConfig(Config):
@@ -19,10 +27,86 @@ class IntrinsicConfig(Config):
     queue_dim: int = Field(128, ge=1)
     """Columns of the random projection."""
     neighbours: int = Field(16, ge=1)
-    """Nearest rows whose mean distance is the bonus."""
+    """Nearest rows whose mean distance is the bonus; a row is its own nearest, at distance 0."""
     norm_momentum: float = Field(0.99, ge=0, le=1)
-    """Momentum of the running magnitude that the bonus is divided by; 1 switches the division off."""
+    """Momentum of the running magnitude that the bonus is divided by; at 1 it stays at `norm_init`."""
     norm_init: float = Field(1.0, gt=0)
     """First value of that magnitude."""
     norm_eps: float = Field(1e-8, gt=0)
     """Added to the magnitude."""
+
+
+class StreamNorm(nn.Module):
+    """Division by a running mean of magnitudes, which the present batch has entered first.
+
+    The magnitude is float64, as published; the input is not changed (the published one divides in place).
+    """
+
+    magnitude: Tensor
+
+    def __init__(self, momentum: float, init: float = 1.0, eps: float = 1e-8, scale: float = 1.0) -> None:
+        super().__init__()
+        self.momentum, self.eps, self.scale = momentum, eps, scale
+        self.register_buffer("magnitude", torch.tensor(init, dtype=torch.float64))
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """Update the magnitude with |x|, and return x / (magnitude + eps) * scale."""
+        self.magnitude.mul_(self.momentum).add_((1 - self.momentum) * x.abs().mean().to(torch.float64))
+        return x / (self.magnitude.to(x.dtype) + self.eps) * self.scale
+
+
+class IntrinsicBonus(nn.Module):
+    """Mean distance to the nearest remembered stretches.
+
+    Queue, fill count and magnitude are buffers: a checkpoint holds them (the published code lost the count).
+
+    Args:
+        config: sizes and weights.
+        feat_size: size F of the action-free features.
+        generator: decides the projection.
+    """
+
+    queue: Tensor
+    count: Tensor
+
+    def __init__(self, config: IntrinsicConfig, feat_size: int, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.config = config
+        projection = torch.randn(feat_size, config.queue_dim, generator=generator) / config.queue_dim
+        self.projection = nn.Parameter(projection, requires_grad=False)
+        self.register_buffer("queue", torch.zeros(config.queue_size, config.queue_dim))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+        self.norm = StreamNorm(config.norm_momentum, config.norm_init, config.norm_eps)
+
+    @torch.no_grad()
+    def forward(self, feat: Tensor) -> Tensor:
+        """Normalised bonus (B, T - window + 1) of action-free features (B, T, F); the queue takes them up first."""
+        return self.norm(self.raw(feat))
+
+    @torch.no_grad()
+    def raw(self, feat: Tensor) -> Tensor:
+        """The bonus before normalisation: (B, T, F) to (B, T - window + 1)."""
+        means = feat.float().unfold(1, self.config.window, 1).mean(-1)  # (B, T - window + 1, F)
+        rows = means.flatten(0, 1) @ self.projection.float()
+        # A batch with more rows than the queue holds (the published code stops there) is still compared with all of
+        # itself; only what fits is remembered.
+        remembered = torch.cat([rows, self.queue[: int(self.count)]])[: max(self.queue.shape[0], rows.shape[0])]
+        kept = remembered[: self.queue.shape[0]]
+        self.queue[: kept.shape[0]] = kept
+        self.count.fill_(kept.shape[0])
+        return nearest_mean_distance(rows, remembered, self.config.neighbours).unflatten(0, means.shape[:2])
+
+
+def nearest_mean_distance(rows: Tensor, others: Tensor, neighbours: int) -> Tensor:
+    """Mean Euclidean distance of each row (N, P) to its nearest `neighbours` among `others` (M, P): (N,).
+
+    Distances are formed by subtraction, in blocks of rows: |a|² + |b|² - 2ab errs by 3e-3 at distance zero in float32,
+    and the published broadcast needs N * M * P numbers (4.8 GB at Meta-world size).
+    """
+    count = min(neighbours, others.shape[0])
+    blocks = []
+    for block in rows.split(_ROWS_PER_BLOCK):
+        distance = torch.cdist(block, others, compute_mode="donot_use_mm_for_euclid_dist")  # (rows, M)
+        blocks.append(distance.topk(count, largest=False, sorted=False).values.mean(-1))
+    return torch.cat(blocks)

@@ -58,6 +58,13 @@ class OptimizerGroup:
         """Forget gradients."""
         self.adam.zero_grad(set_to_none=True)
 
+    def gradients(self) -> list[Tensor]:
+        """Gradients of all parameters; zeros where a loss does not reach, so that decay acts there too."""
+        for parameter in self.parameters.values():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        return [parameter.grad for parameter in self.parameters.values() if parameter.grad is not None]
+
     def set_lr_scale(self, scale: float) -> None:
         """Learning rate of the next step, as a factor on the configured one; at 0 the moments still move."""
         self.adam.param_groups[0]["lr"] = self.config.lr * scale
@@ -126,14 +133,12 @@ def apply_update(
     for group in groups:
         if scaler is not None:
             scaler.unscale_(group.adam)
-        gradients = [parameter.grad for parameter in group.parameters.values() if parameter.grad is not None]
-        norms.append(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))
+        norms.append(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(group.gradients()))))
     checked = torch.stack([*norms, *(loss.detach().float() for loss in losses)]).tolist()  # the one host sync
     finite = all(value - value == 0 for value in checked)
     for group, norm in zip(groups, checked, strict=False):
         if finite and norm > group.config.clip:
-            gradients = [parameter.grad for parameter in group.parameters.values() if parameter.grad is not None]
-            torch._foreach_mul_(gradients, group.config.clip / (norm + 1e-6))
+            torch._foreach_mul_(group.gradients(), group.config.clip / (norm + 1e-6))
     for group in groups:
         if finite:
             scaler.step(group.adam) if scaler is not None else group.adam.step()

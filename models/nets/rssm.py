@@ -171,13 +171,14 @@ class RSSM(nn.Module):
         return self._logit(self.img_logit(F.elu(self.img_out(deter))))
 
     def img_step(self, state: State, action: Tensor | None, latents: Latents, step: int = 0) -> State:
-        """Next state without an image: (B, ...) and the action (B, A) taken in it, to (B, ...)."""
-        stoch = state.stoch.flatten(-2)
-        weight = self.img_in.weight
-        x = F.linear(stoch, weight[:, : self.stoch_size], self.img_in.bias)
+        """Next state without an image: (B, ...) and the action (B, A) taken in it, to (B, ...).
+
+        `step` is the index into `latents`.
+        """
+        inputs = state.stoch.flatten(-2)
         if action is not None:
-            x = x + F.linear(action, weight[:, self.stoch_size : self.stoch_size + action.shape[-1]])
-        x = F.elu(x)  # (B, hidden)
+            inputs = torch.cat([inputs, action.to(inputs.dtype)], -1)
+        x = F.elu(F.linear(inputs, self.img_in.weight[:, : inputs.shape[-1]], self.img_in.bias))  # (B, hidden)
         deter = self.gru.gates(self.gru.linear(torch.cat([x, state.deter.to(x.dtype)], -1)), state.deter)
         logit = self.prior_logit(deter)
         return State(latents.draw(logit, step), deter, logit)
