@@ -11,9 +11,10 @@ from pathlib import Path
 from ipv_bench.errors import SourceError
 
 VIDEO_SUFFIXES = frozenset(
-    [".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"]
+    {".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg"}
+    | {".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}
 )
-IMAGE_SUFFIXES = frozenset([".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"])
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class _Walk:
 
     def visit(self, start: str) -> None:
         """Real folders first, then links to folders that were not met on the way."""
-        folders, links = [start], []
+        folders, links = [start], list[str]()
         while folders or links:
             folder = folders.pop() if folders else links.pop(0)
             place = os.path.realpath(self.source / folder)
