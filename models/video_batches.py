@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -144,7 +144,7 @@ class VideoBatches:
         """This rank's part of batch `update`, uint8 (B / world_size, T, H, W, 3), decoded here and now."""
         return _stack([self.segments[i] for i in self.segment_numbers(update)])
 
-    def iterate(self, first: int, end: int) -> Iterator[np.ndarray]:
+    def iterate(self, first: int, end: int) -> Generator[np.ndarray, None, None]:
         """Batches `first` … `end - 1` in order.
 
         Raises:

@@ -1,0 +1,146 @@
+"""Pre-training of a world model on shard sets: `pretrain` is what the command calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ipv_bench.errors import InterruptedRunError, IpvBenchError, RunError
+from ipv_bench.progress import progress, say
+from ipv_bench.run_record import RUN_FILE, RunRecord, check_same_config, git_commit, read_record, write_record
+from models.config import RESUMABLE_KEYS
+from models.distributed import Ranks, launched_ranks, process_group
+from models.hardware import choose_device, hardware_record, prepare_torch
+from models.pretrain_loop import PretrainLoop
+from models.pretrain_plan import PretrainPlan, describe, plan_pretraining
+from models.video_batches import open_video_data
+from models.video_training import VideoTraining
+
+
+def build_training(preset: str, overrides: Mapping[str, Any] | Iterable[str] = (), seed: int = 0) -> VideoTraining:
+    """A world model with its optimiser, ready for `.step(batch)`; batches are uint8 (B, T, H, W, 3).
+
+    Args:
+        preset: name of a pre-training preset.
+        overrides: `key=value` texts, or dotted key → value.
+        seed: decides parameters and draws.
+
+    Raises:
+        UnknownNameError: unknown preset.
+        ConfigError: unknown key, wrong value, or a device that is not there.
+    """
+    config = plan_pretraining(preset, overrides=overrides).config
+    training = VideoTraining(config, seed)
+    prepare_torch(training.device, config.training.threads, config.training.deterministic)
+    return training
+
+
+def describe_plan(**options: Any) -> str:
+    """What `pretrain` with the same arguments would do, as text."""
+    return describe(plan_pretraining(**options))
+
+
+def pretrain(**options: Any) -> Path:
+    """Train a world model, or go on with a run that exists; see `plan_pretraining` for the arguments.
+
+    Under torchrun each process calls it; they share the batches of one run, and rank 0 writes.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        UsageError: unknown preset, key, device or precision.
+        ShardSetError: a shard set is absent, damaged or too small.
+        RunError: the folder holds a run of another config.
+        CheckpointError: the newest checkpoint is damaged or of another model.
+        InterruptedRunError: SIGINT or SIGTERM arrived; the state is saved.
+        TrainingError: ten updates in a row were not finite.
+    """
+    plan, ranks = plan_pretraining(**options), launched_ranks()
+    training = plan.config.training
+    device = choose_device(training.device, ranks.local_rank)
+    prepare_torch(device, training.threads, training.deterministic)
+    with process_group(ranks, device):
+        return _pretrain(plan, VideoTraining(plan.config, plan.seed, device, ranks), ranks)
+
+
+def _pretrain(plan: PretrainPlan, training: VideoTraining, ranks: Ranks) -> Path:
+    data = open_video_data(plan.config.data, plan.seed, validate=plan.config.validation.every > 0)
+    record = plan.record(data.shard_sets).model_copy(
+        update={
+            "git_commit": git_commit(),
+            "hardware": hardware_record(training.device),
+            "world_size": ranks.world_size,
+        }
+    )
+    folder = plan.folder(record)
+    previous = read_record(folder) if (folder / RUN_FILE).exists() else None
+    if previous is not None:
+        _check_same_run(folder, previous, record)
+        if previous.status == "finished":
+            say(f"{folder} is finished after {plan.config.training.updates} updates: nothing to do")
+            return folder
+    if ranks.is_main:
+        _note_changes(previous, record)
+        write_record(folder, record)
+    if data.validation is None and plan.config.validation.every:
+        say("no video is held out, so nothing is validated (data.holdout=0 and no validation split)")
+    _train(plan, folder, record, PretrainLoop(folder, record, plan.config, data, training))
+    return folder
+
+
+def _train(plan: PretrainPlan, folder: Path, record: RunRecord, loop: PretrainLoop) -> None:
+    """Run the loop, and keep `run.json`'s status true whatever happens."""
+    updates = plan.config.training.updates
+    status, failure = "failed", ""
+    try:
+        with progress(f"pretrain {record.method}", updates, "updates", loop.training.updates) as bar:
+            loop.run(bar)
+        status = "finished"
+        if loop.ranks.is_main:
+            say(f"{folder}: {updates} updates done, {loop.training.skipped} of them skipped")
+    except InterruptedRunError:
+        status = "interrupted"
+        raise
+    except IpvBenchError as error:
+        failure = error.found
+        raise
+    finally:
+        loop.close()
+        if loop.ranks.is_main:
+            write_record(folder, record.model_copy(update={"status": status, "failure": failure}))
+
+
+def _check_same_run(folder: Path, previous: RunRecord, record: RunRecord) -> None:
+    """Refuse another config, and shard sets with other contents (moved ones are fine).
+
+    Raises:
+        RunError: something that decides the result differs.
+    """
+    check_same_config(folder, record, RESUMABLE_KEYS)
+    before = [entry["manifest_sha256"] for entry in previous.shard_sets]
+    after = [entry["manifest_sha256"] for entry in record.shard_sets]
+    if before != after:
+        named = [f"{entry['name']} in {entry['path']}" for entry in record.shard_sets]
+        raise RunError(
+            f"{folder} was trained on other shard sets than {', '.join(named)}",
+            expected=", ".join(f"{entry['name']} with manifest {entry['manifest_sha256'][:12]}"
+                               for entry in previous.shard_sets),
+            fix="name the same shard sets with --data, or choose another folder with --run",
+        )  # fmt: skip
+
+
+def _note_changes(previous: RunRecord | None, record: RunRecord) -> None:
+    """Say what may change between the parts of a run, and makes its numbers differ from an uninterrupted one."""
+    if previous is None:
+        return
+    if previous.world_size != record.world_size:
+        say(
+            f"the run was started with {previous.world_size} processes and goes on with {record.world_size}: same "
+            "segments, other random numbers from here on"
+        )
+    for key in ("device", "gpu", "cpu", "torch_threads"):
+        if previous.hardware.get(key) != record.hardware.get(key):
+            say(f"other hardware than before ({key}: {previous.hardware.get(key)} → {record.hardware.get(key)}): "
+                "close to the uninterrupted run, not equal to it")  # fmt: skip

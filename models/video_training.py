@@ -1,0 +1,174 @@
+"""One world model, its optimiser, and the update that trains it on a batch of videos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ipv_bench.errors import TrainingError
+from ipv_bench.seeding import derive_seed
+from models.checkpoint import Checkpoint, load_tensors
+from models.config import PretrainConfig
+from models.distributed import Ranks
+from models.hardware import autocast, check_precision, choose_device
+from models.optimizer import OptimizerGroup, apply_update
+from models.world_model import VideoDraws, VideoWorldModel
+
+MAX_SKIPPED_IN_ROW = 10
+
+
+class VideoTraining:
+    """The state of pre-training, and `step`.
+
+    All random numbers of update `u` come from generators seeded by (seed, u, purpose); parameters and moments are the
+    only state besides three counters.
+
+    Args:
+        config: resolved config.
+        seed: of the run.
+        device: where it computes; None: as the config says.
+        ranks: this process among those that train the model.
+
+    Raises:
+        ConfigError: device or precision are not available.
+    """
+
+    def __init__(
+        self, config: PretrainConfig, seed: int = 0, device: torch.device | None = None, ranks: Ranks | None = None
+    ) -> None:
+        self.config, self.seed, self.ranks = config, seed, ranks or Ranks()
+        self.device = device or choose_device(config.training.device, self.ranks.local_rank)
+        self.precision = config.training.precision
+        check_precision(self.device, self.precision)
+        self.model = initial_model(config, seed).to(self.device)
+        if self.device.type == "cuda":
+            self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            if config.training.sync_batch_norm and self.ranks.world_size > 1:
+                self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)  # type: ignore[no-untyped-call]
+        self.optimizer = OptimizerGroup("world_model", dict(self.model.named_parameters()), config.optimizer)
+        self.scaler = torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
+        self._forward: Callable[..., Any] = self.ranks.wrap(self.model, self.device)
+        if config.training.compile:
+            self._forward = torch.compile(self._forward)
+        self._statistics = [
+            buffer
+            for layer in self.model.modules()
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm)
+            for buffer in layer.buffers()
+        ]
+        self._kept_statistics = [buffer.clone() for buffer in self._statistics]
+        self.updates, self.skipped, self.skipped_in_row = 0, 0, 0
+
+    def step(self, batch: np.ndarray | Tensor) -> dict[str, float]:
+        """One update.
+
+        Args:
+            batch: uint8 (B, T, H, W, 3); this process's part of the batch.
+
+        Returns:
+            Means over the batch: loss, image_loss, kl_loss, kl (nats), entropies (nats), gradient_norm before clipping,
+            and `skipped`, 1 when a number was not finite and nothing was changed.
+
+        Raises:
+            TrainingError: ten updates in a row were skipped.
+        """
+        images = self.to_device(batch)  # (B, T, H, W, 3)
+        loss, metrics = self.loss(images, self.draw(images.shape[0], images.shape[1], self.ranks.rank))
+        self.backward(loss)
+        return self.apply(loss, metrics)
+
+    def draw(self, batch: int, length: int, part: int) -> VideoDraws:
+        """Random numbers of the present update for `part`, the part of the batch that a rank takes."""
+        generator = torch.Generator(self.device)
+        generator.manual_seed(derive_seed(self.seed, self.updates, f"model, part {part}"))
+        return self.model.draw(batch, length, generator)
+
+    def loss(self, images: Tensor, draws: VideoDraws) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and metrics of uint8 frames (B, T, H, W, 3) on the device."""
+        for kept, value in zip(self._kept_statistics, self._statistics, strict=True):
+            kept.copy_(value)
+        with autocast(self.device, self.precision):
+            loss, metrics = self._forward(images, draws)
+        return loss, metrics
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of `loss`, averaged over the processes."""
+        (loss if self.scaler is None else self.scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+
+    def apply(self, loss: Tensor, metrics: dict[str, Tensor]) -> dict[str, float]:
+        """Step by the present gradients, unless something is not finite; counts the update. See `step`."""
+        # Means over the processes come first: every process must decide alike, and one that is not finite spoils them.
+        values = self.ranks.mean(torch.stack([value.float() for value in metrics.values()]))
+        found = dict(zip(metrics, values, strict=True))
+        result = apply_update([self.optimizer], [found["loss"]], self.scaler)
+        self.updates += 1
+        if not result.applied:
+            # The forward pass has already moved BatchNorm's running statistics, perhaps to NaN.
+            self._restore_statistics()
+        self._count(result.applied)
+        if not result.applied:  # such numbers say nothing, and would spoil the means that are logged
+            return {"skipped": 1.0}
+        numbers = dict(zip(found, values.tolist(), strict=True))
+        return numbers | {"gradient_norm": result.norms["world_model"], "skipped": 0.0}
+
+    def to_device(self, batch: np.ndarray | Tensor) -> Tensor:
+        """uint8 frames on the device."""
+        images = torch.from_numpy(batch) if isinstance(batch, np.ndarray) else batch
+        if self.device.type != "cuda":
+            return images.to(self.device)
+        return images.pin_memory().to(self.device, non_blocking=True) if images.device.type == "cpu" else images
+
+    def state(self) -> dict[str, Any]:
+        """Counters, for a checkpoint."""
+        state: dict[str, Any] = {
+            "updates": self.updates,
+            "skipped": self.skipped,
+            "skipped_in_row": self.skipped_in_row,
+        }
+        return state | ({"loss_scale": self.scaler.state_dict()} if self.scaler is not None else {})
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take over parameters, moments and counters.
+
+        Raises:
+            CheckpointError: it is of another model.
+        """
+        load_tensors(self.model, checkpoint.model, checkpoint.path)
+        self.optimizer.load_state_tensors(checkpoint.optimizer)
+        state = checkpoint.state
+        self.updates, self.skipped, self.skipped_in_row = (
+            state["updates"], state["skipped"], state["skipped_in_row"],
+        )  # fmt: skip
+        if self.scaler is not None and "loss_scale" in state:
+            self.scaler.load_state_dict(state["loss_scale"])
+
+    def _restore_statistics(self) -> None:
+        for kept, value in zip(self._kept_statistics, self._statistics, strict=True):
+            value.copy_(kept)
+
+    def _count(self, applied: bool) -> None:
+        if applied:
+            self.skipped_in_row = 0
+            return
+        self.skipped += 1
+        if self.scaler is not None and self.scaler.get_scale() > 1:
+            return  # fp16: the loss scale was too large and has just been halved
+        self.skipped_in_row += 1
+        if self.skipped_in_row >= MAX_SKIPPED_IN_ROW:
+            raise TrainingError(
+                f"{self.skipped_in_row} updates in a row had a loss or gradient that is not finite "
+                f"(the last is update {self.updates})",
+                expected="finite numbers",
+                fix="lower optimizer.lr, or use training.precision=fp32; the last checkpoint is from before",
+            )
+
+
+def initial_model(config: PretrainConfig, seed: int) -> VideoWorldModel:
+    """A world model whose first parameters depend on `seed` alone; torch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, 0, "parameters"))
+        return VideoWorldModel(config)
