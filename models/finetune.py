@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ipv_bench.config import resolve
-from ipv_bench.errors import CheckpointError, InterruptedRunError, IpvBenchError, RunError
+from ipv_bench.errors import CheckpointError, ConfigError, InterruptedRunError, IpvBenchError, RunError
 from ipv_bench.progress import progress, say
 from ipv_bench.run_record import RUN_FILE, RunRecord, check_same_config, git_commit, read_record, write_record
 from models.agent import Agent
@@ -195,13 +195,11 @@ def _set_status(folder: Path, status: str, failure: str = "") -> None:
 
 
 def _check_image_shape(obs_space: Any, size: int) -> None:
-    from ipv_bench.errors import ConfigError
-
     if obs_space is None:
         return
-    spaces = getattr(obs_space, "spaces", obs_space)
-    inner = spaces["image"] if isinstance(spaces, Mapping) else obs_space
-    shape = tuple(getattr(inner, "shape", inner))
+    spaces: Any = getattr(obs_space, "spaces", obs_space)
+    image: Any = spaces["image"] if isinstance(spaces, Mapping) else obs_space
+    shape = tuple(getattr(image, "shape", image))
     if shape != (size, size, 3):
         raise ConfigError(
             f"the observations are images of shape {shape}",

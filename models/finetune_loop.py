@@ -127,7 +127,8 @@ class FinetuneLoop:
             )
         if enough:
             self.counters.prefill_end = self.counters.agent_steps
-            self.agent.see_prefill(self.replay.frames(MEAN_IMAGE_FRAMES))
+            if self.config.image.offset == "mean_image":
+                self.agent.see_prefill(self.replay.frames(MEAN_IMAGE_FRAMES))
 
     def _train_round(self) -> None:
         policy = self.agent.policy(self._envs.count, self.record.seed, "train policy", explore=True)
