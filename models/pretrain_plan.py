@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ipv_bench.config import Resolved, resolve
+from ipv_bench.config import Resolved, parse_overrides, resolve
 from ipv_bench.run_record import RunRecord, package_versions, run_folder
 from models.config import PretrainConfig, variant
+from models.paper_table import paper_table
 
 PACKAGES = ("ipv-bench", "torch", "numpy", "simplejpeg")
 
@@ -87,8 +88,6 @@ def plan_pretraining(
         UnknownNameError: unknown preset.
         ConfigError: unknown key or wrong value.
     """
-    from ipv_bench.config import parse_overrides
-
     changes = parse_overrides(overrides)
     sets = [str(place) for place in data]
     if sets:
@@ -99,8 +98,6 @@ def plan_pretraining(
 
 def describe(plan: PretrainPlan) -> str:
     """The plan as text, for `--dry-run`: the paper's table beside the values, then the whole config as JSON."""
-    from models.paper_table import paper_table
-
     shown = {
         "preset": plan.resolved.preset,
         "seed": plan.seed,
