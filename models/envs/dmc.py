@@ -43,7 +43,7 @@ DOMAINS: dict[str, tuple[str, ...]] = {
 
 PROFILES = {
     "default": RenderProfile(),
-    "faithful": RenderProfile(shadow_size=1024),
+    "faithful": RenderProfile(shadow_size=512),
     "fast": RenderProfile(shadows=False, reflections=False, samples=0),
 }
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import colorsys
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata, resources
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,6 @@ from ipv_bench.errors import SourceError
 from ipv_bench.seeding import numpy_generator
 
 Image = NDArray[np.uint8]
-Colour = tuple[float, float, float]
 
 FLOOR_SIZE = 300
 SKY_SIZE = 128
@@ -153,55 +153,59 @@ def _read_picture(file: Path, size: int) -> Image:
 @lru_cache(CACHED_PICTURES)
 def _procedural_floor(number: int) -> Image:
     generator = numpy_generator(number, 0, "DMCR floor")
-    kinds, weights = zip(*((kind, kind.count) for kind in _FLOOR_KINDS), strict=True)
-    kind = kinds[generator.choice(len(kinds), p=np.array(weights) / sum(weights))]
-    picture = _palette_picture(generator, FLOOR_SIZE, kind.colours(generator), kind.coarsest, kind.finest)
-    if kind.joints:
-        picture = _with_joints(generator, picture)
-    return _as_bytes(picture)
+    shares = np.array([kind.count for kind in _FLOOR_KINDS])
+    kind = _FLOOR_KINDS[generator.choice(len(shares), p=shares / shares.sum())]
+    colours = _natural(generator, kind.hue, kind.saturation, (0.15, 0.9))
+    # Drawn at half the size and doubled: an image of 64 pixels shows one tile on about 20 of them.
+    picture = _palette_picture(generator, FLOOR_SIZE // 2, colours, kind.coarsest, kind.finest)
+    picture = _with_joints(generator, picture) if kind.joints else picture
+    return picture.repeat(2, axis=0).repeat(2, axis=1)
 
 
-@lru_cache(CACHED_PICTURES)
+@lru_cache(NUM_SKIES)
 def _procedural_sky(number: int) -> Image:
     generator = numpy_generator(number, 0, "DMCR sky")
     hue = generator.uniform(0, 1) if generator.uniform() < 0.4 else generator.normal(0.58, 0.04)
     top = _colour(hue, generator.uniform(0.25, 0.8), generator.uniform(0.4, 0.9))
     bottom = _colour(hue + generator.normal(0, 0.1), generator.uniform(0.05, 0.5), generator.uniform(0.6, 1))
-    height = np.linspace(0, 1, SKY_SIZE)[:, None, None]  # 0 above, 1 below
-    picture = (1 - height) * np.array(top) + height * np.array(bottom)  # (S, 1, 3)
-    cover = np.clip(_noise(generator, SKY_SIZE, 3, 96) * 2.5 - generator.uniform(0.6, 2.0), 0, 1)[..., None]
-    white = np.array(_colour(generator.uniform(0, 1), generator.uniform(0, 0.15), generator.uniform(0.75, 1)))
-    picture = picture * (1 - 0.8 * cover) + white * 0.8 * cover  # (S, S, 3)
+    height = np.linspace(0, 1, SKY_SIZE, dtype=np.float32)[:, None, None]  # 0 above, 1 below
+    gradient = (1 - height) * top + height * bottom  # (S, 1, 3)
+    cover = np.clip(_noise(generator, SKY_SIZE, 3, 64) * 2.5 - np.float32(generator.uniform(0.6, 2.0)), 0, 1)
+    white = _colour(generator.uniform(0, 1), generator.uniform(0, 0.15), generator.uniform(0.75, 1))
+    picture = _as_bytes(gradient + 0.8 * cover[..., None] * (white - gradient))  # (S, S, 3)
     horizon = generator.uniform(0.45, 0.7)
     for distance in range(generator.integers(1, 4)):
         line = horizon + 0.09 * distance - generator.uniform(0.05, 0.3) * (_ridge(generator) - 0.3)
         below = height[..., 0] > line[None, :]  # (S, S)
         colours = _natural(generator, (0.0, 0.45), (0.15, 0.6), (0.12, 0.6))
-        picture = np.where(below[..., None], _palette_picture(generator, SKY_SIZE, colours, 4, 64), picture)
-    return _as_bytes(picture)
+        picture[below] = _palette_picture(generator, SKY_SIZE, colours, 4, 32)[below]
+    return picture
 
 
+@dataclass(frozen=True)
 class _FloorKind:
-    """A kind of floor: its share among the original's 383, palette, and cells per side of coarsest and finest noise."""
+    """A kind of floor.
 
-    def __init__(
-        self,
-        count: int,
-        hue: tuple[float, float],
-        saturation: tuple[float, float],
-        coarsest: int,
-        finest: int,
-        joints: bool = False,
-    ) -> None:
-        self.count, self.coarsest, self.finest, self.joints = count, coarsest, finest, joints
-        self.colours: Callable[[np.random.Generator], NDArray[np.float64]] = lambda generator: _natural(
-            generator, hue, saturation, (0.15, 0.9)
-        )
+    Attributes:
+        count: how many of the original's 383 are of this kind.
+        hue: of its palette, turns of the colour wheel.
+        saturation: of its palette.
+        coarsest: cells per side of the coarsest noise.
+        finest: cells per side of the finest noise, at most.
+        joints: it is laid of bricks or tiles.
+    """
+
+    count: int
+    hue: tuple[float, float]
+    saturation: tuple[float, float]
+    coarsest: int
+    finest: int
+    joints: bool = False
 
 
 _FLOOR_KINDS = (
-    _FloorKind(138, (0.18, 0.38), (0.3, 0.8), 8, 128),  # grass
-    _FloorKind(79, (0.03, 0.12), (0.2, 0.6), 4, 128),  # soil
+    _FloorKind(138, (0.18, 0.38), (0.3, 0.8), 8, 64),  # grass
+    _FloorKind(79, (0.03, 0.12), (0.2, 0.6), 4, 64),  # soil
     _FloorKind(55, (0.0, 1.0), (0.0, 0.15), 3, 64),  # concrete
     _FloorKind(55, (0.98, 1.1), (0.2, 0.7), 4, 64, joints=True),  # brick
     _FloorKind(37, (0.05, 0.17), (0.1, 0.5), 6, 96),  # ground
@@ -209,26 +213,37 @@ _FLOOR_KINDS = (
 )
 
 
-def _noise(generator: np.random.Generator, size: int, coarsest: int, finest: int) -> NDArray[np.float64]:
+def _noise(generator: np.random.Generator, size: int, coarsest: int, finest: int) -> NDArray[np.float32]:
     """Fractal noise in [0, 1], (size, size), that repeats without a seam."""
-    total, weight, cells = np.zeros((size, size)), 1.0, coarsest
+    total, weight, cells = np.zeros((size, size), np.float32), 1.0, coarsest
     while cells <= finest:
         spread = _interpolation(size, cells)  # (size, cells)
-        total += weight * (spread @ generator.uniform(-1, 1, (cells, cells)) @ spread.T)
+        values = generator.uniform(-weight, weight, (cells, cells)).astype(np.float32)
+        total += spread @ values @ spread.T
         weight, cells = weight * 0.6, cells * 2
-    low, high = total.min(), total.max()
-    scaled: NDArray[np.float64] = (total - low) / (high - low)
-    return scaled
+    total -= total.min()
+    total /= total.max()
+    return total
+
+
+def _ridge(generator: np.random.Generator) -> NDArray[np.float32]:
+    """Heights in [0, 1] of a line of hills, (SKY_SIZE,)."""
+    total, weight, cells = np.zeros(SKY_SIZE, np.float32), 1.0, int(generator.integers(1, 4))
+    while cells <= SKY_SIZE // 4:
+        total += _interpolation(SKY_SIZE, cells) @ generator.uniform(-weight, weight, cells).astype(np.float32)
+        weight, cells = weight * 0.6, cells * 2
+    total -= total.min()
+    return np.asarray(total / max(total.max(), np.float32(1e-6)))
 
 
 @lru_cache(32)
-def _interpolation(size: int, cells: int) -> NDArray[np.float64]:
+def _interpolation(size: int, cells: int) -> NDArray[np.float32]:
     """Matrix (size, cells) that spreads periodic grid values over pixels with smooth steps."""
     position = np.arange(size) / size * cells
     left = position.astype(int)
     part = position - left
     part = part * part * (3 - 2 * part)
-    matrix = np.zeros((size, cells))
+    matrix = np.zeros((size, cells), np.float32)
     matrix[np.arange(size), left] = 1 - part
     matrix[np.arange(size), (left + 1) % cells] += part
     return matrix
@@ -236,32 +251,26 @@ def _interpolation(size: int, cells: int) -> NDArray[np.float64]:
 
 def _palette_picture(
     generator: np.random.Generator, size: int, colours: NDArray[np.float64], coarsest: int, finest: int
-) -> NDArray[np.float64]:
-    """Noise shown in a palette of colours (K, 3), as (size, size, 3) in [0, 1]."""
+) -> Image:
+    """Noise shown in a palette of colours (K, 3), as (size, size, 3)."""
     noise = _noise(generator, size, coarsest, finest)
     steps = np.linspace(0, 1, 256)
     palette = np.stack([np.interp(steps, np.linspace(0, 1, len(colours)), channel) for channel in colours.T], axis=1)
-    picture: NDArray[np.float64] = palette[(noise * 255).astype(np.uint8)]
-    return picture
+    return _as_bytes(palette).take((noise * 255).astype(np.uint8), axis=0)
 
 
-def _with_joints(generator: np.random.Generator, picture: NDArray[np.float64]) -> NDArray[np.float64]:
+def _with_joints(generator: np.random.Generator, picture: Image) -> Image:
     """Rows of bricks or tiles with joints between them, each brick a little lighter or darker."""
-    size = len(picture)
+    place = np.arange(len(picture), dtype=np.float32)[:, None] / len(picture)
     rows, columns, shifted = int(generator.choice([4, 6, 10])), int(generator.choice([3, 5, 6])), generator.integers(2)
-    y, x = np.mgrid[0:size, 0:size] / size
+    y, x = place, place.T
     row = (y * rows).astype(int)
-    across = (x * columns + 0.5 * shifted * (row % 2)) % columns
-    shade = generator.uniform(0.75, 1.2, (rows, columns))[row, across.astype(int)]
+    across = (x * columns + 0.5 * shifted * (row % 2)) % columns  # (S, S)
+    shade = generator.uniform(0.75, 1.2, (rows, columns)).astype(np.float32)[row, across.astype(int)]
     joint = ((y * rows) % 1 < 0.1) | (across % 1 < 0.1 * columns / rows)
-    mortar = generator.uniform(0.25, 0.8)
-    bricks: NDArray[np.float64] = np.where(joint[..., None], mortar, picture * shade[..., None])
-    return bricks
-
-
-def _ridge(generator: np.random.Generator) -> NDArray[np.float64]:
-    """Heights in [0, 1] of a line of hills, (SKY_SIZE,)."""
-    return _noise(generator, SKY_SIZE, int(generator.integers(1, 4)), 32)[0]
+    laid = np.clip(picture * shade[..., None], 0, 255).astype(np.uint8)
+    laid[joint] = int(255 * generator.uniform(0.25, 0.8))
+    return laid
 
 
 def _natural(
@@ -276,9 +285,9 @@ def _natural(
     return np.array([_colour(centre + generator.normal(0, 0.02), generator.uniform(*saturation), v) for v in values])
 
 
-def _colour(hue: float, saturation: float, value: float) -> Colour:
-    return colorsys.hsv_to_rgb(hue % 1.0, saturation, value)
+def _colour(hue: float, saturation: float, value: float) -> NDArray[np.float32]:
+    return np.array(colorsys.hsv_to_rgb(hue % 1.0, saturation, value), np.float32)
 
 
-def _as_bytes(picture: NDArray[np.float64]) -> Image:
-    return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
+def _as_bytes(picture: NDArray[np.floating[Any]]) -> Image:
+    return np.asarray(np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
