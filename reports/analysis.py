@@ -1,0 +1,169 @@
+"""From runs to the numbers of a report: groups, their curves, final scores and aggregates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ipv_bench.errors import InputError
+from ipv_bench.seeding import numpy_generator
+from reports.align import Aligned, Dropped, GridConfig, align
+from reports.config import ReportConfig
+from reports.score_table import ScoredRun
+from reports.statistics import CURVE_RESAMPLES, TABLE_RESAMPLES, Interval, interval
+
+Groups = Mapping[str, Sequence[ScoredRun]]
+"""Legend label → runs."""
+
+
+@dataclass(frozen=True)
+class Computation:
+    """How every number of a report is computed.
+
+    Attributes:
+        config: the report's config.
+        seed: seed of all resampling.
+        curve_resamples: draws for each point of a curve.
+        table_resamples: draws for tables and final scores.
+    """
+
+    config: ReportConfig
+    seed: int = 0
+    curve_resamples: int = CURVE_RESAMPLES
+    table_resamples: int = TABLE_RESAMPLES
+
+    def generator(self, purpose: str) -> np.random.Generator:
+        """Draws of one number, independent of which other numbers the report holds."""
+        return numpy_generator(self.seed, 0, f"report:{purpose}")
+
+    def interval(self, scores: np.ndarray, statistic: str, purpose: str) -> Interval:
+        """Interval of `scores` (R, M) or (R, M, S); only aggregates over several tasks may resample tasks."""
+        return interval(
+            scores,
+            statistic,
+            self.curve_resamples if scores.ndim == 3 else self.table_resamples,
+            self.generator(purpose),
+            confidence=self.config.confidence,
+            resample_tasks=self.config.resample_tasks and scores.shape[1] > 1,
+        )
+
+    def profile(self, scores: np.ndarray, thresholds: np.ndarray, purpose: str) -> Interval:
+        above = (scores[:, :, None] > thresholds).astype(float)
+        above[np.isnan(scores)] = np.nan
+        return interval(above, "mean", self.curve_resamples, self.generator(purpose))
+
+
+@dataclass(frozen=True)
+class CurveResult:
+    """One line: its grid and its interval at each grid point.
+
+    Attributes:
+        label: of the group.
+        aligned: the scores behind it.
+        interval: arrays (S,).
+    """
+
+    label: str
+    aligned: Aligned
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The lines of one panel, and what could not be drawn or was left out."""
+
+    lines: tuple[CurveResult, ...]
+    dropped: tuple[Dropped, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def group_runs(runs: Sequence[ScoredRun]) -> dict[str, list[ScoredRun]]:
+    """Runs by `method@variant`; the pre-training data is added where it differs within one of these."""
+    by_label: dict[str, list[ScoredRun]] = {}
+    for run in runs:
+        by_label.setdefault(run.label, []).append(run)
+    groups: dict[str, list[ScoredRun]] = {}
+    for label, its_runs in by_label.items():
+        origins = {_origin(run) for run in its_runs}
+        for run in its_runs:
+            name = label if len(origins) == 1 else f"{label} ({_origin(run) or 'no pre-training'})"
+            groups.setdefault(name, []).append(run)
+    return dict(sorted(groups.items()))
+
+
+def _origin(run: ScoredRun) -> str:
+    data = "+".join(map(str, run.pretraining.get("data") or []))
+    number = run.pretraining.get("num_videos")
+    return f"{data}, {number} videos" if data and number else data
+
+
+def curves(groups: Groups, tasks: Sequence[str], computation: Computation, statistic: str, name: str) -> Curves:
+    """One line per group over the tasks that every group has runs of; each line spans its own runs' common range.
+
+    Args:
+        groups: label → runs; empty groups are skipped.
+        tasks: task ids that the panel is about.
+        computation: how.
+        statistic: of each line.
+        name: of the panel, for the seeds.
+    """
+    present = {label: [run for run in runs if run.task_id in tasks] for label, runs in groups.items()}
+    present = {label: runs for label, runs in present.items() if any(run.num_points for run in runs)}
+    common = common_tasks(present)
+    lines: list[CurveResult] = []
+    dropped: list[Dropped] = []
+    problems: list[str] = []
+    if present and not common:
+        problems.append("no task was run by every method")
+    for label, runs in present.items():
+        kept = [run for run in runs if run.task_id in common]
+        if not kept:
+            continue
+        try:
+            alignment = align({label: kept}, computation.config.grid)
+        except InputError as error:
+            problems.append(f"{label}: {error.found}")
+            continue
+        aligned = alignment.groups[label]
+        dropped += alignment.dropped
+        lines.append(CurveResult(label, aligned, computation.interval(aligned.scores, statistic, f"{name}:{label}")))
+    return Curves(tuple(lines), tuple(dropped), tuple(problems))
+
+
+def common_tasks(groups: Groups) -> tuple[str, ...]:
+    """Task ids of which every group has a run with evaluations."""
+    found = [{run.task_id for run in runs if run.num_points} for runs in groups.values()]
+    return tuple(sorted(set.intersection(*found))) if found else ()
+
+
+def joint_alignment(groups: Groups, tasks: Sequence[str], grid: GridConfig) -> Mapping[str, Aligned]:
+    """All groups on one grid, so that their scores at the end are of the same env step.
+
+    Raises:
+        InputError: nothing is left, or no common range.
+    """
+    kept = {label: [run for run in runs if run.task_id in tasks] for label, runs in groups.items()}
+    return align({label: runs for label, runs in kept.items() if runs}, grid).groups
+
+
+def final_aggregate(groups: Groups, tasks: Sequence[str], grid: GridConfig, window: float) -> dict[str, np.ndarray]:
+    """Label → (R, M) final scores over tasks that every group has; each task is aligned on its own grid.
+
+    Tasks of one suite may be trained for different numbers of steps, so each is read off at its own end.
+    """
+    columns: dict[str, list[np.ndarray]] = {label: [] for label in groups}
+    for task in tasks:
+        aligned = joint_alignment(groups, [task], grid)
+        for label in groups:
+            columns[label].append(aligned[label].final(window)[:, 0])
+    return {label: _side_by_side(parts) for label, parts in columns.items() if parts}
+
+
+def _side_by_side(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """(R, M) of M columns with up to R runs; shorter ones are filled up with NaN."""
+    scores = np.full((max(map(len, columns)), len(columns)), np.nan)
+    for index, column in enumerate(columns):
+        scores[: len(column), index] = column
+    return scores

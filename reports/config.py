@@ -1,0 +1,125 @@
+"""What `ipv-bench report --config FILE` can say: alignment, statistics, and figures of one's own."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from ipv_bench.config import Config
+from reports.align import GridConfig
+from reports.statistics import CONFIDENCE, Statistic
+
+
+class MethodLine(Config):
+    """One line of a figure: which runs it is made of, and what it is called."""
+
+    label: str
+    """Name in the legend."""
+    where: dict[str, Any]
+    """Field → value that a run must have: `method`, `variant`, `pretraining.data`, any config field; `{any: [a, b]}`
+    accepts several. Unset fields are not looked at."""
+
+
+class PanelConfig(Config):
+    """Panels of a figure that show the same methods."""
+
+    title: str = ""
+    """Above the panel; empty: the task's name, or what is aggregated."""
+    show: Literal["tasks", "aggregate"] = "tasks"
+    """tasks: one panel per task; aggregate: one panel over all of them."""
+    suite: str = ""
+    """Task suite ("metaworld"); empty: the figure's."""
+    tasks: list[str] = []
+    """Tasks of the suite; empty: the figure's."""
+    methods: list[MethodLine] = []
+    """Lines; empty: the figure's."""
+    where: dict[str, Any] = {}
+    """Conditions for all lines of these panels, beside the figure's."""
+
+
+class FigureConfig(Config):
+    """A figure of learning curves, described by what it shows, so that missing runs can be named."""
+
+    title: str
+    """Heading on the page."""
+    caption: str = ""
+    """Text below; the runs' `env_fingerprint` and how it was computed are added."""
+    source: str = ""
+    """Where the layout is from (paper and figure number)."""
+    suite: str = ""
+    """Task suite of all panels that name none."""
+    tasks: list[str] = []
+    """Tasks of all panels that name none."""
+    methods: list[MethodLine] = []
+    """Lines of all panels that name none."""
+    where: dict[str, Any] = {}
+    """Conditions for every line."""
+    panels: list[PanelConfig] = Field([PanelConfig()], min_length=1)
+    """What is drawn, in reading order."""
+    columns: int = Field(3, ge=1)
+    """Panels in a row."""
+    seeds: int = Field(8, ge=1)
+    """Runs per task and method; fewer are named as missing."""
+    x_range: tuple[float, float] | None = None
+    """Env steps shown; unset: those of the runs."""
+    y_range: tuple[float, float] | None = None
+    """Scores shown; unset: those of the runs."""
+    y_label: str = "score"
+    """Name of the score with its unit."""
+    statistic: Statistic = "iqm"
+    """Statistic of the lines."""
+    preset: str = "paper"
+    """Preset of the commands that make missing runs."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> FigureConfig:
+        for index, panel in enumerate(self.panels):
+            for name in ("suite", "tasks", "methods"):
+                if not getattr(panel, name) and not getattr(self, name):
+                    raise ValueError(f"panel {index + 1} has no {name}, and the figure has none either")
+        return self
+
+    def filled(self, panel: PanelConfig) -> PanelConfig:
+        """The panel with the figure's values where it has none of its own."""
+        return panel.model_copy(
+            update={
+                "suite": panel.suite or self.suite,
+                "tasks": panel.tasks or self.tasks,
+                "methods": panel.methods or self.methods,
+                "where": {**self.where, **panel.where},
+            }
+        )
+
+
+class ReportConfig(Config):
+    """Everything about a report that is not a path."""
+
+    title: str = "ipv-bench report"
+    """Heading of the page."""
+    figures: dict[str, FigureConfig] = {}
+    """Name → figure of one's own, to be asked for with `--figures`; drawn without being asked when it is not given."""
+    grid: GridConfig = GridConfig()
+    """Alignment of the runs."""
+    statistic: Statistic = "iqm"
+    """Statistic of the curves."""
+    confidence: float = Field(CONFIDENCE, gt=0, lt=1)
+    """Coverage of the intervals."""
+    resample_tasks: bool = False
+    """Also draw tasks with replacement in aggregates: the uncertainty over a larger population of tasks."""
+    final_window: float = Field(0.0, ge=0)
+    """Final scores are means over the last so many env steps; 0: the last grid point."""
+    reach: list[float] = []
+    """Score levels whose number of env steps until they are reached is tabulated."""
+    compare_to: str = ""
+    """Method that every other one is compared with (probability of improvement); empty: each with each."""
+    where: dict[str, Any] = {}
+    """Only runs with these values are read."""
+
+    @field_validator("figures")
+    @classmethod
+    def _file_names(cls, figures: dict[str, FigureConfig]) -> dict[str, FigureConfig]:
+        for name in figures:
+            if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
+                raise ValueError(f"figure name {name!r} must be letters, digits, - and _: it names files")
+        return figures

@@ -1,0 +1,207 @@
+"""Learning curves as figures: those of every report, and those that a YAML describes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from reports.analysis import Computation, CurveResult, Curves, Groups, curves
+from reports.config import FigureConfig
+from reports.figures.drawn import DrawnFigure, finish
+from reports.figures.panels import Curve, Panel, draw_panels, short_number
+from reports.figures.selection import Selection, missing_lines
+from reports.score_table import ScoredRun
+
+PANELS_PER_SHEET = 30
+COLUMNS_OF_SHEET = 5
+METRIC_NAMES = {"return": "return", "success": "success rate", "score": "score"}
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A figure with the curves behind it, for the list of what was dropped."""
+
+    drawn: DrawnFigure
+    curves: tuple[Curves, ...]
+
+
+def to_line(result: CurveResult, style_index: int) -> Curve:
+    """The drawable line of a computed curve."""
+    found = result.interval
+    return Curve(
+        result.label,
+        result.aligned.env_steps,
+        np.asarray(found.point),
+        np.asarray(found.low),
+        np.asarray(found.high),
+        style_index,
+        sum(result.aligned.num_runs),
+    )
+
+
+def style_indices(labels: Sequence[str]) -> dict[str, int]:
+    """Label → style, the same in all figures of a report."""
+    return {label: index for index, label in enumerate(labels)}
+
+
+def task_sheets(
+    suite: str,
+    groups: Groups,
+    tasks: Sequence[str],
+    levels: Mapping[str, float],
+    styles: Mapping[str, int],
+    computation: Computation,
+) -> list[Sheet]:
+    """Learning curves of each task of a suite, at most 30 panels a sheet.
+
+    Args:
+        suite: name of the suite; empty when unknown.
+        groups: label → runs of the suite, scores as they were logged.
+        tasks: task ids in order.
+        levels: task id → mean score of the random policy, where it was measured.
+        styles: label → style index.
+        computation: how.
+    """
+    sheets = []
+    starts = range(0, len(tasks), PANELS_PER_SHEET)
+    for number, start in enumerate(starts, start=1):
+        chosen = tasks[start : start + PANELS_PER_SHEET]
+        results = [
+            curves(_of_task(groups, task), [task], computation, computation.config.statistic, f"task:{task}")
+            for task in chosen
+        ]
+        panels = [
+            Panel(
+                title=task.removeprefix(f"{suite}/").replace("_", " "),
+                curves=[to_line(line, styles[line.label]) for line in result.lines],
+                y_label=metric_name(_runs(groups, task)),
+                missing=result.problems,
+                level=("random policy", levels[task]) if task in levels else None,
+            )
+            for task, result in zip(chosen, results, strict=True)
+        ]
+        part = f" ({number} of {len(starts)})" if len(starts) > 1 else ""
+        name = file_name(f"curves_{suite or 'tasks'}") + (f"_{number}" if len(starts) > 1 else "")
+        caption = f"Learning curves per task{part}. {how(computation, results)}"
+        columns = min(COLUMNS_OF_SHEET, 3 if len(chosen) <= 9 else COLUMNS_OF_SHEET)
+        scale = 1.5 if len(chosen) == 1 else 1.0
+        drawn = finish(draw_panels(panels, columns, scale), name, f"{suite or 'tasks'}: learning curves{part}", caption)
+        sheets.append(Sheet(drawn, tuple(results)))
+    return sheets
+
+
+def aggregate_sheet(
+    suite: str,
+    groups: Groups,
+    tasks: Sequence[str],
+    y_label: str,
+    styles: Mapping[str, int],
+    computation: Computation,
+) -> Sheet:
+    """One line per method over all tasks of a suite.
+
+    Args:
+        groups: label → runs of the suite, normalised where a rule is known.
+        y_label: what the scores are.
+    """
+    result = curves(groups, tasks, computation, computation.config.statistic, f"aggregate:{suite}")
+    number = len(result.lines[0].aligned.tasks) if result.lines else 0
+    panel = Panel(
+        title=f"{suite or 'all'}, {number} tasks",
+        curves=[to_line(line, styles[line.label]) for line in result.lines],
+        y_label=y_label,
+        missing=result.problems,
+    )
+    caption = f"Aggregate over the {number} tasks that every method was run on. {how(computation, [result])}"
+    name = file_name(f"aggregate_{suite or 'tasks'}")
+    drawn = finish(draw_panels([panel], 1, 1.6), name, f"{suite or 'tasks'}: aggregate", caption)
+    return Sheet(drawn, (result,))
+
+
+def described_sheet(
+    name: str, figure: FigureConfig, selections: Sequence[Selection], computation: Computation
+) -> Sheet:
+    """A figure from its description; panels and lines without runs name what is missing."""
+    labels = list(dict.fromkeys(label for selection in selections for label in selection.groups))
+    styles = style_indices(labels)
+    panels, results = [], []
+    for index, selection in enumerate(selections):
+        result = curves(selection.groups, selection.tasks, computation, figure.statistic, f"{name}:{index}")
+        panels.append(
+            Panel(
+                title=selection.title,
+                curves=[to_line(line, styles[line.label]) for line in result.lines],
+                y_label=figure.y_label,
+                missing=[*missing_lines(selection.missing), *result.problems],
+                x_range=figure.x_range,
+                y_range=figure.y_range,
+            )
+        )
+        results.append(result)
+    runs = [run for selection in selections for group in selection.groups.values() for run in group]
+    caption = " ".join(
+        part
+        for part in (
+            figure.caption,
+            f"Layout: {figure.source}." if figure.source else "",
+            how(computation, results, figure.statistic),
+            fingerprint_text(runs),
+        )
+        if part
+    )
+    scale = 1.6 if len(panels) == 1 else 1.0
+    drawn = finish(draw_panels(panels, figure.columns, scale), name, figure.title, caption)
+    return Sheet(drawn, tuple(results))
+
+
+def how(computation: Computation, results: Sequence[Curves], statistic: str | None = None) -> str:
+    """How the lines of a figure were computed, and of how many runs."""
+    labels = sorted({line.interval.label for result in results for line in result.lines})
+    runs = [sum(line.aligned.num_runs) for result in results for line in result.lines]
+    if not runs:
+        return "No runs."
+    number = f"{min(runs)}" if min(runs) == max(runs) else f"{min(runs)} to {max(runs)}"
+    percent = f"{100 * computation.config.confidence:g} %"
+    grid = computation.config.grid
+    return (
+        f"Line: {' or '.join(labels or [statistic or ''])} of {number} runs; band: {percent} stratified bootstrap "
+        f"interval ({computation.curve_resamples:,} resamples, seed {computation.seed}). "
+        f"Grid: {grid.points} of evaluations, {grid.fill} value, x-axis in simulator control steps."
+    )
+
+
+def fingerprint_text(runs: Sequence[ScoredRun]) -> str:
+    """The environments' fingerprints of a figure's runs, for its caption."""
+    found = sorted({json.dumps(run.env_fingerprint, sort_keys=True, default=str) for run in runs} - {"{}"})
+    if not found:
+        return "" if not runs else "The runs state no environment fingerprint."
+    shown = [", ".join(f"{key} {value}" for key, value in json.loads(one).items()) for one in found[:4]]
+    more = f" (and {len(found) - 4} more)" if len(found) > 4 else ""
+    return f"Environment: {'; '.join(shown)}{more}."
+
+
+def metric_name(runs: Sequence[ScoredRun]) -> str:
+    """What the scores of runs are called."""
+    names = sorted({METRIC_NAMES[run.metric] for run in runs})
+    return " / ".join(names) or "score"
+
+
+def file_name(text: str) -> str:
+    """A name for files: ASCII letters, digits, `-` and `_`, at most 80 of them."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in text)[:80] or "unnamed"
+
+
+def steps_text(steps: float) -> str:
+    """Env steps in short, for headings."""
+    return f"{short_number(steps)} env steps"
+
+
+def _of_task(groups: Groups, task: str) -> dict[str, list[ScoredRun]]:
+    return {label: [run for run in runs if run.task_id == task] for label, runs in groups.items()}
+
+
+def _runs(groups: Groups, task: str) -> list[ScoredRun]:
+    return [run for runs in groups.values() for run in runs if run.task_id == task]

@@ -1,0 +1,192 @@
+"""Which runs each line of a described figure is made of, which are missing, and names that cannot be right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from ipv_bench.config import flatten, preset_names
+from ipv_bench.errors import UnknownNameError
+from reports.config import FigureConfig, MethodLine, PanelConfig
+from reports.score_table import ScoredRun, flatten_where, select
+
+KNOWN_METHODS = ("contextwm", "apv", "dreamerv2")
+KNOWN_FIELDS = (
+    "method", "variant", "suite", "task", "seed", "metric", "format", "status", "preset", "label",
+    "pretraining.kind", "pretraining.data", "pretraining.num_videos", "pretraining.updates",
+    "context.fusion", "reward.dual", "init_parts",
+)  # fmt: skip
+"""Fields that a `where` may name although no run that was read has them."""
+
+
+@dataclass(frozen=True)
+class MissingRun:
+    """A run that a figure asks for and that was not among those read."""
+
+    figure: str
+    label: str
+    where: tuple[tuple[str, Any], ...]
+    suite: str
+    task: str
+    seed: int
+    preset: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The runs of one panel.
+
+    Attributes:
+        title: the panel's title.
+        show: "tasks" (one task) or "aggregate".
+        tasks: `suite/task` of each task in it.
+        groups: legend label → runs, also for labels without runs.
+        missing: runs that are not there.
+    """
+
+    title: str
+    show: str
+    tasks: tuple[str, ...]
+    groups: Mapping[str, tuple[ScoredRun, ...]]
+    missing: tuple[MissingRun, ...]
+
+
+@cache
+def known_tasks() -> dict[str, tuple[str, ...]]:
+    """Suite → its task names, as `finetune` knows them."""
+    text = (resources.files("ipv_bench") / "presets" / "figures" / "_tasks.yaml").read_text()
+    return {suite: tuple(tasks) for suite, tasks in yaml.safe_load(text).items()}
+
+
+def check_names(figure: FigureConfig, runs: Sequence[ScoredRun]) -> None:
+    """Refuse methods, suites, tasks and fields that neither we nor the runs know.
+
+    Raises:
+        UnknownNameError: the name, with the nearest known one.
+    """
+    suites = set(known_tasks()) | {run.suite for run in runs}
+    fields = set(KNOWN_FIELDS).union(*(_field_names(run) for run in _one_per_format(runs)))
+    values = {
+        "method": set(KNOWN_METHODS) | {run.method for run in runs},
+        "suite": suites,
+    }
+    for panel in map(figure.filled, figure.panels):
+        if panel.suite not in suites:
+            raise UnknownNameError("suite in the figure:", panel.suite, suites)
+        tasks = set(known_tasks().get(panel.suite, ())) | {run.task for run in runs if run.suite == panel.suite}
+        _all_known("task in the figure:", panel.tasks, tasks)
+        for line in panel.methods:
+            where = flatten_where({**panel.where, **line.where})
+            _all_known("field in the figure's where:", where, fields)
+            for key, known in values.items():
+                _all_known(f"{key} in the figure:", _wanted(where.get(key)), known)
+
+
+def _one_per_format(runs: Sequence[ScoredRun]) -> Iterable[ScoredRun]:
+    return {(run.format, run.method, run.variant): run for run in runs}.values()
+
+
+def _field_names(run: ScoredRun) -> set[str]:
+    names = set(flatten({**run.record, "pretraining": run.pretraining, "env_fingerprint": run.env_fingerprint}))
+    return names | {name.removeprefix("config.") for name in names}
+
+
+def _wanted(value: Any) -> list[str]:
+    options = value["any"] if isinstance(value, Mapping) else [value]
+    return [str(option) for option in options if option not in (None, "")]
+
+
+def _all_known(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
+    everything = set(known)
+    for name in names:
+        if name not in everything:
+            raise UnknownNameError(kind, name, everything - {""})
+
+
+def select_panels(name: str, figure: FigureConfig, runs: Sequence[ScoredRun]) -> list[Selection]:
+    """The panels of a figure, with their runs.
+
+    Args:
+        name: the figure's name.
+        figure: its description.
+        runs: all runs that were read.
+    """
+    selections = []
+    for panel in map(figure.filled, figure.panels):
+        groups_of_tasks = [[task] for task in panel.tasks] if panel.show == "tasks" else [panel.tasks]
+        for tasks in groups_of_tasks:
+            default = tasks[0].replace("_", " ") if panel.show == "tasks" else f"{panel.suite}, {len(tasks)} tasks"
+            selections.append(_select(name, figure, panel, tasks, panel.title or default, runs))
+    return selections
+
+
+def _select(
+    name: str, figure: FigureConfig, panel: PanelConfig, tasks: list[str], title: str, runs: Sequence[ScoredRun]
+) -> Selection:
+    groups: dict[str, tuple[ScoredRun, ...]] = {}
+    missing: list[MissingRun] = []
+    candidates = [run for run in runs if run.suite == panel.suite and run.task in tasks]
+    for line in panel.methods:
+        where = {**panel.where, **line.where}
+        found = select(candidates, where)
+        groups[line.label] = tuple(found)
+        for task in tasks:
+            seeds = [run.seed for run in found if run.task == task]
+            missing += _missing(name, figure, line, where, panel.suite, task, seeds)
+    return Selection(title, panel.show, tuple(f"{panel.suite}/{task}" for task in tasks), groups, tuple(missing))
+
+
+def _missing(
+    name: str,
+    figure: FigureConfig,
+    line: MethodLine,
+    where: Mapping[str, Any],
+    suite: str,
+    task: str,
+    seeds: Sequence[str],
+) -> list[MissingRun]:
+    absent = [seed for seed in range(figure.seeds) if str(seed) not in seeds]
+    number = max(0, figure.seeds - len(set(seeds)))  # other seeds than 0 … n-1 count as well
+    conditions = tuple(flatten_where(where).items())
+    return [MissingRun(name, line.label, conditions, suite, task, seed, figure.preset) for seed in absent[:number]]
+
+
+def missing_lines(missing: Sequence[MissingRun]) -> list[str]:
+    """For a panel: one line per method and task that lacks runs, shortened to the method where all tasks lack all."""
+    counts: dict[tuple[str, str], int] = {}
+    for run in missing:
+        counts[run.label, run.task] = counts.get((run.label, run.task), 0) + 1
+    tasks_of: dict[str, dict[str, int]] = {}
+    for (label, task), count in counts.items():
+        tasks_of.setdefault(label, {})[task] = count
+    lines = []
+    for label, tasks in tasks_of.items():
+        total = sum(tasks.values())
+        of = f"{len(tasks)} tasks, " if len(tasks) > 1 else ""
+        lines.append(f"missing: {label} ({of}{total} run{'s' if total > 1 else ''})")
+    return lines
+
+
+def described_figures(names: Sequence[str], own: Mapping[str, FigureConfig]) -> dict[str, FigureConfig]:
+    """The figures with these names, the user's before the paper's; several names may stand in one text (`fig5a,fig6`).
+
+    Raises:
+        UnknownNameError: no such figure; the nearest is named.
+    """
+    from ipv_bench.config import build, load_preset
+
+    wanted = [part.strip() for name in names for part in name.split(",") if part.strip()]
+    found = {}
+    for name in dict.fromkeys(wanted):
+        if name in own:
+            found[name] = own[name]
+        elif name in preset_names("figures"):
+            found[name] = build(FigureConfig, load_preset("figures", name))
+        else:
+            raise UnknownNameError("figure", name, [*own, *preset_names("figures")])
+    return found

@@ -1,0 +1,59 @@
+"""What `ipv-bench report` prints: the aggregates, what to watch out for, and where the page is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from ipv_bench.progress import say
+from reports.contents import Contents
+from reports.figures.style import plain
+from reports.findings import Finding
+from reports.tables import Table, cell_text, column_digits
+
+SHOWN_ROWS = 30
+SHOWN_FINDINGS = 10
+
+
+def show_summary(contents: Contents, findings: Sequence[Finding], page: Path) -> None:
+    """Print a small table of results and the page's path; nothing with `--quiet`."""
+    table = contents.tables.get("aggregates")
+    if table is not None:
+        say(_as_text(_narrow(table)))
+    serious = [finding for finding in findings if finding.level != "note"]
+    for finding in serious[:SHOWN_FINDINGS]:
+        say(f"{finding.level}: {plain(finding.text, 300)}")
+    if len(serious) > SHOWN_FINDINGS:
+        say(f"… and {len(serious) - SHOWN_FINDINGS} more; all are on the page")
+    counts = Counter(finding.level for finding in findings)
+    said = ", ".join(
+        f"{counts[level]} {level}{'s' if counts[level] != 1 else ''}" for level in ("warning", "refusal", "note")
+    )
+    say(f"{len(contents.figures)} figures, {len(contents.tables)} tables; {said}\n\n{page}")
+
+
+def _narrow(table: Table) -> Table:
+    """The columns that fit a terminal."""
+    kept = [name for name in ("suite", "method", "tasks", "runs", "IQM", "mean") if name in table.columns]
+    places = [list(table.columns).index(name) for name in kept]
+    return Table(table.name, table.title, kept, [[row[place] for place in places] for row in table.rows[:SHOWN_ROWS]])
+
+
+def _as_text(table: Table) -> str:
+    import io
+
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    shown = RichTable(title=Text(table.title), box=SIMPLE_HEAD, title_justify="left")
+    for name in table.columns:
+        shown.add_column(Text(name), justify="left" if name in ("suite", "method") else "right")
+    digits = column_digits(table)
+    for row in table.rows:
+        shown.add_row(*(Text(plain(cell_text(cell, n))) for cell, n in zip(row, digits, strict=True)))
+    buffer = io.StringIO()
+    Console(file=buffer, width=110, color_system=None).print(shown)
+    return buffer.getvalue().rstrip()
