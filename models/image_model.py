@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ipv_bench.errors import ConfigError
 from models.context import ContextConfig, ContextDraws, draw_context, erase
 from models.nets.cross_attention import Fusion, FusionDraws
+from models.nets.distributions import full_precision
 from models.nets.image_scaling import ImageConfig, ImageScaling
 from models.nets.resnet import DecoderConfig, EncoderConfig, ImageDecoder, ImageEncoder
 
@@ -56,7 +57,8 @@ class ImageModel(nn.Module):
 
     def embed(self, image: Tensor) -> Tensor:
         """Scaled frames (B, T, 3, H, W) to embeddings (B, T, E)."""
-        return self.encoder(image.flatten(0, 1)).unflatten(0, image.shape[:2])
+        flat: Tensor = self.encoder(image.flatten(0, 1))
+        return flat.reshape(*image.shape[:2], -1)
 
     def draw(
         self, batch: int, length: int, generator: torch.Generator, observed: int | None = None
@@ -85,13 +87,14 @@ class ImageModel(nn.Module):
     def decode(self, feat: Tensor, maps: Mapping[int, Tensor], draws: ContextDraws | None) -> Tensor:
         """Features (B, T, F) to scaled frames (B, T, 3, H, W)."""
         fusion: Mapping[int, FusionDraws] = draws.fusion if draws is not None else {}
-        return self.decoder(feat.flatten(0, 1), maps, fusion).unflatten(0, feat.shape[:2])
+        frames: Tensor = self.decoder(feat.flatten(0, 1), maps, fusion)
+        return frames.reshape(*feat.shape[:2], *frames.shape[1:])
 
 
 def image_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """0.5 (prediction - target)², summed over C, H, W and averaged over the frames (B, T, C, H, W)."""
     frames = prediction.shape[0] * prediction.shape[1]
-    return 0.5 * F.mse_loss(prediction.float(), target, reduction="sum") / frames
+    return 0.5 * F.mse_loss(full_precision(prediction), target, reduction="sum") / frames
 
 
 def _check_fusion(encoder: EncoderConfig, decoder: DecoderConfig, context: ContextConfig) -> None:

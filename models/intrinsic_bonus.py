@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ipv_bench.config import Config
+from models.nets.distributions import full_precision
 
 _ROWS_PER_BLOCK = 512  # distances to a full queue of 4096 rows: 8 MB a block
 
@@ -82,20 +83,21 @@ class IntrinsicBonus(nn.Module):
     @torch.no_grad()
     def forward(self, feat: Tensor) -> Tensor:
         """Normalised bonus (B, T - window + 1) of action-free features (B, T, F); the queue takes them up first."""
-        return self.norm(self.raw(feat))
+        normalised: Tensor = self.norm(self.raw(feat))
+        return normalised
 
     @torch.no_grad()
     def raw(self, feat: Tensor) -> Tensor:
         """The bonus before normalisation: (B, T, F) to (B, T - window + 1)."""
-        means = feat.float().unfold(1, self.config.window, 1).mean(-1)  # (B, T - window + 1, F)
-        rows = means.flatten(0, 1) @ self.projection.float()
+        means = full_precision(feat).unfold(1, self.config.window, 1).mean(-1)  # (B, T - window + 1, F)
+        rows = means.flatten(0, 1) @ self.projection
         # A batch with more rows than the queue holds (the published code stops there) is still compared with all of
         # itself; only what fits is remembered.
         remembered = torch.cat([rows, self.queue[: int(self.count)]])[: max(self.queue.shape[0], rows.shape[0])]
         kept = remembered[: self.queue.shape[0]]
         self.queue[: kept.shape[0]] = kept
         self.count.fill_(kept.shape[0])
-        return nearest_mean_distance(rows, remembered, self.config.neighbours).unflatten(0, means.shape[:2])
+        return nearest_mean_distance(rows, remembered, self.config.neighbours).reshape(means.shape[:2])
 
 
 def nearest_mean_distance(rows: Tensor, others: Tensor, neighbours: int) -> Tensor:
@@ -106,7 +108,7 @@ def nearest_mean_distance(rows: Tensor, others: Tensor, neighbours: int) -> Tens
     """
     count = min(neighbours, others.shape[0])
     blocks = []
-    for block in rows.split(_ROWS_PER_BLOCK):
+    for block in torch.split(rows, _ROWS_PER_BLOCK):
         distance = torch.cdist(block, others, compute_mode="donot_use_mm_for_euclid_dist")  # (rows, M)
         blocks.append(distance.topk(count, largest=False, sorted=False).values.mean(-1))
     return torch.cat(blocks)

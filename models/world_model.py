@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ipv_bench.config import Config
 from models.context import ContextDraws
 from models.image_model import ImageModel, image_loss
-from models.nets.distributions import balanced_kl, categorical_entropy, gumbel_noise
+from models.nets.distributions import balanced_kl, categorical_entropy, full_precision, gumbel_noise
 from models.nets.rssm import RSSM, Latents, State
 
 if TYPE_CHECKING:
@@ -169,4 +169,4 @@ class VideoWorldModel(nn.Module):
             states = State(*(torch.cat(pair, 1) for pair in zip(states, future, strict=True)))
         frames = self.vision.decode(states.feat, maps, draws.context)
         self.train(was_training)
-        return self.vision.scaling.to_unit(frames.float())
+        return self.vision.scaling.to_unit(full_precision(frames))

@@ -91,11 +91,11 @@ class CrossAttention(nn.Module):
         k, v = self._of_frames(kv, n, draws.kept).chunk(2, -1)  # (N, M, C) each
         if draws.drop_weights is not None:
             v = v * (1 / (1 - self.dropout))  # the scale of the kept weights; far fewer numbers here than there
-        out = self._attend(self._split(q), self._split(k), self._split(v), draws.drop_weights)  # (N, h, L, C/h)
-        out = self.out_proj(out.transpose(1, 2).flatten(2))  # (N, L, C)
+        seen = self._attend(self._split(q), self._split(k), self._split(v), draws.drop_weights)  # (N, h, L, C/h)
+        out: Tensor = self.out_proj(seen.transpose(1, 2).flatten(2))  # (N, L, C)
         if draws.drop_output is not None:
             out = out.masked_fill(draws.drop_output, 0) * (1 / (1 - self.dropout))
-        return out.transpose(1, 2).unflatten(2, (height, width))
+        return out.transpose(1, 2).reshape(n, channels, height, width)
 
     def _of_frames(self, kv: Tensor, n: int, kept: Tensor | None) -> Tensor:
         """Keys and values of each frame's kept tokens: (B, L, 2C) to (N, M, 2C)."""
@@ -103,10 +103,10 @@ class CrossAttention(nn.Module):
         if kept is None:
             return kv.repeat_interleave(n // batch, 0)
         first = torch.arange(batch, device=kv.device).repeat_interleave(n // batch)[:, None] * tokens  # (N, 1)
-        return kv.flatten(0, 1).index_select(0, (kept + first).flatten()).unflatten(0, kept.shape)
+        return kv.flatten(0, 1).index_select(0, (kept + first).flatten()).reshape(*kept.shape, -1)
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (N, h, L or M, C/h)
+        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)  # (N, h, L or M, C/h)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, drop: Tensor | None) -> Tensor:
         if drop is None:
@@ -114,7 +114,7 @@ class CrossAttention(nn.Module):
         if q.device.type != "cpu":
             return _attend_with_dropout(q, k, v, drop)
         frames = max(1, _CPU_CHUNK // drop[0].numel())
-        pieces = (part.split(frames) for part in (q, k, v, drop))
+        pieces = (torch.split(part, frames) for part in (q, k, v, drop))
         return torch.cat([_attend_with_dropout(*piece) for piece in zip(*pieces, strict=True)])
 
 

@@ -15,6 +15,11 @@ from torch import Tensor
 _TINY = torch.finfo(torch.float32).tiny
 
 
+def full_precision(x: Tensor) -> Tensor:
+    """Half-precision tensors as float32; others as they are."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def gumbel_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Gumbel(0, 1) noise of `shape`: the arg max of logit + noise is a draw of the categorical distribution."""
     exponential = torch.empty(shape, device=generator.device).exponential_(generator=generator)

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ipv_bench.config import Config
-from models.nets.distributions import TruncatedNormal
+from models.nets.distributions import TruncatedNormal, full_precision
 
 
 class RewardConfig(Config):
@@ -70,7 +70,7 @@ class ScalarHead(nn.Module):
             _zero(self.out)
 
     def forward(self, feat: Tensor) -> Tensor:
-        return self.out(self.mlp(feat)).squeeze(-1).float()
+        return full_precision(self.out(self.mlp(feat))).squeeze(-1)
 
 
 class ActorHead(nn.Module):
@@ -88,8 +88,8 @@ class ActorHead(nn.Module):
 
     def forward(self, feat: Tensor) -> TruncatedNormal:
         x = self.mlp(feat)
-        scale = 2 * torch.sigmoid(self.std(x).float() / 2) + self.min_std
-        return TruncatedNormal(torch.tanh(self.out(x).float()), scale)
+        scale = 2 * torch.sigmoid(full_precision(self.std(x)) / 2) + self.min_std
+        return TruncatedNormal(torch.tanh(full_precision(self.out(x))), scale)
 
 
 def half_squared_error(prediction: Tensor, target: Tensor) -> Tensor:

@@ -162,7 +162,8 @@ class DecoderStage(nn.Module):
             if self.fusion is None:
                 return x
             assert context is not None
-            return self.fusion(x, context, draws or FusionDraws())
+            fused: Tensor = self.fusion(x, context, draws or FusionDraws())
+            return fused
         x = F.interpolate(x, scale_factor=2.0, mode="nearest")
         for layer in self.layers:
             x = layer(x, context, draws)
@@ -195,8 +196,9 @@ class ImageDecoder(nn.Module):
         self, feat: Tensor, context: Mapping[int, Tensor], draws: Mapping[int, FusionDraws] | None = None
     ) -> Tensor:
         """(N, F) features and the context's maps by halvings (empty without context) to frames (N, 3, H, W)."""
-        x = self.dense(feat).unflatten(1, (-1, self.side, self.side))  # (N, 4d, 4, 4)
+        x = self.dense(feat).reshape(feat.shape[0], -1, self.side, self.side)  # (N, 4d, 4, 4)
         for i, stage in enumerate(self.stages):
             scale = 3 - i
             x = stage(x, context.get(scale), (draws or {}).get(scale))
-        return self.conv_out(x)
+        frames: Tensor = self.conv_out(x)
+        return frames

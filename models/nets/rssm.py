@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ipv_bench.config import Config
-from models.nets.distributions import draw_one_hot, straight_through
+from models.nets.distributions import draw_one_hot, full_precision, straight_through
 from models.nets.heads import xavier_linear
 from models.nets.recurrent_linear import LoopedLinear
 
@@ -118,10 +118,10 @@ class RSSM(nn.Module):
         self.obs_logit = xavier_linear(config.hidden, self.stoch_size)
 
     def initial(self, batch: int) -> State:
-        """The state before a sequence: zeros, float32."""
-        c, device = self.config, self.img_in.weight.device
-        stoch = torch.zeros(batch, c.stoch, c.discrete, device=device)
-        return State(stoch, torch.zeros(batch, c.deter, device=device), stoch)
+        """The state before a sequence: zeros."""
+        c, weight = self.config, self.img_in.weight
+        stoch = weight.new_zeros(batch, c.stoch, c.discrete)
+        return State(stoch, weight.new_zeros(batch, c.deter), stoch)
 
     def observe(
         self,
@@ -145,7 +145,7 @@ class RSSM(nn.Module):
         """
         batch, length = embed.shape[:2]
         state = state or self.initial(batch)
-        keep = None if is_first is None else (1 - is_first.float()).t()[..., None]  # (T, B, 1)
+        keep = None if is_first is None else (1 - is_first.to(embed.dtype)).t()[..., None]  # (T, B, 1)
         into = self._action_part(action, keep)  # (T or 1, B or 1, hidden)
         deter_size = self.config.deter
         seen = F.linear(embed, self.obs_out.weight[:, deter_size:], self.obs_out.bias).transpose(0, 1)  # (T, B, hidden)
@@ -153,14 +153,14 @@ class RSSM(nn.Module):
         mix = LoopedLinear(self.gru.linear, length, batch)
         obs_out = LoopedLinear(self.obs_out, length, batch, deter_size, bias=False)
         obs_logit = LoopedLinear(self.obs_logit, length, batch)
-        into, seen = into.expand(length, -1, -1).unbind(0), seen.unbind(0)
+        added, seen_steps = into.expand(length, -1, -1).unbind(0), seen.unbind(0)
         stoch, deter, steps = state.stoch.flatten(-2), state.deter, []
         for t in range(length):
             if keep is not None:
                 stoch, deter = stoch * keep[t], deter * keep[t]
-            x = F.elu(img_in(stoch) + into[t])  # (B, hidden)
+            x = F.elu(img_in(stoch) + added[t])  # (B, hidden)
             deter = self.gru.gates(mix(torch.cat([x, deter.to(x.dtype)], -1)), deter)  # (B, D)
-            logit = self._logit(obs_logit(F.elu(obs_out(deter) + seen[t])))  # (B, S, K)
+            logit = self._logit(obs_logit(F.elu(obs_out(deter) + seen_steps[t])))  # (B, S, K)
             steps.append(State(latents.draw(logit, t), deter, logit))
             stoch = steps[-1].stoch.flatten(-2)
         posterior = stack_states(steps)
@@ -202,8 +202,8 @@ class RSSM(nn.Module):
         return F.linear(action, columns, self.img_in.bias)
 
     def _logit(self, flat: Tensor) -> Tensor:
-        # float32: softmax and KL of half-precision logits lose the small probabilities.
-        return flat.float().unflatten(-1, (self.config.stoch, self.config.discrete))
+        # Softmax and KL of half-precision logits would lose the small probabilities.
+        return full_precision(flat).reshape(*flat.shape[:-1], self.config.stoch, self.config.discrete)
 
 
 def stack_states(steps: list[State]) -> State:
