@@ -268,7 +268,7 @@ def _with_joints(generator: np.random.Generator, picture: Image) -> Image:
     across = (x * columns + 0.5 * shifted * (row % 2)) % columns  # (S, S)
     shade = generator.uniform(0.75, 1.2, (rows, columns)).astype(np.float32)[row, across.astype(int)]
     joint = ((y * rows) % 1 < 0.1) | (across % 1 < 0.1 * columns / rows)
-    laid = np.clip(picture * shade[..., None], 0, 255).astype(np.uint8)
+    laid: Image = np.clip(picture * shade[..., None], 0, 255).astype(np.uint8)
     laid[joint] = int(255 * generator.uniform(0.25, 0.8))
     return laid
 
