@@ -14,7 +14,7 @@ from models.distributed import Ranks, launched_ranks, process_group
 from models.hardware import choose_device, hardware_record, prepare_torch
 from models.pretrain_loop import PretrainLoop
 from models.pretrain_plan import PretrainPlan, describe, plan_pretraining
-from models.video_batches import open_video_data
+from models.video_batches import check_batch_size, open_video_data
 from models.video_training import VideoTraining
 
 
@@ -60,6 +60,7 @@ def pretrain(**options: Any) -> Path:
     plan, ranks = plan_pretraining(**options), launched_ranks()
     training = plan.config.training
     device = choose_device(training.device, ranks.local_rank)
+    check_batch_size(plan.config.data.batch_size, ranks.world_size)  # before the ranks wait for one another
     prepare_torch(device, training.threads, training.deterministic)
     with process_group(ranks, device):
         return _pretrain(plan, VideoTraining(plan.config, plan.seed, device, ranks), ranks)

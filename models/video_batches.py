@@ -106,6 +106,20 @@ def _without_empty(segments: Segments, config: DataConfig) -> Segments | None:
     return Segments(list(sources), segments.length, segments.seed, list(shares), None)
 
 
+def check_batch_size(batch_size: int, world_size: int) -> None:
+    """Refuse a batch that cannot be divided evenly.
+
+    Raises:
+        ConfigError: ranks would get parts of different sizes.
+    """
+    if batch_size % world_size:
+        raise ConfigError(
+            f"data.batch_size {batch_size} cannot be divided among {world_size} ranks",
+            expected="a multiple of the number of ranks: the mean of their means must be the mean",
+            fix="change data.batch_size or torchrun's --nproc-per-node",
+        )
+
+
 class VideoBatches:
     """Batches by number: batch `u` is a pure function of the segments and `u`, whatever decodes it.
 
@@ -125,12 +139,7 @@ class VideoBatches:
         self, segments: Segments, batch_size: int, *, workers: int = 0, prefetch: int = 1, rank: int = 0,
         world_size: int = 1,
     ) -> None:  # fmt: skip
-        if batch_size % world_size:
-            raise ConfigError(
-                f"data.batch_size {batch_size} cannot be divided among {world_size} ranks",
-                expected="a multiple of the number of ranks: the mean of their means must be the mean",
-                fix="change data.batch_size or torchrun's --nproc-per-node",
-            )
+        check_batch_size(batch_size, world_size)
         self.segments, self.batch_size = segments, batch_size
         self._share, self._rank = batch_size // world_size, rank
         self._workers, self._prefetch = workers, prefetch
