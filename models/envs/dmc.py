@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.envs.base import ControlStep, Env, EnvConfig
 from models.envs.registry import Suite
-from models.envs.rendering import RenderProfile, SceneRenderer, import_mujoco
+from models.envs.rendering import RenderProfile, SceneRenderer, explained_gl_errors
 
 PACKAGE = "dm-control>=1.0.28,<1.0.29"
 
@@ -68,7 +68,6 @@ class DmcEnv(Env):
     """
 
     def __init__(self, name: str, config: EnvConfig, suite: str = "dmc") -> None:
-        import_mujoco()
         from dm_control.rl.control import PhysicsError
 
         self._physics_error = PhysicsError
@@ -114,7 +113,8 @@ class DmcEnv(Env):
         return self._simulator.physics
 
     def _load(self, domain: str, task: str) -> Any:
-        from dm_control import suite
+        with explained_gl_errors():
+            from dm_control import suite
 
         return suite.load(domain, task, task_kwargs={"random": _BUILD_SEED})
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,15 +47,26 @@ def import_mujoco() -> Any:
     Raises:
         MissingDependencyError: the GL libraries are absent; the message has the command that installs them.
     """
-    # mujoco and dm-control read the variable once, at their first import.
+    with explained_gl_errors():
+        import mujoco
+    return mujoco
+
+
+@contextmanager
+def explained_gl_errors() -> Iterator[None]:
+    """Around imports of libraries that open a display when they are imported (mujoco, dm-control).
+
+    Raises:
+        MissingDependencyError: that failed; the message has the command that installs what is absent.
+    """
+    # These libraries read the variable once, at their first import.
     os.environ.setdefault("MUJOCO_GL", "egl")
     try:
-        import mujoco
+        yield
     except ModuleNotFoundError:
         raise
     except Exception as error:  # PyOpenGL fails with whatever error its half-loaded library happens to give
         raise no_offscreen_rendering(error) from error
-    return mujoco
 
 
 def no_offscreen_rendering(error: BaseException) -> MissingDependencyError:
