@@ -71,8 +71,8 @@ class FrameSelection:
     Attributes:
         first: first position that may be kept.
         stride: distance between kept positions.
-        fps: when set, frames are picked by their timestamps instead: for each k ≥ 0, the last frame whose time since
-            the first kept position is at most k / fps. A source that is slower than `fps` never has a frame twice.
+        fps: when set, frames are picked by their timestamps instead: for each k ≥ 0, the first frame whose time since
+            position `first` lies in [k / fps, (k + 1) / fps). A source slower than `fps` never has a frame twice.
         positions: when set, exactly these positions, increasing; `first`, `stride` and `fps` are then not used.
     """
 

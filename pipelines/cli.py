@@ -1,0 +1,118 @@
+"""Commands of stage one: `sample`, `prepare`, `verify`, `inspect`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from ipv_bench.cli import common_options
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("folder", metavar="[DIR]", required=False, type=_PATH)
+@click.option("--dataset", default="ssv2", show_default=True, help="Whose layout: ssv2, human36m, ...")
+@click.option("--videos", type=int, default=64, show_default=True, help="How many videos.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the contents.")
+@common_options
+def sample(folder: Path | None, dataset: str, videos: int, seed: int) -> None:
+    """Write a tiny release in its genuine on-disk layout (default DIR: data/raw/<dataset>)."""
+    from pipelines.sample import write_sample
+
+    write_sample(dataset, folder or Path("data/raw") / dataset, videos, seed)
+
+
+@click.command()
+@click.argument("name", metavar="NAME")
+@click.option("--source", type=_PATH, help="Raw release.  [default: data/raw/<NAME>]")
+@click.option("--out", type=_PATH, help="Shard set.  [default: data/shards/<NAME>]")
+@click.option("--profile", default="paper", show_default=True, help="Rules: paper or official-code.")
+@click.option("--workers", type=int, help="Decoder processes.  [default: one per core]")
+@click.option("--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option("--limit", type=int, help="Take the first N source items only.")
+@click.option("--dry-run", is_flag=True, help="Count, and estimate bytes and time from a timed sample.")
+@click.option(
+    "--retry-failed", is_flag=False, flag_value="all", metavar="[REASON]", help="Try quarantined items again."
+)
+@click.option("--strict", is_flag=True, help="Exit with status 4 when an item is quarantined.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a config field.")
+@common_options
+def prepare(
+    name: str,
+    source: Path | None,
+    out: Path | None,
+    profile: str,
+    workers: int | None,
+    executor: str,
+    limit: int | None,
+    dry_run: bool,
+    retry_failed: str | None,
+    strict: bool,
+    overrides: tuple[str, ...],
+) -> None:
+    """Turn the raw release NAME (ssv2, human36m, youtube-driving, ego4d, rlbench, folder) into a shard set."""
+    from pipelines.prepare import Job
+    from pipelines.prepare import prepare as run_prepare
+
+    job = Job(
+        name,
+        source or Path("data/raw") / name,
+        out or Path("data/shards") / name,
+        profile,
+        workers,
+        "ray" if executor == "ray" else "local",
+        limit,
+        retry_failed,
+        strict,
+        overrides,
+    )
+    if dry_run:
+        from pipelines.dry_run import dry_run as run_dry
+
+        run_dry(job)
+    else:
+        run_prepare(job)
+
+
+@click.command()
+@click.argument("folder", metavar="SHARDS", type=_PATH)
+@click.option("--decode", metavar="all|N", default="0", show_default=True, help="Decode all samples, or N of them.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@common_options
+def verify(folder: Path, decode: str, as_json: bool) -> None:
+    """Check a shard set: every byte, the index, what plain webdataset reads; says how to repair."""
+    from ipv_bench.errors import FindingsError, UsageError
+    from ipv_bench.progress import say
+    from pipelines.verify import verify as run_verify
+
+    if decode != "all" and not decode.isdecimal():
+        raise UsageError(f"--decode {decode!r}", expected="all, or a number of samples")
+    result = run_verify(folder, "all" if decode == "all" else int(decode))
+    if as_json:
+        click.echo(json.dumps(result.as_json(), indent=2, sort_keys=True))
+    else:
+        for line in result.lines():
+            say(line)
+    if result.findings:
+        raise FindingsError(f"{folder} has {len(result.findings)} defects", fix="see the lines above")
+
+
+@click.command()
+@click.argument("folder", metavar="SHARDS", type=_PATH)
+@click.option("--contact-sheet", type=_PATH, metavar="FILE", help="Write a picture of frames from the set (PNG).")
+@click.option("--json", "as_json", is_flag=True, help="Print the statistics as JSON.")
+@common_options
+def inspect(folder: Path, contact_sheet: Path | None, as_json: bool) -> None:
+    """Statistics of a shard set: counts, lengths, labels, bytes; a contact sheet on request."""
+    from ipv_bench.progress import say
+    from pipelines.inspect_set import inspect as run_inspect
+
+    result = run_inspect(folder, contact_sheet)
+    if as_json:
+        click.echo(json.dumps(result.as_json(), indent=2, sort_keys=True))
+    else:
+        for line in result.lines():
+            say(line)

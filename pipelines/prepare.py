@@ -1,0 +1,175 @@
+"""`prepare`: a raw release becomes a shard set. Inventory, plan, shards, retries, tables; each step can be resumed."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ipv_bench.config import build, check_key, merge, nested, parse_overrides
+from ipv_bench.errors import FailureLimitError, FindingsError, SourceError, UnknownNameError, UsageError
+from ipv_bench.progress import progress, say
+from ipv_bench.shard_set import MANIFEST_FILE, Manifest, read_manifest
+from pipelines.base import DataSet, data_set
+from pipelines.execute import Executor, LocalExecutor
+from pipelines.plan import Plan, make_plan
+from pipelines.prepare_config import PrepareConfig
+from pipelines.resume import Progress, locked, look_at, note
+from pipelines.tally import Tally
+
+ExecutorName = Literal["local", "ray"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the command line asks for.
+
+    Attributes:
+        name: data set.
+        source: folder of the raw release.
+        out: folder of the shard set.
+        profile: "paper" or "official-code".
+        workers: decoder processes at a time; None takes one per core (local) or all of the cluster (ray).
+        limit: take the first so many items of the sorted inventory.
+        retry_failed: reason of quarantined items to try again, "all", or None.
+        strict: end with exit status 4 when an item is quarantined or there was a warning.
+        overrides: config fields, as `key=value`.
+    """
+
+    name: str
+    source: Path
+    out: Path
+    profile: str = "paper"
+    workers: int | None = None
+    executor: ExecutorName = "local"
+    limit: int | None = None
+    retry_failed: str | None = None
+    strict: bool = False
+    overrides: tuple[str, ...] = ()
+
+
+def resolve_config(release: DataSet, profile: str, overrides: Iterable[str]) -> PrepareConfig:
+    """The data set's defaults, changed by the profile, changed by the overrides.
+
+    Raises:
+        UnknownNameError: the data set has no such profile.
+        ConfigError: unknown field or wrong value.
+    """
+    if profile not in release.profiles:
+        raise UnknownNameError(f"profile of {release.name}", profile, release.profiles)
+    values = dict(release.profiles[profile])
+    for key, value in parse_overrides(overrides).items():
+        check_key(release.config, key)
+        values = merge(values, nested(key, value))
+    return build(release.config, values)
+
+
+def plan_job(job: Job) -> tuple[DataSet, Plan]:
+    """Read the inventory and assign it to shards.
+
+    Raises:
+        SourceError: the release is missing, half extracted, or empty.
+        UsageError: an option is out of range.
+    """
+    for option, number in (("--workers", job.workers), ("--limit", job.limit)):
+        if number is not None and number < 1:
+            raise UsageError(f"{option} {number}", expected="1 or more")
+    release = data_set(job.name)
+    config = resolve_config(release, job.profile, job.overrides)
+    if not job.source.is_dir():
+        raise SourceError(f"{job.source} is not a folder", expected=f"a {job.name} release", fix=release.help)
+    source = job.source.resolve()
+    inventory = release.inventory(source, config)
+    for warning in inventory.warnings:
+        say(f"warning: {warning}")
+    if not inventory.items:
+        raise SourceError(f"{job.source} holds no source items", expected=f"a {job.name} release", fix=release.help)
+    return release, make_plan(job.name, job.profile, inventory, config, job.limit, source, job.out.resolve())
+
+
+def prepare(job: Job) -> Manifest:
+    """Make, resume, repair or extend a shard set.
+
+    Raises:
+        SourceError, ConfigError, ShardSetError, OutputError: see `ipv_bench.errors`.
+        FailureLimitError: more items failed than `max_failure_rate` allows; finished shards are kept.
+        FindingsError: with `strict`, when an item is quarantined or there was a warning.
+    """
+    release, plan = plan_job(job)
+    out = plan.tasks[0].out
+    with locked(out):
+        state = look_at(plan, out, job.retry_failed)
+        tally = Tally(sum(1 for item in plan.inventory.items if not item.excluded), plan.config)
+        tally.add_all(state.finished)
+        if state.complete:
+            manifest = read_manifest(out)
+            say(f"{job.out} is complete and intact; nothing to do again")
+        else:
+            manifest = _make(job, release, plan, state, tally, out)
+        _report(job, manifest, tally)
+    if job.strict and (tally.status["quarantined"] or plan.inventory.warnings):
+        raise FindingsError(
+            f"--strict: {tally.status['quarantined']} items are quarantined, "
+            f"{len(plan.inventory.warnings)} warnings were given",
+            expected="none",
+            fix=f"see {job.out}/quarantine.jsonl",
+        )
+    return manifest
+
+
+def _make(job: Job, release: DataSet, plan: Plan, state: Progress, tally: Tally, out: Path) -> Manifest:
+    from pipelines.index_tables import write_tables
+
+    if state.repaired:
+        say(f"making anew, because damaged or missing: {', '.join(state.repaired[:5])}")
+    (out / MANIFEST_FILE).unlink(missing_ok=True)  # it comes last: until then the set is not complete
+    executor, workers = make_executor(job, plan.config)
+    begun = time.time()
+    note(out, event="start", time=begun, host=platform.node(), executor=job.executor, workers=workers)
+    num_items, num_done = len(plan.inventory.items), sum(tally.status.values())
+    if num_done:
+        say(f"going on: {num_done} of {num_items} source items are done")
+    with progress(f"prepare {job.name}", num_items, "videos", num_done) as bar:
+        tally.show_on(bar)
+        tally.check()
+        pending = executor.run(state.todo, tally.add)
+        executor.retry([*state.retry, *pending], tally.add)
+    if not tally.status["written"]:
+        raise FailureLimitError(
+            f"none of the {num_items} source items could be used ({tally.summary()})",
+            expected=f"a {job.name} release",
+            fix=f"check --source; it is {job.source}",
+        )
+    manifest = write_tables(plan, release, out)
+    seconds = time.time() - begun
+    note(out, event="end", time=time.time(), seconds=round(seconds, 3), items=num_items - num_done)
+    return manifest
+
+
+def make_executor(job: Job, config: PrepareConfig) -> tuple[Executor, int]:
+    """The executor that the job names, and its number of workers."""
+    if job.executor == "ray":
+        from pipelines.ray_executor import RayExecutor
+
+        ray_executor = RayExecutor(job.workers, config.supervision)
+        return ray_executor, ray_executor.workers
+    workers = job.workers or len(os.sched_getaffinity(0))
+    return LocalExecutor(workers, config.supervision), workers
+
+
+def _report(job: Job, manifest: Manifest, tally: Tally) -> None:
+    for count in manifest.counts:
+        others = [f"{who} {count[key]:,}" for who, key in (("paper", "paper"), ("lists", "official")) if count[key]]
+        note_text = f"; {count['note']}" if count["note"] else ""
+        say(f"  {count['ours']:,}  {count['rule']}" + (f" ({', '.join(others)}{note_text})" if others else note_text))
+    for anomaly in manifest.known_anomalies:
+        say(f"  known: {anomaly['source_id']}: {anomaly['note']}")
+    totals = manifest.totals
+    say(
+        f"{job.name}: {totals['num_samples']:,} samples, {totals['num_frames']:,} frames, "
+        f"{totals['size_bytes'] / 1e6:,.1f} MB in {len(manifest.shards)} shards; {tally.summary()} → {job.out}"
+    )
