@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from reports.align import Dropped
 from ipv_bench.errors import InputError
+from reports.align import Dropped
 from reports.analysis import Computation, common_tasks, final_aggregate, group_runs
 from reports.config import FigureConfig
 from reports.figures.bars import IntervalBar, draw_interval_bars
@@ -128,7 +128,7 @@ def _add_described(
 ) -> None:
     selections = select_panels(name, figure, runs)
     contents.add_sheet(described_sheet(name, figure, selections, computation), contents.described)
-    missing = list(dict.fromkeys(run for selection in selections for run in selection.missing))
+    missing = list({repr(run): run for selection in selections for run in selection.missing}.values())
     contents.missing += missing
     if missing:
         labels = dict.fromkeys(f"{run.label}: {run.suite}/{run.task} seed {run.seed}" for run in missing)
@@ -207,7 +207,8 @@ def _profile_figure(
         lines.append(Curve(label, thresholds, found.point, found.low, found.high, styles[label], scores.shape[0]))
     caption = (
         f"Share of runs and tasks whose final score ({scale}) is above the threshold; band: "
-        f"{100 * computation.config.confidence:g} % stratified bootstrap interval ({computation.curve_resamples:,} resamples)."
+        f"{100 * computation.config.confidence:g} % stratified bootstrap interval "
+        f"({computation.curve_resamples:,} resamples)."
     )
     name = file_name(f"profile_{suite or 'tasks'}")
     return finish(draw_profiles(lines, "score"), name, f"{suite or 'tasks'}: performance profile", caption)

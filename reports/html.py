@@ -1,7 +1,7 @@
 """The page: one file with everything inside, for a browser without a network.
 
-Every piece of text passes through `html.escape`; nothing from a run reaches the page as markup. A Content-Security-Policy
-forbids the page to load anything.
+Every piece of text passes through `html.escape`: nothing from a run reaches the page as markup. The page's content
+security policy forbids it to load anything.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from urllib.parse import quote
 from reports.figures.style import plain
 from reports.findings import Finding
 from reports.tables import Cell, Estimate, Link, Table, cell_text, column_digits
+
+LONG_CELL = 36
+"""Characters above which a cell's text may be broken anywhere."""
 
 TEXT_LIMIT = 4000
 """Longer texts from a run (a whole traceback as a task name) are cut on the page."""
@@ -147,9 +150,13 @@ def table(content: Table, files: Sequence[Link] = (), limit: int = 5000) -> str:
 
 def _cell(cell: Cell, digits: int) -> str:
     if isinstance(cell, Link):
-        return f"<td>{link(cell)}</td>"
+        return f"<td{_width(cell.text)}>{link(cell)}</td>"
     shown = text(cell_text(cell, digits))
     if isinstance(cell, int | float | Estimate):
         value = cell.point if isinstance(cell, Estimate) else cell
         return f'<td class="number" data-value="{float(value)!r}">{shown}</td>'
-    return f"<td>{shown}</td>"
+    return f"<td{_width(shown)}>{shown}</td>"
+
+
+def _width(shown: str) -> str:
+    return ' class="long"' if len(shown) > LONG_CELL else ""

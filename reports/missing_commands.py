@@ -20,6 +20,9 @@ from reports.score_table import PretrainedRun
 ASSEMBLED_UPDATES = 1_200_000
 """Pre-training updates of the paper for several data sets together (600,000 for one: the preset's value)."""
 
+USUAL_DATA = "ssv2"
+"""Data set of the pre-training that a run folder's name does not mention."""
+
 _FUSION = {"contextwm": "cross_attention"}
 _NOT_CONFIG = {"method", "variant", "suite", "task", "seed", "preset", "kind", "label", "metric", "format", "status"}
 
@@ -98,11 +101,11 @@ def _finetuning(run: MissingRun, where: Mapping[str, Any], method: str, init: st
         for key, value in where.items()
         if key not in _NOT_CONFIG and not key.startswith("pretraining.") and value != usual.get(key, _ABSENT)
     }
-    # The label tells lines of a figure apart that differ in their pre-training only and would share a default folder.
+    # Runs that differ in their pre-training only would share a folder; `finetune` names it in the same way.
     origin = "+".join(map(str, where.get("pretraining.data") or []))
     number = where.get("pretraining.num_videos")
-    source = {"init": f"{origin}-{number}" if number else origin} if origin else {}
-    variant = variant_name({**changed, **source})
+    source = f"init={origin}{f'-{number}' if number else ''}" if number or origin not in ("", USUAL_DATA) else ""
+    variant = ",".join(part for part in (variant_name(changed), source) if part)
     folder = f"{root}/{run.suite}/{run.task}/{method}{'@' + variant if variant else ''}/seed{run.seed}"
     words = ["ipv-bench", "finetune", "--preset", run.preset, "--task", f"{run.suite}/{run.task}"]
     words += _set({"method": method, **changed})

@@ -171,9 +171,9 @@ def _remove_earlier(out: Path, files: Mapping[str, bytes]) -> None:
         return
     for name in earlier if isinstance(earlier, list) else []:
         path = out / str(name)
-        if str(name) not in files and path.is_file() and path.parent.name in ("figures", "tables"):
-            if path.parent.parent.resolve() == out.resolve():
-                path.unlink()
+        ours = path.parent.name in ("figures", "tables") and path.parent.parent.resolve() == out.resolve()
+        if ours and str(name) not in files and path.is_file():
+            path.unlink()
 
 
 def _report_record(

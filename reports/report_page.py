@@ -69,7 +69,7 @@ def _summary(collection: Collection, findings: Sequence[Finding]) -> str:
     methods = {run.label for run in collection.runs}
     return html.bullet_list(
         [
-            f"{len(methods)} methods on {len(tasks)} tasks, {len(collection.runs)} runs in all; all of them are listed below.",
+            f"{len(methods)} methods on {len(tasks)} tasks, {len(collection.runs)} runs in all, each of them listed below.",
             f"{counts['refusal']} refusals, {counts['warning']} warnings and {counts['note']} notes.",
             f"{len(collection.unknown)} files could not be used.",
         ]
@@ -102,19 +102,18 @@ def _commands(commands: MissingCommands) -> str:
 def _method(computation: Computation) -> list[str]:
     config = computation.config
     grid = config.grid
-    percent = f"{100 * config.confidence:g} %"
     return [
         html.bullet_list(
             [
-                "Statistics are those of rliable (Agarwal et al., 2021): IQM, median, mean, optimality gap, performance "
-                "profiles, probability of improvement.",
-                f"Intervals: {percent} percentile bootstrap, stratified: one draw takes whole runs with replacement "
-                f"within each task, all steps together. {computation.curve_resamples:,} draws for curves and profiles, "
-                f"{computation.table_resamples:,} for tables; seed {computation.seed}.",
-                "Every task weighs the same, whatever its number of runs. Fewer than 4 runs: the mean is shown and named "
-                "so, since trimming a quarter of them cuts nothing.",
-                f"Alignment: {grid.points} of the runs' evaluations, at most {grid.max_points} points, {grid.fill} value "
-                "in between, over the range that all runs of a line cover. What this left out is listed.",
+                "Statistics are those of rliable (Agarwal et al., 2021): IQM, median, mean, optimality gap, "
+                "performance profiles, probability of improvement.",
+                f"Intervals: {100 * config.confidence:g} % percentile bootstrap, stratified: one draw takes whole runs "
+                f"with replacement within each task, all steps together. {computation.curve_resamples:,} draws for "
+                f"curves and profiles, {computation.table_resamples:,} for tables; seed {computation.seed}.",
+                "Every task weighs the same, whatever its number of runs. Fewer than 4 runs: the mean is shown and "
+                "named so, since trimming a quarter of them cuts nothing.",
+                f"Alignment: {grid.points} of the runs' evaluations, at most {grid.max_points} points, {grid.fill} "
+                "value in between, over the range that all runs of a line cover. What this left out is listed.",
                 "The x-axis counts simulator control steps (agent steps times action repeat).",
                 f"Made by ipv-bench {__version__}. The same command on the same files gives the same bytes.",
             ]

@@ -135,7 +135,7 @@ def described_sheet(
                 title=selection.title,
                 curves=[to_line(line, styles[line.label]) for line in result.lines],
                 y_label=figure.y_label,
-                missing=[*missing_lines(selection.missing), *result.problems],
+                missing=[*missing_lines(selection.missing), *result.problems, *_fewer_tasks(selection, result)],
                 x_range=figure.x_range,
                 y_range=figure.y_range,
             )
@@ -155,6 +155,14 @@ def described_sheet(
     scale = 1.6 if len(panels) == 1 else 1.0
     drawn = finish(draw_panels(panels, figure.columns, scale), name, figure.title, caption)
     return Sheet(drawn, tuple(results))
+
+
+def _fewer_tasks(selection: Selection, result: Curves) -> list[str]:
+    """An aggregate must not pass for one over all of the figure's tasks."""
+    drawn = result.lines[0].aligned.tasks if result.lines else selection.tasks
+    if len(drawn) == len(selection.tasks):
+        return []
+    return [f"over {len(drawn)} of {len(selection.tasks)} tasks: those with runs of every line"]
 
 
 def how(computation: Computation, results: Sequence[Curves], statistic: str | None = None) -> str:

@@ -120,10 +120,11 @@ def _draw_panel(ax: Axes, panel: Panel) -> None:
     if panel.missing:
         lines = [plain(line, 44) for line in panel.missing[:6]]
         lines += [f"… and {len(panel.missing) - 6} more"] if len(panel.missing) > 6 else []
+        box = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 1.5}
         where = {"x": 0.5, "y": 0.5, "va": "center", "ha": "center"}
         if panel.curves:
             where = {"x": 0.02, "y": 0.98, "va": "top", "ha": "left"}
-        ax.text(s="\n".join(lines), transform=ax.transAxes, fontsize=6, color="#8A1C1C", **where)  # type: ignore[arg-type]
+        ax.text(s="\n".join(lines), transform=ax.transAxes, fontsize=6, color="#8A1C1C", bbox=box, **where)  # type: ignore[arg-type]
     ax.set_title(plain(panel.title, 46))
     ax.set_xlabel(plain(panel.x_label))
     ax.set_ylabel(plain(panel.y_label, 40))
@@ -131,7 +132,7 @@ def _draw_panel(ax: Axes, panel: Panel) -> None:
         ax.set_yscale("log")
     else:
         ax.yaxis.set_major_locator(MaxNLocator(5))
-    ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
     if panel.x_range is not None:
         ax.set_xlim(*panel.x_range)

@@ -167,8 +167,8 @@ def missing_lines(missing: Sequence[MissingRun]) -> list[str]:
     lines = []
     for label, tasks in tasks_of.items():
         total = sum(tasks.values())
-        of = f"{len(tasks)} tasks, " if len(tasks) > 1 else ""
-        lines.append(f"missing: {label} ({of}{total} run{'s' if total > 1 else ''})")
+        of = f" of {len(tasks)} tasks" if len(tasks) > 1 else ""
+        lines.append(f"missing {total} run{'s' if total > 1 else ''}{of}: {label}")
     return lines
 
 

@@ -15,7 +15,7 @@ import matplotlib
 
 matplotlib.use("Agg")  # never a window: reports are made on machines without a display
 
-from matplotlib.figure import Figure  # noqa: E402  (after the backend is chosen)
+from matplotlib.figure import Figure
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A5C00")
 """Okabe and Ito's colours (the yellow left out: too pale for lines on white), told apart with any colour vision."""

@@ -50,7 +50,8 @@ def write_finetuning(
         overrides=changed, config=config, status="finished", git_commit="0" * 40,
         pretraining={"kind": "video", "data": list(data), "num_videos": num_videos, "updates": 600_000}
         if data else {"kind": "none"},
-        parent={"run": f"runs/pretrain/{'+'.join(data)}/{method}/seed0", "checkpoint_sha256": "ef" * 32} if data else {},
+        parent={"run": f"runs/pretrain/{'+'.join(data)}/{method}/seed0", "checkpoint_sha256": "ef" * 32}
+        if data else {},
         shard_sets=[SHARD_SET] if data else [],
         env_fingerprint={"suite": suite, "physics": "mujoco 3.3.0", "render_profile": "faithful"},
     )  # fmt: skip
