@@ -1,0 +1,155 @@
+"""Do small agents learn? `dreamerv2`, `apv` and `contextwm` on two quick dm-control tasks, five seeds each, on a CPU.
+
+    python benchmarks/learning.py             the whole experiment (30 runs), resumable: run it again to go on
+    python benchmarks/learning.py --summary   only read the runs that are finished
+    python benchmarks/learning.py --quick     one very short run per method: that the chain works, under 50 s
+
+Everything that could be chosen after a look at the results is fixed here instead: tasks, budget, seeds, and what is
+called a run's score. All runs are shown. `contextwm` and `apv` start from models pre-trained on the sample SSv2 set.
+The last line is JSON. docs/learning.md shows a kept result and says what it can and cannot say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ipv_bench.run_record import read_jsonl, read_record
+
+TASKS = ("dmc/cheetah_run", "dmc/walker_stand")
+METHODS = ("dreamerv2", "apv", "contextwm")
+SEEDS = (0, 1, 2, 3, 4)
+PRESET = "tiny"
+NUM_VIDEOS = 64
+LATE_SHARE = 1 / 3
+"""A run's score: the mean of all episodes of the evaluations in the last third of its environment steps. One evaluation
+of so small an agent is a lottery: neighbouring ones differ by a factor of ten."""
+QUICK = (
+    "training.env_steps=700", "training.prefill=100", "training.pretrain_updates=2", "training.train_every=25",
+    "env.time_limit=200", "env.action_repeat=2", "replay.batch_size=4", "evaluation.every=0", "evaluation.episodes=1",
+)  # fmt: skip
+
+
+def main() -> None:
+    """Run, or go on with, the experiment; then print its table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs-learning"), help="workspace of the experiment")
+    parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
+    parser.add_argument("--quick", action="store_true", help="one very short run per method")
+    parser.add_argument("--summary", action="store_true", help="only read what is there")
+    options = parser.parse_args()
+    if options.quick:
+        with tempfile.TemporaryDirectory() as folder:
+            experiment(Path(folder), 1, TASKS[:1], SEEDS[:1], ("training.updates=3", "validation.every=0"), QUICK, 8)
+            print(json.dumps({"benchmark": "learning", "quick": True, **summary(Path(folder))}))
+        return
+    if not options.summary:
+        experiment(options.out, options.jobs, TASKS, SEEDS, (), (), NUM_VIDEOS)
+    print(json.dumps({"benchmark": "learning", "preset": PRESET, **summary(options.out)}))
+
+
+def experiment(
+    out: Path,
+    jobs: int,
+    tasks: tuple[str, ...],
+    seeds: tuple[int, ...],
+    pretrain_overrides: tuple[str, ...],
+    finetune_overrides: tuple[str, ...],
+    num_videos: int,
+) -> None:
+    """Sample data, two pre-trained models, and the runs: by the commands that a person would type, inside `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    if not (out / "data/shards/ssv2/manifest.json").exists():
+        command(out, "sample", "data/raw/ssv2", "--dataset", "ssv2", "--videos", str(num_videos))
+        command(out, "prepare", "ssv2")
+    for method in METHODS[1:]:
+        command(out, "pretrain", "--preset", PRESET, *changes(f"method={method}", *pretrain_overrides))
+    plan = [
+        ("finetune", "--preset", PRESET, "--task", task, "--seed", str(seed), "--run", str(run_path(task, method, seed)),
+         *(("--init", f"runs/pretrain/ssv2/{method}/seed0") if method != "dreamerv2" else ()),
+         *changes(f"method={method}", *finetune_overrides))
+        for seed in seeds for task in tasks for method in METHODS
+    ]  # fmt: skip
+    with ThreadPoolExecutor(jobs) as pool:
+        for future in [pool.submit(command, out, *arguments) for arguments in plan]:
+            future.result()
+
+
+def run_path(task: str, method: str, seed: int) -> Path:
+    """Where a run lies inside the workspace."""
+    return Path("runs") / task / method / f"seed{seed}"
+
+
+def changes(*overrides: str) -> list[str]:
+    """`--set` options."""
+    return [word for override in overrides for word in ("--set", override)]
+
+
+def command(out: Path, *arguments: str) -> None:
+    """One `ipv-bench` command with one thread, gently."""
+    subprocess.run(
+        ["nice", "-n", "10", sys.executable, "-m", "ipv_bench", *arguments],
+        cwd=out, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, stdout=sys.stderr,
+    )  # fmt: skip
+
+
+def run_score(folder: Path) -> float:
+    """Mean return of the episodes of the late evaluations (see `LATE_SHARE`)."""
+    lines = list(read_jsonl(folder / "evaluations.jsonl"))
+    last = max(line["env_steps"] for line in lines)
+    late = [line["returns"] for line in lines if line["env_steps"] > (1 - LATE_SHARE) * last]
+    return float(np.mean(np.concatenate(late)))
+
+
+def summary(out: Path) -> dict[str, Any]:
+    """Scores of the finished runs, their mean with a 95 % bootstrap interval, and the random policy's; prints a table."""
+    found: dict[str, Any] = {}
+    for task in sorted({str(path.relative_to(out / "runs").parents[2]) for path in finished_runs(out)}):
+        random_returns: list[float] = []
+        rows: dict[str, Any] = {}
+        for method in METHODS:
+            folders = [path for path in finished_runs(out) if path.parts[-4:-1] == (*task.split("/"), method)]
+            random_returns += [value for path in folders for value in random_policy(path)]
+            if folders:
+                rows[method] = interval([run_score(path) for path in folders])
+        rows["random"] = interval(random_returns)
+        found[task] = rows
+        for method, row in rows.items():
+            seeds = "  ".join(f"{score:.1f}" for score in row["scores"]) if method != "random" else ""
+            print(f"{task:20} {method:10} mean {row['mean']:6.1f}  95 % [{row['low']:6.1f}, {row['high']:6.1f}]  "
+                  f"n={row['n']:<3} {seeds}", file=sys.stderr)  # fmt: skip
+    return {"tasks": found}
+
+
+def finished_runs(out: Path) -> list[Path]:
+    """Folders of the finished fine-tuning runs."""
+    paths = sorted(path.parent for path in (out / "runs").glob("*/*/*/seed*/run.json"))
+    return [path for path in paths if path.parts[-4] != "pretrain" and read_record(path).status == "finished"]
+
+
+def random_policy(folder: Path) -> list[float]:
+    """Returns of the random policy in a run's own settings."""
+    extra = read_record(folder).model_extra or {}
+    return list(extra["random_policy"]["returns"])
+
+
+def interval(scores: list[float], resamples: int = 50_000) -> dict[str, Any]:
+    """Mean and its 95 % percentile bootstrap interval over runs (over episodes for the random policy)."""
+    values = np.asarray(scores)
+    draws = np.random.default_rng(0).choice(values, (resamples, len(values))).mean(1)
+    low, high = np.percentile(draws, [2.5, 97.5])
+    kept = [round(score, 2) for score in scores] if len(scores) <= len(SEEDS) else []
+    return {"mean": float(values.mean()), "low": float(low), "high": float(high), "n": len(scores), "scores": kept}
+
+
+if __name__ == "__main__":
+    main()
