@@ -69,7 +69,7 @@ def _summary(collection: Collection, findings: Sequence[Finding]) -> str:
     methods = {run.label for run in collection.runs}
     return html.bullet_list(
         [
-            f"{len(methods)} methods on {len(tasks)} tasks, {len(collection.runs)} runs in all, each of them listed below.",
+            f"{len(methods)} methods on {len(tasks)} tasks, {len(collection.runs)} runs, each of them listed below.",
             f"{counts['refusal']} refusals, {counts['warning']} warnings and {counts['note']} notes.",
             f"{len(collection.unknown)} files could not be used.",
         ]
