@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -36,10 +38,14 @@ def write_release(folder: Path, videos: int, seed: int) -> None:
     plan = _plan(videos, seed)
     video_folder = folder / "20bn-something-something-v2"
     video_folder.mkdir()
-    for video in plan:
+
+    def write(video: _Video) -> None:
         generator = numpy_generator(seed, video.number, "ssv2 sample scene")
         scene = Scene(video.script, WIDTHS[video.number % len(WIDTHS)], HEIGHT, video.num_frames, generator)
         encode_vp9(video_folder / f"{video.source_id}.webm", scene.frames(), FPS)
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # the encoder lets other threads run
+        list(pool.map(write, plan))
     if videos >= 4:
         broken = video_folder / f"{plan[3].source_id}.webm"
         data = broken.read_bytes()

@@ -269,30 +269,37 @@ class _Object:
         self._colours = generator.integers(20, 236, (2, 3))
         self._period = generator.uniform(0.3, 0.8)
         self._slim = generator.uniform(0.55, 1.0)
+        self._sprites: dict[tuple[float, float], tuple[np.ndarray, np.ndarray]] = {}
 
     def draw(self, picture: np.ndarray, centre: np.ndarray, pose: Pose) -> None:
-        """Draw it; changes `picture` in place.
+        """Draw it at the nearest whole pixel; changes `picture` in place.
 
         Args:
             centre: x and y in pixels.
             pose: its scale and angle are used.
         """
-        radius = self._radius * pose.scale
-        reach = radius * 1.45
-        left, top = np.maximum(np.floor(centre - reach), 0).astype(int)
-        right, bottom = np.maximum(np.ceil(centre + reach), 0).astype(int)
-        part = picture[top:bottom, left:right]
-        if not part.size:
-            return
-        y = (np.arange(top, top + part.shape[0])[:, None] - centre[1]) / radius
-        x = (np.arange(left, left + part.shape[1])[None, :] - centre[0]) / radius
-        along = x * np.cos(pose.angle) + y * np.sin(pose.angle)
-        across = (y * np.cos(pose.angle) - x * np.sin(pose.angle)) / self._slim
-        inside = self._inside(along, across)
-        second = self._second_colour(along, across)
+        key = (round(pose.scale, 3), round(pose.angle, 3))
+        if key not in self._sprites:
+            self._sprites = {key: self._sprite(*key)}  # the last one: most actions only move it
+        inside, colours = self._sprites[key]
+        reach = len(inside) // 2
+        left, top = (round(float(value)) - reach for value in centre)
+        part = picture[max(top, 0) : max(top + len(inside), 0), max(left, 0) : max(left + len(inside), 0)]
+        rows = slice(max(-top, 0), max(-top, 0) + part.shape[0])
+        columns = slice(max(-left, 0), max(-left, 0) + part.shape[1])
+        np.copyto(part, colours[rows, columns], where=inside[rows, columns, None])
+
+    def _sprite(self, scale: float, angle: float) -> tuple[np.ndarray, np.ndarray]:
+        """Its mask (S, S) and colours (S, S, 3), centred."""
+        radius = self._radius * scale
+        reach = int(np.ceil(radius * 1.45))
+        place = np.arange(-reach, reach + 1, dtype=np.float32) / radius
+        y, x = place[:, None], place[None, :]
+        along = x * np.cos(angle) + y * np.sin(angle)
+        across = (y * np.cos(angle) - x * np.sin(angle)) / self._slim
         shade = 1.0 - 0.25 * along - 0.15 * across
-        colours = self._colours[second.astype(int)] * shade[..., None]
-        part[inside] = colours[inside].clip(0, 255)
+        colours = self._colours[self._second_colour(along, across).astype(int)] * shade[..., None]
+        return self._inside(along, across), colours.clip(0, 255).astype(np.uint8)
 
     def _inside(self, x: Any, y: Any) -> np.ndarray:
         distance = np.maximum(np.abs(x), np.abs(y))
