@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
@@ -197,6 +198,8 @@ class ImageDecoder(nn.Module):
     ) -> Tensor:
         """(N, F) features and the context's maps by halvings (empty without context) to frames (N, 3, H, W)."""
         x = self.dense(feat).reshape(feat.shape[0], -1, self.side, self.side)  # (N, 4d, 4, 4)
+        # Convolutions keep the layout of their input; backward passes in channels-last are 1.5 to 3 times faster.
+        x = x.contiguous(memory_format=torch.channels_last)
         for i, stage in enumerate(self.stages):
             scale = 3 - i
             x = stage(x, context.get(scale), (draws or {}).get(scale))
