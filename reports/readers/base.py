@@ -1,0 +1,116 @@
+"""The protocol that every reader follows, and what readers share: the fields of a run that a log does not state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import yaml
+
+from ipv_bench.config import Config
+from ipv_bench.errors import ConfigError, InputError
+from reports.findings import Finding
+from reports.score_table import PretrainedRun, ScoredRun
+
+FIELDS_FILE = "run_fields.yaml"
+"""A file that users may put beside logs that do not say what they are: method, variant, suite, task, seed, ..."""
+
+
+class ReadOptions(Config):
+    """What readers are asked for."""
+
+    metric: Literal["auto", "return", "success"] = "auto"
+    """Which score to take where a log has both; auto: the one that the task suite is reported in."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """What one file or folder held."""
+
+    runs: tuple[ScoredRun, ...] = ()
+    pretraining: tuple[PretrainedRun, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+class Reader(Protocol):
+    """Reads one format."""
+
+    name: str
+    """Name of the format, as shown in the report."""
+
+    def accepts(self, path: Path) -> bool:
+        """Whether `path` (a file, or a folder that is one run) is of this format; looks at names and first bytes."""
+
+    def read(self, path: Path, options: ReadOptions) -> Read:
+        """Read all runs of `path`.
+
+        Raises:
+            InputError: it cannot be used; the message says what was found and expected.
+        """
+
+
+class RunFields(Config):
+    """Contents of `run_fields.yaml`: what a log does not say about its run. Every field is optional."""
+
+    method: str | None = None
+    """Name of the method."""
+    variant: str | None = None
+    """What distinguishes it from the method's preset."""
+    suite: str | None = None
+    """Task suite."""
+    task: str | None = None
+    """Task within the suite."""
+    seed: int | str | None = None
+    """The seed."""
+    action_repeat: int | None = None
+    """Control steps per agent step."""
+    steps_are: Literal["env_steps", "agent_steps"] = "env_steps"
+    """Unit of the log's steps; agent steps are multiplied by `action_repeat`."""
+    score: str | None = None
+    """Name of the log's value to take as the score."""
+    pretraining: dict[str, Any] = {}
+    """{kind, data, num_videos, updates}, for `where` selections."""
+    env_fingerprint: dict[str, Any] = {}
+    """What the scores depend on besides the method."""
+
+
+def read_fields(folder: Path) -> RunFields:
+    """`run_fields.yaml` of a folder; all fields unset when there is none.
+
+    Raises:
+        ConfigError: it is not YAML, or has unknown or wrong fields.
+    """
+    from ipv_bench.config import build, read_config_file
+
+    path = folder / FIELDS_FILE
+    if not path.is_file():
+        return RunFields()
+    fields = build(RunFields, read_config_file(path))
+    if fields.steps_are == "agent_steps" and not fields.action_repeat:
+        raise ConfigError(f"{path}: steps_are is agent_steps", expected="action_repeat beside it")
+    return fields
+
+
+def read_yaml_mapping(path: Path) -> Mapping[str, Any]:
+    """A foreign project's YAML config, read as plain values only; empty when it cannot be read as such."""
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return values if isinstance(values, Mapping) else {}
+
+
+def first_bytes(path: Path, count: int = 4096) -> bytes:
+    """The start of a file; empty when it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(count)
+    except OSError:
+        return b""
+
+
+def unreadable(path: Path, error: Exception, expected: str) -> InputError:
+    """The error for a file of a known format whose contents are damaged."""
+    return InputError(f"{path} cannot be read: {error}", expected=expected, fix="restore the file, or leave it out")
