@@ -79,18 +79,31 @@ class Curves:
     problems: tuple[str, ...] = ()
 
 
-def group_runs(runs: Sequence[ScoredRun]) -> dict[str, list[ScoredRun]]:
-    """Runs by `method@variant`; the pre-training data is added where it differs within one of these."""
-    by_label: dict[str, list[ScoredRun]] = {}
-    for run in runs:
-        by_label.setdefault(run.label, []).append(run)
-    groups: dict[str, list[ScoredRun]] = {}
-    for label, its_runs in by_label.items():
-        origins = {_origin(run) for run in its_runs}
-        for run in its_runs:
-            name = label if len(origins) == 1 else f"{label} ({_origin(run) or 'no pre-training'})"
-            groups.setdefault(name, []).append(run)
-    return dict(sorted(groups.items()))
+class Grouping:
+    """Names the lines of a report: `method@variant`, with the pre-training data where it differs within one of these.
+
+    Args:
+        runs: all runs of the report, so that a line is called the same in each of its figures.
+    """
+
+    def __init__(self, runs: Sequence[ScoredRun]) -> None:
+        self._origins: dict[str, set[str]] = {}
+        for run in runs:
+            self._origins.setdefault(run.label, set()).add(_origin(run))
+        self.labels = sorted({self.label(run) for run in runs})
+
+    def label(self, run: ScoredRun) -> str:
+        """The name of the line that a run belongs to."""
+        if len(self._origins[run.label]) == 1:
+            return run.label
+        return f"{run.label} ({_origin(run) or 'no pre-training'})"
+
+    def groups(self, runs: Sequence[ScoredRun]) -> dict[str, list[ScoredRun]]:
+        """Some of the runs by line, in the order of `labels`."""
+        found: dict[str, list[ScoredRun]] = {label: [] for label in self.labels}
+        for run in runs:
+            found[self.label(run)].append(run)
+        return {label: its_runs for label, its_runs in found.items() if its_runs}
 
 
 def _origin(run: ScoredRun) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ipv_bench.errors import InputError
 from reports.align import Dropped
-from reports.analysis import Computation, common_tasks, final_aggregate, group_runs
+from reports.analysis import Computation, Grouping, common_tasks, final_aggregate
 from reports.config import FigureConfig
 from reports.figures.bars import IntervalBar, draw_interval_bars
 from reports.figures.curve_figures import (
@@ -100,12 +100,13 @@ def compute(
     runs, scales = normalise(collection.runs, computation.config)
     for name, figure in described.items():
         _add_described(contents, name, figure, runs, computation)
-    styles = style_indices(list(group_runs(collection.runs)))
+    grouping = Grouping(collection.runs)
+    styles = style_indices(grouping.labels)
     matrices: dict[str, dict[str, np.ndarray]] = {}
     for suite in sorted({run.suite for run in collection.runs}):
         raw = [run for run in collection.runs if run.suite == suite]
-        scaled = group_runs([run for run in runs if run.suite == suite])
-        groups = group_runs(raw)
+        scaled = grouping.groups([run for run in runs if run.suite == suite])
+        groups = grouping.groups(raw)
         tasks = sorted({run.task_id for run in raw if run.num_points})
         if not tasks:
             continue

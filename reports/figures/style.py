@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")  # never a window: reports are made on machines without a display
-
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A5C00")
@@ -25,6 +25,7 @@ DASHES: tuple[Any, ...] = ("solid", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5,
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
+PNG_DPI = 160
 BAND_ALPHA = 0.18
 PANEL_WIDTH, PANEL_HEIGHT = 2.35, 1.95
 """Inches of one small panel: three of them fill the text width of a paper."""
@@ -53,7 +54,6 @@ _RC: dict[Any, Any] = {
     "text.usetex": False,
     "text.parse_math": False,  # a task named "a$b" is a name, not a formula
     "path.simplify": True,
-    "savefig.dpi": 160,
 }
 
 
@@ -99,22 +99,19 @@ def render(figure: Figure, name: str) -> dict[str, bytes]:
         figure: made inside `style()`.
         name: prefix of the SVG's ids, so that several SVGs can stand in one page.
     """
-    files = {}
-    metadata = {
-        "svg": {"Date": None, "Creator": None},
-        "pdf": {"CreationDate": None, "Creator": "ipv-bench", "Producer": None},
-        "png": {"Software": None},
-    }
-    with style():  # laid out once, then drawn three times
+    buffers = {kind: io.BytesIO() for kind in ("svg", "pdf", "png")}
+    with style(), matplotlib.rc_context({"svg.hashsalt": name}):
         engine = figure.get_layout_engine()
-        if engine is not None:
+        if engine is not None:  # laid out once, then drawn three times
             engine.execute(figure)
             figure.set_layout_engine("none")
-    for kind, kept in metadata.items():
-        buffer = io.BytesIO()
-        with style(), matplotlib.rc_context({"svg.hashsalt": name}):
-            figure.savefig(buffer, format=kind, metadata=kept)
-        files[kind] = buffer.getvalue()
+        # The canvases' own methods: `savefig` draws each file twice.
+        FigureCanvasSVG(figure).print_svg(buffers["svg"], metadata={"Date": None, "Creator": None})
+        no_date = {"CreationDate": None, "Creator": "ipv-bench", "Producer": None}
+        FigureCanvasPdf(figure).print_pdf(buffers["pdf"], metadata=no_date)
+        figure.set_dpi(PNG_DPI)
+        FigureCanvasAgg(figure).print_png(buffers["png"], metadata={"Software": None})
+    files = {kind: buffer.getvalue() for kind, buffer in buffers.items()}
     files["svg"] = _own_ids(files["svg"].decode(), name).encode()
     return files
 

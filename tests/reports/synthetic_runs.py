@@ -86,3 +86,51 @@ def write_pretraining(root: Path, method: str, *, data: Iterable[str] = ("ssv2",
         lines.append({"updates": update, "loss": loss + 5, "image_loss": loss, "kl_loss": 5 - update / 200})
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
+
+
+METAWORLD = ("lever_pull", "drawer_open", "door_lock", "button_press_topdown_wall", "reach", "dial_turn")
+DMCR = ("cheetah_run", "hopper_stand", "walker_run")
+SSV2, ALL_SETS = ("ssv2",), ("ssv2", "human36m", "youtube-driving")
+
+
+def write_paper_runs(root: Path, seeds: int = 8) -> int:
+    """Write every run that the paper's figures ask for, with made-up scores; returns their number."""
+    kinds: list[tuple[str, float, dict[str, Any]]] = [
+        ("contextwm", 0.85, {"data": SSV2}),
+        ("apv", 0.65, {"data": SSV2}),
+        ("dreamerv2", 0.45, {}),
+    ]
+    only_metaworld: list[tuple[str, float, dict[str, Any]]] = [
+        ("contextwm", 0.6, {"data": SSV2, "num_videos": 1500}),
+        ("contextwm", 0.75, {"data": SSV2, "num_videos": 15000}),
+        ("contextwm", 0.7, {"data": ("human36m",)}),
+        ("contextwm", 0.65, {"data": ("youtube-driving",)}),
+        ("contextwm", 0.9, {"data": ALL_SETS}),
+        ("contextwm", 0.7, {"data": SSV2, "overrides": {"context.fusion": "concat"}}),
+        ("contextwm", 0.55, {"data": SSV2, "overrides": {"reward.dual": False}}),
+        ("contextwm", 0.6, {"data": SSV2, "overrides": {"init_parts": "encoder_decoder"}}),
+    ]
+    number = 0
+    for tasks, last_step, chosen in (
+        ([f"metaworld/{task}" for task in METAWORLD], 250_000, kinds + only_metaworld),
+        ([f"dmcr/{task}" for task in DMCR], 1_000_000, kinds),
+    ):
+        for task in tasks:
+            for index, (method, level, options) in enumerate(chosen):
+                overrides = options.get("overrides", {})
+                variant = ",".join(f"{key}={value}" for key, value in overrides.items())
+                for seed in range(seeds):
+                    folder = root / task / f"{method}-{index}" / f"seed{seed}"
+                    write_finetuning(
+                        root,
+                        task,
+                        method,
+                        seed,
+                        level=level,
+                        last_step=last_step,
+                        folder=folder,
+                        variant=variant,
+                        **options,
+                    )
+                    number += 1
+    return number

@@ -69,7 +69,9 @@ def parsed(markup: str) -> PageParser:
 
 
 def hostile_page() -> str:
-    table = Table("t", HOSTILE, [HOSTILE, "value"], [[HOSTILE, 1.0], [Link(HOSTILE, "javascript:alert(1)"), 2.0]], HOSTILE)
+    table = Table(
+        "t", HOSTILE, [HOSTILE, "value"], [[HOSTILE, 1.0], [Link(HOSTILE, "javascript:alert(1)"), 2.0]], HOSTILE
+    )
     page = html.Page(HOSTILE, HOSTILE)
     page.section(HOSTILE, html.paragraph(HOSTILE), html.table(table, [Link(HOSTILE, HOSTILE)]))
     page.section("warnings", html.finding_list([warning(HOSTILE, HOSTILE, HOSTILE, [HOSTILE])]))

@@ -1,0 +1,98 @@
+"""Commands of missing runs: complete, in order, once each, and accepted by the commands that they name."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+
+from ipv_bench import cli
+from reports.figures.selection import described_figures, select_panels
+from reports.missing_commands import MissingCommands, missing_commands
+from reports.score_table import PretrainedRun
+
+
+def commands_of(names: str, pretrained: list[PretrainedRun] | None = None) -> MissingCommands:
+    figures = described_figures([names], {})
+    missing = [
+        run
+        for name, figure in figures.items()
+        for selection in select_panels(name, figure, [])
+        for run in selection.missing
+    ]
+    return missing_commands(missing, pretrained or [], "runs")
+
+
+def option(command: str, name: str) -> list[str]:
+    words = shlex.split(command)
+    return [words[index + 1] for index, word in enumerate(words) if word == name]
+
+
+def test_figure_5_needs_two_world_models_and_144_agents():
+    found = commands_of("fig5a,fig5b")
+    assert len(found.pretraining) == 2
+    assert len(found.finetuning) == 3 * 6 * 8
+    lines = found.text().splitlines()
+    assert [line.split()[1] for line in lines] == ["pretrain"] * 2 + ["finetune"] * 144
+
+
+def test_all_paper_figures_share_runs():
+    found = commands_of("fig5a,fig5b,fig6,fig7,fig9,fig10")
+    # Fine-tuning: figure 5 and 6, then 2 subsets and 3 data sets, 2 ablations, 1 partial start.
+    assert len(found.finetuning) == 3 * 48 + 3 * 24 + 5 * 48 + 2 * 48 + 48
+    assert len(set(found.finetuning)) == len(found.finetuning)
+    folders = [option(line, "--run")[0] for line in (*found.pretraining, *found.finetuning)]
+    assert len(set(folders)) == len(folders)
+    assert len(found.pretraining) == 2 + 2 + 3 + 1
+
+
+def test_every_start_is_made_by_a_line_before_it():
+    found = commands_of("fig5a,fig7,fig9,fig10")
+    made = {option(line, "--run")[0] for line in found.pretraining}
+    starts = {one for line in found.finetuning for one in option(line, "--init")}
+    assert starts == made
+
+
+def test_the_paper_trains_twice_as_long_on_several_data_sets():
+    several = [line for line in commands_of("fig7").pretraining if len(option(line, "--data")) > 1]
+    assert len(several) == 1
+    assert "training.updates=1200000" in option(several[0], "--set")
+
+
+def test_a_finished_world_model_is_used_and_not_made_again():
+    record = {
+        "method": "contextwm", "status": "finished", "pretraining": {"data": ["ssv2"], "num_videos": None},
+        "config": {"context": {"fusion": "cross_attention"}},
+    }  # fmt: skip
+    empty = np.zeros(0)
+    done = PretrainedRun("p", "elsewhere/model", record, empty, {})
+    found = commands_of("fig5a", [done])
+    assert [option(line, "--set") for line in found.pretraining] == [["method=apv"]]
+    assert "elsewhere/model" in {one for line in found.finetuning for one in option(line, "--init")}
+    running = PretrainedRun("p", "elsewhere/model", record | {"status": "running"}, empty, {})
+    assert len(commands_of("fig5a", [running]).pretraining) == 2
+
+
+@pytest.mark.parametrize("figure", ["fig5a", "fig6", "fig7", "fig9", "fig10"])
+def test_commands_parse_and_resolve(figure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Each distinct kind of command is one that click accepts and whose overrides are fields of the config."""
+    from ipv_bench.config import resolve
+    from models.config import PretrainConfig
+    from models.finetune_config import FinetuneConfig
+
+    found = commands_of(figure)
+    kinds = {(tuple(option(line, "--set")), *option(line, "--task")): line for line in found.finetuning}
+    kinds |= {(tuple(option(line, "--set")), "pretrain"): line for line in found.pretraining}
+    for line in kinds.values():
+        program, name, *arguments = shlex.split(line)
+        assert program == "ipv-bench"
+        command = cli.cli.get_command(click.Context(cli.cli), name)
+        assert command is not None
+        parsed = command.make_context(name, arguments).params
+        config = PretrainConfig if name == "pretrain" else FinetuneConfig
+        suite, _, task = parsed.get("task", "").partition("/")
+        parts = (f"{suite}-{task}", suite)
+        resolve(config, name, parsed["preset"], parts=parts, overrides=parsed["overrides"])
