@@ -74,7 +74,8 @@ def experiment(
     for method in METHODS[1:]:
         command(out, "pretrain", "--preset", PRESET, *changes(f"method={method}", *pretrain_overrides))
     plan = [
-        ("finetune", "--preset", PRESET, "--task", task, "--seed", str(seed), "--run", str(run_path(task, method, seed)),
+        ("finetune", "--preset", PRESET, "--task", task, "--seed", str(seed),
+         "--run", str(run_path(task, method, seed)),
          *(("--init", f"runs/pretrain/ssv2/{method}/seed0") if method != "dreamerv2" else ()),
          *changes(f"method={method}", *finetune_overrides))
         for seed in seeds for task in tasks for method in METHODS
@@ -111,7 +112,7 @@ def run_score(folder: Path) -> float:
 
 
 def summary(out: Path) -> dict[str, Any]:
-    """Scores of the finished runs, their mean with a 95 % bootstrap interval, and the random policy's; prints a table."""
+    """Scores of the finished runs, their mean with a 95 % interval, and the random policy's; prints a table."""
     found: dict[str, Any] = {}
     for task in sorted({str(path.relative_to(out / "runs").parents[2]) for path in finished_runs(out)}):
         random_returns: list[float] = []

@@ -64,11 +64,10 @@ def run_until(
     sent: str = "SIGKILL",
     expected: int = -signal.SIGKILL,
 ) -> str:
-    """Run a command in a process of its own that gets a signal at call number `call` of a function; returns its output."""
+    """Run a command in a process that gets a signal at call number `call` of a function; returns its output."""
     code = KILLER.format(module=module, target=target, name=name, call=call, before=before, signal=sent)
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )  # fmt: skip
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=one_thread)
     assert done.returncode == expected, done.stdout + done.stderr
     return done.stdout + done.stderr
 

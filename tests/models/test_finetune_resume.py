@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.models.finetune_runs import command_line, log_without_wall, run_until
 
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_record
 from models.checkpoint import latest_checkpoint, load_checkpoint
 from models.replay import read_index
+from tests.models.finetune_runs import command_line, log_without_wall, run_until
 
 
 @pytest.fixture(scope="module")
