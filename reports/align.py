@@ -18,7 +18,7 @@ class GridConfig(Config):
     """Where scores are read off the runs' curves."""
 
     points: Literal["union", "intersection", "every"] = "union"
-    """union: each step that any run was evaluated at; intersection: steps common to all; every: multiples of `every`."""
+    """union: steps that any run was evaluated at; intersection: steps common to all; every: multiples of `every`."""
     every: int | None = Field(None, gt=0)
     """Distance of grid points in env steps, for `points: every`."""
     fill: Literal["previous", "linear"] = "previous"
@@ -26,7 +26,7 @@ class GridConfig(Config):
     start: float | None = None
     """First env step; unset: the first step at which every run has been evaluated (common range)."""
     stop: float | None = None
-    """Last env step; unset: the last step that every run reached (common range). Runs that do not reach it are dropped."""
+    """Last env step; unset: the last step that every run reached (common range). Runs that end before are dropped."""
     max_points: int = Field(101, ge=2)
     """At most this many grid points, spread evenly over the grid; its first and last point are kept."""
     min_length: float = Field(0.0, ge=0, le=1)
@@ -47,7 +47,7 @@ class Dropped:
 
     Attributes:
         run: the run's name.
-        reason: "too short", "behind the common range", "before the common range", "starts late" or "no evaluations".
+        reason: why, in words ("behind the grid", "no evaluations", ...).
         points: number of evaluations left out.
         first, last: env steps of the first and last of them (NaN without any).
     """
@@ -94,7 +94,8 @@ class Aligned:
 
         `window` 0 takes the last grid point alone.
         """
-        return self.scores[:, :, self.env_steps >= self.env_steps[-1] - window].mean(axis=2)
+        chosen: np.ndarray = self.scores[:, :, self.env_steps >= self.env_steps[-1] - window]
+        return np.asarray(chosen.mean(axis=2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,8 +192,8 @@ def _in_all(runs: Sequence[ScoredRun]) -> np.ndarray:
 def read_off(run: ScoredRun, env_steps: np.ndarray, fill: Literal["previous", "linear"]) -> np.ndarray:
     """(S,) scores of a run at env steps between its first and its last evaluation."""
     if fill == "linear":
-        return np.interp(env_steps, run.env_steps, run.scores)
-    return run.scores[np.searchsorted(run.env_steps, env_steps, side="right") - 1]
+        return np.asarray(np.interp(env_steps, run.env_steps, run.scores))
+    return np.take(run.scores, np.searchsorted(run.env_steps, env_steps, side="right") - 1)
 
 
 def _usable(runs: Sequence[ScoredRun], dropped: list[Dropped]) -> list[ScoredRun]:

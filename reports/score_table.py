@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -94,7 +95,19 @@ class ScoredRun:
 
         `config.` may be left out: `context.fusion` finds `config.context.fusion`. None when there is no such field.
         """
-        return _fields(self).get(dotted)
+        return self.fields.get(dotted)
+
+    @cached_property
+    def fields(self) -> dict[str, Any]:
+        """Dotted name → value of everything that a `where` may ask for."""
+        own = {
+            name: getattr(self, name)
+            for name in ("method", "variant", "suite", "task", "seed", "metric", "source", "format", "status")
+        }
+        config = self.record.get("config")
+        found = flatten(config) if isinstance(config, Mapping) else {}
+        found.update(flatten({**self.record, "pretraining": self.pretraining, "env_fingerprint": self.env_fingerprint}))
+        return {**found, **own, "label": self.label, "task_id": self.task_id}
 
     def with_points(self, env_steps: np.ndarray, scores: np.ndarray, episodes: np.ndarray | None) -> ScoredRun:
         """The same run with other points."""
@@ -145,25 +158,13 @@ class Collection:
     findings: tuple[Finding, ...] = ()
 
 
-def _fields(run: ScoredRun) -> dict[str, Any]:
-    own = {
-        name: getattr(run, name)
-        for name in ("method", "variant", "suite", "task", "seed", "metric", "source", "format", "status")
-    }
-    config = run.record.get("config")
-    found = flatten(config) if isinstance(config, Mapping) else {}
-    found.update(flatten({**run.record, "pretraining": run.pretraining, "env_fingerprint": run.env_fingerprint}))
-    return {**found, **own, "label": run.label, "task_id": run.task_id}
-
-
 def matches(run: ScoredRun, where: Mapping[str, Any]) -> bool:
     """Whether a run has the value that `where` asks for in each field.
 
     A field's wanted value is compared as is, lists as a whole (`pretraining.data: [ssv2]`); a mapping
     `{any: [a, b]}` accepts each of several values. An absent field matches None, "" and [].
     """
-    fields = _fields(run)
-    return all(_equal(fields.get(key), wanted) for key, wanted in flatten_where(where).items())
+    return all(_equal(run.fields.get(key), wanted) for key, wanted in flatten_where(where).items())
 
 
 def flatten_where(where: Mapping[str, Any]) -> dict[str, Any]:

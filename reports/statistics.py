@@ -56,7 +56,7 @@ class Interval:
     @property
     def width(self) -> np.ndarray:
         """high - low."""
-        return self.high - self.low
+        return np.asarray(self.high - self.low)
 
 
 def interval(
@@ -137,12 +137,12 @@ def percentile_bounds(drawn: np.ndarray, confidence: float) -> tuple[np.ndarray,
 
 def _mean(cube: np.ndarray, draws: Draws, weights: RunWeights) -> np.ndarray:
     """(S, B) mean over tasks of the mean over runs."""
-    return cube[weights.present].T @ (draws.multiplicities(weights) / weights.total)
+    return np.asarray(cube[weights.present].T @ (draws.multiplicities(weights) / weights.total))
 
 
 def _optimality_gap(cube: np.ndarray, draws: Draws, weights: RunWeights) -> np.ndarray:
     """(S, B) γ minus the mean of the scores, none counted above γ."""
-    return OPTIMAL_SCORE - _mean(np.minimum(cube, OPTIMAL_SCORE), draws, weights)
+    return np.asarray(OPTIMAL_SCORE - _mean(np.minimum(cube, OPTIMAL_SCORE), draws, weights))
 
 
 def _median(cube: np.ndarray, draws: Draws, weights: RunWeights) -> np.ndarray:

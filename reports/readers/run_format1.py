@@ -152,5 +152,3 @@ def _read_pretraining(folder: Path, record: RunRecord) -> Read:
 
 def _scalar(value: Any) -> float:
     return float(value) if isinstance(value, int | float) else float("nan")
-
-
