@@ -87,7 +87,7 @@ def _pretrain(method: str) -> Step:
 
 def _finetune(method: str, seed: int) -> Step:
     init = f"runs/pretrain/ssv2/{method}/seed0" if method in PRETRAINED_METHODS else "none"
-    options = ("--preset", "tiny", "--set", f"method={method}", "--task", TASK, "--init", init, "--seed", str(seed))
+    options = ("--preset", "demo", "--set", f"method={method}", "--task", TASK, "--init", init, "--seed", str(seed))
     return Step(f"finetune {method} seed {seed}", ("finetune", *options), f"runs/{TASK}/{method}/seed{seed}/run.json")
 
 
