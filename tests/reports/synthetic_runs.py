@@ -84,6 +84,11 @@ def write_pretraining(root: Path, method: str, *, data: Iterable[str] = ("ssv2",
     for update in range(20, 420, 20):
         loss = 3000 + 2000 * float(np.exp(-update / 100))
         lines.append({"updates": update, "loss": loss + 5, "image_loss": loss, "kl_loss": 5 - update / 200})
+    for update in (20, 400):
+        ahead = np.arange(1, 11)
+        model, copied = 0.03 / update**0.2 * np.sqrt(ahead), 0.02 * np.sqrt(ahead)
+        errors = {"open_loop_mse": model.tolist(), "copy_last_mse": copied.tolist()}
+        lines.append({"updates": update, "validation_image_loss": 4000.0, **errors})
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 
