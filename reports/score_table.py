@@ -45,6 +45,7 @@ class ScoredRun:
         env_fingerprint: what the scores depend on besides the method (versions, camera, ...); empty when unknown.
         pretraining: {kind, data, num_videos, updates} of the run, or {} when the format does not say.
         record: the rest of what the run says about itself (config, shard sets, parent, packages, ...).
+        mixed: pooled with runs of other environments, because the user asked for it; its label says so.
     """
 
     method: str
@@ -63,6 +64,7 @@ class ScoredRun:
     env_fingerprint: Mapping[str, Any] = field(default_factory=dict)
     pretraining: Mapping[str, Any] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
+    mixed: bool = False
 
     def __post_init__(self) -> None:
         if self.env_steps.shape != self.scores.shape or self.env_steps.ndim != 1:
@@ -73,7 +75,8 @@ class ScoredRun:
     @property
     def label(self) -> str:
         """`method` or `method@variant`: what curves are named by unless a figure names them."""
-        return f"{self.method}@{self.variant}" if self.variant else self.method
+        label = f"{self.method}@{self.variant}" if self.variant else self.method
+        return f"{label} (mixed environments)" if self.mixed else label
 
     @property
     def task_id(self) -> str:
