@@ -82,9 +82,11 @@ class FrameScaler:
             full = self.rgb(frame)
             picture = bilinear_plain(full, out_height, out_width)
         else:
-            picture = self._reformatter.reformat(
-                frame, width=out_width, height=out_height, format="rgb24", interpolation=AREA, threads=1
-            ).to_ndarray()
+            picture = _rgb_array(
+                self._reformatter.reformat(
+                    frame, width=out_width, height=out_height, format="rgb24", interpolation=AREA, threads=1
+                )
+            )
         return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
 
     def rgb(self, frame: av.VideoFrame) -> np.ndarray:
@@ -127,6 +129,14 @@ class FrameScaler:
         if self._cropper is None or not self._cropper.fits(frame):
             self._cropper = _Cropper(frame)
         return self._cropper(frame)
+
+
+def _rgb_array(frame: av.VideoFrame) -> np.ndarray:
+    """The pixels of an rgb24 frame without the copy that `to_ndarray` makes, where rows have no padding."""
+    plane = frame.planes[0]
+    if plane.line_size != 3 * frame.width:
+        return frame.to_ndarray()
+    return np.frombuffer(plane, np.uint8, 3 * frame.width * frame.height).reshape(frame.height, frame.width, 3)
 
 
 class _Cropper:

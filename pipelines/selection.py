@@ -27,11 +27,16 @@ class FrameSelector:
         self._selection = selection
         self._positions = frozenset(selection.positions) if selection.positions is not None else None
         self._fps = Fraction(selection.fps).limit_denominator(1001) if selection.fps else None
-        self._start: Fraction | None = None
+        self._start: Fraction | float | None = None
         self._last_interval = -1
 
-    def keeps(self, position: int, time: Fraction) -> bool:
-        """Whether the frame at 0-based `position` and `time` (seconds) is kept."""
+    @property
+    def by_time(self) -> bool:
+        """Whether frames are picked by their timestamps."""
+        return self._fps is not None and self._positions is None
+
+    def keeps(self, position: int, time: Fraction | float) -> bool:
+        """Whether the frame at 0-based `position` and `time` (seconds, exact when `by_time`) is kept."""
         if self._positions is not None:
             return position in self._positions
         if position < self._selection.first:
