@@ -11,7 +11,7 @@ from ipv_bench.run_record import read_record
 from ipv_bench.seeding import derive_seed
 from models.agent import Agent
 from models.finetune_config import EvaluationConfig
-from models.policy_video import write_policy_video
+from models.policy_video import check_video_path, write_policy_video
 from models.rollout import EnvGroup, PlayedEpisode, play_round
 
 EVALUATION_PURPOSE = "evaluation"
@@ -101,6 +101,8 @@ def evaluate(
     from models.finetune import open_agent
     from models.rollout import open_envs
 
+    if video is not None:
+        check_video_path(Path(video))
     record = read_record(run)
     if record.kind != "finetune":
         raise InputError(

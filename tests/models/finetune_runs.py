@@ -14,11 +14,12 @@ from ipv_bench.run_record import read_jsonl
 TASK = "dmc/cartpole_balance"
 SMALL: dict[str, Any] = {
     "encoder.cnn_depth": 4, "decoder.cnn_depth": 4, "encoder.blocks": 1, "decoder.blocks": 1,
+    "encoder.norm": "batch", "decoder.norm": "batch", "context.heads": 2, "context.dropout": 0.1,
     "rssm.deter": 8, "rssm.hidden": 8, "rssm.stoch": 4, "rssm.discrete": 4,
     "reward.units": 8, "reward.layers": 1, "behavior.units": 8, "behavior.layers": 1, "behavior.horizon": 3,
     "behavior.slow_every": 4, "intrinsic.queue_size": 16, "intrinsic.queue_dim": 4, "intrinsic.neighbours": 3,
     "intrinsic.window": 3, "context.augmentation": "erasing",
-    "replay.batch_size": 2, "replay.length": 6, "replay.capacity": 70,
+    "intrinsic.beta": 0.1, "replay.batch_size": 2, "replay.length": 6, "replay.capacity": 70,
     "env.render_profile": "fast", "env.action_repeat": 8, "env.time_limit": 160, "envs.workers": 0,
     "evaluation.every": 320, "evaluation.episodes": 1, "evaluation.random_episodes": 2,
     "training.env_steps": 1120, "training.prefill": 40, "training.pretrain_updates": 3, "training.log_every": 3,
