@@ -1,9 +1,10 @@
 """The plain reading of the world model's and the behaviour's equations: the published order of operations.
 
-The same parameters as `models/` computed step by step: every product of the RSSM inside the loop over time, the prior head
-and a prior sample too, the 50 action columns multiplied even when they are zero, attention of every frame with its own copy
-of the context, all weights materialised, imagination that forms world-model gradients as well, distances by broadcasting,
-torch's default Adam. It is the reference of the tests and the baseline of the benchmarks; nothing else uses it.
+The same parameters as `models/` computed step by step: every product of the RSSM inside the loop over time, the prior
+head and a prior sample too, the 50 action columns multiplied even when they are zero, attention of every frame with its
+own copy of the context, all weights materialised, imagination that forms world-model gradients as well, distances by
+broadcasting, torch's default Adam. It is the reference of the tests and the baseline of the benchmarks; nothing else
+uses it.
 """
 
 from __future__ import annotations
@@ -193,7 +194,7 @@ def stacked_loss(
 ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
     """Loss of the stacked model, and its posterior (stoch, deter, logit).
 
-    `batch`: image uint8, action, reward, is_first; `queue`: rows that the bonus remembers. The magnitude stays at its value.
+    `batch`: image uint8, action, reward, is_first; `queue`: rows that the bonus remembers. The magnitude stays.
     """
     image, action, reward, is_first = batch
     vision, c = model.vision, model.config

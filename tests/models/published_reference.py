@@ -131,6 +131,12 @@ def state_arrays(prefix: str, posterior: State, prior_logit: Tensor) -> dict[str
     }
 
 
+def array_names(path: Path) -> list[str]:
+    """Keys of the arrays of an npz file, without reading them."""
+    with np.load(path) as arrays:
+        return list(arrays.files)
+
+
 def find_references(folders: list[Path]) -> list[Path]:
     """All npz files of the folders that have a JSON beside them."""
     return [path for folder in folders for path in sorted(folder.glob("*.npz")) if path.with_suffix(".json").is_file()]
