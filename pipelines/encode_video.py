@@ -8,9 +8,13 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
-H264_OPTIONS = {"preset": "veryfast", "crf": "16", "threads": "1"}
+# ultrafast: the slower presets of x264 give varying bytes for equal frames, even with one thread
+H264_OPTIONS = {"preset": "ultrafast", "crf": "16", "threads": "1"}
+
+_EXACT = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 
 
 def write_h264(path: Path, pictures: Iterable[np.ndarray], fps: int) -> None:
@@ -25,6 +29,7 @@ def write_h264(path: Path, pictures: Iterable[np.ndarray], fps: int) -> None:
     container_options = {"fflags": "+bitexact", "movflags": "+faststart"}
     with av.open(str(path), "w", format="mp4", container_options=container_options) as container:
         stream: VideoStream | None = None
+        scaler = VideoReformatter()
         for number, picture in enumerate(pictures):
             if stream is None:
                 stream = container.add_stream("libx264", rate=fps, options=H264_OPTIONS)
@@ -33,6 +38,8 @@ def write_h264(path: Path, pictures: Iterable[np.ndarray], fps: int) -> None:
                 stream.codec_context.thread_count = 1
                 stream.codec_context.flags |= av.codec.context.Flags.bitexact
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            # without these flags the scaler's result depends on where in memory the picture lies
+            frame = scaler.reformat(frame, format="yuv420p", interpolation=_EXACT, threads=1)
             frame.pts, frame.time_base = number, Fraction(1, fps)
             container.mux(stream.encode(frame))
         if stream is not None:
