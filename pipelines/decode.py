@@ -139,7 +139,7 @@ class VideoFrames:
         truncated = check_file(self._path)
         with av.logging.Capture(local=True) as messages:
             try:
-                with av.open(str(self._path), metadata_errors="replace", options=_LOCAL_ONLY) as container:
+                with av.open(str(self._path), metadata_errors="replace", options=LOCAL_ONLY) as container:
                     yield from self._frames(container, messages)
             except av.error.FFmpegError as error:
                 raise truncated or self._failure(error, messages) from error
@@ -183,7 +183,7 @@ class VideoFrames:
         return SourceFailure("corrupt", ": ".join(filter(None, words)))
 
 
-_LOCAL_ONLY = {"protocol_whitelist": "file"}
+LOCAL_ONLY = {"protocol_whitelist": "file"}
 """A playlist that is named like a video must not make the decoder open addresses."""
 
 

@@ -39,6 +39,9 @@ class Executor(Protocol):
     def retry(self, pending: Sequence[PendingShard], on_item: OnItem) -> None:
         """Second pass, one item at a time with nothing else running."""
 
+    def close(self) -> None:
+        """Give back what the executor holds."""
+
 
 class LocalExecutor:
     """Decoder processes on this machine, each watched by a thread that mostly waits.
@@ -111,3 +114,6 @@ class LocalExecutor:
                 second_pass(shard, worker, on_item)
             finally:
                 worker.close()
+
+    def close(self) -> None:
+        """See `Executor.close`; nothing outlives `run` and `retry`."""

@@ -104,9 +104,9 @@ class FrameScaler:
         part = np.ascontiguousarray(picture[top:bottom, left:right])
         return self.scale_rgb(part)
 
-    def scale_rgb(self, picture: np.ndarray) -> np.ndarray:
+    def scale_rgb(self, picture: np.ndarray, aspect: float = 1.0) -> np.ndarray:
         """An RGB picture without crop, scaled: uint8 (H, W, 3)."""
-        height, width = target_size(self._size, picture.shape[0], picture.shape[1])
+        height, width = target_size(self._size, picture.shape[0], max(1, round(picture.shape[1] * aspect)))
         if picture.shape[:2] == (height, width):
             return np.ascontiguousarray(picture)
         if self._scaling == "bilinear-plain":
@@ -136,7 +136,9 @@ def _rgb_array(frame: av.VideoFrame) -> np.ndarray:
     plane = frame.planes[0]
     if plane.line_size != 3 * frame.width:
         return frame.to_ndarray()
-    return np.frombuffer(plane, np.uint8, 3 * frame.width * frame.height).reshape(frame.height, frame.width, 3)
+    size = 3 * frame.width * frame.height
+    pixels: np.ndarray = np.frombuffer(memoryview(plane)[:size], np.uint8)  # type: ignore[arg-type]
+    return pixels.reshape(frame.height, frame.width, 3)
 
 
 class _Cropper:
@@ -178,7 +180,7 @@ def bilinear_plain(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     lines = top + (bottom - top) * row_weight[:, None, None]  # (height, W, 3)
     left, right = lines[:, columns[0]], lines[:, columns[1]]
     out: np.ndarray = left + (right - left) * column_weight[None, :, None]  # (height, width, 3)
-    return np.asarray(out + 0.5, np.uint8)
+    return np.ascontiguousarray(out + 0.5, np.uint8)  # the JPEG encoder needs rows in order
 
 
 def _neighbours(size: int, wanted: int) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:

@@ -136,8 +136,11 @@ def _make(job: Job, release: DataSet, plan: Plan, state: Progress, tally: Tally,
     with progress(f"prepare {job.name}", num_items, "videos", num_done) as bar:
         tally.show_on(bar)
         tally.check()
-        pending = executor.run(state.todo, tally.add)
-        executor.retry([*state.retry, *pending], tally.add)
+        try:
+            pending = executor.run(state.todo, tally.add)
+            executor.retry([*state.retry, *pending], tally.add)
+        finally:
+            executor.close()
     if not tally.status["written"]:
         raise FailureLimitError(
             f"none of the {num_items} source items could be used ({tally.summary()})",

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from ipv_bench.seeding import numpy_generator
+from pipelines.geometry import AREA
 from pipelines.sample_ssv2_scene import ACTIONS, Scene, Script
 
 FPS = 12
@@ -107,6 +109,7 @@ def encode_vp9(path: Path, frames: object, fps: int) -> None:
         frames: iterable of uint8 (H, W, 3).
         fps: frames per second.
     """
+    scaler = VideoReformatter()
     options = {"deadline": "realtime", "cpu-used": "8", "row-mt": "0", "b": "260k", "flags": "+bitexact"}
     with av.open(str(path), "w", format="webm", options={"fflags": "+bitexact"}) as container:
         stream = None
@@ -116,6 +119,8 @@ def encode_vp9(path: Path, frames: object, fps: int) -> None:
                 stream.height, stream.width = picture.shape[:2]
                 stream.pix_fmt = "yuv420p"
                 stream.codec_context.thread_count = 1
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            # without these flags the result depends on where in memory the picture lies
+            container.mux(stream.encode(scaler.reformat(frame, format="yuv420p", interpolation=AREA, threads=1)))
         if stream is not None:
             container.mux(stream.encode(None))

@@ -52,8 +52,8 @@ class StoredShard:
 
 
 def temporary_path(task: ShardTask, purpose: str) -> Path:
-    """An unfinished file of this process: never shared, and removed by the next run when it is left over."""
-    return task.out / f".{task.file}.{purpose}-{os.uname().nodename}-{os.getpid()}{TEMPORARY_SUFFIX}"
+    """An unfinished file of this attempt: never shared, and removed by the next run when it is left over."""
+    return task.out / f".{task.file}.{purpose}-{os.urandom(8).hex()}{TEMPORARY_SUFFIX}"
 
 
 def remove_leftovers(out: Path, name: str) -> None:
