@@ -64,6 +64,14 @@ def test_an_update_trains_every_part(method):
     assert equal(before, after, "projection")
 
 
+def test_half_precision_trains_and_acts():
+    agent = small_agent(**{"training.precision": "bf16"})
+    assert all(np.isfinite(list(agent.update(batch_of()).values())))
+    assert agent.act({"image": batch_of()["image"][0, 0], "is_first": True}).dtype == np.float32
+    with pytest.raises(ConfigError, match="fp16"):
+        small_agent(**{"training.precision": "fp16", "training.device": "cpu"})
+
+
 def test_equal_seeds_give_equal_agents_and_the_global_generator_is_left_alone():
     torch.manual_seed(5)
     state = torch.get_rng_state()
