@@ -178,6 +178,10 @@ class Env(ABC):
         self._running = not (terminated or truncated)
         return total, terminated, truncated, {"env_steps": taken, "success": self._success}
 
+    def look(self) -> NDArray[np.uint8]:
+        """The current image, (image_size, image_size, 3), of an episode that is played without frames."""
+        return self._image()
+
     def episode_metadata(self) -> dict[str, Any]:
         """What was drawn for the current episode (visual factors), JSON-ready; empty in most suites."""
         return {}

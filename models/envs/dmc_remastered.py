@@ -90,13 +90,17 @@ class DmcRemasteredEnv(DmcEnv):
         self._apply(self._factors)
         super()._start_episode(dynamics_seed_of(seed))
 
-    def _image(self) -> NDArray[np.uint8]:
+    def show_textures(self) -> None:
+        """Bring the episode's floor and sky into the GL context; its first frame does so by itself."""
         assert self._factors is not None
         for number in sorted(self._stale_textures):
             self._write_texture(number, self._factors)
             if self._renderer is not None:
                 self._renderer.upload_texture(number)
         self._stale_textures.clear()
+
+    def _image(self) -> NDArray[np.uint8]:
+        self.show_textures()
         return super()._image()
 
     def _apply(self, factors: Factors) -> None:

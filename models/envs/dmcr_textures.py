@@ -29,7 +29,7 @@ SKY_SIZE = 128
 NUM_FLOORS, NUM_SKIES = 383, 119
 """As many as the original has."""
 
-CACHED_PICTURES = 64
+CACHED_PICTURES = 128
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
@@ -75,7 +75,8 @@ class ProceduralTextures:
 
     def floor(self, number: int) -> Image:
         """See `TextureBank.floor`."""
-        return _procedural_floor(number)
+        # Drawn at half the size and doubled: an image of 64 pixels shows one tile on about 20 of them.
+        return _procedural_floor(number).repeat(2, axis=0).repeat(2, axis=1)
 
     def sky(self, number: int) -> Image:
         """See `TextureBank.sky`."""
@@ -136,7 +137,7 @@ def _pictures(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
 
 
-@lru_cache(2 * CACHED_PICTURES)
+@lru_cache(CACHED_PICTURES)
 def _read_picture(file: Path, size: int) -> Image:
     from PIL import Image as Pillow  # comes with matplotlib
     from PIL import UnidentifiedImageError
@@ -150,16 +151,14 @@ def _read_picture(file: Path, size: int) -> Image:
         ) from None
 
 
-@lru_cache(CACHED_PICTURES)
+@lru_cache(NUM_FLOORS)
 def _procedural_floor(number: int) -> Image:
     generator = numpy_generator(number, 0, "DMCR floor")
     shares = np.array([kind.count for kind in _FLOOR_KINDS])
     kind = _FLOOR_KINDS[generator.choice(len(shares), p=shares / shares.sum())]
     colours = _natural(generator, kind.hue, kind.saturation, (0.15, 0.9))
-    # Drawn at half the size and doubled: an image of 64 pixels shows one tile on about 20 of them.
     picture = _palette_picture(generator, FLOOR_SIZE // 2, colours, kind.coarsest, kind.finest)
-    picture = _with_joints(generator, picture) if kind.joints else picture
-    return picture.repeat(2, axis=0).repeat(2, axis=1)
+    return _with_joints(generator, picture) if kind.joints else picture
 
 
 @lru_cache(NUM_SKIES)
@@ -168,18 +167,19 @@ def _procedural_sky(number: int) -> Image:
     hue = generator.uniform(0, 1) if generator.uniform() < 0.4 else generator.normal(0.58, 0.04)
     top = _colour(hue, generator.uniform(0.25, 0.8), generator.uniform(0.4, 0.9))
     bottom = _colour(hue + generator.normal(0, 0.1), generator.uniform(0.05, 0.5), generator.uniform(0.6, 1))
-    height = np.linspace(0, 1, SKY_SIZE, dtype=np.float32)[:, None, None]  # 0 above, 1 below
-    gradient = (1 - height) * top + height * bottom  # (S, 1, 3)
+    # Channels first, (3, S, S): numpy is several times slower where the innermost axis has three elements.
+    height = np.linspace(0, 1, SKY_SIZE, dtype=np.float32)[:, None]  # (S, 1), 0 above, 1 below
+    gradient = top[:, None, None] * (1 - height) + bottom[:, None, None] * height  # (3, S, 1)
     cover = np.clip(_noise(generator, SKY_SIZE, 3, 64) * 2.5 - np.float32(generator.uniform(0.6, 2.0)), 0, 1)
     white = _colour(generator.uniform(0, 1), generator.uniform(0, 0.15), generator.uniform(0.75, 1))
-    picture = _as_bytes(gradient + 0.8 * cover[..., None] * (white - gradient))  # (S, S, 3)
+    picture = _as_bytes(gradient + 0.8 * cover * (white[:, None, None] - gradient))
     horizon = generator.uniform(0.45, 0.7)
     for distance in range(generator.integers(1, 4)):
         line = horizon + 0.09 * distance - generator.uniform(0.05, 0.3) * (_ridge(generator) - 0.3)
-        below = height[..., 0] > line[None, :]  # (S, S)
         colours = _natural(generator, (0.0, 0.45), (0.15, 0.6), (0.12, 0.6))
-        picture[below] = _palette_picture(generator, SKY_SIZE, colours, 4, 32)[below]
-    return picture
+        hill = _palette_picture(generator, SKY_SIZE, colours, 4, 32).transpose(2, 0, 1)
+        np.copyto(picture, hill, where=height > line[None, :])
+    return np.ascontiguousarray(picture.transpose(1, 2, 0))
 
 
 @dataclass(frozen=True)

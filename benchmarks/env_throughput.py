@@ -1,0 +1,201 @@
+"""What an environment's frames, episode starts and processes cost.
+
+    python benchmarks/env_throughput.py [--quick]
+
+- `metaworld_faithful`, `metaworld_fast`: CPU time of a step with its 64×64 frame, as a share of the same step with
+  gymnasium's own viewer (which both Meta-world and the published code use);
+- `dmcr_reset`: CPU time of a DMC Remastered episode start with new looks, as a share of one that builds the model and
+  the GL context anew, as the original does (`dmcr_reset_with_first_frame`: both with their first frame);
+- `eval_workers`: steps per second of two evaluation environments in two processes, as a multiple of both in one.
+
+CPU times are medians of rounds in which the competitors take turns, so that a noisy machine is noisy for all. The last
+line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import re
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's software renderer: a second thread costs more than it gives
+os.environ.setdefault("MUJOCO_GL", "egl")
+
+import numpy as np
+
+from models.envs import EnvConfig, make_env
+from models.envs.dmc_remastered import DmcRemasteredEnv
+from models.envs.dmcr_textures import open_textures
+from models.envs.workers import WorkerEnvs
+
+TASK = "drawer_open"
+
+
+def main() -> None:
+    """Measure, print a table, and end with one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, under 50 s")
+    quick = parser.parse_args().quick
+    result: dict[str, Any] = {"benchmark": "env_throughput", "quick": quick, "cpus": os.cpu_count()}
+    result |= metaworld_frames(rounds=3 if quick else 10, steps=6 if quick else 20)
+    result |= remastered_resets(rounds=4 if quick else 15)
+    result |= evaluation_workers(rounds=2 if quick else 5, steps=40 if quick else 150)
+    for key, value in result.items():
+        print(f"{key:28} {value}")
+    print(json.dumps(result))
+
+
+def metaworld_frames(rounds: int, steps: int) -> dict[str, float]:
+    """CPU time of a step with its frame: our profiles against gymnasium's viewer."""
+    viewer = _metaworld_with_viewer()
+    envs = {name: make_env(f"metaworld/{TASK}", EnvConfig(render_profile=name)) for name in ("faithful", "fast")}
+    actions = np.random.default_rng(0).uniform(-1, 1, (steps, 4)).astype(np.float32)
+
+    def watch_viewer() -> None:
+        for action in actions:
+            viewer.step(action)
+            viewer.render()
+
+    def watch(env: Any) -> None:
+        for action in actions:
+            env.step(action)
+
+    competitors: dict[str, Callable[[], None]] = {"viewer": watch_viewer}
+    competitors |= {name: lambda env=env: watch(env) for name, env in envs.items()}
+    viewer.reset()
+    viewer.render()
+    for env in envs.values():
+        env.reset(0)
+    spent = _take_turns(competitors, rounds)
+    viewer.close()
+    for env in envs.values():
+        env.close()
+    shares = {f"metaworld_{name}": round(spent[name] / spent["viewer"], 4) for name in envs}
+    return shares | {f"metaworld_{name}_ms": round(spent[name] / steps * 1e3, 2) for name in spent}
+
+
+def _metaworld_with_viewer() -> Any:
+    from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+
+    kind = ALL_V3_ENVIRONMENTS[TASK.replace("_", "-") + "-v3"]
+    env: Any = kind(render_mode="rgb_array", camera_name="corner", width=64, height=64)
+    env._freeze_rand_vec, env._set_task_called = False, True
+    return env
+
+
+def remastered_resets(rounds: int) -> dict[str, float]:
+    """CPU time of an episode's start with new looks: written into one model, or with everything built anew."""
+    env = make_env("dmcr/cheetah_run")
+    assert isinstance(env, DmcRemasteredEnv)
+    env.reset(0)
+    pictures = [_picture_files(number) for number in range(4)]  # encoded before the clock runs
+    spent: dict[str, list[float]] = {"ours": [], "our_frame": [], "rebuilt": [], "rebuilt_frame": []}
+    for seed in range(1, rounds + 1):
+        with _timed(spent["ours"]):
+            env.begin(seed)
+            env.show_textures()
+        with _timed(spent["our_frame"]):
+            env.look()
+        with _timed(spent["rebuilt"]):
+            simulator = _rebuilt_start(seed, pictures)
+        with _timed(spent["rebuilt_frame"]):
+            simulator.physics.render(64, 64, camera_id=0)
+        simulator.physics.free()
+        simulator.close()
+    env.close()
+    medians = {name: statistics.median(times) for name, times in spent.items()}
+    ours, rebuilt = (
+        medians[name] + medians[frame] for name, frame in (("ours", "our_frame"), ("rebuilt", "rebuilt_frame"))
+    )
+    return {
+        "dmcr_reset": round(medians["ours"] / medians["rebuilt"], 4),
+        "dmcr_reset_with_first_frame": round(ours / rebuilt, 4),
+    } | {f"dmcr_{name}_ms": round(seconds * 1e3, 2) for name, seconds in medians.items()}
+
+
+@contextmanager
+def _timed(times: list[float]) -> Iterator[None]:
+    start = time.process_time()
+    yield
+    times.append(time.process_time() - start)
+
+
+def _picture_files(number: int) -> dict[str, bytes]:
+    """A floor and a sky as PNG files of the original's sizes, 300 and 800 pixels a side."""
+    from PIL import Image
+
+    files = {}
+    bank = open_textures(None)
+    for name, picture, size in (("floor.png", bank.floor(number), 300), ("sky.png", bank.sky(number), 800)):
+        stream = io.BytesIO()
+        Image.fromarray(picture).resize((size, size)).save(stream, "PNG")
+        files[name] = stream.getvalue()
+    return files
+
+
+def _rebuilt_start(seed: int, pictures: list[dict[str, bytes]]) -> Any:
+    """The original's way: put the pictures into the XML, compile, reset, make a GL context."""
+    from dm_control.rl import control
+    from dm_control.suite import cheetah
+
+    xml, assets = cheetah.get_model_and_assets()
+    assets = {name: text if isinstance(text, bytes) else text.encode() for name, text in assets.items()}
+    sky, materials = "./common/skybox.xml", "./common/materials.xml"
+    assets[sky] = b'<mujoco><asset><texture name="skybox" type="skybox" file="sky.png"/></asset></mujoco>'
+    floor = rb'<texture name="grid" type="2d" file="floor.png"/>'
+    assets[materials] = re.sub(rb'<texture name="grid"[^>]*/>', floor, assets[materials])
+    physics = cheetah.Physics.from_xml_string(xml, assets | pictures[seed % len(pictures)])
+    simulator = control.Environment(physics, cheetah.Cheetah(random=seed), time_limit=10)
+    simulator.reset()
+    if physics.contexts.gl is None:  # making them is the expensive part; they are made on first use
+        raise RuntimeError("dm-control made no GL context")
+    return simulator
+
+
+def evaluation_workers(rounds: int, steps: int) -> dict[str, float]:
+    """Lockstep steps per second of two environments, in one process and in two (wall time: they share the machine)."""
+    config = EnvConfig(render_profile="fast")
+    groups = {workers: WorkerEnvs(f"metaworld/{TASK}", config, 2, workers) for workers in (1, 2)}
+    actions = np.random.default_rng(0).uniform(-1, 1, (steps, 2, 4)).astype(np.float32)
+    seconds: dict[int, list[float]] = {workers: [] for workers in groups}
+    for group in groups.values():
+        group.reset({0: 0, 1: 1})
+        group.step({0: actions[0, 0], 1: actions[0, 1]})
+    for number in range(rounds):
+        for workers, group in groups.items():
+            group.reset({0: number, 1: number + 1})
+            start = time.perf_counter()
+            for pair in actions:
+                group.step({0: pair[0], 1: pair[1]})
+            seconds[workers].append(time.perf_counter() - start)
+    for group in groups.values():
+        group.close()
+    one, two = (2 * steps / min(seconds[workers]) for workers in (1, 2))
+    return {
+        "eval_workers": round(two / one, 3),
+        "steps_per_s_1_worker": round(one, 1),
+        "steps_per_s_2_workers": round(two, 1),
+    }
+
+
+def _take_turns(competitors: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Median CPU seconds of each competitor over rounds in which each runs once."""
+    spent: dict[str, list[float]] = {name: [] for name in competitors}
+    for _ in range(rounds):
+        for name, compete in competitors.items():
+            start = time.process_time()
+            compete()
+            spent[name].append(time.process_time() - start)
+    return {name: statistics.median(times) for name, times in spent.items()}
+
+
+if __name__ == "__main__":
+    main()
