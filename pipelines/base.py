@@ -153,11 +153,14 @@ class Inventory:
             an id that says so).
         anomalies: known oddities that were met.
         warnings: lines for the user: what is missing or unexpected, and what was done about it.
+        archive: pieces of the split archive that holds the items' files, in order; the items' paths are then those
+            that its members get once they are laid out. Where the files lay is no part of the inventory's hash.
     """
 
     items: tuple[SourceItem, ...]
     anomalies: tuple[Anomaly, ...] = ()
     warnings: tuple[str, ...] = ()
+    archive: tuple[str, ...] = ()
 
     def sha256(self) -> str:
         """Hash of all that is known about the items, in order: ids, paths, sizes, labels, selection, boxes."""

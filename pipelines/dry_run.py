@@ -16,6 +16,7 @@ from pipelines.decode_worker import WorkItem, WorkOrder
 from pipelines.plan import Plan
 from pipelines.prepare import Job, make_executor, plan_job
 from pipelines.sample_block import Outcome
+from pipelines.split_archive import extract
 from pipelines.supervise import DecodeWorker
 
 NUM_TIMED = 12
@@ -54,7 +55,7 @@ def dry_run(job: Job) -> Estimate:
         say(f"  {excluded:,} excluded by the profile")
     for reason, count in sorted(problems.items()):
         say(f"  {count:,} unusable already: {reason}")
-    estimate = _estimate(plan, items)
+    estimate = _estimate(job, plan, items)
     executor, workers = make_executor(job, plan.config)
     executor.close()
     free = shutil.disk_usage(_existing(job.out)).free
@@ -67,7 +68,7 @@ def dry_run(job: Job) -> Estimate:
     return estimate
 
 
-def _estimate(plan: Plan, items: list[SourceItem]) -> Estimate:
+def _estimate(job: Job, plan: Plan, items: list[SourceItem]) -> Estimate:
     if not items:
         return Estimate(0, 0, 0, 0.0)
     step = max(1, len(items) // NUM_TIMED)
@@ -75,6 +76,10 @@ def _estimate(plan: Plan, items: list[SourceItem]) -> Estimate:
     limits = plan.config.supervision
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory() as folder:
+        source = plan.tasks[0].source
+        if plan.inventory.archive:
+            source = Path(folder)
+            extract(job.source.resolve(), plan.inventory.archive, {i.path: i.size_bytes for i in timed}, source)
         path = Path(folder) / "sample.tar"
         path.write_bytes(b"")
         work = [
@@ -87,12 +92,10 @@ def _estimate(plan: Plan, items: list[SourceItem]) -> Estimate:
             for number, item in enumerate(timed)
         ]
         worker = DecodeWorker(limits, Event())
-        order = WorkOrder(path, 0, plan.tasks[0].source, plan.config, work[:1])
+        order = WorkOrder(path, 0, source, plan.config, work[:1])
         worker.run(order, lambda number, outcome: None)  # start-up is not part of the rate
         begun = time.perf_counter()
-        worker.run(
-            WorkOrder(path, 0, order.source, plan.config, work), lambda number, outcome: outcomes.append(outcome)
-        )
+        worker.run(WorkOrder(path, 0, source, plan.config, work), lambda number, outcome: outcomes.append(outcome))
         seconds = time.perf_counter() - begun
         worker.close()
     # Videos differ in length: what is measured is scaled by bytes where sizes are known, else by number.

@@ -137,7 +137,7 @@ def _rgb_array(frame: av.VideoFrame) -> np.ndarray:
     if plane.line_size != 3 * frame.width:
         return frame.to_ndarray()
     size = 3 * frame.width * frame.height
-    pixels: np.ndarray = np.frombuffer(memoryview(plane)[:size], np.uint8)  # type: ignore[arg-type]
+    pixels: np.ndarray = np.frombuffer(memoryview(plane)[:size], np.uint8)
     return pixels.reshape(frame.height, frame.width, 3)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ def make_plan(
 ) -> Plan:
     """Assign the items to shards, in order."""
     if limit is not None:
-        inventory = Inventory(inventory.items[:limit], inventory.anomalies, inventory.warnings)
+        inventory = replace(inventory, items=inventory.items[:limit])
     options = {"data_set": name, "profile": profile, "limit": limit, **config.options()}
     items = inventory.items
     keys = sample_keys([item.source_id for item in items])

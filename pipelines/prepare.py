@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,9 +20,12 @@ from pipelines.execute import Executor, LocalExecutor
 from pipelines.plan import Plan, make_plan
 from pipelines.prepare_config import PrepareConfig
 from pipelines.resume import Progress, locked, look_at, note
+from pipelines.split_archive import extract
 from pipelines.tally import Tally
 
 ExecutorName = Literal["local", "ray"]
+EXTRACTED_FOLDER = ".extracted"
+"""Below `--out`: videos of a split archive while the job runs."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,10 @@ def plan_job(job: Job) -> tuple[DataSet, Plan]:
         say(f"warning: {warning}")
     if not inventory.items:
         raise SourceError(f"{job.source} holds no source items", expected=f"a {job.name} release", fix=release.help)
-    return release, make_plan(job.name, job.profile, inventory, config, job.limit, source, job.out.resolve())
+    out = job.out.resolve()
+    if inventory.archive:
+        source = out / EXTRACTED_FOLDER
+    return release, make_plan(job.name, job.profile, inventory, config, job.limit, source, out)
 
 
 def prepare(job: Job) -> Manifest:
@@ -127,6 +134,8 @@ def _make(job: Job, release: DataSet, plan: Plan, state: Progress, tally: Tally,
     if state.repaired:
         say(f"making anew, because damaged or missing: {', '.join(state.repaired[:5])}")
     (out / MANIFEST_FILE).unlink(missing_ok=True)  # it comes last: until then the set is not complete
+    if plan.inventory.archive:
+        _lay_out(job, plan, state, out)
     executor, workers = make_executor(job, plan.config)
     begun = time.time()
     note(out, event="start", time=begun, host=platform.node(), executor=job.executor, workers=workers)
@@ -148,9 +157,19 @@ def _make(job: Job, release: DataSet, plan: Plan, state: Progress, tally: Tally,
             fix=f"check --source; it is {job.source}",
         )
     manifest = write_tables(plan, release, out)
+    shutil.rmtree(out / EXTRACTED_FOLDER, ignore_errors=True)
     seconds = time.time() - begun
     note(out, event="end", time=time.time(), seconds=round(seconds, 3), items=num_items - num_done)
     return manifest
+
+
+def _lay_out(job: Job, plan: Plan, state: Progress, out: Path) -> None:
+    """Extract the videos of the shards that are still to be made; they are removed when the set is complete."""
+    needed = [item for task in state.todo for item in task.items]
+    needed += [pending.task.items[place] for pending in state.retry for place in pending.retry]
+    sizes = {item.path: item.size_bytes for item in needed if item.frames is not None}
+    say(f"laying out {len(sizes):,} videos ({sum(sizes.values()) / 1e9:.2f} GB) of the split archive in {out}, for now")
+    extract(job.source.resolve(), plan.inventory.archive, sizes, out / EXTRACTED_FOLDER)
 
 
 def make_executor(job: Job, config: PrepareConfig) -> tuple[Executor, int]:

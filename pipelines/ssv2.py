@@ -19,6 +19,7 @@ from ipv_bench.errors import SourceError, nearest_name
 from pipelines.base import Count, Inventory, SourceItem, SourceRow, VideoFile
 from pipelines.file_tree import FileTree, FoundFile, list_files
 from pipelines.prepare_config import PrepareConfig
+from pipelines.split_archive import find_pieces, list_members
 from pipelines.unique_items import sorted_unique
 
 LIST_NAMES = {
@@ -28,6 +29,9 @@ LIST_NAMES = {
     "labels": ("something-something-v2-labels.json", "labels.json"),
 }
 """List → the names it is distributed under."""
+
+ARCHIVE = "20bn-something-something-v2"
+"""Name of the split archive, before `-00`."""
 
 
 class SSv2Config(PrepareConfig):
@@ -74,10 +78,16 @@ class SSv2:
         assert isinstance(config, SSv2Config)
         tree = list_files(source)
         entries = _read_lists(source, tree, config.splits)
-        videos = {file.stem: file for file in tree.with_suffixes((".webm",))}
+        files, pieces = tree.with_suffixes((".webm",)), ()  # type: Sequence[FoundFile], tuple[str, ...]
+        if not files:
+            pieces = find_pieces(tree, ARCHIVE)
+            files = list_members(source, pieces, ".webm") if pieces else ()
+        videos = {file.stem: file for file in files}
         if not videos:
             raise SourceError(
-                f"{source} holds no .webm file", expected="20bn-something-something-v2/*.webm", fix=self.help
+                f"{source} holds no .webm file and no split archive {ARCHIVE}-00 …",
+                expected="20bn-something-something-v2/*.webm",
+                fix=self.help,
             )
         _refuse_half_extracted(source, entries, videos, config)
         items = [_item(entry, videos.get(entry.source_id), config) for entry in entries]
@@ -85,7 +95,7 @@ class SSv2:
         warnings = [*tree.warnings]
         if unlisted:
             warnings.append(f"{unlisted} webm files are in no list; they are left out")
-        return Inventory(sorted_unique(items), warnings=tuple(warnings))
+        return Inventory(sorted_unique(items), warnings=tuple(warnings), archive=pieces)
 
     def counts(self, inventory: Inventory, rows: Sequence[SourceRow], config: PrepareConfig) -> list[Count]:
         """See `DataSet.counts`."""
