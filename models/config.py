@@ -96,7 +96,7 @@ class TrainingConfig(Config):
     """Updates between two lines of metrics.jsonl; a line holds means since the one before."""
     checkpoint_every: int = Field(2000, ge=1)
     """Updates between two checkpoints."""
-    checkpoint_minutes: float = Field(10.0, gt=0)
+    checkpoint_minutes: float = Field(10.0, gt=0, le=10)
     """A checkpoint is also taken when the last one is older than this."""
     keep_last: int = Field(2, ge=1)
     """Newest checkpoints that are kept."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from models.distributed import Ranks, launched_ranks, process_group
 from models.hardware import choose_device, hardware_record, prepare_torch
 from models.pretrain_loop import PretrainLoop
 from models.pretrain_plan import PretrainPlan, describe, plan_pretraining
-from models.video_batches import check_batch_size, open_video_data
+from models.video_batches import VideoData, check_batch_size, open_video_data
 from models.video_training import VideoTraining
 
 
@@ -87,29 +88,29 @@ def _pretrain(plan: PretrainPlan, training: VideoTraining, ranks: Ranks) -> Path
         write_record(folder, record)
     if data.validation is None and plan.config.validation.every:
         say("no video is held out, so nothing is validated (data.holdout=0 and no validation split)")
-    _train(plan, folder, record, PretrainLoop(folder, record, plan.config, data, training))
+    _train(plan, folder, record, data, training)
     return folder
 
 
-def _train(plan: PretrainPlan, folder: Path, record: RunRecord, loop: PretrainLoop) -> None:
+def _train(plan: PretrainPlan, folder: Path, record: RunRecord, data: VideoData, training: VideoTraining) -> None:
     """Run the loop, and keep `run.json`'s status true whatever happens."""
     updates = plan.config.training.updates
     status, failure = "failed", ""
     try:
-        with progress(f"pretrain {record.method}", updates, "updates", loop.training.updates) as bar:
-            loop.run(bar)
+        with closing(PretrainLoop(folder, record, plan.config, data, training)) as loop:
+            with progress(f"pretrain {record.method}", updates, "updates", training.updates) as bar:
+                loop.run(bar)
         status = "finished"
-        if loop.ranks.is_main:
-            say(f"{folder}: {updates} updates done, {loop.training.skipped} of them skipped")
-    except InterruptedRunError:
+        if training.ranks.is_main:
+            say(f"{folder}: {updates} updates done, {training.skipped} of them skipped")
+    except (InterruptedRunError, KeyboardInterrupt):
         status = "interrupted"
         raise
     except IpvBenchError as error:
         failure = error.found
         raise
     finally:
-        loop.close()
-        if loop.ranks.is_main:
+        if training.ranks.is_main:
             write_record(folder, record.model_copy(update={"status": status, "failure": failure}))
 
 

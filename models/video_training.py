@@ -19,6 +19,7 @@ from models.optimizer import OptimizerGroup, apply_update
 from models.world_model import VideoDraws, VideoWorldModel
 
 MAX_SKIPPED_IN_ROW = 10
+COUNTERS = ("updates", "skipped", "skipped_in_row", "scale_skips")
 
 
 class VideoTraining:
@@ -61,7 +62,7 @@ class VideoTraining:
             for buffer in layer.buffers()
         ]
         self._kept_statistics = [buffer.clone() for buffer in self._statistics]
-        self.updates, self.skipped, self.skipped_in_row = 0, 0, 0
+        self.updates, self.skipped, self.skipped_in_row, self.scale_skips = 0, 0, 0, 0
 
     def step(self, batch: np.ndarray | Tensor) -> dict[str, float]:
         """One update.
@@ -71,7 +72,8 @@ class VideoTraining:
 
         Returns:
             Means over the batch: loss, image_loss, kl_loss, kl (nats), entropies (nats), gradient_norm before clipping,
-            and `skipped`, 1 when a number was not finite and nothing was changed.
+            and `skipped`, 1 when a number was not finite and nothing was changed (then alone; with fp16
+            `scale_skipped` while the loss scale is still being found).
 
         Raises:
             TrainingError: ten updates in a row were skipped.
@@ -79,7 +81,7 @@ class VideoTraining:
         images = self.to_device(batch)  # (B, T, H, W, 3)
         loss, metrics = self.loss(images, self.draw(images.shape[0], images.shape[1], self.ranks.rank))
         self.backward(loss)
-        return self.apply(loss, metrics)
+        return self.apply(metrics)
 
     def draw(self, batch: int, length: int, part: int) -> VideoDraws:
         """Random numbers of the present update for `part`, the part of the batch that a rank takes."""
@@ -99,8 +101,8 @@ class VideoTraining:
         """Add the gradients of `loss`, averaged over the processes."""
         (loss if self.scaler is None else self.scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
 
-    def apply(self, loss: Tensor, metrics: dict[str, Tensor]) -> dict[str, float]:
-        """Step by the present gradients, unless something is not finite; counts the update. See `step`."""
+    def apply(self, metrics: dict[str, Tensor]) -> dict[str, float]:
+        """Step by the present gradients, unless they or the loss are not finite; counts the update. See `step`."""
         # Means over the processes come first: every process must decide alike, and one that is not finite spoils them.
         values = self.ranks.mean(torch.stack([value.float() for value in metrics.values()]))
         found = dict(zip(metrics, values, strict=True))
@@ -109,9 +111,8 @@ class VideoTraining:
         if not result.applied:
             # The forward pass has already moved BatchNorm's running statistics, perhaps to NaN.
             self._restore_statistics()
-        self._count(result.applied)
-        if not result.applied:  # such numbers say nothing, and would spoil the means that are logged
-            return {"skipped": 1.0}
+            return self._count_skip()  # without the numbers: they would spoil the means that are logged
+        self.skipped_in_row = 0
         numbers = dict(zip(found, values.tolist(), strict=True))
         return numbers | {"gradient_norm": result.norms["world_model"], "skipped": 0.0}
 
@@ -124,11 +125,7 @@ class VideoTraining:
 
     def state(self) -> dict[str, Any]:
         """Counters, for a checkpoint."""
-        state: dict[str, Any] = {
-            "updates": self.updates,
-            "skipped": self.skipped,
-            "skipped_in_row": self.skipped_in_row,
-        }
+        state: dict[str, Any] = {name: getattr(self, name) for name in COUNTERS}
         return state | ({"loss_scale": self.scaler.state_dict()} if self.scaler is not None else {})
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -140,9 +137,8 @@ class VideoTraining:
         load_tensors(self.model, checkpoint.model, checkpoint.path)
         self.optimizer.load_state_tensors(checkpoint.optimizer)
         state = checkpoint.state
-        self.updates, self.skipped, self.skipped_in_row = (
-            state["updates"], state["skipped"], state["skipped_in_row"],
-        )  # fmt: skip
+        for name in COUNTERS:
+            setattr(self, name, state[name])
         if self.scaler is not None and "loss_scale" in state:
             self.scaler.load_state_dict(state["loss_scale"])
 
@@ -150,13 +146,11 @@ class VideoTraining:
         for kept, value in zip(self._kept_statistics, self._statistics, strict=True):
             value.copy_(kept)
 
-    def _count(self, applied: bool) -> None:
-        if applied:
-            self.skipped_in_row = 0
-            return
-        self.skipped += 1
+    def _count_skip(self) -> dict[str, float]:
         if self.scaler is not None and self.scaler.get_scale() > 1:
-            return  # fp16: the loss scale was too large and has just been halved
+            self.scale_skips += 1  # fp16: the loss scale was too large, and has just been halved
+            return {"skipped": 0.0, "scale_skipped": 1.0}
+        self.skipped += 1
         self.skipped_in_row += 1
         if self.skipped_in_row >= MAX_SKIPPED_IN_ROW:
             raise TrainingError(
@@ -165,6 +159,7 @@ class VideoTraining:
                 expected="finite numbers",
                 fix="lower optimizer.lr, or use training.precision=fp32; the last checkpoint is from before",
             )
+        return {"skipped": 1.0}
 
 
 def initial_model(config: PretrainConfig, seed: int) -> VideoWorldModel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_record
-from models.checkpoint import checkpoint_steps
+from models.checkpoint import Checkpoint, checkpoint_steps
 from models.pretrain import build_training
 from models.video_training import VideoTraining
 from tests.models.small_pretraining import SMALL, arguments, exit_code, learned, small_shard_set, start, weights
@@ -135,6 +136,37 @@ def test_mixed_precision_on_the_cpu_is_near_fp32() -> None:
     full = build_training("tiny", SMALL).step(batch)
     half = build_training("tiny", SMALL | {"training.precision": "bf16"}).step(batch)
     assert half["image_loss"] == pytest.approx(full["image_loss"], rel=0.05)
+
+
+def test_a_loss_scale_changes_nothing_and_its_search_is_counted_apart() -> None:
+    batch = np.random.default_rng(0).integers(0, 256, (2, 6, 32, 32, 3), np.uint8)
+    plain, scaled = (build_training("tiny", SMALL) for _ in range(2))
+    scaled.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**4)
+    assert plain.step(batch) == scaled.step(batch)
+    for name, value in plain.model.state_dict().items():
+        assert torch.equal(value, scaled.model.state_dict()[name]), name
+    scaled.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**126)  # overflows: halved until it fits
+    found = scaled.step(batch)
+    assert found == {"skipped": 0.0, "scale_skipped": 1.0}
+    assert (scaled.scale_skips, scaled.skipped, scaled.scaler.get_scale()) == (1, 0, 2.0**125)
+    restored = build_training("tiny", SMALL)
+    restored.scaler = torch.amp.GradScaler("cpu")
+    restored.restore(Checkpoint(Path(), 2, scaled.model.state_dict(), scaled.optimizer.state_tensors(), scaled.state()))
+    assert (restored.scaler.get_scale(), restored.scale_skips) == (2.0**125, 1)
+
+
+def test_mirrors_hold_what_the_log_holds(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    command = arguments(data, tmp_path / "run", training__tensorboard=True, training__updates=3)
+    assert run(command) == 0
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    logged = next(line for line in learned(tmp_path / "run") if "loss" in line)
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(3, pytest.approx(logged["loss"]))]
+    if find_spec("wandb") is None:
+        assert run([*arguments(data, tmp_path / "other", training__wandb="project")]) == 2
+        assert "ipv-bench[tracking]" in capsys.readouterr().err
 
 
 def test_assembled_sets_and_subsets(data: Path, tmp_path: Path) -> None:
