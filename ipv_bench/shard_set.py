@@ -23,6 +23,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ipv_bench.atomic_file import write_bytes
 from ipv_bench.errors import ShardSetError
+from ipv_bench.sample_encoding import STREAM_EXTENSION as STREAM_EXTENSION
+from ipv_bench.sample_encoding import Encoding as Encoding
 
 FORMAT = 1
 MANIFEST_FILE, SOURCES_FILE, SAMPLES_FILE, FRAMES_FILE = (
@@ -34,8 +36,6 @@ MANIFEST_FILE, SOURCES_FILE, SAMPLES_FILE, FRAMES_FILE = (
 QUARANTINE_FILE, LOG_FILE = "quarantine.jsonl", "prepare_log.jsonl"
 
 SourceStatus = Literal["written", "too_short", "quarantined", "excluded"]
-Encoding = Literal["mjpeg", "raw"]
-STREAM_EXTENSION: dict[str, str] = {"mjpeg": "mjpeg", "raw": "npy"}
 
 SOURCES_SCHEMA = pa.schema(
     [

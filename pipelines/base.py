@@ -13,11 +13,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from ipv_bench.errors import UnknownNameError
-from ipv_bench.shard_set import SourceStatus
 from pipelines.prepare_config import Crop, PrepareConfig
+
+if TYPE_CHECKING:  # decoder processes import this module, and they need not load pyarrow
+    from ipv_bench.shard_set import SourceStatus
 
 Box = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels of the full picture; right and bottom are exclusive."""

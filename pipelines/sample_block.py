@@ -22,7 +22,7 @@ import numpy as np
 import simplejpeg
 from numpy.lib import format as npy_format
 
-from ipv_bench.shard_set import STREAM_EXTENSION
+from ipv_bench.sample_encoding import STREAM_EXTENSION
 from pipelines.base import SourceItem, SourceRow
 from pipelines.decode import FrameReader, StoredFrame, open_frames
 from pipelines.prepare_config import PrepareConfig
