@@ -39,7 +39,8 @@ class SegmentOrigin:
         location: folder or address of the shard set.
         source_id: id of the source video.
         start_frame: first frame, counted in stored frames of the source video.
-        source_frame: the same frame, counted in frames of the raw source.
+        source_frame: the same frame, counted in frames of the raw source; None where frames were picked by time or
+            across gaps, so that their distance varies.
         crop: (top, left) of the random crop, None without one.
     """
 
@@ -47,7 +48,7 @@ class SegmentOrigin:
     location: str
     source_id: str
     start_frame: int
-    source_frame: int
+    source_frame: int | None
     crop: tuple[int, int] | None
 
 
@@ -162,7 +163,8 @@ class Segments:
         source = self.sources[number]
         row, first, _ = source.index.clips(video, start, 1)[0]
         columns = source.index.columns
-        source_frame = int(columns["first_source_frame"][row]) + first * int(columns["frame_stride"][row])
+        stride = int(columns["frame_stride"][row])
+        source_frame = int(columns["first_source_frame"][row]) + first * stride if stride else None
         crop = self._corner(i, int(columns["height"][row]), int(columns["width"][row])) if self._crop else None
         name, where = source.manifest.name, source.store.location
         return SegmentOrigin(name, where, source.index.video_id(video), start, source_frame, crop)

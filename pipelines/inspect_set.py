@@ -65,7 +65,7 @@ class Inspection:
         found = [
             f"{self.name} ({self.profile} profile, {self.encoding}) in {self.folder}",
             f"videos     {self.num_videos}; source items {_listed(self.sources)}",
-            f"frames     {self.totals.get('num_frames', 0)}, {self.hours:.2f} h of video with a known rate",
+            f"frames     {self.totals.get('num_frames', 0)}, {_duration(self.hours)} of video with a known rate",
             f"per video  min {frames['min']:g}, median {frames['median']:g}, mean {frames['mean']:.1f},"
             f" max {frames['max']:g} frames",
             f"pictures   {_listed(self.frame_sizes)}; fps {_listed(self.fps)}",
@@ -176,6 +176,10 @@ def _frequencies(names: list[str]) -> dict[str, int]:
 def _listed(counts: dict[str, int], limit: int = 6) -> str:
     shown = ", ".join(f"{name} ({count})" for name, count in list(counts.items())[:limit])
     return shown + (f", … ({len(counts)} in all)" if len(counts) > limit else "")
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.1f} min"
 
 
 def _count_line(count: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ set was made; it is no part of the set's identity and is not checked.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -78,7 +79,10 @@ class Verification:
 
     def rebuild(self, file: str) -> str:
         """How to repair a damaged file."""
-        return f"delete {Path(self.folder) / file} and run the same `ipv-bench prepare` command again: it is rebuilt"
+        again = "run the same `ipv-bench prepare` command again"
+        if re.search(r"-\d{6}\.(tar|json)$", file):
+            return f"{again}: it finds damaged shards and makes them anew"
+        return f"delete {Path(self.folder) / MANIFEST_FILE} and {again}: it writes the tables and the manifest anew"
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""

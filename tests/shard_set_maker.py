@@ -85,7 +85,7 @@ def make_shard_set(
         with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
             for video, key, clip, first, frames in taken:
                 stream, starts = _encode(frames, encoding)
-                _add(tar, f"{key}.json", json.dumps({"source_id": video.source_id}).encode())
+                _add(tar, f"{key}.json", json.dumps({"source_id": video.source_id, "num_frames": len(frames)}).encode())
                 offset = _add(tar, f"{key}.{'mjpeg' if encoding == 'mjpeg' else 'npy'}", stream)
                 height, width = video.size
                 row = (

@@ -1,0 +1,215 @@
+"""Remote sets give the same segments as local ones: from a real S3-protocol server and plain HTTP, on loopback."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import re
+import subprocess
+import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ipv_bench.errors import MissingDependencyError, ShardSetError, UsageError
+from ipv_bench.segments import open_segments
+from ipv_bench.shard_set import SAMPLES_FILE, read_manifest
+from tests.shard_set_maker import Video, make_shard_set
+
+obstore = pytest.importorskip("obstore")
+
+VIDEOS = [Video("b.1", 40), Video("a/2", 90), Video("ä", 31), Video("b.2", 150), Video("z", 26)]
+BUCKET = "shards"
+RECIPE = Path(__file__).resolve().parents[2] / "docs" / "streaming.md"
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory) -> Path:
+    return make_shard_set(tmp_path_factory.mktemp("set") / "set", VIDEOS, samples_per_shard=2)
+
+
+@pytest.fixture(scope="module")
+def s3(local):
+    """Address of the set on an S3-protocol server; its endpoint and dummy keys are in the environment."""
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server.start()
+    host, port = server.get_host_and_port()
+    values = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "dummy",
+        "AWS_SECRET_ACCESS_KEY": "dummy",
+        "AWS_REGION": "us-east-1",
+        "AWS_ALLOW_HTTP": "true",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in values.items():
+            patch.setenv(name, value)
+        import boto3
+
+        boto3.client("s3").create_bucket(Bucket=BUCKET)
+        store = obstore.store.from_url(f"s3://{BUCKET}/sets/numbers", client_options={"allow_http": True})
+        for path in local.iterdir():
+            obstore.put(store, path.name, path.read_bytes())
+        yield f"s3://{BUCKET}/sets/numbers"
+    server.stop()
+
+
+class _RangeHandler(SimpleHTTPRequestHandler):
+    """A plain file server that answers byte ranges, and counts what it sends."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        path = Path(self.translate_path(self.path))
+        if not path.is_file():
+            self.send_error(404)
+            return
+        data = path.read_bytes()
+        match = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        start, end = (int(match[1]), int(match[2]) + 1) if match and self.server.ranges else (0, len(data))
+        body = data[start:end]
+        self.server.sent.append((path.name, len(body)))
+        self.send_response(206 if match and self.server.ranges else 200)
+        self.send_header("Content-Length", str(len(body)))
+        if match and self.server.ranges:
+            self.send_header("Content-Range", f"bytes {start}-{start + len(body) - 1}/{len(data)}")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        return
+
+
+@pytest.fixture
+def web(local):
+    """A running web server over the set's folder; `.ranges = False` makes it answer with whole files."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_RangeHandler, directory=str(local)))
+    server.sent, server.ranges = [], True
+    server.address = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def same_segments(address: str, local: Path, count: int = 8, **options) -> None:
+    near, far = open_segments(local, 25, 5), open_segments(address, 25, 5, **options)
+    for i in range(count):
+        assert np.array_equal(near[i], far[i])
+        assert near.describe(i).source_id == far.describe(i).source_id
+    assert far.shard_sets[0] == near.shard_sets[0] | {"path": address}
+
+
+def test_s3_ranges(s3, local):
+    same_segments(s3, local)
+
+
+def test_s3_cache_keeps_whole_shards(s3, local, tmp_path):
+    same_segments(s3, local, cache=tmp_path)
+    kept = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert kept >= {"numbers-000000.tar", "frames.npy", SAMPLES_FILE}
+    assert not any(name.endswith(".tmp") for name in kept)
+
+
+def test_http_reads_only_the_frames_needed(web, local):
+    segments = open_segments(web.address, 25, 5)
+    tables = len(web.sent)
+    segments[0]
+    size = sum(size for _, size in web.sent[tables:])
+    assert len(web.sent) == tables + 1
+    assert size < 25 * 2 * max(shard.size_bytes / shard.num_frames for shard in read_manifest(local).shards)
+    same_segments(web.address, local)
+
+
+def test_a_server_without_ranges_is_read_through_the_cache(web, local, tmp_path):
+    web.ranges = False
+    with pytest.raises(ShardSetError, match=r"data\.cache"):
+        open_segments(web.address, 25, 5)[0]
+    same_segments(web.address, local, cache=tmp_path)
+    web.sent.clear()
+    same_segments(web.address, local, cache=tmp_path)
+    assert {name for name, _ in web.sent} == {"manifest.json"}  # the rest is at hand
+
+
+def test_a_damaged_shard_never_enters_the_cache(web, local, tmp_path):
+    copy = make_shard_set(tmp_path / "copy", VIDEOS, samples_per_shard=2)
+    shard = copy / "numbers-000000.tar"
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_RangeHandler, directory=str(copy)))
+    server.sent, server.ranges = [], True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    segments = open_segments(f"http://127.0.0.1:{server.server_port}", 25, 5, cache=tmp_path / "cache")
+    with pytest.raises(ShardSetError, match="not the file that the manifest describes"):
+        for i in range(40):
+            segments[i]
+    assert not list((tmp_path / "cache").rglob("numbers-000000.tar*"))
+    server.shutdown()
+    server.server_close()
+
+
+def test_threads_and_spawned_processes_read_remote_sets(s3, local):
+    segments = pickle.loads(pickle.dumps(open_segments(s3, 25, 5)))
+    expected = open_segments(local, 25, 5)[3]
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(segments[3])) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
+    assert all(np.array_equal(frames, expected) for frames in found)
+
+
+def test_a_forked_process_is_told_to_spawn(web, local):
+    segments = open_segments(web.address, 25, 5)
+    segments.sources[0].store._process = os.getppid()  # as in a child made by fork
+    with pytest.raises(ShardSetError, match="then forked"):
+        segments[0]
+
+
+def test_addresses_that_lead_nowhere(web, s3, tmp_path):
+    with pytest.raises(ShardSetError, match=r"has no manifest\.json"):
+        open_segments(f"{web.address}/absent", 25, 0)
+    with pytest.raises(ShardSetError, match=r"has no manifest\.json"):
+        open_segments(f"s3://{BUCKET}/absent", 25, 0)
+    with pytest.raises(ShardSetError, match=r"manifest\.json cannot be read"):
+        open_segments("http://127.0.0.1:9/set", 25, 0)
+    with pytest.raises(UsageError, match="scheme 'gopher'"):
+        open_segments("gopher://host/set", 25, 0)
+
+
+def test_without_keys_nothing_but_the_endpoint_is_asked(s3, monkeypatch):
+    """The request is unsigned, which this server refuses; the cloud's metadata address is not asked."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(ShardSetError, match="AWS_ACCESS_KEY_ID") as error:
+        open_segments(s3, 25, 0)
+    assert "169.254" not in str(error.value)
+
+
+def test_a_missing_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    with pytest.raises(MissingDependencyError, match="obstore") as error:
+        open_segments("s3://bucket/set", 25, 0)
+    assert "ipv-bench[s3]" in str(error.value)
+
+
+def test_the_streaming_recipes_in_the_docs_run(s3, local, tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", RECIPE.read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    for number, block in enumerate(blocks):
+        program = tmp_path / f"recipe{number}.py"
+        program.write_text(block.replace("data/shards/ssv2", str(local)).replace("s3://my-bucket/ssv2", s3))
+        result = subprocess.run(
+            [sys.executable, "-W", "ignore", str(program)], capture_output=True, text=True, timeout=120
+        )
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.splitlines()[-1] == f"{len(VIDEOS)} samples, {sum(v.num_frames for v in VIDEOS)} frames"
