@@ -41,9 +41,9 @@ class DmcRemasteredEnv(DmcEnv):
 
     def __init__(self, name: str, config: EnvConfig) -> None:
         self._domain = TASKS[name]
-        super().__init__(name, config, suite="dmcr")
-        self._textures: TextureBank = open_textures(config.assets)
         self._vary: tuple[Factor, ...] = DOMAINS[self._domain].varies if config.vary is None else config.vary
+        self._textures: TextureBank = open_textures(config.assets)
+        super().__init__(name, config, suite="dmcr")
         if "camera" in self._vary and config.camera not in (None, 0):
             raise ConfigError(
                 f"env.camera is {config.camera!r} while the factor 'camera' varies",
@@ -68,13 +68,14 @@ class DmcRemasteredEnv(DmcEnv):
         return {} if self._factors is None else self._factors.as_metadata(self._vary)
 
     def _load(self, domain: str, task: str) -> Any:
-        """Build the task with a sky of `SKY_SIZE` pixels a side: an image of 64 pixels sees half a side."""
+        """Build the task with room for our skies, and with the wide floor."""
         simulator = super()._load(domain, task)
-        source = importlib.import_module(f"dm_control.suite.{domain}")
-        xml, assets = source.get_model_and_assets()
-        name = next(key for key in assets if key.endswith("skybox.xml"))
-        smaller = re.sub(rb'(width|height)="\d+"', rb'\1="%d"' % SKY_SIZE, _as_bytes(assets[name]))
-        simulator.physics.reload_from_xml_string(xml, dict(assets) | {name: smaller})
+        if "background" in self._vary:
+            source = importlib.import_module(f"dm_control.suite.{domain}")
+            xml, assets = source.get_model_and_assets()
+            name = next(key for key in assets if key.endswith("skybox.xml"))
+            resized = re.sub(rb'(width|height)="\d+"', rb'\1="%d"' % SKY_SIZE, _as_bytes(assets[name]))
+            simulator.physics.reload_from_xml_string(xml, dict(assets) | {name: resized})
         width = DOMAINS[domain].floor_half_width
         if width is not None:
             # Before the GL context is made: planes become display lists there, and later changes are not seen.

@@ -26,6 +26,8 @@ Image = NDArray[np.uint8]
 
 FLOOR_SIZE = 300
 SKY_SIZE = 128
+"""An image of 64 pixels sees half of one of the sky's six sides."""
+
 NUM_FLOORS, NUM_SKIES = 383, 119
 """As many as the original has."""
 
