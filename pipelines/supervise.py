@@ -26,6 +26,8 @@ from pipelines.sample_block import Outcome, failure_outcome
 
 _POLL_SECONDS = 0.25
 _MEMORY_EVERY_SECONDS = 1.0
+_START_SECONDS = 300.0
+"""A process that has not taken an item yet is loading its libraries, on a busy machine or from a slow disk."""
 OnOutcome = Callable[[int, Outcome], None]
 
 
@@ -95,7 +97,7 @@ class DecodeWorker:
             now, ticks = time.monotonic(), process.ticks()
             if ticks != seen:
                 seen, since = ticks, now
-            elif now - since > stall_seconds:
+            elif now - since > (stall_seconds if ticks[0] >= 0 else max(stall_seconds, _START_SECONDS)):
                 return work.number, self._kill(work, "timeout", f"no frame for {stall_seconds:g} s")
             if now - memory_checked > _MEMORY_EVERY_SECONDS:
                 memory_checked = now
@@ -108,8 +110,14 @@ class DecodeWorker:
         return failure_outcome(work.item, reason, message)
 
     def _died(self, process: _Process, work: WorkItem) -> Outcome:
-        status = process.wait()
+        status, started = process.wait(), process.ticks() != (-1, 0)
         self.close()
+        if not started:  # not the item's fault: the next process would end like this one
+            raise IpvBenchError(
+                f"a decoder process could not start (exit status {status}); its own words are above",
+                expected="the same Python environment as this command's",
+                fix="run `ipv-bench doctor`",
+            )
         if status == -signal.SIGPROF:
             return failure_outcome(work.item, "timeout", f"more than {work.cpu_seconds:g} s of CPU time")
         if status < 0:

@@ -1,0 +1,146 @@
+"""Interrupted jobs: kill -9 at any moment, then the same command gives the bytes of an uninterrupted run."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ipv_bench.shard_set import LOG_FILE, MANIFEST_FILE
+from tests.pipelines.ssv2_maker import VIDEO_FOLDER, file_hashes, numbered_pictures, prepare, quarantine, write_video
+
+NUM_KILLS = int(os.environ.get("IPV_BENCH_KILLS", "5"))
+
+
+def command(source: Path, out: Path, *options: str) -> list[str]:
+    start = [sys.executable, "-m", "ipv_bench", "prepare", "ssv2", "--quiet", "--workers", "2"]
+    return [*start, "--source", str(source), "--out", str(out), *options]
+
+
+def finished(out: Path) -> int:
+    return len(list(out.glob("ssv2-*.json")))
+
+
+def test_kill_9_at_random_moments(release: Path, tmp_path: Path) -> None:
+    options = ("--set", "shard_videos=1")
+    assert prepare(release, tmp_path / "whole", *options) == 0
+    out, generator = tmp_path / "killed", random.Random(1)
+    num_shards = finished(tmp_path / "whole")
+    for kill in range(NUM_KILLS):
+        process = subprocess.Popen(command(release, out, *options), start_new_session=True)
+        wanted = min(finished(out) + generator.choice((0, 1, 2)), num_shards)
+        while process.poll() is None and finished(out) < wanted:
+            time.sleep(0.002)
+        if not wanted:  # during start-up
+            time.sleep(generator.uniform(0, 1.0))
+        time.sleep(generator.uniform(0, 0.05))
+        kept = {path.name: path.stat().st_mtime_ns for path in out.glob("*.tar")} if out.exists() else {}
+        process.kill()
+        process.wait()
+        with_sidecar = {name: time for name, time in kept.items() if (out / name.replace(".tar", ".json")).exists()}
+        assert all((out / name).stat().st_mtime_ns == time for name, time in with_sidecar.items()), kill
+    times = {path.name: path.stat().st_mtime_ns for path in out.glob("*.json") if path.name != MANIFEST_FILE}
+    assert prepare(release, out, *options) == 0
+    assert file_hashes(out) == file_hashes(tmp_path / "whole")
+    assert all((out / name).stat().st_mtime_ns == time for name, time in times.items()), "finished shards were redone"
+
+
+def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(release: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    options = ("--set", "shard_videos=1")
+    process = subprocess.Popen(command(release, out, *options), stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not finished(out):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    _, text = process.communicate()
+    assert process.returncode == 130, text
+    assert "same command" in text
+    assert not list(out.glob(".*.tmp"))
+    assert prepare(release, out, *options) == 0
+    assert (out / MANIFEST_FILE).exists()
+
+
+def test_another_plan_is_refused_with_the_difference(
+    release: Path, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(prepared, out)
+    assert prepare(release, out, "--set", "jpeg_quality=80") == 2
+    assert "jpeg_quality: 95 → 80" in capsys.readouterr().err
+    assert prepare(release, out, "--profile", "official-code") == 2
+    assert "profile: 'paper' → 'official-code'" in capsys.readouterr().err
+    (out / MANIFEST_FILE).unlink()  # an unfinished set is protected as well
+    assert prepare(release, out, "--set", "jpeg_quality=80") == 2
+    assert file_hashes(prepared).items() >= file_hashes(out).items()
+
+
+def test_the_folder_of_another_data_set_is_refused(
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(prepared, out)
+    write_video(tmp_path / "videos" / "a.webm", numbered_pictures(5))
+    assert prepare(tmp_path / "videos", out, name="folder") == 2
+    assert "data_set: 'ssv2' → 'folder'" in capsys.readouterr().err
+
+
+def test_a_changed_release_is_refused(release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = tmp_path / "raw", tmp_path / "out"
+    shutil.copytree(release, source)
+    assert prepare(source, out) == 0
+    write_video(source / VIDEO_FOLDER / "1000.webm", numbered_pictures(39))
+    assert prepare(source, out) == 2
+    assert "made from other source items" in capsys.readouterr().err
+
+
+def test_two_jobs_cannot_write_to_one_folder(release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    process = subprocess.Popen(command(release, out))
+    while process.poll() is None and not (out / LOG_FILE).exists():
+        time.sleep(0.002)
+    while process.poll() is None and not (out / LOG_FILE).read_text():
+        time.sleep(0.002)
+    status = prepare(release, out)
+    assert process.wait() == 0
+    assert status == 2
+    assert "another `prepare` is writing" in capsys.readouterr().err
+
+
+def test_retry_failed_takes_replaced_files_and_gives_the_bytes_of_a_fresh_run(release: Path, tmp_path: Path) -> None:
+    source, out = tmp_path / "raw", tmp_path / "out"
+    shutil.copytree(release, source)
+    broken = source / VIDEO_FOLDER / "1003.webm"
+    good = broken.read_bytes()
+    broken.write_bytes(good[: len(good) // 2])
+    assert prepare(source, out) == 0
+    assert quarantine(out)["1003"]["reason"] == "truncated"
+    assert quarantine(out)["1003"]["deterministic"] is True
+    others = {path.name: path.stat().st_mtime_ns for path in out.glob("*.tar")}
+    broken.write_bytes(good)
+    assert prepare(source, out, "--retry-failed", "timeout") == 0  # a changed file is tried whatever its reason was
+    assert not quarantine(out)
+    changed = [name for name, time in others.items() if (out / name).stat().st_mtime_ns != time]
+    assert changed == ["ssv2-000000.tar"]
+    assert prepare(source, tmp_path / "fresh") == 0
+    assert file_hashes(out) == file_hashes(tmp_path / "fresh")
+
+
+def test_retry_failed_with_an_unknown_reason_names_the_nearest(
+    release: Path, prepared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert prepare(release, prepared, "--retry-failed", "truncate") == 2
+    assert "did you mean 'truncated'" in capsys.readouterr().err
+
+
+def test_the_log_says_when_and_where_and_is_no_part_of_the_identity(prepared: Path) -> None:
+    lines = [json.loads(line) for line in (prepared / LOG_FILE).read_text().splitlines()]
+    assert [line["event"] for line in lines[:2]] == ["start", "end"]
+    assert lines[0]["workers"] == 1
