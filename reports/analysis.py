@@ -11,6 +11,9 @@ from ipv_bench.errors import InputError
 from ipv_bench.seeding import numpy_generator
 from reports.align import Aligned, Dropped, GridConfig, align
 from reports.config import ReportConfig
+from reports.curves import area_under_curve, steps_to_reach
+from reports.pooling import origin
+from reports.profiles import performance_profile
 from reports.score_table import ScoredRun
 from reports.statistics import CURVE_RESAMPLES, TABLE_RESAMPLES, Interval, interval
 
@@ -50,9 +53,11 @@ class Computation:
         )
 
     def profile(self, scores: np.ndarray, thresholds: np.ndarray, purpose: str) -> Interval:
-        above = (scores[:, :, None] > thresholds).astype(float)
-        above[np.isnan(scores)] = np.nan
-        return interval(above, "mean", self.curve_resamples, self.generator(purpose))
+        """Performance profile of final scores (R, M) at thresholds (K,)."""
+        generator = self.generator(purpose)
+        return performance_profile(
+            scores, thresholds, self.curve_resamples, generator, confidence=self.config.confidence
+        )
 
 
 @dataclass(frozen=True)
@@ -89,14 +94,14 @@ class Grouping:
     def __init__(self, runs: Sequence[ScoredRun]) -> None:
         self._origins: dict[str, set[str]] = {}
         for run in runs:
-            self._origins.setdefault(run.label, set()).add(_origin(run))
+            self._origins.setdefault(run.label, set()).add(origin(run))
         self.labels = sorted({self.label(run) for run in runs})
 
     def label(self, run: ScoredRun) -> str:
         """The name of the line that a run belongs to."""
         if len(self._origins[run.label]) == 1:
             return run.label
-        return f"{run.label} ({_origin(run) or 'no pre-training'})"
+        return f"{run.label} ({origin(run) or 'no pre-training'})"
 
     def groups(self, runs: Sequence[ScoredRun]) -> dict[str, list[ScoredRun]]:
         """Some of the runs by line, in the order of `labels`."""
@@ -104,12 +109,6 @@ class Grouping:
         for run in runs:
             found[self.label(run)].append(run)
         return {label: its_runs for label, its_runs in found.items() if its_runs}
-
-
-def _origin(run: ScoredRun) -> str:
-    data = "+".join(map(str, run.pretraining.get("data") or []))
-    number = run.pretraining.get("num_videos")
-    return f"{data}, {number} videos" if data and number else data
 
 
 def curves(groups: Groups, tasks: Sequence[str], computation: Computation, statistic: str, name: str) -> Curves:
@@ -161,22 +160,54 @@ def joint_alignment(groups: Groups, tasks: Sequence[str], grid: GridConfig) -> M
     return align({label: runs for label, runs in kept.items() if runs}, grid).groups
 
 
-def final_aggregate(groups: Groups, tasks: Sequence[str], grid: GridConfig, window: float) -> dict[str, np.ndarray]:
-    """Label → (R, M) final scores over tasks that every group has; each task is aligned on its own grid.
+@dataclass(frozen=True)
+class SuiteScores:
+    """One number per run, for the tasks of a suite that every method was run on.
+
+    Attributes:
+        tasks: (M,) task ids.
+        final: label → (R, M) scores at the end.
+        area: label → (R, M) mean score over training (area under the curve).
+        steps: level → label → (R, M) env steps until the level is reached; +∞ where it never is.
+    """
+
+    tasks: tuple[str, ...]
+    final: Mapping[str, np.ndarray]
+    area: Mapping[str, np.ndarray]
+    steps: Mapping[float, Mapping[str, np.ndarray]]
+
+
+def suite_scores(groups: Groups, tasks: Sequence[str], config: ReportConfig) -> SuiteScores:
+    """Final scores, areas and steps to reach; each task is aligned on its own grid, jointly for all methods.
 
     Tasks of one suite may be trained for different numbers of steps, so each is read off at its own end.
+
+    Raises:
+        InputError: the runs of a task have no common range.
     """
-    columns: dict[str, list[np.ndarray]] = {label: [] for label in groups}
+    final: dict[str, list[np.ndarray]] = {label: [] for label in groups}
+    area: dict[str, list[np.ndarray]] = {label: [] for label in groups}
+    steps: dict[float, dict[str, list[np.ndarray]]] = {level: {label: [] for label in groups} for level in config.reach}
     for task in tasks:
-        aligned = joint_alignment(groups, [task], grid)
-        for label in groups:
-            columns[label].append(aligned[label].final(window)[:, 0])
-    return {label: _side_by_side(parts) for label, parts in columns.items() if parts}
+        for label, aligned in joint_alignment(groups, [task], config.grid).items():
+            final[label].append(aligned.final(config.final_window)[:, 0])
+            area[label].append(area_under_curve(aligned.scores, aligned.env_steps)[:, 0])
+            for level in config.reach:
+                steps[level][label].append(steps_to_reach(aligned.scores, aligned.env_steps, level)[:, 0])
+    return SuiteScores(
+        tuple(tasks),
+        _side_by_side(final),
+        _side_by_side(area),
+        {level: _side_by_side(by_label) for level, by_label in steps.items()},
+    )
 
 
-def _side_by_side(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """(R, M) of M columns with up to R runs; shorter ones are filled up with NaN."""
-    scores = np.full((max(map(len, columns)), len(columns)), np.nan)
-    for index, column in enumerate(columns):
-        scores[: len(column), index] = column
-    return scores
+def _side_by_side(columns: Mapping[str, Sequence[np.ndarray]]) -> dict[str, np.ndarray]:
+    """Label → (R, M) of M columns with up to R runs; shorter ones are filled up with NaN."""
+    found = {}
+    for label, parts in columns.items():
+        scores = np.full((max(map(len, parts)), len(parts)), np.nan)
+        for index, part in enumerate(parts):
+            scores[: len(part), index] = part
+        found[label] = scores
+    return found

@@ -8,6 +8,8 @@ from pydantic import Field, field_validator, model_validator
 
 from ipv_bench.config import Config
 from reports.align import GridConfig
+from reports.normalise import NormaliseConfig
+from reports.readers.base import ReadOptions
 from reports.statistics import CONFIDENCE, Statistic
 
 
@@ -99,6 +101,10 @@ class ReportConfig(Config):
     """Heading of the page."""
     figures: dict[str, FigureConfig] = {}
     """Name → figure of one's own, to be asked for with `--figures`; drawn without being asked when it is not given."""
+    read: ReadOptions = ReadOptions()
+    """What to read where a log has several scores."""
+    normalise: NormaliseConfig = NormaliseConfig()
+    """Scales on which tasks are pooled."""
     grid: GridConfig = GridConfig()
     """Alignment of the runs."""
     statistic: Statistic = "iqm"
@@ -109,12 +115,12 @@ class ReportConfig(Config):
     """Also draw tasks with replacement in aggregates: the uncertainty over a larger population of tasks."""
     final_window: float = Field(0.0, ge=0)
     """Final scores are means over the last so many env steps; 0: the last grid point."""
-    reach: list[float] = []
-    """Score levels whose number of env steps until they are reached is tabulated."""
+    reach: list[float] = [0.5, 0.9]
+    """Normalised scores for which the env steps until they are reached are tabulated."""
     compare_to: str = ""
     """Method that every other one is compared with (probability of improvement); empty: each with each."""
     where: dict[str, Any] = {}
-    """Only runs with these values are read."""
+    """Only runs with these values are used."""
 
     @field_validator("figures")
     @classmethod

@@ -10,7 +10,8 @@ import numpy as np
 
 from ipv_bench.errors import InputError
 from reports.align import Dropped
-from reports.analysis import Computation, Grouping, common_tasks, final_aggregate
+from reports.analysis import Computation, Grouping, SuiteScores, common_tasks, suite_scores
+from reports.comparison_tables import STATISTIC_NAMES, Comparison
 from reports.config import FigureConfig
 from reports.figures.bars import IntervalBar, draw_interval_bars
 from reports.figures.curve_figures import (
@@ -27,18 +28,10 @@ from reports.figures.pretraining import loss_figure, prediction_figure
 from reports.figures.profiles import draw_profiles
 from reports.figures.selection import MissingRun, select_panels
 from reports.findings import Finding, warning
+from reports.normalise import normalise
 from reports.provenance import provenance_table
-from reports.result_tables import (
-    STATISTIC_NAMES,
-    aggregate_table,
-    dropped_table,
-    final_score_table,
-    pretraining_table,
-    run_table,
-    unknown_table,
-)
+from reports.result_tables import dropped_table, pretraining_table, run_table, unknown_table
 from reports.score_table import Collection, ScoredRun
-from reports.statistics import STATISTICS
 from reports.tables import Estimate, Table
 
 PROFILE_POINTS = 101
@@ -97,28 +90,31 @@ def compute(
         out: the report's folder, for links.
     """
     contents = Contents()
-    runs, scales = normalise(collection.runs, computation.config)
+    comparison = Comparison(computation)
+    normalised = normalise(collection.runs, computation.config.normalise)
+    contents.findings += normalised.findings
     for name, figure in described.items():
-        _add_described(contents, name, figure, runs, computation)
+        _add_described(contents, name, figure, normalised.runs, computation)
     grouping = Grouping(collection.runs)
     styles = style_indices(grouping.labels)
-    matrices: dict[str, dict[str, np.ndarray]] = {}
-    for suite in sorted({run.suite for run in collection.runs}):
-        raw = [run for run in collection.runs if run.suite == suite]
-        scaled = grouping.groups([run for run in runs if run.suite == suite])
+    suites: dict[str, SuiteScores] = {}
+    for suite in sorted({run.suite for run in collection.runs if run.num_points}):
+        raw = [run for run in collection.runs if run.suite == suite and run.num_points]
+        scaled = grouping.groups([run for run in normalised.runs if run.suite == suite and run.num_points])
         groups = grouping.groups(raw)
-        tasks = sorted({run.task_id for run in raw if run.num_points})
-        if not tasks:
-            continue
+        tasks = sorted({run.task_id for run in raw})
         if not described:
             for sheet in task_sheets(suite, groups, tasks, random_levels(raw), styles, computation):
                 contents.add_sheet(sheet, contents.curves)
             if len(tasks) > 1:
-                sheet = aggregate_sheet(suite, scaled, tasks, scales[suite], styles, computation)
+                sheet = aggregate_sheet(suite, scaled, tasks, normalised.scales[suite], styles, computation)
                 contents.add_sheet(sheet, contents.aggregates)
-        contents.add_table(final_score_table(suite, groups, tasks, computation))
-        matrices[suite] = _final_matrix(contents, suite, scaled, computation)
-    _add_aggregates(contents, matrices, scales, styles, computation)
+        contents.add_table(comparison.final_scores(suite, groups, tasks))
+        scores = _suite_scores(contents, suite, scaled, computation)
+        if scores is not None:
+            suites[suite] = scores
+    _add_aggregates(contents, suites, normalised.scales, styles, comparison)
+    contents.findings += comparison.findings()
     _add_pretraining(contents, collection)
     _add_lists(contents, collection, out)
     return contents
@@ -143,76 +139,91 @@ def _add_described(
         )
 
 
-def _final_matrix(
+def _suite_scores(
     contents: Contents, suite: str, groups: Mapping[str, Sequence[ScoredRun]], computation: Computation
-) -> dict[str, np.ndarray]:
-    """Label → (R, M) final normalised scores over the tasks that every method was run on."""
-    present = {label: runs for label, runs in groups.items() if any(run.num_points for run in runs)}
-    tasks = common_tasks(present)
+) -> SuiteScores | None:
+    """Numbers of the tasks that every method was run on; None, with a warning, when there are none."""
+    tasks = common_tasks(groups)
     if not tasks:
         contents.findings.append(
             warning(
                 "no_common_task",
                 f"{suite or 'unknown suite'}: no task was run by every method, so there is no aggregate",
                 "run each method on the same tasks, or choose runs with `where` in the report's config",
-                present,
+                groups,
             )
         )
-        return {}
+        return None
+    every = {run.task_id for runs in groups.values() for run in runs}
+    if len(tasks) < len(every):
+        contents.findings.append(
+            warning(
+                "tasks_left_out",
+                f"{suite or 'unknown suite'}: aggregates are over {len(tasks)} of {len(every)} tasks, those that every "
+                "method was run on",
+                "run the missing tasks, or choose runs with `where` in the report's config",
+                sorted(every - set(tasks)),
+            )
+        )
     try:
-        return final_aggregate(present, tasks, computation.config.grid, computation.config.final_window)
+        return suite_scores(groups, tasks, computation.config)
     except InputError as error:
         contents.findings.append(warning("no_aggregate", f"{suite}: {error.found}", error.fix))
-        return {}
+        return None
 
 
 def _add_aggregates(
     contents: Contents,
-    matrices: Mapping[str, Mapping[str, np.ndarray]],
+    suites: Mapping[str, SuiteScores],
     scales: Mapping[str, str],
     styles: Mapping[str, int],
-    computation: Computation,
+    comparison: Comparison,
 ) -> None:
-    """The table of aggregates, and per suite interval bars and performance profiles."""
-    table = aggregate_table(matrices, scales, computation)
+    """Tables that compare methods, and per suite interval bars and performance profiles."""
+    table = comparison.aggregates(suites, scales)
     contents.add_table(table)
-    for suite, by_label in matrices.items():
-        if table is None or not by_label:
+    contents.add_table(comparison.improvement(suites))
+    contents.add_table(comparison.sample_efficiency(suites, scales))
+    for suite, scores in suites.items():
+        if table is None:
             continue
-        groups = []
-        for statistic in STATISTICS:
-            column = list(table.columns).index(STATISTIC_NAMES[statistic])
-            cells = {str(row[1]): row[column] for row in table.rows if row[0] == (suite or "–")}
-            bars = [
-                IntervalBar(label, cell.point, cell.low, cell.high, styles[label])
-                for label, cell in cells.items()
-                if isinstance(cell, Estimate)
-            ]
-            groups.append((STATISTIC_NAMES[statistic], bars))
-        title = f"{suite or 'tasks'}: aggregates of final scores"
-        tasks = next(iter(by_label.values())).shape[1]
-        caption = f"Final scores ({scales[suite]}) over {tasks} tasks. Tick: estimate; bar: interval. {table.note}"
-        name = file_name(f"intervals_{suite or 'tasks'}")
-        contents.aggregates.append(finish(draw_interval_bars(groups), name, title, caption))
-        contents.aggregates.append(_profile_figure(suite, by_label, scales[suite], styles, computation))
+        contents.aggregates.append(_bars_figure(suite, scores, scales[suite], styles, table))
+        contents.aggregates.append(_profile_figure(suite, scores, scales[suite], styles, comparison.computation))
+
+
+def _bars_figure(suite: str, scores: SuiteScores, scale: str, styles: Mapping[str, int], table: Table) -> DrawnFigure:
+    groups = []
+    rows = [row for row in table.rows if row[0] == (suite or "–")]
+    for title in STATISTIC_NAMES.values():
+        cells = {str(row[1]): row[list(table.columns).index(title)] for row in rows}
+        bars = [
+            IntervalBar(label, cell.point, cell.low, cell.high, styles[label])
+            for label, cell in cells.items()
+            if isinstance(cell, Estimate)
+        ]
+        if bars:
+            groups.append((title, bars))
+    caption = f"Final scores ({scale}) over {len(scores.tasks)} tasks. Tick: estimate; bar: interval. {table.note}"
+    title = f"{suite or 'tasks'}: aggregates of final scores"
+    return finish(draw_interval_bars(groups), file_name(f"intervals_{suite or 'tasks'}"), title, caption)
 
 
 def _profile_figure(
-    suite: str, matrices: Mapping[str, np.ndarray], scale: str, styles: Mapping[str, int], computation: Computation
+    suite: str, scores: SuiteScores, scale: str, styles: Mapping[str, int], computation: Computation
 ) -> DrawnFigure:
-    every = np.concatenate([scores[np.isfinite(scores)] for scores in matrices.values()])
+    every = np.concatenate([final[np.isfinite(final)] for final in scores.final.values()])
     thresholds = np.linspace(min(0.0, float(every.min())), float(every.max()), PROFILE_POINTS)
     lines = []
-    for label, scores in matrices.items():
-        found = computation.profile(scores, thresholds, f"profile:{suite}:{label}")
-        lines.append(Curve(label, thresholds, found.point, found.low, found.high, styles[label], scores.shape[0]))
+    for label, final in scores.final.items():
+        found = computation.profile(final, thresholds, f"profile:{suite}:{label}")
+        lines.append(Curve(label, thresholds, found.point, found.low, found.high, styles[label], final.shape[0]))
     caption = (
         f"Share of runs and tasks whose final score ({scale}) is above the threshold; band: "
         f"{100 * computation.config.confidence:g} % stratified bootstrap interval "
         f"({computation.curve_resamples:,} resamples)."
     )
     name = file_name(f"profile_{suite or 'tasks'}")
-    return finish(draw_profiles(lines, "score"), name, f"{suite or 'tasks'}: performance profile", caption)
+    return finish(draw_profiles(lines, scale), name, f"{suite or 'tasks'}: performance profile", caption)
 
 
 def _add_pretraining(contents: Contents, collection: Collection) -> None:
@@ -241,7 +252,3 @@ def random_levels(runs: Sequence[ScoredRun]) -> dict[str, float]:
         if isinstance(values, list):
             scores.setdefault(run.task_id, []).extend(float(one) for one in values if isinstance(one, int | float))
     return {task: float(np.mean(values)) for task, values in scores.items() if values}
-
-
-def normalise(runs, config):
-    return list(runs), {run.suite: run.metric for run in runs}

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from reports.figures.style import plain
 from reports.findings import Finding
-from reports.tables import Cell, Estimate, Link, Table, cell_text, column_digits
+from reports.tables import Cell, Estimate, Link, Table, cell_text
 
 LONG_CELL = 36
 """Characters above which a cell's text may be broken anywhere."""
@@ -130,12 +130,11 @@ def table(content: Table, files: Sequence[Link] = (), limit: int = 5000) -> str:
     """A table whose columns can be sorted by a click or by Enter on the heading."""
     if not content.rows:
         return ""
-    digits = column_digits(content)
     head = "".join(
         f'<th scope="col" aria-sort="none"><button type="button">{text(name)}</button></th>' for name in content.columns
     )
     rows = "".join(
-        "<tr>" + "".join(_cell(cell, n) for cell, n in zip(row, digits, strict=True)) + "</tr>"
+        "<tr>" + "".join(_cell(cell) for cell in row) + "</tr>"
         for row in content.rows[:limit]
     )
     cut = f"The first {limit} of {len(content.rows)} rows; the files hold all." if len(content.rows) > limit else ""
@@ -148,10 +147,10 @@ def table(content: Table, files: Sequence[Link] = (), limit: int = 5000) -> str:
     )
 
 
-def _cell(cell: Cell, digits: int) -> str:
+def _cell(cell: Cell) -> str:
     if isinstance(cell, Link):
         return f"<td{_width(cell.text)}>{link(cell)}</td>"
-    shown = text(cell_text(cell, digits))
+    shown = text(cell_text(cell))
     if isinstance(cell, int | float | Estimate):
         value = cell.point if isinstance(cell, Estimate) else cell
         return f'<td class="number" data-value="{float(value)!r}">{shown}</td>'

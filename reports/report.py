@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ipv_bench import __version__
 from ipv_bench.atomic_file import disk_errors, write_bytes, write_json
 from ipv_bench.config import build, read_config_file
-from ipv_bench.errors import FindingsError, OutputError
+from ipv_bench.errors import FindingsError, InputError, OutputError
 from ipv_bench.progress import say
 from ipv_bench.run_record import package_versions
 from reports.analysis import Computation
+from reports.checks import check
 from reports.config import ReportConfig
 from reports.contents import Contents, compute
 from reports.figures.selection import check_names, described_figures
 from reports.findings import Finding, in_order, needs_attention
 from reports.missing_commands import MissingCommands, missing_commands
 from reports.provenance import provenance_records
+from reports.readers.registry import read_sources
 from reports.report_page import report_page
-from reports.score_table import Collection, tidy
+from reports.score_table import Collection, select, tidy
 from reports.statistics import CURVE_RESAMPLES, TABLE_RESAMPLES
 from reports.tables import to_csv, to_latex, to_markdown
 from reports.terminal import show_summary
@@ -59,7 +62,8 @@ def make_report(
         The page's path.
 
     Raises:
-        InputError: nothing can be used, or runs of different environments would be pooled.
+        InputError: nothing can be used; or, after everything is written, runs were left out because their environment
+            differs from that of the runs they belong to.
         UnknownNameError: a figure, method, task or field that is not known.
         ConfigError: the config has unknown fields or wrong values.
         OutputError: `out` cannot be written.
@@ -69,7 +73,8 @@ def make_report(
     config = build(ReportConfig, read_config_file(config_file) if config_file else {})
     described = described_figures(list(figures) or list(config.figures), config.figures)
     _check_writable(out)
-    collection = _read(sources, config, allow_mixed, described=bool(described))
+    may_be_empty = bool(described) and missing_commands is not None
+    collection = _read(sources, config, allow_mixed, may_be_empty=may_be_empty)
     for figure in described.values():
         check_names(figure, collection.runs)
     computation = Computation(config, seed, resamples or CURVE_RESAMPLES, resamples or TABLE_RESAMPLES)
@@ -83,22 +88,31 @@ def make_report(
     show_summary(contents, findings, out / PAGE_FILE)
     if strict and needs_attention(findings):
         _fail_strictly(findings, out)
+    _refuse_mixed(findings, out)
     return out / PAGE_FILE
 
 
-def _read(sources: Sequence[str | Path], config: ReportConfig, allow_mixed: bool, *, described: bool) -> Collection:
-    from reports.readers.base import ReadOptions
-    from reports.readers.run_format1 import RunFormat1
-    from reports.score_table import in_order as runs_in_order
+def _read(sources: Sequence[str | Path], config: ReportConfig, allow_mixed: bool, *, may_be_empty: bool) -> Collection:
+    """Read, choose and check the runs.
 
-    runs, pretrained, found = [], [], []
-    for source in sources:
-        for path in sorted(Path(source).rglob("run.json")):
-            read = RunFormat1().read(path.parent, ReadOptions())
-            runs += read.runs
-            pretrained += read.pretraining
-            found += read.findings
-    return Collection(tuple(runs_in_order(runs)), tuple(pretrained), (), tuple(found))
+    Args:
+        may_be_empty: figures were asked for and the commands that make their runs: no run need exist yet.
+    """
+    if may_be_empty and not any(Path(source).is_file() or _has_entries(Path(source)) for source in sources):
+        return Collection(())
+    collection = read_sources(sources, config.read)
+    chosen = select(collection.runs, config.where)
+    if collection.runs and not chosen:
+        raise InputError(
+            f"none of the {len(collection.runs)} runs fits where: {config.where}",
+            expected="at least one run",
+            fix="correct `where` in the report's config",
+        )
+    return check(replace(collection, runs=tuple(chosen)), allow_mixed=allow_mixed)
+
+
+def _has_entries(path: Path) -> bool:
+    return path.is_dir() and next(path.iterdir(), None) is not None
 
 
 def _check_writable(out: Path) -> None:
@@ -199,6 +213,18 @@ def _report_record(
             for run in contents.missing
         ],
     }
+
+
+def _refuse_mixed(findings: Sequence[Finding], out: Path) -> None:
+    """End with an error when runs were left out of a pool: who asked for them must not overlook it."""
+    mixed = [finding for finding in findings if finding.code == "mixed_environments" and finding.level == "refusal"]
+    if mixed:
+        raise InputError(
+            "runs of different environments are not pooled:\n"
+            + "\n".join(f"    {finding.text}" for finding in mixed[:10]),
+            expected="runs of one method and suite with one env_fingerprint",
+            fix=f"{mixed[0].fix}; {out / PAGE_FILE} is written without those runs",
+        )
 
 
 def _fail_strictly(findings: Sequence[Finding], out: Path) -> None:

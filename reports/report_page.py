@@ -36,15 +36,19 @@ def report_page(
     """
     page = html.Page(computation.config.title, _subtitle(collection))
     tables = dict(contents.tables)
-    page.section("Summary", _summary(collection, findings), _table(tables.pop("aggregates", None)))
+    files = [html.link(Link(name, name)) for name in ("data.parquet", "report.json")]
+    every = f"<p>All scores: {files[0]}; provenance, findings and settings: {files[1]}.</p>"
+    page.section("Summary", _summary(collection, findings), _table(tables.pop("aggregates", None)), every)
     page.section("Warnings", html.finding_list(findings))
     if contents.described:
         page.section("Figures", *map(_figure, contents.described), _commands(commands))
     if contents.aggregates:
-        page.section("Aggregates", *map(_figure, contents.aggregates), _table(tables.pop("improvement", None)))
+        page.section("Aggregates", *map(_figure, contents.aggregates))
+    if "improvement" in tables:
+        page.section("Comparisons", *(_table(tables.pop(name, None)) for name in ("improvement", "sample_efficiency")))
     if contents.curves:
         page.section("Learning curves", *map(_figure, contents.curves))
-    finals = [name for name in tables if name.startswith(("final_scores", "sample_efficiency"))]
+    finals = [name for name in tables if name.startswith("final_scores")]
     if finals:
         page.section("Final scores", *(_table(tables.pop(name)) for name in finals))
     if contents.pretraining or "pretraining_runs" in tables:

@@ -1,92 +1,16 @@
-"""The tables of a report: final scores, aggregates, comparisons, and every run that was read."""
+"""Tables that list: every run that was read, what alignment left out, files that were not used."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ipv_bench.errors import InputError
 from reports.align import Dropped
-from reports.analysis import Computation, Groups, joint_alignment
-from reports.figures.curve_figures import file_name
-from reports.figures.panels import short_number
 from reports.provenance import run_link
 from reports.score_table import PretrainedRun, ScoredRun, UnknownFile
-from reports.statistics import STATISTICS, Interval, label_of
-from reports.tables import Cell, Estimate, Table
-
-STATISTIC_NAMES = {name: label_of(name, 4) for name in STATISTICS}
-
-
-def estimate(found: Interval, column_statistic: str = "") -> Estimate:
-    """A cell; its statistic is named where it is not what the column says."""
-    label = "" if found.label == STATISTIC_NAMES.get(column_statistic, column_statistic) else found.label
-    return Estimate(float(found.point), float(found.low), float(found.high), label)
-
-
-def final_score_table(suite: str, groups: Groups, tasks: Sequence[str], computation: Computation) -> Table | None:
-    """Final scores per task, as they were logged: rows tasks, columns methods."""
-    labels = list(groups)
-    rows: list[list[Cell]] = []
-    statistic = computation.config.statistic
-    for task in tasks:
-        try:
-            aligned = joint_alignment(groups, [task], computation.config.grid)
-        except InputError:
-            continue  # the curves' panel and the warnings say why
-        any_group = next(iter(aligned.values()))
-        cells: list[Cell] = [task, f"{short_number(float(any_group.env_steps[-1]))}"]
-        for label in labels:
-            if label not in aligned:
-                cells.append(None)
-                continue
-            scores = aligned[label].final(computation.config.final_window)
-            cells.append(estimate(computation.interval(scores, statistic, f"final:{task}:{label}"), statistic))
-        rows.append(cells)
-    if not rows:
-        return None
-    window = computation.config.final_window
-    when = f"mean over the last {window:g} env steps" if window else "the last env step that all methods reached"
-    note = (
-        f"{STATISTIC_NAMES[statistic]} over runs, with {100 * computation.config.confidence:g} % stratified bootstrap "
-        f"interval ({computation.table_resamples:,} resamples, seed {computation.seed}); scores as logged, at {when}."
-    )
-    name = file_name(f"final_scores_{suite}") if suite else "final_scores"
-    title = f"{suite}: final scores per task" if suite else "Final scores per task"
-    return Table(name, title, ["task", "env steps", *labels], rows, note)
-
-
-def aggregate_table(
-    matrices: Mapping[str, Mapping[str, np.ndarray]], scales: Mapping[str, str], computation: Computation
-) -> Table | None:
-    """Aggregates over tasks: one row per suite and method.
-
-    Args:
-        matrices: suite → label → (R, M) final scores.
-        scales: suite → what the scores are ("return / 1000", "return, not normalised").
-        computation: how.
-    """
-    rows: list[list[Cell]] = []
-    for suite, by_label in matrices.items():
-        for label, scores in by_label.items():
-            number = int(np.isfinite(scores).sum())
-            cells: list[Cell] = [suite or "–", label, scores.shape[1], number, scales.get(suite, "")]
-            for statistic in STATISTICS:
-                found = computation.interval(scores, statistic, f"aggregate:{suite}:{label}:{statistic}")
-                cells.append(estimate(found, statistic))
-            rows.append(cells)
-    if not rows:
-        return None
-    note = (
-        f"Final scores over tasks, {100 * computation.config.confidence:g} % stratified bootstrap intervals "
-        f"({computation.table_resamples:,} resamples, seed {computation.seed}"
-        f"{', tasks resampled as well' if computation.config.resample_tasks else ''}). "
-        "Optimality gap: lower is better; the others: higher is better."
-    )
-    columns = ["suite", "method", "tasks", "runs", "scale", *(STATISTIC_NAMES[name] for name in STATISTICS)]
-    return Table("aggregates", "Aggregates of final scores", columns, rows, note)
+from reports.tables import Cell, Table
 
 
 def run_table(runs: Sequence[ScoredRun], page_folder: Path) -> Table:

@@ -63,44 +63,38 @@ class Table:
             raise ValueError(f"table {self.name}: rows of {sorted(set(wrong))} cells under {len(self.columns)} columns")
 
 
-def decimals(values: Sequence[float]) -> int:
-    """Digits after the point that suit numbers of this size: 3 below 10, 1 below 1000, else 0."""
-    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
-    return 3 if largest < 10 else 1 if largest < 1000 else 0
+def number(value: float, digits: int | None = None) -> str:
+    """A number with fixed digits; NaN is a dash, never reached is ∞.
 
-
-def number(value: float, digits: int) -> str:
-    """A number with fixed digits; NaN is a dash, never reached is ∞."""
+    Args:
+        value: what to show.
+        digits: after the point; None: 3 below 10, 1 below 1000, else 0.
+    """
     if math.isnan(value):
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
-    text = f"{value:.{digits}f}"
+    text = f"{value:.{_digits(value) if digits is None else digits}f}"
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def cell_text(cell: Cell, digits: int) -> str:
+def _digits(value: float) -> int:
+    return 3 if abs(value) < 10 else 1 if abs(value) < 1000 else 0
+
+
+def cell_text(cell: Cell) -> str:
     """A cell for a reader."""
     if cell is None:
         return "–"
     if isinstance(cell, Estimate):
         label = f" {cell.label}" if cell.label else ""
+        digits = _digits(cell.point)
         return f"{number(cell.point, digits)} [{number(cell.low, digits)}, {number(cell.high, digits)}]{label}"
     if isinstance(cell, Link):
         return cell.text
     if isinstance(cell, float):
-        return number(cell, digits)
+        return number(cell)
     return str(cell)
-
-
-def column_digits(table: Table) -> list[int]:
-    """Digits for each column, from the numbers in it."""
-    found = []
-    for column in range(len(table.columns)):
-        cells = [row[column] for row in table.rows]
-        points = [cell.point if isinstance(cell, Estimate) else cell for cell in cells]
-        found.append(decimals([value for value in points if isinstance(value, float)]))
-    return found
 
 
 def to_csv(table: Table) -> str:
@@ -133,13 +127,12 @@ def _csv_cells(cell: Cell, is_wide: bool) -> list[object]:
 
 def to_markdown(table: Table) -> str:
     """A Markdown table."""
-    digits = column_digits(table)
     lines = [
         "| " + " | ".join(_markdown(name) for name in table.columns) + " |",
         "|" + "---|" * len(table.columns),
     ]
     for row in table.rows:
-        cells = [_markdown(cell_text(cell, n)) for cell, n in zip(row, digits, strict=True)]
+        cells = [_markdown(cell_text(cell)) for cell in row]
         lines.append("| " + " | ".join(cells) + " |")
     note = f"\n{_markdown(table.note)}\n" if table.note else ""
     return f"**{_markdown(table.title)}**\n\n" + "\n".join(lines) + "\n" + note
@@ -158,7 +151,6 @@ _LATEX = {
 
 def to_latex(table: Table) -> str:
     """A `tabular` with booktabs rules, to be `\\input` into a paper."""
-    digits = column_digits(table)
     numeric = [
         all(isinstance(row[i], int | float | Estimate | None) for row in table.rows) for i in range(len(table.columns))
     ]
@@ -171,7 +163,7 @@ def to_latex(table: Table) -> str:
         r"\midrule",
     ]
     for row in table.rows:
-        lines.append(" & ".join(_latex(cell_text(cell, n)) for cell, n in zip(row, digits, strict=True)) + r" \\")
+        lines.append(" & ".join(_latex(cell_text(cell)) for cell in row) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 

@@ -10,7 +10,7 @@ from ipv_bench.progress import say
 from reports.contents import Contents
 from reports.figures.style import plain
 from reports.findings import Finding
-from reports.tables import Table, cell_text, column_digits
+from reports.tables import Table, cell_text
 
 SHOWN_ROWS = 30
 SHOWN_FINDINGS = 10
@@ -51,9 +51,8 @@ def _as_text(table: Table) -> str:
     shown = RichTable(title=Text(table.title), box=SIMPLE_HEAD, title_justify="left")
     for name in table.columns:
         shown.add_column(Text(name), justify="left" if name in ("suite", "method") else "right")
-    digits = column_digits(table)
     for row in table.rows:
-        shown.add_row(*(Text(plain(cell_text(cell, n))) for cell, n in zip(row, digits, strict=True)))
+        shown.add_row(*(Text(plain(cell_text(cell))) for cell in row))
     buffer = io.StringIO()
     Console(file=buffer, width=110, color_system=None).print(shown)
     return buffer.getvalue().rstrip()

@@ -106,11 +106,14 @@ def render(figure: Figure, name: str) -> dict[str, bytes]:
             engine.execute(figure)
             figure.set_layout_engine("none")
         # The canvases' own methods: `savefig` draws each file twice.
-        FigureCanvasSVG(figure).print_svg(buffers["svg"], metadata={"Date": None, "Creator": None})
+        svg: Any = FigureCanvasSVG(figure)
+        pdf: Any = FigureCanvasPdf(figure)
+        svg.print_svg(buffers["svg"], metadata={"Date": None, "Creator": None})
         no_date = {"CreationDate": None, "Creator": "ipv-bench", "Producer": None}
-        FigureCanvasPdf(figure).print_pdf(buffers["pdf"], metadata=no_date)
+        pdf.print_pdf(buffers["pdf"], metadata=no_date)
         figure.set_dpi(PNG_DPI)
-        FigureCanvasAgg(figure).print_png(buffers["png"], metadata={"Software": None})
+        png: Any = FigureCanvasAgg(figure)
+        png.print_png(buffers["png"], metadata={"Software": None})
     files = {kind: buffer.getvalue() for kind, buffer in buffers.items()}
     files["svg"] = _own_ids(files["svg"].decode(), name).encode()
     return files
