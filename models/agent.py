@@ -94,8 +94,10 @@ class Agent:
                 )
             metrics |= more
             scaler = self._scalers[1]
-            scaled = [value if scaler is None else scaler.scale(value) for value in (actor_loss, critic_loss)]
-            self.behavior.gradients(self._behavior_groups, scaled[0], scaled[1])
+            # Neither loss reaches the other's network, so their sum has each one's gradients; a compiled graph, which
+            # both came from, can be walked back only once.
+            both = actor_loss + critic_loss
+            assign_gradients(both if scaler is None else scaler.scale(both), self._behavior_groups)
             result = apply_update(self._behavior_groups, [actor_loss, critic_loss], scaler)
             norms = norms | result.norms
             if result.applied:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ipv_bench.config import resolve
-from ipv_bench.errors import CheckpointError, ConfigError, InterruptedRunError, IpvBenchError, RunError
+from ipv_bench.errors import CheckpointError, ConfigError, InterruptedRunError, RunError
 from ipv_bench.progress import progress, say
 from ipv_bench.run_record import RUN_FILE, RunRecord, check_same_config, git_commit, read_record, write_record
 from models.agent import Agent
@@ -56,14 +56,11 @@ def finetune(
         return plan.folder
     try:
         _train(plan, record)
-    except InterruptedRunError:
+    except (InterruptedRunError, KeyboardInterrupt):
         _set_status(plan.folder, "interrupted")
         raise
-    except IpvBenchError as error:
-        _set_status(plan.folder, "failed", str(error))
-        raise
-    except KeyboardInterrupt:
-        _set_status(plan.folder, "interrupted")
+    except Exception as error:
+        _set_status(plan.folder, "failed", str(error) or type(error).__name__)
         raise
     _set_status(plan.folder, "finished")
     say(f"{plan.folder}")

@@ -33,7 +33,7 @@ def write_policy_video(path: str | Path, episodes: Sequence[Frames]) -> None:
     """
     path = Path(path)
     check_video_path(path)
-    frames = [np.kron(frame, np.ones((SCALE, SCALE, 1), np.uint8)) for episode in episodes for frame in episode]
+    frames = [frame.repeat(SCALE, 0).repeat(SCALE, 1) for episode in episodes for frame in episode]
     write_bytes(path, _gif(frames) if path.suffix == ".gif" else _mp4(frames))
 
 

@@ -55,16 +55,16 @@ def test_the_end_of_an_episode_is_terminal_only_where_the_environment_said_so(tm
 
 
 def test_episodes_are_drawn_uniformly_whatever_their_length(tmp_path):
-    replay = filled(tmp_path, [200, 5], batch_size=2000)
+    replay = filled(tmp_path, [200, 5], batch_size=1000)
     numbers = replay.sample(np.random.default_rng(1))["action"][:, -1, 0]
-    assert np.mean(numbers == 2) == pytest.approx(0.5, abs=0.04)
+    assert np.mean(numbers == 2) == pytest.approx(0.5, abs=0.06)
 
 
 def test_prioritize_ends_draws_the_last_window_as_published(tmp_path):
-    replay = filled(tmp_path, [24], batch_size=4000, prioritize_ends=True)  # 25 records, 21 starts
+    replay = filled(tmp_path, [24], batch_size=1500, prioritize_ends=True)  # 25 records, 21 starts
     starts = replay.sample(np.random.default_rng(2))["image"][:, 0, 0, 0, 0]
-    assert np.mean(starts == 20) == pytest.approx(6 / 26, abs=0.03)
-    assert np.mean(starts == 3) == pytest.approx(1 / 26, abs=0.015)
+    assert np.mean(starts == 20) == pytest.approx(6 / 26, abs=0.05)
+    assert np.mean(starts == 3) == pytest.approx(1 / 26, abs=0.02)
 
 
 def test_equal_generators_draw_equal_batches(tmp_path):
@@ -195,7 +195,7 @@ def test_a_million_steps_need_little_memory(tmp_path):
         {"index_bytes": len(lines.encode()), "first_line": 0, "short": 0},
     )
     assert big.num_steps == 10**6
-    for index in range(20):
+    for index in range(4):
         big.sample(np.random.default_rng(index))
     assert _resident_bytes() - before < 200e6
 
