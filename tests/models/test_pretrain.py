@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,15 @@ def test_mixed_precision_on_the_cpu_is_near_fp32() -> None:
     full = build_training("tiny", SMALL).step(batch)
     half = build_training("tiny", SMALL | {"training.precision": "bf16"}).step(batch)
     assert half["image_loss"] == pytest.approx(full["image_loss"], rel=0.05)
+
+
+def test_the_compiled_step_is_one_graph_with_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = np.random.default_rng(0).integers(0, 256, (2, 6, 32, 32, 3), np.uint8)
+    # inductor needs minutes and a C++ compiler; the eager backend shows what is traced
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager", fullgraph=True))
+    plain, compiled = build_training("tiny", SMALL), build_training("tiny", SMALL | {"training.compile": True})
+    for _ in range(2):
+        assert compiled.step(batch)["loss"] == pytest.approx(plain.step(batch)["loss"], rel=1e-5)
 
 
 def test_a_loss_scale_changes_nothing_and_its_search_is_counted_apart() -> None:
