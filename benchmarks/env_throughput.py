@@ -8,6 +8,7 @@
   the GL context anew, as the original does (`dmcr_reset_with_first_frame`: both with their first frame);
 - `eval_workers`: steps per second of two evaluation environments in two processes, as a multiple of both in one.
 
+Without `--quick` also the cost of frames per task and profile, and how much they differ from the simulator's own.
 CPU times are medians of rounds in which the competitors take turns, so that a noisy machine is noisy for all. The last
 line is JSON.
 """
@@ -37,6 +38,10 @@ from models.envs.dmcr_textures import open_textures
 from models.envs.workers import WorkerEnvs
 
 TASK = "drawer_open"
+FRAME_TASKS = (
+    "metaworld/drawer_open", "dmc/cartpole_balance", "dmc/cheetah_run", "dmc/walker_walk", "dmcr/cheetah_run",
+    "dmcr/hopper_stand", "dmcr/walker_run",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -48,8 +53,10 @@ def main() -> None:
     result |= metaworld_frames(rounds=3 if quick else 10, steps=6 if quick else 20)
     result |= remastered_resets(rounds=4 if quick else 15)
     result |= evaluation_workers(rounds=2 if quick else 5, steps=40 if quick else 150)
+    if not quick:
+        result |= frame_costs(frames=30)
     for key, value in result.items():
-        print(f"{key:28} {value}")
+        print(f"{key:40} {value}")
     print(json.dumps(result))
 
 
@@ -184,6 +191,26 @@ def evaluation_workers(rounds: int, steps: int) -> dict[str, float]:
         "steps_per_s_1_worker": round(one, 1),
         "steps_per_s_2_workers": round(two, 1),
     }
+
+
+def frame_costs(frames: int) -> dict[str, float]:
+    """Per task and profile: CPU ms of a frame (without physics), and its mean difference to `default`, of 255."""
+    found: dict[str, float] = {}
+    for task in FRAME_TASKS:
+        shown: dict[str, Any] = {}
+        for profile in ("default", "faithful", "fast"):
+            env = make_env(task, EnvConfig(render_profile=profile))
+            shown[profile] = np.stack([env.reset(seed)["image"] for seed in range(4)]).astype(int)
+            times: list[float] = []
+            for _ in range(frames):
+                with _timed(times):
+                    env.look()
+            env.close()
+            found[f"{task} {profile} frame_ms"] = round(statistics.median(times) * 1e3, 2)
+        for profile in ("faithful", "fast"):
+            difference = np.abs(shown[profile] - shown["default"])
+            found[f"{task} {profile} difference"] = round(float(difference.mean()), 2)
+    return found
 
 
 def _take_turns(competitors: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:

@@ -282,7 +282,7 @@ class _Worker:
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  (closed when the process ends)
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115  (closed when the process ends)
         code = "from models.envs.worker_process import main; main()"
         # The parent's search path as it is, and -P: a folder named `models` where the user stands must not win.
         paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
@@ -292,7 +292,8 @@ class _Worker:
                 [sys.executable, "-P", "-c", code, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                stderr=self._stderr,
+                stdout=self._output,
+                stderr=self._output,
                 env=environment,
             )
         self._connection = Connection(ours.detach())
@@ -311,9 +312,9 @@ class _Worker:
         _kill(process)
         self._finalizer.detach()
         self._connection.close()
-        with self._stderr:
-            self._stderr.seek(0)
-            lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        with self._output:
+            self._output.seek(0)
+            lines = self._output.read().decode(errors="replace").strip().splitlines()
         ended = "killed" if status is None else f"signal {-status}" if status < 0 else f"exit status {status}"
         return f"{ended}, {lines[-1].strip()}" if lines else ended
 
