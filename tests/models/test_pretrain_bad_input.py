@@ -9,12 +9,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_record
-from ipv_bench.shard_set import SAMPLES_FILE
+from ipv_bench.shard_set import FRAMES_FILE, SAMPLES_FILE, file_sha256
 from models import checkpoint
 from models.checkpoint import checkpoint_steps, latest_checkpoint
 from tests.models.small_pretraining import arguments, learned, small_shard_set
@@ -95,6 +97,17 @@ def test_shard_sets_that_cannot_be_used(data: Path, tmp_path: Path, capsys: pyte
     damaged = Path(shutil.copytree(data, tmp_path / "damaged"))
     (damaged / SAMPLES_FILE).write_bytes(b"PAR1 no more")
     _refused(capsys, arguments(damaged, tmp_path / "run"), SAMPLES_FILE, "ipv-bench verify")
+
+
+def test_an_empty_set(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    empty = Path(shutil.copytree(data, tmp_path / "empty"))
+    pq.write_table(pq.read_table(empty / SAMPLES_FILE).slice(0, 0), empty / SAMPLES_FILE)
+    np.save(empty / FRAMES_FILE, np.zeros(0, np.uint32))
+    manifest = json.loads((empty / "manifest.json").read_text())
+    manifest["shards"] = []
+    manifest["tables"] |= {name: file_sha256(empty / name) for name in (SAMPLES_FILE, FRAMES_FILE)}
+    (empty / "manifest.json").write_text(json.dumps(manifest))
+    _refused(capsys, arguments(empty, tmp_path / "run"), "has 0 videos", "at least one")
 
 
 def test_sizes_that_do_not_mix_in_a_batch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
