@@ -143,6 +143,8 @@ class VideoFrames:
                     yield from self._frames(container, messages)
             except av.error.FFmpegError as error:
                 raise truncated or self._failure(error, messages) from error
+            except SourceFailure as failure:
+                raise truncated or failure from None
         if truncated or any(words in text for _, _, text in messages for words in _CUT_OFF):
             raise truncated or SourceFailure("truncated", last_words(messages))
         if not self.info.num_frames_decoded:

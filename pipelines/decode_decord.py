@@ -1,8 +1,9 @@
 """Frames of a video file through decord, the second decoder (`decoder=decord`).
 
-decord hands out full-size RGB; it is scaled by the same scaler as everything else. So which frames there are does not
-depend on the decoder, while colours were interpolated at full size before scaling: small frames differ a little from
-PyAV's (`docs/pipelines.md` states how much). PyAV still reads the headers, so that both refuse the same files.
+decord hands out full-size RGB with the rotation applied; it is scaled by the same scaler as everything else. So which
+frames there are does not depend on the decoder, while colours were interpolated at full size before scaling: small
+frames differ a little from PyAV's (`docs/pipelines.md` states how much). PyAV still reads the headers, so that both
+refuse the same files.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class DecordFrames:
         truncated = check_file(self._path)
         if truncated:
             raise truncated
-        number, aspect, turns = self._read_headers()
+        aspect = self._read_headers()
         try:
             reader = self._decord.VideoReader(str(self._path), ctx=self._decord.cpu(0), num_threads=1)
         except (RuntimeError, self._decord.DECORDError) as error:
@@ -70,11 +71,9 @@ class DecordFrames:
             if not selector.keeps(position, time):
                 yield None
                 continue
-            if turns and (turns % 2 == 0 or picture.shape[:2] == (self.info.height, self.info.width)):
-                picture = np.rot90(picture, turns)
             yield StoredFrame(position, float(time), scaler.scale_rgb(scaler.cut_rgb(picture), aspect))
         if not self.info.num_frames_decoded:
-            raise SourceFailure("zero_frames", f"video stream {number} holds no frame")
+            raise SourceFailure("zero_frames", "the video stream holds no frame")
 
     def _next(self, reader: Any, position: int) -> np.ndarray:
         try:
@@ -83,20 +82,17 @@ class DecordFrames:
             raise SourceFailure("corrupt", f"decord, frame {position}: {_first_line(error)}") from error
         return picture
 
-    def _read_headers(self) -> tuple[int, float, int]:
-        """Stream number, pixel aspect, and counter-clockwise quarter turns; fills `info`."""
+    def _read_headers(self) -> float:
+        """The pixel aspect; fills `info`."""
         try:
             with av.open(str(self._path), metadata_errors="replace", options=LOCAL_ONLY) as container:
                 stream = video_stream(container)
                 describe(stream, self.info)
                 keeps_aspect = self._config.size.startswith("short:")
                 aspect = float(stream.sample_aspect_ratio or 1) if keeps_aspect else 1.0
-                first = next(container.decode(stream), None)
         except av.error.FFmpegError as error:
             raise SourceFailure("corrupt", error.strerror or type(error).__name__) from error
-        if first is None:
-            raise SourceFailure("zero_frames", "the video stream holds no frame")
-        return stream.index, aspect, round((first.rotation or 0) / 90) % 4
+        return aspect
 
 
 def _first_line(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
+from ipv_bench.config import flatten
 from ipv_bench.progress import say
 from pipelines.base import SourceItem
 from pipelines.decode_worker import WorkItem, WorkOrder
@@ -55,6 +56,10 @@ def dry_run(job: Job) -> Estimate:
         say(f"  {excluded:,} excluded by the profile")
     for reason, count in sorted(problems.items()):
         say(f"  {count:,} unusable already: {reason}")
+    say(
+        "  config: "
+        + ", ".join(f"{key}={value}" for key, value in flatten(plan.config.model_dump(mode="json")).items())
+    )
     estimate = _estimate(job, plan, items)
     executor, workers = make_executor(job, plan.config)
     executor.close()

@@ -61,10 +61,10 @@ class PrepareConfig(Config):
     """Share of source items that may be quarantined before the job stops; one is always allowed unless it is 0."""
     supervision: SupervisionConfig = SupervisionConfig()
 
-    @field_validator("size")
+    @field_validator("size", mode="before")
     @classmethod
-    def _known_size(cls, value: str) -> str:
-        if value != "native" and not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}|short:[1-9]\d{0,4}", value):
+    def _known_size(cls, value: object) -> object:
+        if value != "native" and not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}|short:[1-9]\d{0,4}", str(value)):
             raise ValueError("size is HxW such as 64x64, short:N such as short:256, or native")
         return value
 

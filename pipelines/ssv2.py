@@ -150,7 +150,9 @@ def _read_lists(source: Path, tree: FileTree, splits: Sequence[str]) -> list[_En
     labels = lists["labels"]
     if not isinstance(labels, dict):
         raise SourceError(
-            f"the labels list in {source} holds a {type(labels).__name__}", expected='{"Holding …": "19"}'
+            f"the labels list in {source} holds a {type(labels).__name__}",
+            expected='{"Holding …": "19"}',
+            fix="take it as released",
         )
     entries = []
     for split in ("train", "validation", "test"):
@@ -173,6 +175,7 @@ def _entry(split: str, number: int, values: Any, labels: Mapping[str, Any]) -> _
         raise SourceError(
             f"entry {number} of the {split} list is {json.dumps(values)[:80]}",
             expected='{"id": "78687", "template": …}',
+            fix="take the list as released",
         )
     source_id = str(values["id"])
     if split == "test":
