@@ -1,0 +1,196 @@
+"""A pre-training step: ours against the plain computation, in one process.
+
+    python benchmarks/train_step.py           all measurements
+    python benchmarks/train_step.py --quick   fewer repetitions, under 50 s on a quiet core
+    python benchmarks/train_step.py --data data/shards/ssv2   also the rate of the input pipeline on a shard set
+
+"Plain" is `plain_reading.py`: the same model in the published order of operations, eager, with torch's default Adam.
+Equal losses are asserted first, in the same process, with dropout 0 and forced draws; time is measured with the
+published training settings (dropout 0.1, mask 0.75, sampled latents), on random images, optimiser included, data
+loading not.
+On the CPU: one thread, CPU seconds, alternating; the ratio is the median over pairs. The last line is JSON:
+`cpu_full_2x25`, `cpu_tiny_16x25`, `peak_gb_full_16x25`, and where there is CUDA `gpu_full_16x25`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from paired_timing import machine, paired_cpu_seconds, show
+from plain_reading import PlainOptimizer, video_loss
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from ipv_bench.segments import open_segments
+from models.context import ContextDraws
+from models.nets.rssm import Latents
+from models.pretrain import build_training
+from models.video_training import VideoTraining
+from models.world_model import VideoDraws, VideoWorldModel
+
+LENGTH = 25
+TINY = {
+    "encoder.cnn_depth": 8, "decoder.cnn_depth": 8,
+    "rssm.deter": 32, "rssm.hidden": 32, "rssm.stoch": 4, "rssm.discrete": 4,
+}  # fmt: skip
+PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}  # dense bf16, by the maker's data sheets
+
+
+def frames(batch: int, device: torch.device) -> Tensor:
+    """Random images (batch, LENGTH, 64, 64, 3)."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(256, (batch, LENGTH, 64, 64, 3), dtype=torch.uint8, generator=generator).to(device)
+
+
+def starts(batch: int, device: torch.device) -> Tensor:
+    """`is_first` with starts at the first frames."""
+    return F.pad(torch.zeros(batch, LENGTH - 1, device=device), (1, 0), value=1.0)
+
+
+def training(sizes: dict[str, Any], **overrides: Any) -> VideoTraining:
+    """Our step, as `ipv-bench pretrain --preset paper` makes it, but eager in float32 on one CPU thread."""
+    plain = {"training.threads": 1, "training.device": "cpu", "training.precision": "fp32", "training.compile": False}
+    return build_training("paper", {**plain, **sizes, **overrides})
+
+
+def assert_equal_losses(model: VideoWorldModel, image: Tensor) -> None:
+    """Ours and plain: one loss, with dropout 0 and forced draws."""
+    model = copy.deepcopy(model)
+    generator = torch.Generator(image.device).manual_seed(1)
+    drawn = model.draw(image.shape[0], LENGTH, generator)
+    assert drawn.latents.noise is not None
+    assert drawn.context is not None
+    latents = F.one_hot(drawn.latents.noise.argmax(-1), drawn.latents.noise.shape[-1]).float()
+    fusion = {k: v._replace(drop_weights=None, drop_output=None) for k, v in drawn.context.fusion.items()}
+    draws = VideoDraws(Latents(forced=latents), ContextDraws(drawn.context.frame, None, fusion))
+    with torch.no_grad():
+        ours = model(image, draws)[0]
+        plain = video_loss(model, image, starts(image.shape[0], image.device), draws, 0.0)
+    torch.testing.assert_close(ours, plain, rtol=1e-4, atol=0)
+    print(f"equal losses: ours {float(ours):.4f}, plain {float(plain):.4f}")
+
+
+def plain_step(model: VideoWorldModel, image: Tensor, dtype: torch.dtype | None = None) -> Callable[[], None]:
+    """The baseline; `dtype` float16 as published on GPUs, with a gradient scaler."""
+    model = copy.deepcopy(model).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    optimizer = PlainOptimizer(list(model.parameters()), model.config.optimizer)
+    is_first, dropout = starts(image.shape[0], image.device), model.config.context.dropout
+    scaler = torch.amp.GradScaler(image.device.type, enabled=dtype is torch.float16)
+
+    def step() -> None:
+        with torch.autocast(image.device.type, dtype, enabled=dtype is not None):
+            loss = video_loss(model, image, is_first, None, dropout)
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer.adam)
+        torch.nn.utils.clip_grad_norm_(optimizer.parameters, optimizer.clip)
+        scaler.step(optimizer.adam)
+        scaler.update()
+        optimizer.adam.zero_grad()
+
+    return step
+
+
+def cpu(sizes: dict[str, Any], batch: int, pairs: int) -> dict[str, Any]:
+    """CPU seconds of both steps at one size."""
+    ours = training(sizes)
+    image = frames(batch, ours.device)
+    assert_equal_losses(ours.model, image)
+    return paired_cpu_seconds(lambda: ours.step(image), plain_step(ours.model, image), pairs)
+
+
+def peak_memory_gb() -> float:
+    """Peak memory (GB) of a process that makes one full-size 16x25 step on the CPU."""
+    command = [sys.executable, __file__, "--one-full-step"]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def one_full_step() -> None:
+    """Make one step, print the peak resident memory in GB."""
+    ours = training({})
+    ours.step(frames(16, ours.device))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
+
+
+def gpu(repeats: int) -> dict[str, Any]:
+    """Milliseconds of the full-size 16x25 step on the GPU: plain fp16, ours in bf16, ours in bf16 compiled."""
+    eager = training({}, **{"training.device": "cuda", "training.precision": "bf16"})
+    image = frames(16, eager.device)
+    assert_equal_losses(eager.model, image)
+    compiled = training({}, **{"training.device": "cuda", "training.precision": "bf16", "training.compile": True})
+    steps = {
+        "plain_fp16": plain_step(eager.model, image, torch.float16),
+        "bf16": lambda: eager.step(image),
+        "bf16_compiled": lambda: compiled.step(image),
+    }
+    found: dict[str, Any] = {f"{name}_ms": _gpu_milliseconds(step, repeats) for name, step in steps.items()}
+    with FlopCounterMode(display=False) as counter:
+        eager.step(image)
+    seconds = found["bf16_compiled_ms"] / 1000
+    flops = counter.get_total_flops() / seconds
+    peak = next((value for name, value in PEAK_FLOPS.items() if name in torch.cuda.get_device_name()), None)
+    found |= {"samples_per_s": 16 / seconds, "model_tflops": flops / 1e12}
+    found["ratio"] = found["plain_fp16_ms"] / found["bf16_compiled_ms"]
+    return found | ({"share_of_peak": flops / peak} if peak else {})
+
+
+def _gpu_milliseconds(step: Callable[[], Any], repeats: int) -> float:
+    for _ in range(5):
+        step()
+    torch.cuda.synchronize()
+    before = time.perf_counter()
+    for _ in range(repeats):
+        step()
+    torch.cuda.synchronize()
+    return (time.perf_counter() - before) / repeats * 1000
+
+
+def segments_per_second(data: str, seconds: float) -> float:
+    """Decoded segments of LENGTH frames per second, one thread."""
+    segments, index, before = open_segments([data], LENGTH, 0), 0, time.perf_counter()
+    while time.perf_counter() - before < seconds:
+        segments[index]
+        index += 1
+    return index / (time.perf_counter() - before)
+
+
+def main() -> None:
+    """Measure, print, and end with one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--data", help="shard set for the rate of the input pipeline")
+    parser.add_argument("--one-full-step", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    if options.one_full_step:
+        one_full_step()
+        return
+    pairs = 3 if options.quick else 9
+    full, tiny = cpu({}, 2, pairs), cpu(TINY, 16, pairs)
+    show("full size 2x25", full)
+    show("tiny size 16x25", tiny)
+    peak = peak_memory_gb()
+    print(f"peak memory of a full-size 16x25 step: {peak:.2f} GB")
+    result = {"cpu_full_2x25": full["ratio"], "cpu_tiny_16x25": tiny["ratio"], "peak_gb_full_16x25": round(peak, 2)}
+    details: dict[str, Any] = {"full_2x25": full, "tiny_16x25": tiny}
+    if torch.cuda.is_available():
+        details["gpu"] = gpu(10 if options.quick else 50)
+        result["gpu_full_16x25"] = round(details["gpu"]["ratio"], 2)
+    if options.data:
+        result["segments_per_s"] = round(segments_per_second(str(Path(options.data)), 3.0), 1)
+    print(json.dumps({"benchmark": "train_step", **result, "details": details, "machine": machine()}))
+
+
+if __name__ == "__main__":
+    main()
