@@ -1,8 +1,8 @@
 """Do small agents learn? `dreamerv2`, `apv` and `contextwm` on two quick dm-control tasks, five seeds each, on a CPU.
 
     python benchmarks/learning.py             the whole experiment (30 runs), resumable: run it again to go on
-    python benchmarks/learning.py --summary   only read the runs that are finished
-    python benchmarks/learning.py --quick     one very short run per method: that the chain works, under 50 s
+    python benchmarks/learning.py --summary   only read the runs that are finished; with --figure FILE, draw them
+    python benchmarks/learning.py --quick     one very short run per method, random weights: that it runs, under 50 s
 
 Everything that could be chosen after a look at the results is fixed here instead: tasks, budget, seeds, and what is
 called a run's score. All runs are shown. `contextwm` and `apv` start from models pre-trained on the sample SSv2 set.
@@ -36,6 +36,7 @@ of so small an agent is a lottery: neighbouring ones differ by a factor of ten."
 QUICK = (
     "training.env_steps=700", "training.prefill=100", "training.pretrain_updates=2", "training.train_every=25",
     "env.time_limit=200", "env.action_repeat=2", "replay.batch_size=4", "evaluation.every=0", "evaluation.episodes=1",
+    "evaluation.random_episodes=5", "envs.workers=0", "training.tensorboard=false",
 )  # fmt: skip
 
 
@@ -46,39 +47,46 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
     parser.add_argument("--quick", action="store_true", help="one very short run per method")
     parser.add_argument("--summary", action="store_true", help="only read what is there")
+    parser.add_argument("--figure", type=Path, help="draw the scores to this file")
     options = parser.parse_args()
     if options.quick:
         with tempfile.TemporaryDirectory() as folder:
-            experiment(Path(folder), 1, TASKS[:1], SEEDS[:1], ("training.updates=3", "validation.every=0"), QUICK, 8)
+            quick(Path(folder))
             print(json.dumps({"benchmark": "learning", "quick": True, **summary(Path(folder))}))
         return
     if not options.summary:
-        experiment(options.out, options.jobs, TASKS, SEEDS, (), (), NUM_VIDEOS)
-    print(json.dumps({"benchmark": "learning", "preset": PRESET, **summary(options.out)}))
+        experiment(options.out, options.jobs)
+    found = summary(options.out)
+    if options.figure:
+        draw(found["tasks"], options.figure)
+    print(json.dumps({"benchmark": "learning", "preset": PRESET, **found}))
 
 
-def experiment(
-    out: Path,
-    jobs: int,
-    tasks: tuple[str, ...],
-    seeds: tuple[int, ...],
-    pretrain_overrides: tuple[str, ...],
-    finetune_overrides: tuple[str, ...],
-    num_videos: int,
-) -> None:
+def quick(out: Path) -> None:
+    """One run per method, too short to learn anything, in this process."""
+    from models.finetune import finetune
+
+    for method in METHODS:
+        overrides = [f"method={method}", *QUICK]
+        init = None if method == "dreamerv2" else "none"
+        run = out / run_path(TASKS[0], method, 0)
+        finetune(PRESET, TASKS[0], overrides=overrides, init=init, run=run)
+
+
+def experiment(out: Path, jobs: int) -> None:
     """Sample data, two pre-trained models, and the runs: by the commands that a person would type, inside `out`."""
     out.mkdir(parents=True, exist_ok=True)
     if not (out / "data/shards/ssv2/manifest.json").exists():
-        command(out, "sample", "data/raw/ssv2", "--dataset", "ssv2", "--videos", str(num_videos))
+        command(out, "sample", "data/raw/ssv2", "--dataset", "ssv2", "--videos", str(NUM_VIDEOS))
         command(out, "prepare", "ssv2")
     for method in METHODS[1:]:
-        command(out, "pretrain", "--preset", PRESET, *changes(f"method={method}", *pretrain_overrides))
+        command(out, "pretrain", "--preset", PRESET, "--set", f"method={method}")
+    # Seed by seed, so that an experiment that is cut short has equally many runs of each method.
     plan = [
-        ("finetune", "--preset", PRESET, "--task", task, "--seed", str(seed),
+        ("finetune", "--preset", PRESET, "--task", task, "--seed", str(seed), "--set", f"method={method}",
          "--run", str(run_path(task, method, seed)),
-         *(("--init", f"runs/pretrain/ssv2/{method}/seed0") if method != "dreamerv2" else ()),
-         *changes(f"method={method}", *finetune_overrides))
-        for seed in seeds for task in tasks for method in METHODS
+         *(("--init", f"runs/pretrain/ssv2/{method}/seed0") if method != "dreamerv2" else ()))
+        for seed in SEEDS for task in TASKS for method in METHODS
     ]  # fmt: skip
     with ThreadPoolExecutor(jobs) as pool:
         for future in [pool.submit(command, out, *arguments) for arguments in plan]:
@@ -88,11 +96,6 @@ def experiment(
 def run_path(task: str, method: str, seed: int) -> Path:
     """Where a run lies inside the workspace."""
     return Path("runs") / task / method / f"seed{seed}"
-
-
-def changes(*overrides: str) -> list[str]:
-    """`--set` options."""
-    return [word for override in overrides for word in ("--set", override)]
 
 
 def command(out: Path, *arguments: str) -> None:
@@ -114,15 +117,16 @@ def run_score(folder: Path) -> float:
 def summary(out: Path) -> dict[str, Any]:
     """Scores of the finished runs, their mean with a 95 % interval, and the random policy's; prints a table."""
     found: dict[str, Any] = {}
-    for task in sorted({str(path.relative_to(out / "runs").parents[2]) for path in finished_runs(out)}):
-        random_returns: list[float] = []
+    for task in sorted({str(path.relative_to(out / "runs").parents[1]) for path in finished_runs(out)}):
+        random_returns: dict[int, float] = {}  # by the episode's seed: runs of one seed played the same episodes
         rows: dict[str, Any] = {}
         for method in METHODS:
             folders = [path for path in finished_runs(out) if path.parts[-4:-1] == (*task.split("/"), method)]
-            random_returns += [value for path in folders for value in random_policy(path)]
+            for path in folders:
+                random_returns |= random_policy(path)
             if folders:
                 rows[method] = interval([run_score(path) for path in folders])
-        rows["random"] = interval(random_returns)
+        rows["random"] = interval(list(random_returns.values()))
         found[task] = rows
         for method, row in rows.items():
             seeds = "  ".join(f"{score:.1f}" for score in row["scores"]) if method != "random" else ""
@@ -137,10 +141,10 @@ def finished_runs(out: Path) -> list[Path]:
     return [path for path in paths if path.parts[-4] != "pretrain" and read_record(path).status == "finished"]
 
 
-def random_policy(folder: Path) -> list[float]:
-    """Returns of the random policy in a run's own settings."""
-    extra = read_record(folder).model_extra or {}
-    return list(extra["random_policy"]["returns"])
+def random_policy(folder: Path) -> dict[int, float]:
+    """Returns of the random policy in a run's own settings, by the episode's seed."""
+    played = (read_record(folder).model_extra or {})["random_policy"]
+    return dict(zip(played["seeds"], played["returns"], strict=True))
 
 
 def interval(scores: list[float], resamples: int = 50_000) -> dict[str, Any]:
@@ -150,6 +154,33 @@ def interval(scores: list[float], resamples: int = 50_000) -> dict[str, Any]:
     low, high = np.percentile(draws, [2.5, 97.5])
     kept = [round(score, 2) for score in scores] if len(scores) <= len(SEEDS) else []
     return {"mean": float(values.mean()), "low": float(low), "high": float(high), "n": len(scores), "scores": kept}
+
+
+def draw(tasks: dict[str, Any], path: Path) -> None:
+    """Each run's score as a dot, each method's mean with its interval, and the random policy's as a band."""
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, len(tasks), figsize=(4 * len(tasks), 3.2), squeeze=False, layout="constrained")
+    for panel, (task, rows) in zip(panels[0], tasks.items(), strict=True):
+        random = rows["random"]
+        panel.axhspan(
+            random["low"],
+            random["high"],
+            color="0.8",
+            label="random policy (mean, 95 %); dots: runs, squares: their mean, 95 %",
+        )
+        for place, method in enumerate(method for method in METHODS if method in rows):
+            row = rows[method]
+            panel.plot([place] * len(row["scores"]), row["scores"], "o", color=f"C{place}", alpha=0.4)
+            error = [[row["mean"] - row["low"]], [row["high"] - row["mean"]]]
+            panel.errorbar(place + 0.15, row["mean"], error, fmt="s", color=f"C{place}", capsize=3)
+        names = [f"{method}\nn={rows[method]['n']}" for method in METHODS if method in rows]
+        panel.set_xticks(range(len(names)), names)
+        panel.set_title(task)
+        panel.set_ylabel("return")
+        panel.set_ylim(bottom=0)
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", fontsize="small")
+    figure.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":
