@@ -19,7 +19,7 @@ from models.interruption import StopRequest
 from models.prediction_strips import write_gif, write_strips
 from models.tracking import MetricMirrors
 from models.validation import ValidationResult, validate
-from models.video_batches import VideoBatches, VideoData
+from models.video_batches import VideoBatches, VideoData, stack_segments
 from models.video_training import VideoTraining
 
 MEAN_IMAGE_SEGMENTS = 256
@@ -46,6 +46,7 @@ class PretrainLoop:
             data.train, config.data.batch_size, workers=config.data.workers, prefetch=config.data.prefetch,
             rank=self.ranks.rank, world_size=self.ranks.world_size,
         )  # fmt: skip
+        training.to_device(data.train[0])  # videos of another size are refused before anything is done
         self._means, self._wall_before = MetricMeans(), 0.0
         self._log = JsonlLog(folder / METRICS_FILE) if self.ranks.is_main else None
         self._held_out: np.ndarray | None = None
@@ -116,7 +117,8 @@ class PretrainLoop:
     def _held_out_segments(self) -> np.ndarray:
         if self._held_out is None:
             assert self.data.validation is not None
-            self._held_out = np.stack([self.data.validation[i] for i in range(self.config.validation.segments)])
+            numbers = range(self.config.validation.segments)
+            self._held_out = stack_segments([self.data.validation[i] for i in numbers])
         return self._held_out
 
     def _draw(self, result: ValidationResult) -> None:
@@ -181,7 +183,7 @@ class PretrainLoop:
     def _set_mean_image(self) -> None:
         if self.config.image.offset == "mean_image":
             count = MEAN_IMAGE_SEGMENTS
-            frames = np.stack([self.data.train[i][0] for i in range(count)])  # (N, H, W, 3), first frames
+            frames = stack_segments([self.data.train[i][:1] for i in range(count)])[:, 0]  # (N, H, W, 3)
             self.training.model.vision.scaling.set_mean_image(self.training.to_device(frames))
 
     def _leave_if_stopped(self, stop: StopRequest) -> None:

@@ -151,7 +151,7 @@ class VideoBatches:
 
     def batch(self, update: int) -> np.ndarray:
         """This rank's part of batch `update`, uint8 (B / world_size, T, H, W, 3), decoded here and now."""
-        return _stack([self.segments[i] for i in self.segment_numbers(update)])
+        return stack_segments([self.segments[i] for i in self.segment_numbers(update)])
 
     def iterate(self, first: int, end: int) -> Generator[np.ndarray, None, None]:
         """Batches `first` … `end - 1` in order.
@@ -171,12 +171,17 @@ class VideoBatches:
                 if len(ahead) > self._prefetch or update >= end:
                     if not ahead:
                         return
-                    yield _stack([future.result() for future in ahead.popleft()])
+                    yield stack_segments([future.result() for future in ahead.popleft()])
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _stack(segments: Sequence[np.ndarray]) -> np.ndarray:
+def stack_segments(segments: Sequence[np.ndarray]) -> np.ndarray:
+    """Segments (T, H, W, 3) as one batch (B, T, H, W, 3).
+
+    Raises:
+        ShardSetError: they differ in shape.
+    """
     shapes = {segment.shape for segment in segments}
     if len(shapes) > 1:
         raise ShardSetError(

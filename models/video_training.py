@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ipv_bench.errors import TrainingError
+from ipv_bench.errors import ConfigError, TrainingError
 from ipv_bench.seeding import derive_seed
 from models.checkpoint import Checkpoint, load_tensors
 from models.config import PretrainConfig
@@ -117,7 +117,18 @@ class VideoTraining:
         return numbers | {"gradient_norm": result.norms["world_model"], "skipped": 0.0}
 
     def to_device(self, batch: np.ndarray | Tensor) -> Tensor:
-        """uint8 frames on the device."""
+        """uint8 frames (..., H, W, 3) on the device.
+
+        Raises:
+            ConfigError: they are not of the model's size.
+        """
+        size = self.config.image.size
+        if batch.shape[-3:] != (size, size, 3):
+            raise ConfigError(
+                f"the videos have {batch.shape[-3]}x{batch.shape[-2]} pixels, and the model takes image.size {size}",
+                expected=f"{size}x{size}",
+                fix="prepare the shard set in that size, or change image.size",
+            )
         images = torch.from_numpy(batch) if isinstance(batch, np.ndarray) else batch
         if self.device.type != "cuda":
             return images.to(self.device)

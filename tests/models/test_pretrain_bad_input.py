@@ -64,6 +64,7 @@ def _refused(capsys: pytest.CaptureFixture[str], command: list[str], *words: str
         ({"data.weights": [1, 2]}, ["2 weights for 1 sets"]),
         ({"context.heads": 3}, ["context.heads=3", "divisor"]),
         ({"validation.warmup": 6}, ["validation.warmup 6", "data.length 6"]),
+        ({"image.size": 48}, ["32x32 pixels", "image.size 48"]),
         ({"data.length": 40}, ["40 frames or more", "shorter segments"]),
         ({"data.num_videos": 100}, ["100", "fewer videos"]),
         ({"data.labels": ["label9"]}, ["unknown label", "label9", "label0"]),
@@ -75,7 +76,7 @@ def test_wrong_values(
 ) -> None:
     sets = [part for key, value in changes.items() for part in ("--set", f"{key}={json.dumps(value)}")]
     _refused(capsys, [*arguments(data, tmp_path / "run"), *sets], *words)
-    assert not (tmp_path / "run" / "run.json").exists()
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
