@@ -55,13 +55,8 @@ class VideoTraining:
         self._forward: Callable[..., Any] = self.ranks.wrap(self.model, self.device)
         if config.training.compile:
             self._forward = torch.compile(self._forward)
-        self._statistics = [
-            buffer
-            for layer in self.model.modules()
-            if isinstance(layer, nn.modules.batchnorm._BatchNorm)
-            for buffer in layer.buffers()
-        ]
-        self._kept_statistics = [buffer.clone() for buffer in self._statistics]
+        self._statistics = _batch_norm_statistics(self.model)
+        self._kept_statistics = [[value.clone() for value in group] for group in self._statistics]
         self.updates, self.skipped, self.skipped_in_row, self.scale_skips = 0, 0, 0, 0
 
     def step(self, batch: np.ndarray | Tensor) -> dict[str, float]:
@@ -91,8 +86,8 @@ class VideoTraining:
 
     def loss(self, images: Tensor, draws: VideoDraws) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and metrics of uint8 frames (B, T, H, W, 3) on the device."""
-        for kept, value in zip(self._kept_statistics, self._statistics, strict=True):
-            kept.copy_(value)
+        for kept, values in zip(self._kept_statistics, self._statistics, strict=True):
+            torch._foreach_copy_(kept, values)
         with autocast(self.device, self.precision):
             loss, metrics = self._forward(images, draws)
         return loss, metrics
@@ -154,8 +149,8 @@ class VideoTraining:
             self.scaler.load_state_dict(state["loss_scale"])
 
     def _restore_statistics(self) -> None:
-        for kept, value in zip(self._kept_statistics, self._statistics, strict=True):
-            value.copy_(kept)
+        for kept, values in zip(self._kept_statistics, self._statistics, strict=True):
+            torch._foreach_copy_(values, kept)
 
     def _count_skip(self) -> dict[str, float]:
         if self.scaler is not None and self.scaler.get_scale() > 1:
@@ -178,3 +173,11 @@ def initial_model(config: PretrainConfig, seed: int) -> VideoWorldModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, 0, "parameters"))
         return VideoWorldModel(config)
+
+
+def _batch_norm_statistics(model: nn.Module) -> list[list[Tensor]]:
+    """Running statistics, grouped by dtype (one kernel copies a group); groups may be absent, never empty."""
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    values = [value for layer in layers for value in layer.buffers()]
+    dtypes = dict.fromkeys(value.dtype for value in values)
+    return [[value for value in values if value.dtype == dtype] for dtype in dtypes]
