@@ -37,7 +37,7 @@ class RLBench:
 
     def counts(self, inventory: Inventory, rows: Sequence[SourceRow], config: PrepareConfig) -> list[Count]:
         """Episodes written."""
-        note = "APV: 99 tasks, 50 demonstrations each"
+        note = "APV counts 99 tasks with 10 demonstrations from 5 cameras each"
         return [Count("episode files", sum(row.status == "written" for row in rows), PAPER_EPISODES, None, note)]
 
     def write_sample(self, folder: Path, videos: int, seed: int) -> None:
