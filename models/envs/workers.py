@@ -36,7 +36,7 @@ MAX_LOST_IN_A_ROW = 3
 """Episodes that an environment may lose without finishing one before the run stops."""
 
 START_TIMEOUT_SECONDS = 300.0
-"""For building an environment: imports and a GL context take seconds, on a busy machine minutes."""
+"""For a reset, which may build the environment: imports and a GL context take seconds, on a busy machine minutes."""
 
 CLOSE_TIMEOUT_SECONDS = 5.0
 DEFAULT_MAKER = "models.envs.registry:make_env"
@@ -187,7 +187,7 @@ class WorkerEnvs:
 
     def _collect(self, worker: _Worker, batch: list[Request]) -> dict[int, Any]:
         try:
-            replies = worker.receive(self._timeout * len(batch))
+            replies = worker.receive(self._patience(batch))
         except _WorkerLostError as loss:
             for index in self._hosted_by(worker, batch):
                 self._lose(index, loss.reason, loss.message)
@@ -200,6 +200,11 @@ class WorkerEnvs:
             if kind == "lost":
                 self._lose(index, "fault", value)
         return values
+
+    def _patience(self, batch: list[Request]) -> float:
+        """Seconds to wait for the answers; only steps are known to be short."""
+        steps = all(command == "step" for command, _, _ in batch)
+        return self._timeout * len(batch) if steps else max(START_TIMEOUT_SECONDS, self._timeout * len(batch))
 
     def _hosted_by(self, worker: _Worker, batch: list[Request]) -> list[int]:
         """Environments with an episode under way in a process, and those that were just asked."""
@@ -240,7 +245,6 @@ class _Worker:
         self._setup = setup
         self._process: subprocess.Popen[bytes] | None = None
         self._number = 0
-        self._answered = False
 
     def send(self, batch: list[Request]) -> None:
         """Send requests; what goes wrong here shows up in `receive`."""
@@ -258,18 +262,16 @@ class _Worker:
         Raises:
             _WorkerLostError: the process died, or there was no answer in time; it has been killed.
         """
-        limit = timeout_seconds if self._answered else max(timeout_seconds, START_TIMEOUT_SECONDS)
-        deadline = time.monotonic() + limit
+        deadline = time.monotonic() + timeout_seconds
         try:
             while self._connection.poll(max(0.0, deadline - time.monotonic())):
                 number, answers = self._connection.recv()
                 if number == self._number:  # an older one was left over by an interrupted exchange
-                    self._answered = True
                     return list(answers)
         except (EOFError, OSError):
             raise _WorkerLostError("died", self._end()) from None
         self._end()
-        raise _WorkerLostError("hung", f"no answer within {limit:.0f} s")
+        raise _WorkerLostError("hung", f"no answer within {timeout_seconds:.0f} s")
 
     def close(self) -> None:
         """Let the process end by itself; kill it when it does not."""
@@ -297,7 +299,6 @@ class _Worker:
                 env=environment,
             )
         self._connection = Connection(ours.detach())
-        self._answered = False
         self._finalizer = weakref.finalize(self, _kill, self._process)
         self._connection.send(self._setup)
 
