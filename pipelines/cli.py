@@ -78,11 +78,11 @@ def prepare(
 
 
 @click.command()
-@click.argument("folder", metavar="SHARDS", type=_PATH)
+@click.argument("folder", metavar="SHARDS")  # text: a Path would cut s3:// to s3:/
 @click.option("--decode", metavar="all|N", default="0", show_default=True, help="Decode all samples, or N of them.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @common_options
-def verify(folder: Path, decode: str, as_json: bool) -> None:
+def verify(folder: str, decode: str, as_json: bool) -> None:
     """Check a shard set: every byte, the index, what plain webdataset reads; says how to repair."""
     from ipv_bench.errors import FindingsError, UsageError
     from ipv_bench.progress import say
@@ -101,11 +101,11 @@ def verify(folder: Path, decode: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("folder", metavar="SHARDS", type=_PATH)
+@click.argument("folder", metavar="SHARDS")  # text: a Path would cut s3:// to s3:/
 @click.option("--contact-sheet", type=_PATH, metavar="FILE", help="Write a picture of frames from the set (PNG).")
 @click.option("--json", "as_json", is_flag=True, help="Print the statistics as JSON.")
 @common_options
-def inspect(folder: Path, contact_sheet: Path | None, as_json: bool) -> None:
+def inspect(folder: str, contact_sheet: Path | None, as_json: bool) -> None:
     """Statistics of a shard set: counts, lengths, labels, bytes; a contact sheet on request."""
     from ipv_bench.progress import say
     from pipelines.inspect_set import inspect as run_inspect

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ipv_bench.cli import run
 from ipv_bench.errors import MissingDependencyError, ShardSetError, UsageError
 from ipv_bench.segments import open_segments
 from ipv_bench.shard_set import SAMPLES_FILE, read_manifest
@@ -193,6 +194,13 @@ def test_without_keys_nothing_but_the_endpoint_is_asked(s3, monkeypatch):
     with pytest.raises(ShardSetError, match="AWS_ACCESS_KEY_ID") as error:
         open_segments(s3, 25, 0)
     assert "169.254" not in str(error.value)
+
+
+def test_the_command_line_takes_addresses(web, capsys):
+    assert run(["inspect", web.address]) == 0
+    assert f"in {web.address}" in capsys.readouterr().out
+    assert run(["verify", web.address]) == 2
+    assert "copy the set here" in capsys.readouterr().err
 
 
 def test_a_missing_extra_is_named(monkeypatch):
