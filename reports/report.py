@@ -124,10 +124,13 @@ def _check_writable(out: Path) -> None:
             f"{out} is a Python package", expected="a folder for the report", fix="choose another --out, such as report"
         )
     probe = out / ".ipv-bench-write-test"
-    with disk_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
-        probe.unlink()
+    try:
+        with disk_errors(out):
+            out.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"")
+            probe.unlink()
+    except OSError as error:  # such as a name that the file system does not take
+        raise OutputError(f"cannot write {out}: {error.strerror}", fix="choose another --out") from error
 
 
 def _commands(contents: Contents, collection: Collection, sources: Sequence[str | Path]) -> MissingCommands:

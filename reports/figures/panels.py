@@ -132,7 +132,7 @@ def _draw_panel(ax: Axes, panel: Panel) -> None:
         ax.set_yscale("log")
     else:
         ax.yaxis.set_major_locator(MaxNLocator(5))
-    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+    ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
     if panel.x_range is not None:
         ax.set_xlim(*panel.x_range)

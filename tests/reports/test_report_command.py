@@ -1,0 +1,209 @@
+"""`ipv-bench report` from the command line: what it writes, twice the same, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ipv_bench.cli import run
+from tests.reports.synthetic_runs import write_finetuning
+from tests.reports.test_page import HOSTILE, parsed
+
+QUICK = ("--resamples", "50")
+
+
+def report(*arguments: object) -> int:
+    return run(["report", *map(str, arguments), *QUICK])
+
+
+@pytest.fixture
+def one_task(tmp_path: Path) -> Path:
+    """Five seeds of one method on one task."""
+    for seed in range(5):
+        write_finetuning(tmp_path / "runs", "dmc/cartpole_balance", "apv", seed, data=("ssv2",), points=4)
+    return tmp_path / "runs"
+
+
+def test_page_tables_figures_and_data_are_written(small_report: Path):
+    page = parsed((small_report / "report.html").read_text())
+    text = " ".join(page.text)
+    for heading in ("Summary", "Warnings", "Learning curves", "Comparisons", "Pre-training", "Runs", "Provenance"):
+        assert heading in text
+    assert "random policy" not in text  # inside the figures only, as paths
+    local = [one for one in page.addresses if one.startswith(("figures/", "tables/", "data.", "report."))]
+    assert local
+    assert all((small_report / one).is_file() for one in local)
+    names = {path.name for path in (small_report / "figures").iterdir()}
+    assert {"curves_dmc.svg", "aggregate_dmc.pdf", "pretraining_losses.png", "prediction_error.svg"} <= names
+    assert len(pd.read_parquet(small_report / "data.parquet")) == 20 * 4
+
+
+def test_the_page_leads_from_scores_to_the_inventory_of_the_videos(small_report: Path):
+    text = " ".join(parsed((small_report / "report.html").read_text()).text)
+    assert "efefefefefef" in text  # checkpoint
+    assert "abababababab" in text  # manifest
+    assert "cdcdcdcdcdcd" in text  # inventory
+    record = json.loads((small_report / "report.json").read_text())
+    tuned = [one for one in record["runs"] if one["parent"]]
+    assert len(tuned) == 10
+    assert all(one["shard_sets"][0]["inventory_sha256"] == "cd" * 32 for one in tuned)
+
+
+def test_links_to_runs_lead_to_them(small_report: Path):
+    page = parsed((small_report / "report.html").read_text())
+    runs = [one for one in page.addresses if one.endswith("seed0")]
+    assert runs
+    assert all((small_report / one / "run.json").is_file() for one in runs)
+
+
+def test_the_same_command_gives_the_same_bytes(one_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+
+    def written() -> dict[str, bytes]:
+        assert report("runs", "--quiet") == 0
+        return {str(path): path.read_bytes() for path in sorted(Path("report").rglob("*")) if path.is_file()}
+
+    assert written() == written()
+
+
+def test_files_of_an_earlier_report_do_not_stay(one_task: Path, tmp_path: Path):
+    out = tmp_path / "report"
+    assert report(one_task, "--out", out, "--quiet") == 0
+    (out / "figures" / "mine.txt").write_text("not ours")
+    for seed in range(5):
+        (one_task / "dmc/cartpole_balance/apv" / f"seed{seed}").rename(tmp_path / f"gone{seed}")
+        write_finetuning(one_task, "metaworld/reach", "apv", seed, data=("ssv2",), points=4)
+    assert report(one_task, "--out", out, "--quiet") == 0
+    names = {path.name for path in (out / "figures").iterdir()}
+    assert "curves_metaworld.svg" in names
+    assert "mine.txt" in names
+    assert not any("dmc" in name for name in names)
+
+
+def test_the_terminal_shows_a_table_and_the_page(one_task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert report(one_task, "--out", tmp_path / "report") == 0
+    shown = capsys.readouterr().out
+    assert "IQM" in shown
+    assert shown.strip().splitlines()[-1] == str(tmp_path / "report" / "report.html")
+
+
+def test_strict_fails_with_status_4_after_writing(one_task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert report(one_task, "--out", tmp_path / "report", "--strict", "--quiet") == 4
+    assert (tmp_path / "report" / "report.html").is_file()
+    assert "only task" in capsys.readouterr().err
+
+
+def test_runs_of_different_environments_are_refused_with_the_difference(
+    one_task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    other = {"suite": "dmc", "physics": "mujoco 2.0", "render_profile": "faithful"}
+    write_finetuning(one_task, "dmc/cartpole_balance", "apv", 5, data=("ssv2",), points=4, env_fingerprint=other)
+    out = tmp_path / "report"
+    assert report(one_task, "--out", out, "--quiet") == 2
+    error = capsys.readouterr().err
+    assert "physics" in error
+    assert "mujoco 2.0" in error
+    assert "--allow-mixed" in error
+    assert report(one_task, "--out", out, "--quiet", "--allow-mixed") == 0
+    assert "mixed environments" in (out / "report.html").read_text()
+
+
+def test_hostile_names_reach_the_page_as_text(tmp_path: Path):
+    runs = tmp_path / "runs"
+    for seed in range(2):
+        folder = runs / f"run{seed}"
+        write_finetuning(runs, "dmc/walker_run", "apv", seed, folder=folder, points=3, task=HOSTILE, variant=HOSTILE)
+    assert report(runs, "--out", tmp_path / "report", "--quiet") == 0
+    page = parsed((tmp_path / "report" / "report.html").read_text())
+    assert "img" not in page.tags
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+", path.name) for path in (tmp_path / "report").rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--figures", "fig5"), "did you mean 'fig5"),
+        (("--config", "absent.yaml"), "cannot read the config"),
+    ],
+)
+def test_wrong_options(
+    arguments: tuple[str, ...], expected: str, one_task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert report(one_task, "--out", tmp_path / "report", *arguments) == 2
+    assert expected in capsys.readouterr().err
+
+
+FIGURE = """
+figures:
+  mine:
+    title: mine
+    suite: dmc
+    tasks: [{task}]
+    methods: [{{label: a, where: {{{where}}}}}]
+    seeds: 6
+"""
+
+
+@pytest.mark.parametrize(
+    ("task", "where", "expected"),
+    [
+        ("cartpole_balanc", "method: apv", "did you mean 'cartpole_balance'"),
+        ("cartpole_balance", "method: contxtwm", "did you mean 'contextwm'"),
+        ("cartpole_balance", "pretraining.dat: [ssv2]", "did you mean 'pretraining.data'"),
+    ],
+)
+def test_names_in_a_figure_are_checked(
+    task: str, where: str, expected: str, one_task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "own.yaml").write_text(FIGURE.format(task=task, where=where))
+    assert report(one_task, "--out", tmp_path / "report", "--config", tmp_path / "own.yaml") == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_a_figure_of_ones_own_names_its_missing_run(one_task: Path, tmp_path: Path):
+    (tmp_path / "own.yaml").write_text(FIGURE.format(task="cartpole_balance", where="method: apv"))
+    missing = tmp_path / "missing.txt"
+    out = tmp_path / "report"
+    arguments = (one_task, "--out", out, "--config", tmp_path / "own.yaml", "--missing-commands", missing)
+    assert report(*arguments, "--quiet") == 0
+    assert (out / "figures" / "mine.pdf").is_file()
+    (line,) = missing.read_text().splitlines()
+    assert "--task dmc/cartpole_balance" in line
+    assert "--seed 5" in line
+    assert "mine lacks 1 runs" in (out / "report.html").read_text()
+
+
+def test_commands_come_before_any_run_exists(tmp_path: Path):
+    missing = tmp_path / "missing.txt"
+    arguments = (tmp_path / "runs", "--out", tmp_path / "report", "--figures", "fig5b", "--missing-commands", missing)
+    assert report(*arguments, "--quiet") == 0
+    assert len(missing.read_text().splitlines()) == 2 + 144
+    assert (tmp_path / "report" / "figures" / "fig5b.svg").is_file()
+
+
+def test_an_empty_folder_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "runs").mkdir()
+    assert report(tmp_path / "runs", "--out", tmp_path / "report") == 2
+    assert "no runs in" in capsys.readouterr().err
+
+
+def test_unwritable_outputs(one_task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "file").write_text("")
+    assert report(one_task, "--out", tmp_path / "file") == 2
+    assert report(one_task, "--out", tmp_path / "file" / "report") == 2
+    assert report(one_task, "--out", "/proc/report") == 2
+    assert report(one_task, "--out", Path(__file__).parents[2] / "reports") == 2
+    error = capsys.readouterr().err
+    assert "is a file" in error
+    assert "Python package" in error
+    assert error.count("error:") == 4
+
+
+def test_config_fields_are_checked(one_task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "own.yaml").write_text("grid: {point: union}\n")
+    assert report(one_task, "--out", tmp_path / "report", "--config", tmp_path / "own.yaml") == 2
+    assert "did you mean 'grid.points'" in capsys.readouterr().err
