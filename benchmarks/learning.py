@@ -23,13 +23,16 @@ from typing import Any
 
 import numpy as np
 
+from ipv_bench.atomic_file import write_json
 from ipv_bench.run_record import read_jsonl, read_record
+from reports.statistics import TABLE_RESAMPLES, interval
 
 TASKS = ("dmc/cheetah_run", "dmc/walker_stand")
 METHODS = ("dreamerv2", "apv", "contextwm")
 SEEDS = (0, 1, 2, 3, 4)
 PRESET = "tiny"
 NUM_VIDEOS = 64
+RESULT = Path(__file__).parent / "results" / "learning.json"
 LATE_SHARE = 1 / 3
 """A run's score: the mean of all episodes of the evaluations in the last third of its environment steps. One evaluation
 of so small an agent is a lottery: neighbouring ones differ by a factor of ten."""
@@ -57,6 +60,8 @@ def main() -> None:
     if not options.summary:
         experiment(options.out, options.jobs)
     found = summary(options.out)
+    if len(finished_runs(options.out)) == len(TASKS) * len(METHODS) * len(SEEDS):
+        keep(found, options.out)
     if options.figure:
         draw(found["tasks"], options.figure)
     print(json.dumps({"benchmark": "learning", "preset": PRESET, **found}))
@@ -125,8 +130,8 @@ def summary(out: Path) -> dict[str, Any]:
             for path in folders:
                 random_returns |= random_policy(path)
             if folders:
-                rows[method] = interval([run_score(path) for path in folders])
-        rows["random"] = interval(list(random_returns.values()))
+                rows[method] = with_interval([run_score(path) for path in folders])
+        rows["random"] = with_interval(list(random_returns.values()))
         found[task] = rows
         for method, row in rows.items():
             seeds = "  ".join(f"{score:.1f}" for score in row["scores"]) if method != "random" else ""
@@ -147,13 +152,28 @@ def random_policy(folder: Path) -> dict[int, float]:
     return dict(zip(played["seeds"], played["returns"], strict=True))
 
 
-def interval(scores: list[float], resamples: int = 50_000) -> dict[str, Any]:
-    """Mean and its 95 % percentile bootstrap interval over runs (over episodes for the random policy)."""
-    values = np.asarray(scores)
-    draws = np.random.default_rng(0).choice(values, (resamples, len(values))).mean(1)
-    low, high = np.percentile(draws, [2.5, 97.5])
+def with_interval(scores: list[float]) -> dict[str, Any]:
+    """Mean and its 95 % bootstrap interval over runs (over episodes for the random policy)."""
+    found = interval(np.asarray(scores)[:, None], "mean", TABLE_RESAMPLES, np.random.default_rng(0))
     kept = [round(score, 2) for score in scores] if len(scores) <= len(SEEDS) else []
-    return {"mean": float(values.mean()), "low": float(low), "high": float(high), "n": len(scores), "scores": kept}
+    low, high = float(found.low), float(found.high)
+    return {"mean": float(found.point), "low": low, "high": high, "n": len(scores), "scores": kept}
+
+
+def keep(found: dict[str, Any], out: Path) -> None:
+    """Write a complete experiment beside the other kept results, with the hardware and the CPU time it took."""
+    record = read_record(finished_runs(out)[0])
+    hours = sum(record_wall(path) for path in finished_runs(out)) / 3600
+    write_json(
+        RESULT,
+        {"command": "python benchmarks/learning.py", "preset": PRESET, "late_share": LATE_SHARE,
+         "hardware": record.hardware, "packages": record.packages, "run_hours": round(hours, 2), **found},
+    )  # fmt: skip
+
+
+def record_wall(folder: Path) -> float:
+    """Seconds that a run took, interrupted parts included."""
+    return float(list(read_jsonl(folder / "evaluations.jsonl"))[-1]["wall_seconds"])
 
 
 def draw(tasks: dict[str, Any], path: Path) -> None:
