@@ -10,6 +10,8 @@ from typing import cast
 import av
 import av.error
 import av.logging
+import numpy as np
+import simplejpeg
 
 from pipelines.base import ImageFiles, SourceItem
 from pipelines.decode import SourceInfo, StoredFrame, last_words, system_errors
@@ -42,20 +44,22 @@ class ImageFrames:
             if not selector.keeps(position, time):
                 yield None
                 continue
-            frame = self._decode(name)
-            self.info.num_frames_decoded += 1
             if boxes is None:
-                picture = scaler(frame)
+                picture = scaler(self._decode(name))
+                self.info.num_frames_decoded += 1
             else:
-                box = next(boxes)
-                if box[2] > frame.width or box[3] > frame.height:
-                    raise SourceFailure("bad_annotation", f"{name}: box {box} in {frame.width}x{frame.height} pixels")
-                picture = scaler.crop_and_scale(scaler.rgb(frame), box)
+                full = self._decode_rgb(name, scaler)
+                self.info.num_frames_decoded += 1
+                box, height, width = next(boxes), *full.shape[:2]
+                if box[2] > width or box[3] > height:
+                    raise SourceFailure("bad_annotation", f"{name}: box {box} in {width}x{height} pixels")
+                picture = scaler.crop_and_scale(full, box)
             yield StoredFrame(number, float(time), picture)
         if not self.info.num_frames_decoded:
             raise SourceFailure("zero_frames", "no picture is selected")
 
-    def _decode(self, name: str) -> av.VideoFrame:
+    def _read(self, name: str) -> tuple[bytes, str]:
+        """Contents and codec of a picture file."""
         with system_errors():
             data = (self._folder / name).read_bytes()
         if not data:
@@ -63,6 +67,26 @@ class ImageFrames:
         codec = CODECS.get(Path(name).suffix.lower())
         if codec is None:
             raise SourceFailure("corrupt", f"{name}: not a picture file")
+        return data, codec
+
+    def _decode_rgb(self, name: str, scaler: FrameScaler) -> np.ndarray:
+        """A whole picture, uint8 (H, W, 3); JPEGs five times as fast as through the decoder's scaler."""
+        data, codec = self._read(name)
+        if codec != "mjpeg":
+            return scaler.rgb(self._decode(name))
+        try:
+            picture: np.ndarray = simplejpeg.decode_jpeg(data, "RGB")
+        except ValueError as error:
+            raise SourceFailure("corrupt", f"{name}: {error}") from error
+        self._describe(codec, picture.shape[0], picture.shape[1])
+        return picture
+
+    def _describe(self, codec: str, height: int, width: int) -> None:
+        if not self.info.codec:
+            self.info.codec, self.info.height, self.info.width = codec, height, width
+
+    def _decode(self, name: str) -> av.VideoFrame:
+        data, codec = self._read(name)
         context = cast(av.VideoCodecContext, av.CodecContext.create(codec, "r"))
         with av.logging.Capture(local=True) as messages:
             try:
@@ -74,8 +98,7 @@ class ImageFrames:
             raise SourceFailure("corrupt", f"{name}: {last_words(messages) or 'no picture in it'}")
         frame = frames[0]
         assert isinstance(frame, av.VideoFrame)
-        if not self.info.codec:
-            self.info.codec, self.info.height, self.info.width = codec, frame.height, frame.width
+        self._describe(codec, frame.height, frame.width)
         return frame
 
 
