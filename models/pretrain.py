@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ipv_bench.errors import InterruptedRunError, IpvBenchError, RunError
-from ipv_bench.progress import progress, say
+from ipv_bench.progress import progress, say, set_quiet
 from ipv_bench.run_record import RUN_FILE, RunRecord, check_same_config, git_commit, read_record, write_record
 from models.config import RESUMABLE_KEYS
 from models.distributed import Ranks, launched_ranks, process_group
@@ -63,6 +63,8 @@ def pretrain(**options: Any) -> Path:
     device = choose_device(training.device, ranks.local_rank)
     check_batch_size(plan.config.data.batch_size, ranks.world_size)  # before the ranks wait for one another
     prepare_torch(device, training.threads, training.deterministic)
+    if not ranks.is_main:
+        set_quiet(True)  # one progress bar for all of them
     with process_group(ranks, device):
         return _pretrain(plan, VideoTraining(plan.config, plan.seed, device, ranks), ranks)
 

@@ -50,6 +50,8 @@ class PretrainLoop:
         self._means, self._wall_before = MetricMeans(), 0.0
         self._log = JsonlLog(folder / METRICS_FILE) if self.ranks.is_main else None
         self._held_out: np.ndarray | None = None
+        self._saved_at = 0
+        """Update of the newest checkpoint."""
         self._resume()
         self._started = self._saved = time.monotonic()
         self._mirrors = self._open_mirrors(record) if self.ranks.is_main else None
@@ -76,7 +78,7 @@ class PretrainLoop:
                     self._leave_if_stopped(stop)
             finally:
                 batches.close()
-        if self.training.updates > first:
+        if self._saved_at != self.training.updates:
             self._checkpoint()
 
     def close(self) -> None:
@@ -144,7 +146,7 @@ class PretrainLoop:
             self._checkpoint()
 
     def _checkpoint(self) -> None:
-        self._saved = time.monotonic()
+        self._saved, self._saved_at = time.monotonic(), self.training.updates
         if self._log is None:
             return
         state = self.training.state() | {
@@ -174,6 +176,7 @@ class PretrainLoop:
             return
         checkpoint = load_checkpoint(path)
         self.training.restore(checkpoint)
+        self._saved_at = self.training.updates
         self._means = MetricMeans(**checkpoint.state["means"])
         self._wall_before = checkpoint.state["wall_seconds"]
         if self._log is not None:
@@ -189,7 +192,8 @@ class PretrainLoop:
     def _leave_if_stopped(self, stop: StopRequest) -> None:
         if not self.ranks.any(bool(stop.requested), self.training.device):
             return
-        self._checkpoint()
+        if self._saved_at != self.training.updates:
+            self._checkpoint()
         self.ranks.wait()
         raise InterruptedRunError(
             f"{stop.requested or 'a signal'} at update {self.training.updates}; the state is saved in {self.folder}",
