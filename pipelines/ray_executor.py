@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import socket
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,8 @@ from pipelines.supervise import DecodeWorker
 
 MAX_RETRIES = 5
 """How often a task is started again when its node or its process is lost; errors of ours are never retried."""
+
+_PROBE_SECONDS = 20.0
 
 _Result = tuple[list[Outcome], PendingShard | None]
 
@@ -126,6 +129,7 @@ def _connect(workers: int | None) -> Any:
         ) from error
     if ray.is_initialized():
         return ray
+    _probe(address)
     options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     if address is None:
         options["num_cpus"] = workers or len(os.sched_getaffinity(0))
@@ -133,13 +137,27 @@ def _connect(workers: int | None) -> Any:
         with contextlib.redirect_stdout(sys.stderr):
             ray.init(address=address, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UsageError(
-            f"the Ray cluster at {address or 'this machine'} cannot be reached: {str(error).splitlines()[0]}",
-            expected="a running cluster (`ray start --head` there) of the same Ray version",
-            fix="if it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH, or put it "
-            "into ~/.ray/auth_token) to the same on this machine and all nodes; RAY_ADDRESS says where the cluster is",
-        ) from error
+        raise _unreachable(address, error) from error
     return ray
+
+
+def _probe(address: str | None) -> None:
+    """Knock at `host:port` first: Ray itself tries for minutes when nobody listens there."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_PROBE_SECONDS).close()
+        except OSError as error:
+            raise _unreachable(address, error) from error
+
+
+def _unreachable(address: str | None, error: Exception) -> UsageError:
+    return UsageError(
+        f"the Ray cluster at {address or 'this machine'} cannot be reached: {str(error).splitlines()[0]}",
+        expected="a running cluster (`ray start --head` there) of the same Ray version",
+        fix="if it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH, or put it "
+        "into ~/.ray/auth_token) to the same on this machine and all nodes; RAY_ADDRESS says where the cluster is",
+    )
 
 
 def _first_pass(task: ShardTask, limits: SupervisionConfig) -> _Result:

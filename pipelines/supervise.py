@@ -42,8 +42,14 @@ class DecodeWorker:
 
     def __init__(self, limits: SupervisionConfig, stop: Event, factor: float = 1.0) -> None:
         self._limits, self._stop, self._factor = limits, stop, factor
+        self.on_poll: Callable[[], None] | None = None
+        """Called from time to time while a process is at work; for measurements."""
         self._process: _Process | None = None
         self._served = 0
+
+    def resident_megabytes(self) -> float:
+        """Memory of the process that is at work, 0 when there is none."""
+        return self._process.resident_megabytes() if self._process is not None else 0.0
 
     def run(self, order: WorkOrder, on_outcome: OnOutcome) -> None:
         """Decode all items of an order, in order; `on_outcome` is told each item's number and outcome.
@@ -94,6 +100,8 @@ class DecodeWorker:
             if self._stop.is_set():
                 self.close()
                 raise InterruptedRunError("interrupted", fix="run the same command again to go on")
+            if self.on_poll is not None:
+                self.on_poll()
             now, ticks = time.monotonic(), process.ticks()
             if ticks != seen:
                 seen, since = ticks, now

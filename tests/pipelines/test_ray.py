@@ -1,0 +1,87 @@
+"""The Ray executor: same bytes as the local one, also when a node is lost in the middle of the job."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.pipelines.ssv2_maker import file_hashes, prepare
+
+pytest.importorskip("ray")
+
+ENVIRONMENT = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_failure_threshold": "5",
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
+}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Two nodes with one core each on this machine; a lost node is noticed within seconds."""
+    from ray.cluster_utils import Cluster
+
+    patch = pytest.MonkeyPatch()
+    for name, value in (ENVIRONMENT | {"HOME": str(tmp_path_factory.mktemp("home"))}).items():
+        patch.setenv(name, value)
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    yield made
+    made.shutdown()
+    patch.undo()
+
+
+def command(source: Path, out: Path, *options: str) -> list[str]:
+    start = [sys.executable, "-m", "ipv_bench", "prepare", "ssv2", "--executor", "ray"]
+    return [*start, "--source", str(source), "--out", str(out), *options]
+
+
+def test_the_loss_of_a_node_changes_nothing(cluster: Any, release: Path, tmp_path: Path) -> None:
+    options = ("--set", "shard_videos=1")
+    assert prepare(release, tmp_path / "local", *options, workers=2) == 0
+    out = tmp_path / "ray"
+    node = cluster.add_node(num_cpus=1)
+    environment = os.environ | ENVIRONMENT | {"RAY_ADDRESS": cluster.address}
+    process = subprocess.Popen(
+        command(release, out, *options), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and len(list(out.glob("ssv2-*.json"))) < 3:
+        time.sleep(0.02)
+    lost_early = process.poll() is None
+    cluster.remove_node(node, allow_graceful=False)
+    text, errors = process.communicate(timeout=200)
+    assert process.returncode == 0, errors
+    assert lost_early, "the job was over before the node was lost"
+    assert file_hashes(out) == file_hashes(tmp_path / "local")
+    assert text.splitlines()[-1].startswith("ssv2: 9 samples"), text
+    assert "raylet" not in text
+
+
+def test_the_failure_limit_stops_a_job_on_the_cluster(cluster: Any, release: Path, tmp_path: Path) -> None:
+    source = tmp_path / "raw"
+    (source / "labels").mkdir(parents=True)
+    for path in (release / "labels").iterdir():
+        (source / "labels" / path.name).write_bytes(path.read_bytes())
+    for path in (release / "20bn-something-something-v2").iterdir():
+        (source / path.name).write_text("this is no video")
+    environment = os.environ | ENVIRONMENT | {"RAY_ADDRESS": cluster.address}
+    done = subprocess.run(command(source, tmp_path / "out"), env=environment, capture_output=True, text=True)
+    assert done.returncode == 3, done.stderr
+    assert "corrupt" in done.stderr
+
+
+def test_a_cluster_that_cannot_be_reached_names_the_token_variables(release: Path, tmp_path: Path) -> None:
+    environment = os.environ | ENVIRONMENT | {"RAY_ADDRESS": "127.0.0.1:9", "HOME": str(tmp_path)}
+    done = subprocess.run(command(release, tmp_path / "out"), env=environment, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    for word in ("127.0.0.1:9", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "expected:", "to do:"):
+        assert word in done.stderr
