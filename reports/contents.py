@@ -216,7 +216,7 @@ def _profile_figure(
     lines = []
     for label, final in scores.final.items():
         found = computation.profile(final, thresholds, f"profile:{suite}:{label}")
-        lines.append(Curve(label, thresholds, found.point, found.low, found.high, styles[label], final.shape[0]))
+        lines.append(Curve(label, thresholds, found.point, found.low, found.high, styles[label]))
     caption = (
         f"Share of runs and tasks whose final score ({scale}) is above the threshold; band: "
         f"{100 * computation.config.confidence:g} % stratified bootstrap interval "

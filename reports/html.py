@@ -80,9 +80,9 @@ def text(value: object) -> str:
     return escape(plain(value, TEXT_LIMIT), quote=True)
 
 
-def paragraph(value: object, kind: str = "") -> str:
+def paragraph(value: object) -> str:
     """A paragraph of text."""
-    return f'<p class="{kind}">{text(value)}</p>' if kind else f"<p>{text(value)}</p>"
+    return f"<p>{text(value)}</p>"
 
 
 def link(shown: Link) -> str:
@@ -133,10 +133,7 @@ def table(content: Table, files: Sequence[Link] = (), limit: int = 5000) -> str:
     head = "".join(
         f'<th scope="col" aria-sort="none"><button type="button">{text(name)}</button></th>' for name in content.columns
     )
-    rows = "".join(
-        "<tr>" + "".join(_cell(cell) for cell in row) + "</tr>"
-        for row in content.rows[:limit]
-    )
+    rows = "".join("<tr>" + "".join(_cell(cell) for cell in row) + "</tr>" for row in content.rows[:limit])
     cut = f"The first {limit} of {len(content.rows)} rows; the files hold all." if len(content.rows) > limit else ""
     notes = " ".join(part for part in (content.note, cut) if part)
     downloads = " ".join(link(one) for one in files)

@@ -11,7 +11,7 @@ import numpy as np
 from reports.analysis import Computation, CurveResult, Curves, Groups, curves
 from reports.config import FigureConfig
 from reports.figures.drawn import DrawnFigure, finish
-from reports.figures.panels import Curve, Panel, draw_panels, short_number
+from reports.figures.panels import Curve, Panel, draw_panels
 from reports.figures.selection import Selection, missing_lines
 from reports.score_table import ScoredRun
 
@@ -38,7 +38,6 @@ def to_line(result: CurveResult, style_index: int) -> Curve:
         np.asarray(found.low),
         np.asarray(found.high),
         style_index,
-        sum(result.aligned.num_runs),
     )
 
 
@@ -200,11 +199,6 @@ def metric_name(runs: Sequence[ScoredRun]) -> str:
 def file_name(text: str) -> str:
     """A name for files: ASCII letters, digits, `-` and `_`, at most 80 of them."""
     return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in text)[:80] or "unnamed"
-
-
-def steps_text(steps: float) -> str:
-    """Env steps in short, for headings."""
-    return f"{short_number(steps)} env steps"
 
 
 def _of_task(groups: Groups, task: str) -> dict[str, list[ScoredRun]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,9 +13,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from reports.figures.style import BAND_ALPHA, PANEL_HEIGHT, PANEL_WIDTH, line_style, plain, style
-
-MAX_PANELS = 120
-"""More small panels than this on one sheet can no longer be read."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,6 @@ class Curve:
         low: (N,) lower end of the interval; equal to `point` where there is none.
         high: (N,) upper end.
         style_index: which colour and dash.
-        num_runs: runs behind the line.
     """
 
     label: str
@@ -38,7 +34,6 @@ class Curve:
     low: np.ndarray
     high: np.ndarray
     style_index: int = 0
-    num_runs: int = 0
 
     def __post_init__(self) -> None:
         shapes = {np.shape(values) for values in (self.steps, self.point, self.low, self.high)}
@@ -67,8 +62,6 @@ class Panel:
     level: tuple[str, float] | None = None
     x_range: tuple[float, float] | None = None
     y_range: tuple[float, float] | None = None
-    log_y: bool = False
-    extra: dict[str, str] = field(default_factory=dict)
 
 
 def draw_panels(panels: Sequence[Panel], columns: int = 3, scale: float = 1.0) -> Figure:
@@ -79,7 +72,7 @@ def draw_panels(panels: Sequence[Panel], columns: int = 3, scale: float = 1.0) -
         columns: panels in a row.
         scale: size of one panel relative to the small one of a paper's grid.
     """
-    shown = list(panels)[:MAX_PANELS]
+    shown = list(panels)
     columns = max(1, min(columns, len(shown)))
     rows = math.ceil(len(shown) / columns)
     entries = _legend_entries(shown)
@@ -128,10 +121,7 @@ def _draw_panel(ax: Axes, panel: Panel) -> None:
     ax.set_title(plain(panel.title, 46))
     ax.set_xlabel(plain(panel.x_label))
     ax.set_ylabel(plain(panel.y_label, 40))
-    if panel.log_y:
-        ax.set_yscale("log")
-    else:
-        ax.yaxis.set_major_locator(MaxNLocator(5))
+    ax.yaxis.set_major_locator(MaxNLocator(5))
     ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
     if panel.x_range is not None:

@@ -69,7 +69,7 @@ def _line(label: str, updates: np.ndarray, values: np.ndarray, style_index: int)
         edges = np.linspace(0, len(x), MAX_POINTS + 1).astype(int)[:-1]
         sizes = np.diff(np.append(edges, len(x)))
         x, y = np.add.reduceat(x, edges) / sizes, np.add.reduceat(y, edges) / sizes
-    return Curve(label, x, y, y, y, style_index, 1)
+    return Curve(label, x, y, y, y, style_index)
 
 
 def open_loop_error(run: PretrainedRun) -> OpenLoop | None:
@@ -103,8 +103,8 @@ def prediction_figure(runs: Sequence[PretrainedRun]) -> DrawnFigure | None:
             continue
         ahead = np.arange(1, len(error.model) + 1, dtype=np.float64)
         lines = [
-            Curve("world model, open loop", ahead, error.model, error.model, error.model, 0, 1),
-            Curve("copying the last frame", ahead, error.copy, error.copy, error.copy, 1, 1),
+            Curve("world model, open loop", ahead, error.model, error.model, error.model, 0),
+            Curve("copying the last frame", ahead, error.copy, error.copy, error.copy, 1),
         ]
         title = f"{label}, {error.updates} updates"
         panels.append(

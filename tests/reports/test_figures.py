@@ -19,7 +19,7 @@ from tests.reports.test_page import HOSTILE
 
 def curve(label: str = "a", count: int = 5, style_index: int = 0) -> Curve:
     steps = np.arange(count) * 1000.0
-    return Curve(label, steps, steps / 5000, steps / 6000, steps / 4000, style_index, 8)
+    return Curve(label, steps, steps / 5000, steps / 6000, steps / 4000, style_index)
 
 
 def test_the_same_figure_gives_the_same_bytes():

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from ipv_bench.cli import run
+from ipv_bench.run_record import read_record, write_record
 from tests.reports.synthetic_runs import write_finetuning
 from tests.reports.test_page import HOSTILE, parsed
 
@@ -116,7 +117,9 @@ def test_hostile_names_reach_the_page_as_text(tmp_path: Path):
     runs = tmp_path / "runs"
     for seed in range(2):
         folder = runs / f"run{seed}"
-        write_finetuning(runs, "dmc/walker_run", "apv", seed, folder=folder, points=3, task=HOSTILE, variant=HOSTILE)
+        write_finetuning(runs, "dmc/walker_run", "apv", seed, folder=folder, points=3)
+        named = read_record(folder).model_copy(update={"task": HOSTILE, "variant": HOSTILE, "method": HOSTILE})
+        write_record(folder, named)
     assert report(runs, "--out", tmp_path / "report", "--quiet") == 0
     page = parsed((tmp_path / "report" / "report.html").read_text())
     assert "img" not in page.tags
