@@ -32,15 +32,16 @@ _PRETRAINED = ("world_model.vision.", "world_model.action_free_rssm.")
 _UNUSED = ("_expl_behavior.", "_task_behavior.rewnorm.")
 """Second copies of the actor-critic, and a norm that is never used."""
 _SHOWN = 20
-_NEEDED = (
-    "vision.encoder.conv_in.weight",
-    "vision.decoder.dense.weight",
-    "vision.decoder.conv_out.weight",
-    "action_free_rssm.img_in.weight",
-    "action_free_rssm.gru.norm.weight",
-    "action_free_rssm.img_logit.weight",
-    "action_free_rssm.obs_out.weight",
-)
+_NEEDED = {
+    "vision.encoder.conv_in.weight": 4,
+    "vision.decoder.dense.weight": 2,
+    "vision.decoder.conv_out.weight": 4,
+    "action_free_rssm.img_in.weight": 2,
+    "action_free_rssm.gru.norm.weight": 1,
+    "action_free_rssm.img_logit.weight": 2,
+    "action_free_rssm.obs_out.weight": 2,
+}
+"""Tensors that tell the sizes, and their numbers of dimensions."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,10 @@ def import_published(file: Path, out: Path | None = None) -> Path:
     config = infer_config(published.tensors)
     model = VideoWorldModel(config)
     tensors = published.tensors | _own_buffers(model, published.tensors)
-    load_tensors(model, tensors, file)
+    try:
+        load_tensors(model, tensors, file)
+    except CheckpointError as error:
+        raise _not_published(file, error.found) from None
     out = out or Path("runs/imported") / file.stem
     if (out / RUN_FILE).exists():
         raise OutputError(f"{out} already holds a run", fix="choose another folder with --out, or delete this one")
@@ -124,6 +128,11 @@ def infer_config(tensors: dict[str, Tensor]) -> PretrainConfig:
     missing = [name for name in _NEEDED if name not in tensors]
     if missing:
         raise _not_published("the checkpoint", "it has no " + ", ".join(missing))
+    odd = [name for name, ndim in _NEEDED.items() if tensors[name].ndim != ndim or not tensors[name].numel()]
+    if odd:
+        raise _not_published(
+            "the checkpoint", "; ".join(f"{name} has shape {tuple(tensors[name].shape)}" for name in odd)
+        )
     shape = {name: tuple(tensors[name].shape) for name in _NEEDED}
     depth, latents = shape["vision.encoder.conv_in.weight"][0], shape["action_free_rssm.img_logit.weight"][0]
     deter, hidden = shape["action_free_rssm.gru.norm.weight"][0] // 3, shape["action_free_rssm.img_in.weight"][0]

@@ -127,6 +127,7 @@ def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], mon
         (tensors | {"wm.rssm.obs_dist.bias": torch.zeros(3)}, ["obs_logit.bias: (3,) instead of (16,)"]),
         ({k: v for k, v in tensors.items() if k != "wm.rssm.obs_dist.bias"}, ["obs_logit.bias: absent"]),
         ({k: v for k, v in tensors.items() if k != "wm.rssm.img_in.weight"}, ["it has no action_free_rssm.img_in"]),
+        (tensors | {"wm.rssm.img_in.weight": torch.zeros(3)}, ["img_in.weight has shape (3,)"]),
         ({"wm.rssm.obs_dist.bias": _Code()}, ["pickled code, which is never run"]),
         (tensors | {"step": 3}, ["no tensors", "step: int"]),
         ([1, 2], ["no tensors", "list"]),
