@@ -71,12 +71,13 @@ def fields(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def forced(latents: Latents) -> Latents:
     """The draws as one-hots to force, so that both computations take the same ones."""
     assert latents.noise is not None
-    return Latents(forced=F.one_hot(latents.noise.argmax(-1), latents.noise.shape[-1]).float())
+    return Latents(forced=F.one_hot(latents.noise.argmax(-1), latents.noise.shape[-1]).double())
 
 
 def assert_equal_losses(agent: Agent, batch: dict[str, Tensor]) -> None:
-    """Ours and plain: one loss of the world model, one of the actor, one of the critic."""
-    networks = copy.deepcopy(agent.networks).train()
+    """Ours and plain: losses of world model, actor and critic, in float64 (batch statistics amplify rounding)."""
+    networks = copy.deepcopy(agent.networks).train().double()
+    batch = {key: value if key == "image" else value.double() for key, value in batch.items()}
     model, behavior = networks["model"], networks["behavior"]
     generator = torch.Generator().manual_seed(1)
     drawn = model.draw(BATCH, LENGTH, generator)
@@ -84,8 +85,8 @@ def assert_equal_losses(agent: Agent, batch: dict[str, Tensor]) -> None:
     context = ContextDraws(drawn.context.frame, None, fusion)
     draws = StackedDraws(forced(drawn.action_free), forced(drawn.latents), context)
     imagined = behavior.draw(BATCH * LENGTH, model.rssm, generator)
-    behavior_draws = BehaviorDraws(imagined.uniform, forced(imagined.latents))
-    queue = torch.zeros(0, model.config.intrinsic.queue_dim)
+    behavior_draws = BehaviorDraws(imagined.uniform.double(), forced(imagined.latents))
+    queue = torch.zeros(0, model.config.intrinsic.queue_dim, dtype=torch.float64)
     with torch.no_grad():
         plain, states = stacked_loss(model, fields(batch), queue, draws, 0.0)
         start = State(*(value.flatten(0, 1) for value in states))
@@ -93,7 +94,7 @@ def assert_equal_losses(agent: Agent, batch: dict[str, Tensor]) -> None:
         ours = model(*fields(batch), draws)[0]
         ours_behavior = behavior(model.rssm, model.reward_head, start, behavior_draws)[:2]
     for name, a, b in zip(("model", "actor", "critic"), (ours, *ours_behavior), (plain, *plain_behavior), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=0)
         print(f"equal {name} losses: ours {float(a):.5f}, plain {float(b):.5f}")
 
 

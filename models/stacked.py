@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ipv_bench.errors import ConfigError
 from models.context import ContextDraws
 from models.image_model import ImageModel, image_loss
 from models.intrinsic_bonus import IntrinsicBonus
@@ -67,11 +68,20 @@ class StackedWorldModel(nn.Module):
     Args:
         config: the world model's sections, and `reward`, `intrinsic`, `concat_embed`.
         action_dim: size A of the environment's actions, at most `rssm.action_dim`.
+
+    Raises:
+        ConfigError: the actions do not fit, or the context's fusion does not (see `ImageModel`).
     """
 
     def __init__(self, config: FinetuneConfig, action_dim: int) -> None:
         super().__init__()
         self.config, self.action_dim = config, action_dim
+        if action_dim > config.rssm.action_dim:
+            raise ConfigError(
+                f"the environment's actions have {action_dim} components, rssm.action_dim is {config.rssm.action_dim}",
+                expected="at most as many as the model has columns for",
+                fix=f"--set rssm.action_dim={action_dim} (a pre-trained model must have the same)",
+            )
         feat_size = config.rssm.feat_size
         self.vision = ImageModel(config.image, config.encoder, config.decoder, config.context, feat_size)
         embed_size = self.vision.encoder.embed_size

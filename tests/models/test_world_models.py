@@ -204,6 +204,29 @@ def test_fusion_that_does_not_fit_is_refused() -> None:
         VideoWorldModel(small(encoder={"cnn_depth": 8}))
 
 
+def test_actions_that_do_not_fit_are_refused() -> None:
+    config = small("apv", rssm={"deter": 8, "hidden": 8, "stoch": 2, "discrete": 2, "action_dim": 3})
+    StackedWorldModel(config, 3)
+    with pytest.raises(ConfigError, match="4 components"):
+        StackedWorldModel(config, 4)
+
+
+def test_weight_gradients_formed_once_per_sequence_work_under_autocast() -> None:
+    rssm = VideoWorldModel(small("apv")).action_free_rssm
+    embed, forced = torch.randn(BATCH, LENGTH, 256), torch.randint(2, (LENGTH, BATCH, 4, 4)).float()
+    gradients = []
+    for enabled in (False, True):
+        rssm.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            posterior, _ = rssm.observe(embed, None, None, Latents(forced=forced))
+            posterior.logit.square().sum().backward()
+        gradients.append({name: p.grad.clone() for name, p in rssm.named_parameters() if p.grad is not None})
+    for name, exact in gradients[0].items():
+        found = gradients[1][name]
+        assert torch.cosine_similarity(exact.flatten(), found.flatten(), 0) > 0.99, name
+        assert found.dtype == torch.float32
+
+
 def groups_of(*values: Tensor, lr: float = 0.1, clip: float = 100.0) -> list[OptimizerGroup]:
     config = OptimizerConfig(lr=lr, clip=clip, weight_decay=0.0)
     return [OptimizerGroup(f"group{i}", {"x": nn.Parameter(value)}, config) for i, value in enumerate(values)]
