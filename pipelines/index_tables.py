@@ -10,14 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import simplejpeg
 from numpy.lib import format as npy_format
 
-from ipv_bench import __version__
 from ipv_bench.atomic_file import atomic_writer, write_bytes
 from ipv_bench.errors import OutputError
 from ipv_bench.shard_set import (
@@ -34,8 +31,8 @@ from ipv_bench.shard_set import (
 )
 from pipelines.base import DataSet, SourceRow
 from pipelines.plan import Plan
-from pipelines.prepare_config import PrepareConfig
 from pipelines.shard_writer import StoredShard, read_sidecar
+from pipelines.versions import refuse_mixed, versions
 
 
 def write_tables(plan: Plan, data_set: DataSet, out: Path) -> Manifest:
@@ -107,12 +104,14 @@ def write_tables(plan: Plan, data_set: DataSet, out: Path) -> Manifest:
 
 
 def _stored(plan: Plan) -> Iterator[StoredShard]:
+    current = versions(plan.config)
     for task in plan.tasks:
         shard = read_sidecar(task.sidecar)
         if shard is None:
             raise OutputError(
                 f"{task.sidecar} vanished while the job ran", fix="run the same command again: that shard is made anew"
             )
+        refuse_mixed(shard.file, shard.versions, current)
         yield shard
 
 
@@ -140,21 +139,3 @@ def _write_offsets(path: Path, offsets: list[np.ndarray], count: int) -> None:
         file.write(header.getvalue())
         for part in offsets:
             file.write(part.astype("<u4").tobytes())
-
-
-def versions(config: PrepareConfig) -> dict[str, str]:
-    """Versions of everything that determines bytes."""
-    found = {
-        "ipv-bench": __version__,
-        "decoder": config.decoder,
-        "av": av.__version__,
-        "simplejpeg": str(simplejpeg.__version__),
-        "pyarrow": pa.__version__,
-        "numpy": np.__version__,
-    }
-    found |= {name: ".".join(map(str, version)) for name, version in sorted(av.library_versions.items())}
-    if config.decoder == "decord":
-        import decord
-
-        found["decord"] = decord.__version__
-    return found

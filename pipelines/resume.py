@@ -18,6 +18,7 @@ from pipelines.quarantine import REASONS
 from pipelines.sample_block import Outcome
 from pipelines.shard_job import PendingShard
 from pipelines.shard_writer import Block, StoredShard, is_intact, read_sidecar, remove_leftovers
+from pipelines.versions import refuse_mixed, versions
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def look_at(plan: Plan, out: Path, retry_failed: str | None) -> Progress:
     remove_leftovers(out, plan.name)
     manifest = _intact_manifest(plan, out)
     finished: list[Outcome] = []
+    kept: list[StoredShard] = []
     todo: list[ShardTask] = []
     retry: list[PendingShard] = []
     for task in plan.tasks:
@@ -81,11 +83,15 @@ def look_at(plan: Plan, out: Path, retry_failed: str | None) -> Progress:
         if shard is None:
             todo.append(task)
             continue
+        kept.append(shard)
         places = _places_to_retry(task, shard, retry_failed, out)
         again = set(places)
         finished += [outcome for place, outcome in enumerate(shard.outcomes) if place not in again]
         if places:
             retry.append(_pending(task, shard, places))
+    if todo or retry:
+        for shard in kept:
+            refuse_mixed(shard.file, shard.versions, versions(plan.config))
     fits = manifest is not None and manifest.plan_sha256 == plan.sha256()
     repaired = tuple(task.file for task in todo) if manifest is not None else ()
     return Progress(tuple(finished), tuple(todo), tuple(retry), fits and not todo and not retry, repaired)

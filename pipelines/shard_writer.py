@@ -19,6 +19,7 @@ from ipv_bench.shard_set import file_sha256
 from pipelines.base import SourceRow
 from pipelines.plan import ShardTask
 from pipelines.sample_block import TAR_BLOCK, Outcome, SampleEntry
+from pipelines.versions import versions
 
 _RECORD = 10240  # tar files are padded to whole records
 
@@ -40,6 +41,7 @@ class StoredShard:
         item_hashes: of the task that made it.
         outcomes: one per item, in order.
         offsets: of each item's block in the tar.
+        versions: of what made it.
     """
 
     file: str
@@ -49,6 +51,7 @@ class StoredShard:
     sha256: str
     outcomes: tuple[Outcome, ...]
     offsets: tuple[int, ...]
+    versions: dict[str, str]
 
 
 def temporary_path(task: ShardTask, purpose: str) -> Path:
@@ -90,7 +93,16 @@ def finish_shard(task: ShardTask, outcomes: Sequence[Outcome], blocks: Sequence[
     for block in blocks:
         offsets.append(position)
         position += block.size_bytes
-    shard = StoredShard(task.file, task.item_hashes, task.options, size_bytes, sha256, tuple(outcomes), tuple(offsets))
+    shard = StoredShard(
+        task.file,
+        task.item_hashes,
+        task.options,
+        size_bytes,
+        sha256,
+        tuple(outcomes),
+        tuple(offsets),
+        versions(task.config),
+    )
     write_bytes(task.sidecar, _to_json(shard))
     return shard
 

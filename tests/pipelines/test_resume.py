@@ -140,6 +140,21 @@ def test_retry_failed_with_an_unknown_reason_names_the_nearest(
     assert "did you mean 'truncated'" in capsys.readouterr().err
 
 
+def test_a_set_is_not_completed_by_other_versions(
+    release: Path, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(prepared, out)
+    (out / MANIFEST_FILE).unlink()
+    (out / "ssv2-000001.tar").unlink()
+    sidecar = out / "ssv2-000000.json"
+    values = json.loads(sidecar.read_text())
+    values["versions"]["av"] = "17.0.0"
+    sidecar.write_text(json.dumps(values))
+    assert prepare(release, out) == 2
+    assert "av: '17.0.0' → " in capsys.readouterr().err
+
+
 def test_the_log_says_when_and_where_and_is_no_part_of_the_identity(prepared: Path) -> None:
     lines = [json.loads(line) for line in (prepared / LOG_FILE).read_text().splitlines()]
     assert [line["event"] for line in lines[:2]] == ["start", "end"]
