@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from ipv_bench.errors import RunError
 from ipv_bench.run_record import (
     EVALUATIONS_FILE,
     METRICS_FILE,
     RUN_FILE,
     RunRecord,
-    read_jsonl,
     read_record,
 )
 from reports.findings import Finding, note, warning
 from reports.readers.base import Read, ReadOptions
-from reports.score_table import Metric, PretrainedRun, ScoredRun
+from reports.readers.evaluation_log import read_evaluations
+from reports.readers.jsonl_blocks import read_lines
+from reports.score_table import PretrainedRun, ScoredRun
 from reports.task_names import suite_metric
 
 
@@ -46,55 +46,29 @@ class RunFormat1:
 
 def _read_finetuning(folder: Path, record: RunRecord, options: ReadOptions) -> Read:
     log = folder / EVALUATIONS_FILE
-    lines = list(read_jsonl(log)) if log.is_file() else []
-    metric = _metric(record, lines, options)
-    values = "successes" if metric == "success" else "returns"
-    points = [_point(log, number, line, values) for number, line in enumerate(lines, start=1)]
+    wanted = suite_metric(record.suite) if options.metric == "auto" else options.metric
+    found = read_evaluations(
+        log, "successes" if wanted == "success" else "returns", else_returns=options.metric == "auto"
+    )
     run = ScoredRun(
         method=record.method,
         variant=record.variant,
         suite=record.suite,
         task=record.task,
         seed=str(record.seed),
-        env_steps=np.array([step for step, _, _ in points], dtype=np.float64),
-        scores=np.array([score for _, score, _ in points], dtype=np.float64),
-        metric=metric,
+        env_steps=found.env_steps,
+        scores=found.scores,
+        metric="success" if found.values == "successes" else "return",
         source=str(folder),
         format=RunFormat1.name,
         action_repeat=_action_repeat(record),
-        episodes=np.array([count for _, _, count in points], dtype=np.int64),
+        episodes=found.episodes,
         status=record.status,
         env_fingerprint=record.env_fingerprint,
         pretraining=record.pretraining,
         record=record.model_dump(mode="json"),
     )
     return Read(runs=(run,), findings=tuple(_findings(log, run.name, record)))
-
-
-def _metric(record: RunRecord, lines: list[dict[str, Any]], options: ReadOptions) -> Metric:
-    if options.metric != "auto":
-        return options.metric
-    wanted = suite_metric(record.suite)
-    if wanted == "success" and not any(_numbers(line.get("successes")) for line in lines):
-        return "return"
-    return wanted
-
-
-def _numbers(values: Any) -> list[Any]:
-    return [value for value in values if value is not None] if isinstance(values, list) else []
-
-
-def _point(log: Path, number: int, line: dict[str, Any], values: str) -> tuple[float, float, int]:
-    """Env steps, mean score and number of episodes of an evaluation; a null (non-finite) episode makes the mean NaN."""
-    steps, episodes = line.get("env_steps"), line.get(values)
-    if not isinstance(steps, int | float) or not isinstance(episodes, list):
-        raise RunError(
-            f"{log} line {number} has no env_steps or no {values}: it has {', '.join(map(str, line)) or 'nothing'}",
-            expected=f"env_steps (a number) and {values} (a list with one number per episode)",
-        )
-    if not episodes or any(value is None for value in episodes):
-        return float(steps), float("nan"), len(episodes)
-    return float(steps), sum(episodes) / len(episodes), len(episodes)
 
 
 def _action_repeat(record: RunRecord) -> int | None:
@@ -130,7 +104,7 @@ def is_cut_off(path: Path) -> bool:
 
 def _read_pretraining(folder: Path, record: RunRecord) -> Read:
     log = folder / METRICS_FILE
-    lines = [line for line in read_jsonl(log) if "updates" in line] if log.is_file() else []
+    lines = [line for line in read_lines(log) if "updates" in line] if log.is_file() else []
     names = sorted({key for line in lines for key, value in line.items() if isinstance(value, int | float)})
     values = {
         name: np.array([_scalar(line.get(name)) for line in lines], dtype=np.float64)
