@@ -68,14 +68,14 @@ def main(arguments: Sequence[str]) -> None:
         while True:
             try:
                 order = connection.recv()
-            except EOFError:
+            except (EOFError, ConnectionResetError):
                 return
             try:
                 _serve(order, connection, page)
+            except (BrokenPipeError, ConnectionResetError):  # the supervisor is gone
+                return
             except OSError as error:
                 connection.send(("output", error.errno, error.strerror or str(error)))
-            except BrokenPipeError:
-                return
 
 
 def _serve(order: WorkOrder, connection: Connection, page: mmap.mmap) -> None:
