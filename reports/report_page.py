@@ -74,8 +74,8 @@ def _summary(collection: Collection, findings: Sequence[Finding]) -> str:
     return html.bullet_list(
         [
             f"{len(methods)} methods on {len(tasks)} tasks, {len(collection.runs)} runs, each of them listed below.",
-            f"{counts['refusal']} refusals, {counts['warning']} warnings and {counts['note']} notes.",
-            f"{len(collection.unknown)} files could not be used.",
+            f"Refusals: {counts['refusal']}; warnings: {counts['warning']}; notes: {counts['note']}.",
+            f"Files that could not be used: {len(collection.unknown)}.",
         ]
     )
 
