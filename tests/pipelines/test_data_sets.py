@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ipv_bench.cli import run
-from ipv_bench.segments import SegmentSource
+from ipv_bench.segments import SegmentSource, open_segments
 from ipv_bench.shard_set import SOURCES_FILE, read_manifest
 from ipv_bench.shard_store import open_store
 from pipelines.frame_number import read_number
@@ -179,3 +179,14 @@ def test_rlbench_pictures_are_stored_as_they_are(releases, tmp_path):
         pictures = np.load(path)["image"]
         assert np.array_equal(source.frames(video, 0, len(pictures)), pictures)
         assert source.index.label(video) == path.parent.name
+
+
+def test_clips_cut_the_storage_and_not_the_segments(releases, sets, tmp_path):
+    out = tmp_path / "set"
+    prepare("rlbench", releases / "rlbench", out, "--set", "clip_frames=7", "--set", "shard_videos=2")
+    assert run(["verify", str(out), "--decode", "all", "--quiet"]) == 0
+    cut, whole = open_segments(out, 25, 11), open_segments(sets / "rlbench", 25, 11)
+    assert read_manifest(out).totals["num_samples"] > VIDEOS
+    for i in range(12):
+        assert np.array_equal(cut[i], whole[i])
+        assert cut.describe(i).start_frame == whole.describe(i).start_frame

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ipv_bench.cli import run
 from ipv_bench.errors import OutputError, ShardSetError
 from pipelines.inspect_set import inspect
 from tests.shard_set_maker import Video, make_shard_set
@@ -48,6 +49,14 @@ def test_contact_sheet_shows_the_frames(folder, tmp_path):
     first = (tmp_path / "sheet.png").read_bytes()
     inspect(folder, tmp_path / "again.png")
     assert (tmp_path / "again.png").read_bytes() == first
+
+
+def test_the_command_line_prints_json_and_writes_the_sheet(folder, tmp_path, capsys):
+    assert run(["inspect", str(folder), "--json", "--contact-sheet", str(tmp_path / "sheet.png")]) == 0
+    assert json.loads(capsys.readouterr().out)["num_videos"] == 25
+    assert Image.open(tmp_path / "sheet.png").format == "PNG"
+    assert run(["inspect", str(tmp_path / "absent")]) == 2
+    assert "ipv-bench prepare" in capsys.readouterr().err
 
 
 def test_a_sheet_that_cannot_be_written_and_an_absent_set(folder, tmp_path):

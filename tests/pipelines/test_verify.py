@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from ipv_bench.cli import run
 from ipv_bench.errors import ShardSetError, UsageError
 from ipv_bench.shard_set import (
     FRAMES_FILE,
@@ -163,3 +165,18 @@ def test_what_is_no_shard_set_is_refused(copy, tmp_path):
     write_manifest(copy, manifest)
     with pytest.raises(ShardSetError, match="format 2"):
         verify(copy)
+
+
+def test_exit_status_and_json_of_the_command(copy, capsys):
+    assert run(["verify", str(copy), "--decode", "all", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ok"]
+    (copy / "numbers-000000.tar").unlink()
+    assert run(["verify", str(copy), "--json"]) == 4
+    (finding,) = json.loads(capsys.readouterr().out)["findings"]
+    assert (finding["kind"], finding["file"]) == ("missing", "numbers-000000.tar")
+    assert run(["verify", str(copy), "--decode", "some"]) == 2
+    manifest = read_manifest(copy)
+    manifest.format = 2
+    write_manifest(copy, manifest)
+    assert run(["verify", str(copy)]) == 2
+    assert "update ipv-bench" in capsys.readouterr().err
