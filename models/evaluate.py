@@ -12,7 +12,7 @@ from ipv_bench.seeding import derive_seed
 from models.agent import Agent
 from models.finetune_config import EvaluationConfig
 from models.policy_video import check_video_path, write_policy_video
-from models.rollout import EnvGroup, PlayedEpisode, play_round
+from models.rollout import EnvGroup, PlayedEpisode, open_envs, play_round
 
 EVALUATION_PURPOSE = "evaluation"
 
@@ -98,8 +98,7 @@ def evaluate(
         InputError: it is a pre-training run, which has no agent.
         CheckpointError: it has no checkpoint yet, or a damaged one.
     """
-    from models.finetune import open_agent
-    from models.rollout import open_envs
+    from models.finetune import open_agent  # the training loop imports this module
 
     if video is not None:
         check_video_path(Path(video))

@@ -106,6 +106,8 @@ def open_agent(folder: str | Path, record: RunRecord | None = None) -> tuple[Age
     """
     record = record or read_record(folder)
     config = FinetuneConfig.model_validate(record.config)
+    # Where a run was trained says nothing about the machine that plays it.
+    config = config.model_copy(update={"training": config.training.model_copy(update={"device": "auto"})})
     path = latest_checkpoint(folder)
     if path is None:
         raise CheckpointError(
