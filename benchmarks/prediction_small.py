@@ -114,7 +114,8 @@ def summarise(out: Path, budget: Budget) -> dict[str, Any]:
         "train_videos": sum(entry["num_videos"] for entry in record.shard_sets),
         "held_out_videos": sum(entry["num_validation_videos"] for entry in record.shard_sets),
         "validation_segments": budget.segments,
-        "config": record.config,
+        "config": {key: value for key, value in record.config.items() if key != "data"},
+        "data": {key: value for key, value in record.config["data"].items() if key != "sets"},
         "methods": {},
     }
     for method in METHODS:
@@ -134,6 +135,8 @@ def summarise(out: Path, budget: Budget) -> dict[str, Any]:
             "psnr": _interval([[line["validation_copy_last_psnr"]] for line in lines]),
             "ssim": _interval([[line["validation_copy_last_ssim"]] for line in lines]),
         }
+    ours, vanilla = (np.array(result["methods"][method]["mean_mse"]["seeds"]) for method in METHODS)
+    result["mean_mse_vanilla_minus_contextwm"] = _interval((vanilla - ours).tolist())  # same seed: same videos
     return result
 
 
@@ -185,15 +188,20 @@ def print_table(result: dict[str, Any]) -> None:
     print("| | MSE x 1000 | PSNR (dB) | SSIM | image loss | KL (nats) |\n|---|---|---|---|---|---|")
     for method, name in METHODS.items():
         row = result["methods"][method]
-        cells = [_cell(row["mean_mse"], 1000), _cell(row["psnr"]), _cell(row["ssim"]), _cell(row["image_loss"])]
+        cells = [
+            _cell(row["mean_mse"], 1000),
+            _cell(row["psnr"]),
+            _cell(row["ssim"]),
+            _cell(row["image_loss"], digits=4),
+        ]
         print(f"| {name} | " + " | ".join([*cells, _cell(row["kl"])]) + " |")
     copy = result["copy_last"]
     print(f"| copy | {_cell(copy['mean_mse'], 1000)} | {_cell(copy['psnr'])} | {_cell(copy['ssim'])} | – | – |")
 
 
-def _cell(value: dict[str, list[float]], factor: float = 1) -> str:
+def _cell(value: dict[str, list[float]], factor: float = 1, digits: int = 3) -> str:
     mean, low, high = (value[key][0] * factor for key in ("mean", "low", "high"))
-    return f"{mean:.3g} [{low:.3g}, {high:.3g}]"
+    return f"{mean:.{digits}g} [{low:.{digits}g}, {high:.{digits}g}]"
 
 
 def _ipv_bench(*command: str) -> None:
