@@ -42,7 +42,7 @@ def write_sample(folder: Path, videos: int, seed: int) -> None:
 
     parts: dict[str, list[np.ndarray]] = {"train": [], "valid": []}
     names: dict[str, list[str]] = {"train": [], "valid": []}
-    for number, (scenario, camera, split) in enumerate(_sequences(videos)):
+    for number, (scenario, camera, split) in enumerate(sample_sequences(videos)):
         generator = np.random.Generator(np.random.Philox(key=[seed, number]))
         subject = folder / scenario.partition("_")[0]
         subject.mkdir(parents=True, exist_ok=True)
@@ -58,17 +58,17 @@ def write_sample(folder: Path, videos: int, seed: int) -> None:
             file.create_dataset("part", data=np.array(parts[split]).reshape(-1, 17, 2), track_times=False)
 
 
-def _sequences(videos: int) -> list[tuple[str, str, str]]:
+def sample_sequences(videos: int) -> list[tuple[str, str, str]]:
     """Scenario, camera and split; both splits come first, and the sequence that is empty upstream is never there."""
-    found = [
-        (scenario, camera, split)
-        for turn in range(-(-videos // len(SCENARIOS)) + 1)
-        for scenario, split in SCENARIOS
-        for camera in [CAMERAS[(turn + 1) % len(CAMERAS)]]
-    ]
-    unique = list(dict.fromkeys(found))
+    found = []
+    for turn in range(-(-videos // len(SCENARIOS)) + 1):
+        take, camera = divmod(turn, len(CAMERAS))
+        for scenario, split in SCENARIOS:
+            base = "_".join(scenario.split("_")[:2])
+            name = scenario if not take else f"{base}_{take + 2}"  # the takes 1 and 2 may be there already
+            found.append((name, CAMERAS[(camera + 1) % len(CAMERAS)], split))
     known_empty = ("S11_Directions", "54138969", "valid")
-    return [sequence for sequence in unique if sequence != known_empty][:videos]
+    return [sequence for sequence in found if sequence != known_empty][:videos]
 
 
 def _pictures(generator: np.random.Generator, scenario: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:

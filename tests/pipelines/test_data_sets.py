@@ -16,6 +16,7 @@ from ipv_bench.segments import SegmentSource, open_segments
 from ipv_bench.shard_set import SOURCES_FILE, read_manifest
 from ipv_bench.shard_store import open_store
 from pipelines.frame_number import read_number
+from pipelines.sample_human36m import sample_sequences
 
 NAMES = ("human36m", "youtube-driving", "ego4d", "rlbench", "folder")
 VIDEOS = 3
@@ -190,3 +191,10 @@ def test_clips_cut_the_storage_and_not_the_segments(releases, sets, tmp_path):
     for i in range(12):
         assert np.array_equal(cut[i], whole[i])
         assert cut.describe(i).start_frame == whole.describe(i).start_frame
+
+
+@pytest.mark.parametrize("videos", [1, 32, 200])
+def test_human36m_samples_never_repeat_a_sequence(videos):
+    sequences = sample_sequences(videos)
+    assert len(set(sequences)) == len(sequences) == videos
+    assert ("S11_Directions", "54138969", "valid") not in sequences
