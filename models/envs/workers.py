@@ -157,6 +157,10 @@ class WorkerEnvs:
         """What environment `index` drew for its current episode."""
         return self._metadata.get(index, {})
 
+    def process_ids(self) -> list[int]:
+        """Ids of the processes that run now."""
+        return [worker.process_id for worker in self._workers if worker.process_id is not None]
+
     def close(self) -> None:
         """End the processes."""
         for worker in self._workers:
@@ -245,6 +249,11 @@ class _Worker:
         self._setup = setup
         self._process: subprocess.Popen[bytes] | None = None
         self._number = 0
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the running process; None while there is none."""
+        return None if self._process is None else self._process.pid
 
     def send(self, batch: list[Request]) -> None:
         """Send requests; what goes wrong here shows up in `receive`."""
