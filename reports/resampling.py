@@ -135,6 +135,8 @@ def draw_runs(weights: RunWeights, num_draws: int, generator: np.random.Generato
         tasks = generator.integers(0, num_tasks, size=(num_draws, num_tasks))
     column_runs = weights.num_runs[tasks][..., None, :]  # (1, M) or (B, 1, M)
     places = (generator.random((num_draws, num_places, num_tasks)) * column_runs).astype(np.int64)
+    if weights.present.all():  # the k-th run stands in the k-th row, and looking it up costs as much as the draw
+        return Draws(places, tasks)
     order = np.argsort(~weights.present, axis=0, kind="stable")  # (R, M)
     return Draws(order[places, np.broadcast_to(tasks[..., None, :], places.shape)], tasks)
 
