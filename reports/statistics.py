@@ -153,13 +153,13 @@ def _median(cube: np.ndarray, draws: Draws, weights: RunWeights) -> np.ndarray:
         # Two columns may hold one task with different runs, which multiplicities cannot tell apart.
         taken = cube[draws.runs, draws.tasks[:, None, :]]  # (B, R, M, S)
         means = np.where(used[..., None], taken, 0).sum(axis=1) / column_runs[..., None]  # (B, M, S)
-        return np.median(means, axis=1).T
+        return np.asarray(np.median(means, axis=1).T)
     num_draws, num_places, num_tasks = draws.runs.shape
     counts = np.zeros((num_places, num_tasks, num_draws))
     counts[weights.present] = draws.multiplicities(weights) / weights.repeats[np.nonzero(weights.present)[1], None]
     values = np.where(weights.present[..., None], cube, 0)
     means = np.matmul(values.transpose(1, 2, 0), counts.transpose(1, 0, 2))  # (M, S, B)
-    return np.median(means / column_runs[:, None, None], axis=0)
+    return np.asarray(np.median(means / column_runs[:, None, None], axis=0))
 
 
 def _iqm(cube: np.ndarray, draws: Draws, weights: RunWeights) -> np.ndarray:
