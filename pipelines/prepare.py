@@ -20,6 +20,7 @@ from pipelines.execute import Executor, LocalExecutor
 from pipelines.plan import Plan, make_plan
 from pipelines.prepare_config import PrepareConfig
 from pipelines.resume import Progress, locked, look_at, note
+from pipelines.shard_writer import remove_leftovers
 from pipelines.split_archive import extract
 from pipelines.tally import Tally
 
@@ -158,6 +159,7 @@ def _make(job: Job, release: DataSet, plan: Plan, state: Progress, tally: Tally,
         )
     manifest = write_tables(plan, release, out)
     shutil.rmtree(out / EXTRACTED_FOLDER, ignore_errors=True)
+    remove_leftovers(out, plan.name)  # of nodes that were lost
     seconds = time.time() - begun
     note(out, event="end", time=time.time(), seconds=round(seconds, 3), items=num_items - num_done)
     return manifest
