@@ -31,7 +31,13 @@ def sample(folder: Path | None, dataset: str, videos: int, seed: int) -> None:
 @click.option("--out", type=_PATH, help="Shard set.  [default: data/shards/<NAME>]")
 @click.option("--profile", default="paper", show_default=True, help="Rules: paper or official-code.")
 @click.option("--workers", type=int, help="Decoder processes.  [default: one per core]")
-@click.option("--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option(
+    "--executor",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where: this machine's cores, or a Ray cluster (RAY_ADDRESS).",
+)
 @click.option("--limit", type=int, help="Take the first N source items only.")
 @click.option("--dry-run", is_flag=True, help="Count, and estimate bytes and time from a timed sample.")
 @click.option(

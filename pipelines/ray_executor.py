@@ -48,7 +48,12 @@ class RayExecutor:
 
     def __init__(self, workers: int | None, limits: SupervisionConfig) -> None:
         self._limits = limits
-        self._ray = _connect(workers)
+        # Ray's own messages about lost nodes go to stdout whatever the log level is, and come at any time until Ray is
+        # left; ours must stay parseable.
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+            self._ray = _connect(workers)
+            self._stdout = stack.pop_all()
         cores = int(self._ray.cluster_resources().get("CPU", 1))
         self.workers = min(workers, cores) if workers else cores
         self._in_flight = workers or 2 * cores
@@ -74,7 +79,8 @@ class RayExecutor:
 
     def close(self) -> None:
         """Leave the cluster, and end it when it was started here."""
-        self._ray.shutdown()
+        with self._stdout:
+            self._ray.shutdown()
 
     def _remote(self, function: Any) -> Any:
         return self._ray.remote(num_cpus=1, max_retries=MAX_RETRIES, scheduling_strategy="SPREAD")(function)
@@ -82,18 +88,16 @@ class RayExecutor:
     def _results(self, remote: Any, arguments: Sequence[tuple[Any, SupervisionConfig]]) -> Iterator[_Result]:
         """Results in the order in which they come; only so many tasks are handed to Ray at a time."""
         todo, running = list(reversed(arguments)), list[Any]()
-        # Ray's own messages about lost nodes go to stdout whatever the log level is; ours must stay parseable.
-        with contextlib.redirect_stdout(sys.stderr):
-            try:
-                while todo or running:
-                    while todo and len(running) < self._in_flight:
-                        running.append(remote.remote(*todo.pop()))
-                    done, running = self._ray.wait(running, num_returns=1, timeout=1.0)
-                    for reference in done:
-                        yield self._get(reference)
-            finally:
-                for reference in running:
-                    self._ray.cancel(reference, force=True)
+        try:
+            while todo or running:
+                while todo and len(running) < self._in_flight:
+                    running.append(remote.remote(*todo.pop()))
+                done, running = self._ray.wait(running, num_returns=1, timeout=1.0)
+                for reference in done:
+                    yield self._get(reference)
+        finally:
+            for reference in running:
+                self._ray.cancel(reference, force=True)
 
     def _get(self, reference: Any) -> _Result:
         try:
@@ -134,8 +138,7 @@ def _connect(workers: int | None) -> Any:
     if address is None:
         options["num_cpus"] = workers or len(os.sched_getaffinity(0))
     try:
-        with contextlib.redirect_stdout(sys.stderr):
-            ray.init(address=address, **options)
+        ray.init(address=address, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise _unreachable(address, error) from error
     return ray
