@@ -72,9 +72,10 @@ class _Replayed(np.random.Generator):
         super().__init__(np.random.PCG64(0))
         self._legacy = np.random.RandomState(seed)
 
-    def random(self, size: tuple[int, int, int]) -> np.ndarray:  # type: ignore[override]
-        drawn = [self._legacy.choice(SEEDS, size[1:], replace=True) for _ in range(size[0])]
-        return (np.array(drawn) + 0.5) / SEEDS
+    def integers(self, low: int, high: int, size: tuple[int, int, int], dtype: type) -> np.ndarray:  # type: ignore[override]
+        runs, tasks, draws = size
+        drawn = [self._legacy.choice(high, (runs, tasks), replace=True) for _ in range(draws)]
+        return np.ascontiguousarray(np.array(drawn, dtype).transpose(1, 2, 0))
 
 
 def difference_with_equal_draws(curves: dict[str, np.ndarray]) -> float:

@@ -16,6 +16,9 @@ from ipv_bench.errors import InputError
 _BLOCK_CELLS = 1 << 20
 """Multiplicities (N × B) made at once: bounds the memory, and keeps a block near the cache."""
 
+_DRAWN_AT_ONCE = 1024
+"""Blocks hold a multiple of so many draws."""
+
 
 @dataclass(frozen=True, eq=False)
 class RunWeights:
@@ -78,7 +81,8 @@ class Draws:
     """A block of bootstrap draws.
 
     Attributes:
-        runs: (B, R, M) the run taken for each place; places behind a task's number of runs are not used.
+        runs: (B, R, M) the run taken for each place; places behind a task's number of runs are not used. uint8 where
+            there are none of those and each column holds its own task, else int64.
         tasks: (M,) or (B, M) the task that each column holds; 0 … M - 1 unless tasks are drawn as well.
     """
 
@@ -96,6 +100,8 @@ class Draws:
 
         N runs in the order of `weights.present` (run by run, then task by task); each column sums to `weights.total`.
         """
+        if self.runs.dtype == np.uint8:
+            return self._counted().reshape(weights.present.size, -1).astype(_count_type(weights.total))
         num_draws, num_places, num_tasks = self.runs.shape
         tasks = np.broadcast_to(self.tasks[..., None, :], self.runs.shape)
         cells = num_places * num_tasks
@@ -105,6 +111,14 @@ class Draws:
         counts = counts.reshape(num_draws, cells)[:, weights.present.ravel()]  # (B, N)
         repeats = np.broadcast_to(weights.repeats, weights.present.shape)[weights.present]  # (N,)
         return np.ascontiguousarray((counts * repeats).T.astype(_count_type(weights.total)))  # (N, B)
+
+    def _counted(self) -> np.ndarray:
+        """(R, M, B) times taken, of draws without gaps: comparing bytes is five times as fast as `bincount`."""
+        places = self.runs.transpose(1, 2, 0)  # (R, M, B), as drawn
+        counts = np.empty(places.shape, np.uint8)
+        for run in range(len(places)):
+            np.add.reduce((places == run).view(np.uint8), axis=0, out=counts[run])
+        return counts
 
 
 def _count_type(total: int) -> type:
@@ -131,6 +145,8 @@ def draw_runs(weights: RunWeights, num_draws: int, generator: np.random.Generato
     """
     num_places, num_tasks = weights.present.shape
     tasks = np.arange(num_tasks)
+    if weights.present.all() and num_places <= 255 and not resample_tasks:
+        return Draws(_draw_bytes(num_places, num_tasks, num_draws, generator).transpose(2, 0, 1), tasks)
     if resample_tasks:
         tasks = generator.integers(0, num_tasks, size=(num_draws, num_tasks))
     column_runs = weights.num_runs[tasks][..., None, :]  # (1, M) or (B, 1, M)
@@ -139,6 +155,16 @@ def draw_runs(weights: RunWeights, num_draws: int, generator: np.random.Generato
         return Draws(places, tasks)
     order = np.argsort(~weights.present, axis=0, kind="stable")  # (R, M)
     return Draws(order[places, np.broadcast_to(tasks[..., None, :], places.shape)], tasks)
+
+
+def _draw_bytes(num_places: int, num_tasks: int, num_draws: int, generator: np.random.Generator) -> np.ndarray:
+    """(R, M, B) run indices; made `_DRAWN_AT_ONCE` draws at a time, so that the block's size changes nothing."""
+    size = (num_places, num_tasks, _DRAWN_AT_ONCE)
+    parts = [
+        generator.integers(0, num_places, size=size, dtype=np.uint8)
+        for _ in range(math.ceil(num_draws / _DRAWN_AT_ONCE))
+    ]
+    return np.concatenate(parts, axis=2)[:, :, :num_draws]
 
 
 def blocks(
@@ -155,7 +181,7 @@ def blocks(
         cells_per_draw: numbers that the statistic holds per draw, when that is more than N.
     """
     cells = max(weights.present.size, cells_per_draw or 0)
-    size = max(1, min(resamples, _BLOCK_CELLS // cells))
+    size = max(1, _BLOCK_CELLS // cells // _DRAWN_AT_ONCE) * _DRAWN_AT_ONCE
     for first in range(0, resamples, size):
         number = min(size, resamples - first)
         yield slice(first, first + number), draw_runs(weights, number, generator, resample_tasks)

@@ -13,6 +13,13 @@ class ReplayedDraws(np.random.Generator):
         self._legacy, self._num_runs = np.random.RandomState(seed), num_runs
 
     def random(self, size: tuple[int, int, int]) -> np.ndarray:  # type: ignore[override]
-        draws, runs, tasks = size
-        chosen = [self._legacy.choice(self._num_runs, (runs, tasks), replace=True) for _ in range(draws)]
-        return (np.array(chosen) + 0.5) / self._num_runs
+        return (self._chosen(*size) + 0.5) / self._num_runs
+
+    def integers(self, low: int, high: int, size: tuple[int, int, int], dtype: type) -> np.ndarray:  # type: ignore[override]
+        assert (low, high) == (0, self._num_runs)
+        runs, tasks, draws = size
+        return np.ascontiguousarray(self._chosen(draws, runs, tasks).transpose(1, 2, 0).astype(dtype))
+
+    def _chosen(self, draws: int, runs: int, tasks: int) -> np.ndarray:
+        """(draws, runs, tasks) run indices."""
+        return np.array([self._legacy.choice(self._num_runs, (runs, tasks), replace=True) for _ in range(draws)])

@@ -98,9 +98,9 @@ def test_unequal_seeds_keep_the_weight_of_tasks() -> None:
 
 def test_block_size_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = scores_of(5, 3, 4)
-    whole = interval(scores, "iqm", 500, generator(4))
-    monkeypatch.setattr(resampling, "_BLOCK_CELLS", 100)
-    parts = interval(scores, "iqm", 500, generator(4))
+    whole = interval(scores, "iqm", 2500, generator(4))
+    monkeypatch.setattr(resampling, "_BLOCK_CELLS", 100)  # three blocks in place of one
+    parts = interval(scores, "iqm", 2500, generator(4))
     assert np.array_equal(whole.low, parts.low)
     assert np.array_equal(whole.high, parts.high)
 
