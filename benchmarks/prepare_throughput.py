@@ -6,7 +6,7 @@
 time of all its processes) over frames per CPU-second of `for frame in container.decode(stream)` alone with one codec
 thread, same files. Start-up is taken off by subtracting a job with one video. Best of 3, the two interleaved.
 `vs_ffmpeg_per_video`: the same numerator over one ffmpeg process per video that writes 64x64 JPEG files; null without
-ffmpeg. `two_workers`: wall time with one worker over wall time with two, both without start-up; it needs two idle cores.
+ffmpeg. `two_workers`: wall time with one worker over that with two, without start-up; it needs two idle cores.
 """
 
 from __future__ import annotations
