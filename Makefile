@@ -18,9 +18,10 @@ RUNS   ?= runs
 SET    ?=
 JOBS   ?= 2
 
-SETS        := $(foreach s,$(SET),--set $(s))
-DATA_NAME    = $(shell $(BIN)/python -c "from ipv_bench.shard_set import read_manifest as m; print('+'.join(m(d).name for d in '$(DATA)'.split()))")
-PRETRAIN_RUN = $(if $(RUN),$(RUN),runs/pretrain/$(DATA_NAME)/$(MODEL)/seed$(SEED))
+SETS          := $(foreach s,$(SET),--set $(s))
+DATA_NAME     = $(shell $(BIN)/python -c "from ipv_bench.shard_set import read_manifest as m; print('+'.join(m(d).name for d in '$(DATA)'.split()))")
+PRETRAIN_RUN  = $(if $(RUN),$(RUN),runs/pretrain/$(DATA_NAME)/$(MODEL)/seed$(SEED))
+FINETUNE_INIT = $(if $(filter dreamerv2,$(MODEL)),none,$(PRETRAIN_RUN))
 
 .PHONY: help install system-libraries demo test lint prepare pretrain finetune report bench clean
 
@@ -63,8 +64,8 @@ prepare: install data/shards/ssv2-sample/manifest.json ## shards of the sample d
 pretrain: install $(if $(filter data/shards/ssv2-sample,$(DATA)),data/shards/ssv2-sample/manifest.json) ## pre-train MODEL on DATA
 	$(IPV) pretrain --preset $(PRESET) --set method=$(MODEL) $(SETS) $(foreach d,$(DATA),--data $(d)) --seed $(SEED) $(if $(RUN),--run $(RUN))
 
-finetune: pretrain ## fine-tune the pre-trained MODEL on TASK
-	$(IPV) finetune --preset $(PRESET) --set method=$(MODEL) $(SETS) --task $(TASK) --init $(PRETRAIN_RUN) --seed $(SEED)
+finetune: $(if $(filter dreamerv2,$(MODEL)),install,pretrain) ## fine-tune the pre-trained MODEL on TASK (dreamerv2: without pre-training)
+	$(IPV) finetune --preset $(PRESET) --set method=$(MODEL) $(SETS) --task $(TASK) --init $(FINETUNE_INIT) --seed $(SEED)
 
 report: install ## figures, tables and one page from RUNS
 	$(IPV) report $(RUNS)
