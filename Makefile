@@ -15,10 +15,8 @@ TASK   ?= dmc/cheetah_run
 SEED   ?= 0
 RUN    ?=
 RUNS   ?= runs
-SET    ?=
 JOBS   ?= 2
 
-SETS          := $(foreach s,$(SET),--set $(s))
 DATA_NAME     = $(shell $(BIN)/python -c "from ipv_bench.shard_set import read_manifest as m; print('+'.join(m(d).name for d in '$(DATA)'.split()))")
 PRETRAIN_RUN  = $(if $(RUN),$(RUN),runs/pretrain/$(DATA_NAME)/$(MODEL)/seed$(SEED))
 FINETUNE_INIT = $(if $(filter dreamerv2,$(MODEL)),none,$(PRETRAIN_RUN))
@@ -28,7 +26,7 @@ FINETUNE_INIT = $(if $(filter dreamerv2,$(MODEL)),none,$(PRETRAIN_RUN))
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 	@echo
-	@echo "pretrain, finetune and report take PRESET= MODEL= DATA= TASK= SEED= RUN= SET='key=value ...'"
+	@echo "pretrain, finetune and report take PRESET= MODEL= DATA= TASK= SEED= RUN="
 	@echo "(now: PRESET=$(PRESET) MODEL=$(MODEL) DATA=$(DATA) TASK=$(TASK) SEED=$(SEED))"
 
 system-libraries:
@@ -62,10 +60,10 @@ data/shards/ssv2-sample/manifest.json: | data/raw/ssv2-sample
 prepare: install data/shards/ssv2-sample/manifest.json ## shards of the sample data
 
 pretrain: install $(if $(filter data/shards/ssv2-sample,$(DATA)),data/shards/ssv2-sample/manifest.json) ## pre-train MODEL on DATA
-	$(IPV) pretrain --preset $(PRESET) --set method=$(MODEL) $(SETS) $(foreach d,$(DATA),--data $(d)) --seed $(SEED) $(if $(RUN),--run $(RUN))
+	$(IPV) pretrain --preset $(PRESET) --set method=$(MODEL) $(foreach d,$(DATA),--data $(d)) --seed $(SEED) $(if $(RUN),--run $(RUN))
 
 finetune: $(if $(filter dreamerv2,$(MODEL)),install,pretrain) ## fine-tune the pre-trained MODEL on TASK (dreamerv2: without pre-training)
-	$(IPV) finetune --preset $(PRESET) --set method=$(MODEL) $(SETS) --task $(TASK) --init $(FINETUNE_INIT) --seed $(SEED)
+	$(IPV) finetune --preset $(PRESET) --set method=$(MODEL) --task $(TASK) --init $(FINETUNE_INIT) --seed $(SEED)
 
 report: install ## figures, tables and one page from RUNS
 	$(IPV) report $(RUNS)

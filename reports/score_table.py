@@ -227,8 +227,9 @@ def tidy(runs: Sequence[ScoredRun]) -> Any:
     counts = np.array([run.num_points for run in runs], dtype=np.int64)
 
     def column(values: list[Any]) -> Any:
-        codes, names = pd.factorize(np.asarray(values, dtype=object), use_na_sentinel=True, sort=True)
-        return pd.Categorical.from_codes(np.repeat(codes, counts), categories=pd.Index(names, dtype=object))
+        found, names = pd.factorize(np.asarray(values, dtype=object), use_na_sentinel=True, sort=True)
+        codes: Any = np.repeat(found, counts)
+        return pd.Categorical.from_codes(codes, categories=pd.Index(names, dtype=object))
 
     def joined(arrays: list[np.ndarray], dtype: type) -> np.ndarray:
         return np.concatenate(arrays).astype(dtype) if arrays else np.zeros(0, dtype)
