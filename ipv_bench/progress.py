@@ -25,7 +25,8 @@ def set_quiet(quiet: bool) -> None:
 def say(text: str) -> None:
     """Print a line of results to stdout, unless `--quiet`."""
     if not _quiet:
-        print(text, flush=True)
+        sys.stdout.write(f"{text}\n")  # one write: lines of several threads stay lines
+        sys.stdout.flush()
 
 
 class Bar(Protocol):
