@@ -63,6 +63,7 @@ class OptimizerGroup:
         for parameter in self.parameters.values():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
+            assert parameter.grad.stride() == parameter.stride(), "the fused Adam needs equal memory layouts"
         return [parameter.grad for parameter in self.parameters.values() if parameter.grad is not None]
 
     def set_lr_scale(self, scale: float) -> None:
@@ -106,11 +107,15 @@ class OptimizerGroup:
 
 
 def assign_gradients(loss: Tensor, groups: Sequence[OptimizerGroup]) -> None:
-    """Gradients of `loss` for the parameters of `groups` alone: none is formed, or left, anywhere else."""
-    parameters = [parameter for group in groups for parameter in group.parameters.values()]
-    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = gradient
+    """Gradients of `loss` for the parameters of `groups` alone: none is formed, or left, anywhere else.
+
+    By `backward`, which stores each gradient in its parameter's own memory layout. What `torch.autograd.grad` returns
+    for a convolution on channels-last maps is channels-last, and the fused Adam, which walks through the raw memory of
+    parameter and gradient side by side, would give each weight the gradient of another one, without an error.
+    """
+    for group in groups:
+        group.zero_grad()
+    torch.autograd.backward(loss, inputs=[parameter for group in groups for parameter in group.parameters.values()])
 
 
 @torch.no_grad()
