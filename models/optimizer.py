@@ -63,7 +63,7 @@ class OptimizerGroup:
         for parameter in self.parameters.values():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-            assert parameter.grad.stride() == parameter.stride(), "the fused Adam needs equal memory layouts"
+            assert _same_layout(parameter, parameter.grad), "the fused Adam needs equal memory layouts"
         return [parameter.grad for parameter in self.parameters.values() if parameter.grad is not None]
 
     def set_lr_scale(self, scale: float) -> None:
@@ -102,8 +102,16 @@ class OptimizerGroup:
                     expected=str(tuple(parameter.shape)),
                 )
             self.adam.state[parameter] = {
-                what: value.detach().to(parameter.device, torch.float32, copy=True) for what, value in state.items()
+                "step": state["step"].detach().to(parameter.device, torch.float32, copy=True),
+                # In the parameter's memory layout, which a checkpoint does not keep: see `assign_gradients`.
+                **{what: torch.empty_like(parameter).copy_(state[what]).detach() for what in whats[1:]},
             }
+
+
+def _same_layout(one: Tensor, other: Tensor) -> bool:
+    """Whether equal places of the two lie at equal offsets in memory; the stride along a single place says nothing."""
+    strides = zip(one.shape, one.stride(), other.stride(), strict=True)
+    return all(first == second for size, first, second in strides if size > 1)
 
 
 def assign_gradients(loss: Tensor, groups: Sequence[OptimizerGroup]) -> None:

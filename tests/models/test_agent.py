@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ipv_bench.errors import CheckpointError, ConfigError, TrainingError
-from models.agent import Agent
+from models.agent import BATCH_FIELDS, Agent
 from models.checkpoint import load_checkpoint, save_checkpoint
 from models.finetune import build_agent
 from models.world_model import VideoWorldModel
@@ -62,6 +62,28 @@ def test_an_update_trains_every_part(method):
         assert not equal(before, after, part), part
     assert equal(before, after, "slow_critic")
     assert equal(before, after, "projection")
+
+
+@pytest.mark.parametrize("method", ["contextwm", "apv", "dreamerv2"])
+def test_an_update_of_the_world_model_is_a_step_of_adam_for_each_weight(method):
+    agent, plain = (small_agent(method, **{"training.encoder_frozen_updates": 0}) for _ in range(2))
+    batch = batch_of()
+    agent.update(batch)
+    image, action, reward, is_first = (torch.from_numpy(batch[name]) for name in BATCH_FIELDS)
+    plain.networks.train()
+    loss, _, _ = plain.model(image, action, reward, is_first, plain.model.draw(2, 6, plain._generator("world model")))
+    loss.backward()
+    config = plain.config.optimizer
+    for group in plain.model.groups():
+        parameters = list(group.parameters.values())
+        group.gradients()  # zeros where the loss does not reach, so that decay acts there too
+        torch.nn.utils.clip_grad_norm_(parameters, config.clip)
+        torch.optim.Adam(
+            parameters, lr=config.lr, eps=config.eps, weight_decay=config.weight_decay, fused=False, foreach=False
+        ).step()
+    for name, value in plain.model.named_parameters():
+        found = dict(agent.model.named_parameters())[name]
+        torch.testing.assert_close(found, value, rtol=0, atol=0.02 * config.lr, msg=name)
 
 
 def test_half_precision_trains_and_acts():

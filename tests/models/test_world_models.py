@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from pathlib import Path
@@ -256,6 +257,36 @@ def test_groups_are_clipped_by_themselves_and_zero_rate_still_moves_moments() ->
     assert not groups[0].parameters["x"].any()
     assert float(groups[0].state_tensors()["group0/x/exp_avg"][0]) == pytest.approx(0.1 * 0.5, rel=1e-3)
     assert float(groups[1].state_tensors()["group1/x/exp_avg"][0]) == pytest.approx(0.1 * 0.01, rel=1e-3)
+
+
+def test_a_step_is_adams_own_whatever_the_memory_layout() -> None:
+    # The fused Adam walks through raw memory: a gradient or moment in another layout than its parameter's would reach
+    # the wrong weights. Convolutions on channels-last maps give such gradients, checkpoints such moments.
+    torch.manual_seed(0)
+    image, target = torch.randn(2, 3, 8, 8).contiguous(memory_format=torch.channels_last), torch.randn(2, 5, 4, 4)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        ours = nn.Conv2d(3, 5, 4, stride=2, padding=1).to(memory_format=layout)
+        plain = copy.deepcopy(ours).to(memory_format=torch.contiguous_format)
+        config = OptimizerConfig(lr=0.1)
+        group = OptimizerGroup("conv", dict(ours.named_parameters()), config)
+        adam = torch.optim.Adam(
+            plain.parameters(),
+            lr=config.lr,
+            eps=config.eps,
+            weight_decay=config.weight_decay,
+            fused=False,
+            foreach=False,
+        )
+        for _ in range(4):
+            assign_gradients((ours(image) - target).square().mean(), [group])
+            apply_update([group])
+            saved = {name: value.contiguous().clone() for name, value in group.state_tensors().items()}
+            group.load_state_tensors(saved)
+            adam.zero_grad()
+            (plain(image) - target).square().mean().backward()
+            adam.step()
+            torch.testing.assert_close(ours.weight, plain.weight, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(ours.bias, plain.bias, rtol=1e-5, atol=1e-6)
 
 
 def test_optimizer_state_round_trip_and_misfits() -> None:
