@@ -92,7 +92,8 @@ def experiment(out: Path, jobs: int) -> None:
     # Seed by seed, so that an experiment that is cut short has equally many runs of each method.
     plan = [
         ("finetune", "--preset", PRESET, "--task", task, "--seed", str(seed), "--set", f"method={method}",
-         *(word for override in TASKS[task] for word in ("--set", override)), "--run", str(run_path(task, method, seed)),
+         *(word for override in TASKS[task] for word in ("--set", override)),
+         "--run", str(run_path(task, method, seed)),
          *(("--init", f"runs/pretrain/ssv2/{method}/seed0") if method != "dreamerv2" else ()))
         for seed in SEEDS for task in TASKS for method in METHODS
     ]  # fmt: skip
