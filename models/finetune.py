@@ -10,6 +10,7 @@ from typing import Any
 from ipv_bench.config import resolve
 from ipv_bench.errors import CheckpointError, ConfigError, InterruptedRunError, RunError
 from ipv_bench.progress import progress, say
+from ipv_bench.run_lock import run_lock
 from ipv_bench.run_record import RUN_FILE, RunRecord, check_same_config, git_commit, read_record, write_record
 from models.agent import Agent
 from models.checkpoint import latest_checkpoint, load_checkpoint, remove_unfinished
@@ -50,10 +51,17 @@ def finetune(
     if dry_run:
         say(plan.describe())
         return plan.folder
+    with run_lock(plan.folder):
+        _finetune(plan)
+    return plan.folder
+
+
+def _finetune(plan: FinetunePlan) -> None:
+    """Train, and keep `run.json`'s status true whatever happens."""
     record = _start_record(plan)
     if record.status == "finished":
         say(f"{plan.folder} is finished; nothing to do")
-        return plan.folder
+        return
     try:
         _train(plan, record)
     except (InterruptedRunError, KeyboardInterrupt):
@@ -64,7 +72,6 @@ def finetune(
         raise
     _set_status(plan.folder, "finished")
     say(f"{plan.folder}")
-    return plan.folder
 
 
 def build_agent(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 from ipv_bench.errors import InterruptedRunError, IpvBenchError, RunError
 from ipv_bench.progress import progress, say, set_quiet
+from ipv_bench.run_lock import run_lock
 from ipv_bench.run_record import RUN_FILE, RunRecord, check_same_config, git_commit, read_record, write_record
 from models.config import RESUMABLE_KEYS
 from models.distributed import Ranks, launched_ranks, process_group
@@ -79,19 +80,26 @@ def _pretrain(plan: PretrainPlan, training: VideoTraining, ranks: Ranks) -> Path
         }
     )
     folder = plan.folder(record)
+    with run_lock(folder) if ranks.is_main else nullcontext():
+        _train_in(folder, plan, record, data, training, ranks)
+    return folder
+
+
+def _train_in(
+    folder: Path, plan: PretrainPlan, record: RunRecord, data: VideoData, training: VideoTraining, ranks: Ranks
+) -> None:
     previous = read_record(folder) if (folder / RUN_FILE).exists() else None
     if previous is not None:
         _check_same_run(folder, previous, record)
         if previous.status == "finished":
             say(f"{folder} is finished after {plan.config.training.updates} updates: nothing to do")
-            return folder
+            return
     if ranks.is_main:
         _note_changes(previous, record)
         write_record(folder, record)
     if data.validation is None and plan.config.validation.every:
         say("no video is held out, so nothing is validated (data.holdout=0 and no validation split)")
     _train(plan, folder, record, data, training)
-    return folder
 
 
 def _train(plan: PretrainPlan, folder: Path, record: RunRecord, data: VideoData, training: VideoTraining) -> None:

@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 
 from ipv_bench import atomic_file, run_record, seeding, shard_set
 from ipv_bench.errors import OutputError, RunError, ShardSetError, UnknownNameError
+from ipv_bench.run_lock import run_lock
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_temporary_one(tmp_path: Path) -> None:
@@ -38,6 +41,37 @@ def test_a_device_without_room_is_an_output_error() -> None:
     with pytest.raises(OutputError, match="disk is full"), atomic_file.disk_errors("/dev/full"):
         with open("/dev/full", "wb", buffering=0) as file:
             file.write(b"x")
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from ipv_bench.run_lock import run_lock
+with run_lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_run_folder_is_held_by_one_process_until_that_ends_however_it_ends(tmp_path: Path) -> None:
+    folder = tmp_path / "seed0"
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(folder)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(RunError, match="another process is training") as caught, run_lock(folder):
+            pass
+        assert "--run" in str(caught.value)
+        assert caught.value.exit_status == 2
+        with run_lock(tmp_path / "seed1"):
+            pass
+    finally:
+        holder.kill()
+        holder.wait()
+    with run_lock(folder):
+        pass
+    with run_lock(folder):
+        assert os.listdir(folder) == []
 
 
 def make_record(**changes: object) -> run_record.RunRecord:

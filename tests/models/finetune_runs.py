@@ -22,9 +22,9 @@ SMALL: dict[str, Any] = {
     "intrinsic.beta": 0.1, "replay.batch_size": 2, "replay.length": 6, "replay.capacity": 70,
     "env.render_profile": "fast", "env.action_repeat": 8, "env.time_limit": 160, "envs.workers": 0,
     "evaluation.every": 320, "evaluation.episodes": 1, "evaluation.random_episodes": 2,
-    "training.env_steps": 1120, "training.prefill": 40, "training.train_every": 5, "training.pretrain_updates": 3, "training.log_every": 3,
-    "training.encoder_frozen_updates": 2, "training.checkpoint_episodes": 2, "training.tensorboard": False,
-    "training.stop_grace_seconds": 0,
+    "training.env_steps": 1120, "training.prefill": 40, "training.train_every": 5,
+    "training.pretrain_updates": 3, "training.log_every": 3, "training.encoder_frozen_updates": 2,
+    "training.checkpoint_episodes": 2, "training.tensorboard": False, "training.stop_grace_seconds": 0,
 }  # fmt: skip
 """20 agent steps an episode; 7 episodes, 2 of them prefill; 3 + 20 updates; evaluations at 320, 640, 960 and 1120."""
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ipv_bench.cli import run
+from ipv_bench.run_lock import run_lock
 from ipv_bench.run_record import read_record
 from models.checkpoint import latest_checkpoint, load_checkpoint
 from models.replay import read_index
@@ -103,6 +104,14 @@ def test_a_finished_run_has_nothing_to_do(uninterrupted, capsys):
     assert run(command_line(uninterrupted)) == 0
     assert "nothing to do" in capsys.readouterr().out
     assert (uninterrupted / "run.json").read_bytes() == before
+
+
+def test_two_processes_never_train_in_one_folder(uninterrupted, capsys):
+    before = {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")}
+    with run_lock(uninterrupted):
+        assert run(command_line(uninterrupted)) == 2
+    assert "another process is training in" in capsys.readouterr().err
+    assert before == {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")}
 
 
 def test_another_config_is_refused_with_the_difference(uninterrupted, capsys):

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from ipv_bench.cli import run
+from ipv_bench.run_lock import run_lock
 from ipv_bench.run_record import read_record
 from models.checkpoint import Checkpoint, checkpoint_steps
 from models.pretrain import build_training
@@ -58,6 +59,14 @@ def test_a_finished_run_is_left_alone(data: Path, finished: Path, capsys: pytest
     assert run(arguments(data, finished)) == 0
     assert "nothing to do" in capsys.readouterr().out
     assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+
+
+def test_two_processes_never_train_in_one_folder(
+    data: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with run_lock(finished):
+        assert run(arguments(data, finished)) == 2
+    assert "another process is training in" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("workers", [0, 2])
