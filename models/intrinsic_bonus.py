@@ -80,6 +80,9 @@ class IntrinsicBonus(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
         self.norm = StreamNorm(config.norm_momentum, config.norm_init, config.norm_eps)
 
+    # Outside compiled graphs: their length would depend on the fill count, and torch 2.13's graphs lose a part of what
+    # StreamNorm writes to its magnitude.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     @torch.no_grad()
     def forward(self, feat: Tensor) -> Tensor:
         """Normalised bonus (B, T - window + 1) of action-free features (B, T, F); the queue takes them up first."""

@@ -158,6 +158,17 @@ def small_bonus(queue_size: int) -> IntrinsicBonus:
     return IntrinsicBonus(config, 6, torch.Generator().manual_seed(0))
 
 
+def test_bonus_of_a_compiled_model_is_the_same(generator: torch.Generator) -> None:
+    config = IntrinsicConfig(queue_size=16, queue_dim=4, neighbours=3, window=3)
+    plain, inside = (IntrinsicBonus(config, 8, torch.Generator().manual_seed(0)) for _ in range(2))
+    compiled = torch.compile(lambda feat: inside(2 * feat), backend="aot_eager")
+    for _ in range(3):
+        feat = torch.randn(2, 6, 8, generator=generator)
+        torch.testing.assert_close(compiled(feat), plain(2 * feat))
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(inside.state_dict()[name], value, msg=name)
+
+
 def test_bonus_queue_is_newest_first_and_keeps_its_count(generator: torch.Generator) -> None:
     bonus = small_bonus(20)
     first, second = torch.rand(2, 4, 6, generator=generator), torch.rand(2, 4, 6, generator=generator)
