@@ -41,7 +41,7 @@ STUB = """
         sys.meta_path.insert(0, Finder())
 """
 
-SPIN = "[None for _ in iter(int, 1)]"
+SPIN = "sum(0 for _ in iter(int, 1))"
 ONCE = "mark = os.environ['ONCE_FILE']; os.path.exists(mark) or (open(mark, 'w').close(), os.abort())"
 
 
