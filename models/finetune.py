@@ -51,6 +51,9 @@ def finetune(
     if dry_run:
         say(plan.describe())
         return plan.folder
+    if _is_finished(plan):
+        say(f"{plan.folder} is finished; nothing to do")
+        return plan.folder
     with run_lock(plan.folder):
         _finetune(plan)
     return plan.folder
@@ -59,9 +62,6 @@ def finetune(
 def _finetune(plan: FinetunePlan) -> None:
     """Train, and keep `run.json`'s status true whatever happens."""
     record = _start_record(plan)
-    if record.status == "finished":
-        say(f"{plan.folder} is finished; nothing to do")
-        return
     try:
         _train(plan, record)
     except (InterruptedRunError, KeyboardInterrupt):
@@ -135,14 +135,18 @@ def _make_agent(config: FinetuneConfig, action_dim: int, seed: int) -> Agent:
     return Agent(config, action_dim, seed, device)
 
 
+def _is_finished(plan: FinetunePlan) -> bool:
+    """Whether the run is complete; one that exists must be the same run."""
+    if not (plan.folder / RUN_FILE).exists():
+        return False
+    check_same_config(plan.folder, plan.record, ignore=RESOURCE_KEYS)
+    return read_record(plan.folder).status == "finished"
+
+
 def _start_record(plan: FinetunePlan) -> RunRecord:
-    """Write `run.json` of a new run, or check that the old one is the same run."""
+    """Write `run.json` of a new run, or mark that of an interrupted one as running."""
     if (plan.folder / RUN_FILE).exists():
-        check_same_config(plan.folder, plan.record, ignore=RESOURCE_KEYS)
-        old = read_record(plan.folder)
-        if old.status == "finished":
-            return old
-        record = old.model_copy(update={"status": "running", "failure": ""})
+        record = read_record(plan.folder).model_copy(update={"status": "running", "failure": ""})
         remove_unfinished(plan.folder)
     else:
         device = choose_device(plan.config.training.device)

@@ -80,26 +80,20 @@ def _pretrain(plan: PretrainPlan, training: VideoTraining, ranks: Ranks) -> Path
         }
     )
     folder = plan.folder(record)
-    with run_lock(folder) if ranks.is_main else nullcontext():
-        _train_in(folder, plan, record, data, training, ranks)
-    return folder
-
-
-def _train_in(
-    folder: Path, plan: PretrainPlan, record: RunRecord, data: VideoData, training: VideoTraining, ranks: Ranks
-) -> None:
     previous = read_record(folder) if (folder / RUN_FILE).exists() else None
     if previous is not None:
         _check_same_run(folder, previous, record)
         if previous.status == "finished":
             say(f"{folder} is finished after {plan.config.training.updates} updates: nothing to do")
-            return
-    if ranks.is_main:
-        _note_changes(previous, record)
-        write_record(folder, record)
+            return folder
     if data.validation is None and plan.config.validation.every:
         say("no video is held out, so nothing is validated (data.holdout=0 and no validation split)")
-    _train(plan, folder, record, data, training)
+    with run_lock(folder) if ranks.is_main else nullcontext():
+        if ranks.is_main:
+            _note_changes(previous, record)
+            write_record(folder, record)
+        _train(plan, folder, record, data, training)
+    return folder
 
 
 def _train(plan: PretrainPlan, folder: Path, record: RunRecord, data: VideoData, training: VideoTraining) -> None:

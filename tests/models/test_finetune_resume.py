@@ -106,12 +106,18 @@ def test_a_finished_run_has_nothing_to_do(uninterrupted, capsys):
     assert (uninterrupted / "run.json").read_bytes() == before
 
 
-def test_two_processes_never_train_in_one_folder(uninterrupted, capsys):
-    before = {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")}
-    with run_lock(uninterrupted):
-        assert run(command_line(uninterrupted)) == 2
+def test_two_processes_never_train_in_one_folder(uninterrupted, tmp_path, capsys):
+    with run_lock(uninterrupted):  # a finished run is only read: jobs that share one do not get in each other's way
+        assert run(command_line(uninterrupted)) == 0
+    folder = tmp_path / "run"
+    shutil.copytree(uninterrupted, folder)
+    _reopen(folder)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    capsys.readouterr()
+    with run_lock(folder):
+        assert run(command_line(folder)) == 2
     assert "another process is training in" in capsys.readouterr().err
-    assert before == {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")}
+    assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
 def test_another_config_is_refused_with_the_difference(uninterrupted, capsys):

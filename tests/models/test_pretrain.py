@@ -62,11 +62,14 @@ def test_a_finished_run_is_left_alone(data: Path, finished: Path, capsys: pytest
 
 
 def test_two_processes_never_train_in_one_folder(
-    data: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with run_lock(finished):
-        assert run(arguments(data, finished)) == 2
+    with run_lock(finished):  # a finished run is only read: jobs that share one do not get in each other's way
+        assert run(arguments(data, finished)) == 0
+    with run_lock(tmp_path / "run"):
+        assert run(arguments(data, tmp_path / "run")) == 2
     assert "another process is training in" in capsys.readouterr().err
+    assert not list((tmp_path / "run").iterdir())
 
 
 @pytest.mark.parametrize("workers", [0, 2])
