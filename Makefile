@@ -70,7 +70,7 @@ report: install ## figures, tables and one page from RUNS
 
 bench: install ## the benchmarks, each in its quick form, and 20 random kills of a prepare job
 	@for script in $$(grep -l -- '"--quick"' benchmarks/*.py); do echo "== $$script --quick"; $(BIN)/python $$script --quick || exit 1; done
-	IPV_BENCH_KILLS=20 $(BIN)/python -m pytest -q tests/pipelines/test_resume.py -k kill_9
+	IPV_BENCH_KILLS=20 $(BIN)/python -m pytest -q tests/pipelines/jobs/test_resume.py -k kill_9
 
 clean: ## remove .venv and caches; data, runs and reports stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -25,7 +25,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402  (after the thread counts, which numpy reads once)
 from rliable import library, metrics  # noqa: E402
 
-from reports.statistics import interval  # noqa: E402
+from reports.statistics.intervals import interval  # noqa: E402
 
 METHODS, SEEDS, TASKS, STEPS, RESAMPLES = 4, 8, 6, 51, 2000
 

@@ -27,13 +27,13 @@ from paired_timing import machine, paired_cpu_seconds, show
 from plain_reading import PlainOptimizer, behavior_losses, stacked_loss
 from torch import Tensor
 
-from models.agent import Agent
-from models.behavior import BehaviorDraws
-from models.context import ContextDraws
+from models.agents.agent import Agent
+from models.agents.behavior import BehaviorDraws
 from models.finetune import build_agent
-from models.intrinsic_bonus import IntrinsicBonus, IntrinsicConfig
 from models.nets.rssm import Latents, State
-from models.stacked import StackedDraws
+from models.world_models.context import ContextDraws
+from models.world_models.intrinsic_bonus import IntrinsicBonus, IntrinsicConfig
+from models.world_models.stacked import StackedDraws
 
 BATCH, LENGTH, ACTIONS = 4, 20, 4
 SMALL = {

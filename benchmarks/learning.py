@@ -25,7 +25,7 @@ import numpy as np
 
 from ipv_bench.atomic_file import write_json
 from ipv_bench.run_record import read_jsonl, read_record
-from reports.statistics import TABLE_RESAMPLES, interval
+from reports.statistics.intervals import TABLE_RESAMPLES, interval
 
 TASKS: dict[str, tuple[str, ...]] = {"dmc/cheetah_run": (), "dmc/walker_stand": ("reward.gain=0.1",)}
 """Task → what is set beside the preset. Rewards of walker_stand are some ten times those of cheetah_run while both are

@@ -15,14 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.behavior import ActorCritic, BehaviorDraws
-from models.image_model import ImageModel
+from models.agents.behavior import ActorCritic, BehaviorDraws
 from models.nets.cross_attention import FusionDraws
 from models.nets.resnet import ResidualLayer
 from models.nets.rssm import RSSM
-from models.optimizer import OptimizerConfig
-from models.stacked import StackedDraws, StackedWorldModel
-from models.world_model import VideoDraws, VideoWorldModel
+from models.training.optimizer import OptimizerConfig
+from models.world_models.image_model import ImageModel
+from models.world_models.stacked import StackedDraws, StackedWorldModel
+from models.world_models.video import VideoDraws, VideoWorldModel
 
 Step = tuple[Tensor, Tensor, Tensor]  # stoch (B, S, K), deter (B, D), logit (B, S, K)
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from ipv_bench.atomic_file import write_bytes, write_json
 from ipv_bench.run_record import host_hardware, read_jsonl, read_record
-from reports.statistics import TABLE_RESAMPLES, interval
+from reports.statistics.intervals import TABLE_RESAMPLES, interval
 
 METHODS = {"contextwm": "ContextWM", "apv": "vanilla (APV)"}
 RESULT = Path(__file__).parent / "results" / "prediction_small.json"

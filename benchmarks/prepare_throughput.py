@@ -25,8 +25,8 @@ from pathlib import Path
 import av
 
 from ipv_bench.seeding import numpy_generator
-from pipelines.sample_ssv2 import encode_vp9
-from pipelines.sample_ssv2_scene import ACTIONS, Scene
+from pipelines.samples.ssv2 import encode_vp9
+from pipelines.samples.ssv2_scene import ACTIONS, Scene
 
 NUM_FRAMES, FPS, WIDTH, HEIGHT = 48, 12, 426, 240
 

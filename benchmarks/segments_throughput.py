@@ -30,9 +30,9 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
+from ipv_bench.open_store import open_store
 from ipv_bench.seeding import numpy_generator
 from ipv_bench.segments import SegmentSource, open_segments
-from ipv_bench.shard_store import open_store
 
 LENGTH = 25
 

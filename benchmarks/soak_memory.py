@@ -19,13 +19,13 @@ from threading import Event
 
 import numpy as np
 
-from pipelines.base import SourceItem, VideoFile
-from pipelines.decode_worker import WorkItem, WorkOrder
-from pipelines.drawing import texture
-from pipelines.prepare_config import PrepareConfig, SupervisionConfig
-from pipelines.sample_block import Outcome
-from pipelines.sample_ssv2 import encode_vp9
-from pipelines.supervise import DecodeWorker
+from pipelines.datasets.base import SourceItem, VideoFile
+from pipelines.datasets.prepare_config import PrepareConfig, SupervisionConfig
+from pipelines.jobs.decode_worker import WorkItem, WorkOrder
+from pipelines.jobs.supervise import DecodeWorker
+from pipelines.samples.drawing import texture
+from pipelines.samples.ssv2 import encode_vp9
+from pipelines.shards.sample_block import Outcome
 
 DISTINCT, SIZE = 10, (240, 320)
 

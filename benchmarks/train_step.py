@@ -33,11 +33,11 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ipv_bench.segments import open_segments
-from models.context import ContextDraws
 from models.nets.rssm import Latents
 from models.pretrain import build_training
-from models.video_training import VideoTraining
-from models.world_model import VideoDraws, VideoWorldModel
+from models.pretraining.video_training import VideoTraining
+from models.world_models.context import ContextDraws
+from models.world_models.video import VideoDraws, VideoWorldModel
 
 LENGTH = 25
 TINY = {

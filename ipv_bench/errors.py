@@ -4,7 +4,8 @@
     ├── UsageError                      2        a command, option, key or value is wrong
     │   ├── UnknownNameError            2        a name is not among the known ones; the nearest is suggested
     │   ├── ConfigError                 2        a config field is unknown, or its value has the wrong type or range
-    │   └── MissingDependencyError      2        an optional package or a system library is absent
+    │   ├── MissingDependencyError      2        an optional package or a system library is absent
+    │   └── PluginError                 2        a plug-in does not load, lacks a member, or takes a name twice
     ├── InputError                      2        files that were given cannot be used
     │   ├── SourceError                 2        a raw release is missing, half extracted or not that data set
     │   ├── ShardSetError               2        a shard set is of another plan, version or is damaged
@@ -91,6 +92,10 @@ class ConfigError(UsageError):
 
 class MissingDependencyError(UsageError):
     """An optional package or a system library is absent; the message names what installs it."""
+
+
+class PluginError(UsageError):
+    """A plug-in of another package cannot be loaded, lacks a member, or takes a name that is taken."""
 
 
 class InputError(IpvBenchError):

@@ -22,10 +22,11 @@ import numpy as np
 import simplejpeg
 
 from ipv_bench.errors import ConfigError, ShardSetError
+from ipv_bench.open_store import open_store
 from ipv_bench.seeding import derive_seed
 from ipv_bench.shard_index import ShardIndex
 from ipv_bench.shard_set import FRAMES_FILE, MANIFEST_FILE, parse_manifest, read_manifest
-from ipv_bench.shard_store import REPAIR, LocalStore, ShardStore, open_store
+from ipv_bench.shard_store import REPAIR, LocalStore, ShardStore
 
 _SEED_RANGE = 1 << 63  # derive_seed gives 63 bits
 

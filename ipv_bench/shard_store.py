@@ -38,20 +38,6 @@ class ShardStore(Protocol):
         """
 
 
-def open_store(location: str | Path, cache: str | Path | None = None) -> ShardStore:
-    """The store of a shard set.
-
-    Args:
-        location: a folder, or an address that starts with `s3://`, `https://` or `http://`.
-        cache: folder for whole shards of remote sets; None reads byte ranges and keeps nothing.
-    """
-    if "://" in str(location):
-        from ipv_bench.remote_store import open_remote_store
-
-        return open_remote_store(str(location), cache)
-    return LocalStore(location)
-
-
 class LocalStore:
     """A shard set in a local folder. Files stay open; each read carries its own position: threads can share them."""
 

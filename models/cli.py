@@ -105,6 +105,6 @@ def evaluate(run_folder: Path, episodes: int | None, seed: int, video: Path | No
 @common_options
 def import_checkpoint(file: Path, out: Path | None) -> None:
     """Turn published ContextWM or APV weights (`variables*.pt`, or the encoder/rssm/decoder files) into our run."""
-    from models.import_published import import_published
+    from models.published.import_published import import_published
 
     import_published(file, out)

@@ -12,15 +12,15 @@ from ipv_bench.errors import CheckpointError, ConfigError, InterruptedRunError, 
 from ipv_bench.progress import progress, say
 from ipv_bench.run_lock import run_lock
 from ipv_bench.run_record import RUN_FILE, RunRecord, check_same_config, git_commit, read_record, write_record
-from models.agent import Agent
-from models.checkpoint import latest_checkpoint, load_checkpoint, remove_unfinished
+from models.agents.agent import Agent
 from models.envs.registry import make_env
-from models.finetune_config import RESOURCE_KEYS, FinetuneConfig
-from models.finetune_counters import Counters
-from models.finetune_loop import FinetuneLoop
-from models.finetune_plan import FinetunePlan, plan_finetuning
-from models.hardware import check_precision, choose_device, hardware_record, prepare_torch
-from models.rollout import open_envs, random_policy_scores
+from models.finetuning.config import RESOURCE_KEYS, FinetuneConfig
+from models.finetuning.counters import Counters
+from models.finetuning.loop import FinetuneLoop
+from models.finetuning.plan import FinetunePlan, plan_finetuning
+from models.finetuning.rollout import open_envs, random_policy_scores
+from models.training.checkpoint import latest_checkpoint, load_checkpoint, remove_unfinished
+from models.training.hardware import check_precision, choose_device, hardware_record, prepare_torch
 
 
 def finetune(

@@ -11,13 +11,13 @@ from ipv_bench.errors import InterruptedRunError, IpvBenchError, RunError
 from ipv_bench.progress import progress, say, set_quiet
 from ipv_bench.run_lock import run_lock
 from ipv_bench.run_record import RUN_FILE, RunRecord, check_same_config, git_commit, read_record, write_record
-from models.config import RESUMABLE_KEYS
-from models.distributed import Ranks, launched_ranks, process_group
-from models.hardware import choose_device, hardware_record, prepare_torch
-from models.pretrain_loop import PretrainLoop
-from models.pretrain_plan import PretrainPlan, describe, plan_pretraining
-from models.video_batches import VideoData, check_batch_size, open_video_data
-from models.video_training import VideoTraining
+from models.pretraining.config import RESUMABLE_KEYS
+from models.pretraining.loop import PretrainLoop
+from models.pretraining.plan import PretrainPlan, describe, plan_pretraining
+from models.pretraining.video_batches import VideoData, check_batch_size, open_video_data
+from models.pretraining.video_training import VideoTraining
+from models.training.distributed import Ranks, launched_ranks, process_group
+from models.training.hardware import choose_device, hardware_record, prepare_torch
 
 
 def build_training(preset: str, overrides: Mapping[str, Any] | Iterable[str] = (), seed: int = 0) -> VideoTraining:

@@ -20,7 +20,7 @@ _PATH = click.Path(path_type=Path)
 @common_options
 def sample(folder: Path | None, dataset: str, videos: int, seed: int) -> None:
     """Write a tiny release in its genuine on-disk layout (default DIR: data/raw/<dataset>)."""
-    from pipelines.sample import write_sample
+    from pipelines.samples.sample import write_sample
 
     write_sample(dataset, folder or Path("data/raw") / dataset, videos, seed)
 
@@ -92,7 +92,7 @@ def verify(folder: str, decode: str, as_json: bool) -> None:
     """Check a shard set: every byte, the index, what plain webdataset reads; says how to repair."""
     from ipv_bench.errors import FindingsError, UsageError
     from ipv_bench.progress import say
-    from pipelines.verify import verify as run_verify
+    from pipelines.shards.verify import verify as run_verify
 
     if decode != "all" and not decode.isdecimal():
         raise UsageError(f"--decode {decode!r}", expected="all, or a number of samples")
@@ -114,7 +114,7 @@ def verify(folder: str, decode: str, as_json: bool) -> None:
 def inspect(folder: str, contact_sheet: Path | None, as_json: bool) -> None:
     """Statistics of a shard set: counts, lengths, labels, bytes; a contact sheet on request."""
     from ipv_bench.progress import say
-    from pipelines.inspect_set import inspect as run_inspect
+    from pipelines.shards.inspect_set import inspect as run_inspect
 
     result = run_inspect(folder, contact_sheet)
     if as_json:

@@ -12,13 +12,13 @@ from threading import Event
 
 from ipv_bench.config import flatten
 from ipv_bench.progress import say
-from pipelines.base import SourceItem
-from pipelines.decode_worker import WorkItem, WorkOrder
-from pipelines.plan import Plan
+from pipelines.datasets.base import SourceItem
+from pipelines.datasets.split_archive import extract
+from pipelines.jobs.decode_worker import WorkItem, WorkOrder
+from pipelines.jobs.supervise import DecodeWorker
 from pipelines.prepare import Job, make_executor, plan_job
-from pipelines.sample_block import Outcome
-from pipelines.split_archive import extract
-from pipelines.supervise import DecodeWorker
+from pipelines.shards.plan import Plan
+from pipelines.shards.sample_block import Outcome
 
 NUM_TIMED = 12
 

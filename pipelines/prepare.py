@@ -15,14 +15,14 @@ from ipv_bench.config import build, check_key, merge, nested, parse_overrides
 from ipv_bench.errors import FailureLimitError, FindingsError, SourceError, UnknownNameError, UsageError
 from ipv_bench.progress import progress, say
 from ipv_bench.shard_set import MANIFEST_FILE, Manifest, read_manifest
-from pipelines.base import DataSet, data_set
-from pipelines.execute import Executor, LocalExecutor
-from pipelines.plan import Plan, make_plan
-from pipelines.prepare_config import PrepareConfig
-from pipelines.resume import Progress, locked, look_at, note
-from pipelines.shard_writer import remove_leftovers
-from pipelines.split_archive import extract
-from pipelines.tally import Tally
+from pipelines.datasets.base import DataSet, data_set
+from pipelines.datasets.prepare_config import PrepareConfig
+from pipelines.datasets.split_archive import extract
+from pipelines.jobs.execute import Executor, LocalExecutor
+from pipelines.jobs.resume import Progress, locked, look_at, note
+from pipelines.jobs.tally import Tally
+from pipelines.shards.plan import Plan, make_plan
+from pipelines.shards.shard_writer import remove_leftovers
 
 ExecutorName = Literal["local", "ray"]
 EXTRACTED_FOLDER = ".extracted"
@@ -130,7 +130,7 @@ def prepare(job: Job) -> Manifest:
 
 
 def _make(job: Job, release: DataSet, plan: Plan, state: Progress, tally: Tally, out: Path) -> Manifest:
-    from pipelines.index_tables import write_tables
+    from pipelines.shards.index_tables import write_tables
 
     if state.repaired:
         say(f"making anew, because damaged or missing: {', '.join(state.repaired[:5])}")
@@ -177,7 +177,7 @@ def _lay_out(job: Job, plan: Plan, state: Progress, out: Path) -> None:
 def make_executor(job: Job, config: PrepareConfig) -> tuple[Executor, int]:
     """The executor that the job names, and its number of workers."""
     if job.executor == "ray":
-        from pipelines.ray_executor import RayExecutor
+        from pipelines.jobs.ray_executor import RayExecutor
 
         ray_executor = RayExecutor(job.workers, config.supervision)
         return ray_executor, ray_executor.workers

@@ -9,13 +9,13 @@ import numpy as np
 
 from ipv_bench.errors import InputError
 from ipv_bench.seeding import numpy_generator
-from reports.align import Aligned, Dropped, GridConfig, align
 from reports.config import ReportConfig
-from reports.curves import area_under_curve, steps_to_reach
-from reports.pooling import origin
-from reports.profiles import performance_profile
-from reports.score_table import ScoredRun
-from reports.statistics import CURVE_RESAMPLES, TABLE_RESAMPLES, Interval, interval
+from reports.scores.align import Aligned, Dropped, GridConfig, align
+from reports.scores.pooling import origin
+from reports.scores.score_table import ScoredRun
+from reports.statistics.curves import area_under_curve, steps_to_reach
+from reports.statistics.intervals import CURVE_RESAMPLES, TABLE_RESAMPLES, Interval, interval
+from reports.statistics.profiles import performance_profile
 
 Groups = Mapping[str, Sequence[ScoredRun]]
 """Legend label → runs."""

@@ -7,10 +7,10 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ipv_bench.config import Config
-from reports.align import GridConfig
-from reports.normalise import NormaliseConfig
 from reports.readers.base import ReadOptions
-from reports.statistics import CONFIDENCE, Statistic
+from reports.scores.align import GridConfig
+from reports.scores.normalise import NormaliseConfig
+from reports.statistics.intervals import CONFIDENCE, Statistic
 
 
 class MethodLine(Config):

@@ -15,7 +15,7 @@ from typing import Any
 
 from ipv_bench.run_record import variant_name
 from reports.figures.selection import MissingRun
-from reports.score_table import PretrainedRun
+from reports.scores.score_table import PretrainedRun
 
 ASSEMBLED_UPDATES = 1_200_000
 """Pre-training updates of the paper for several data sets together (600,000 for one: the preset's value)."""

@@ -15,18 +15,18 @@ from ipv_bench.errors import FindingsError, InputError, OutputError
 from ipv_bench.progress import say
 from ipv_bench.run_record import package_versions
 from reports.analysis import Computation
-from reports.checks import check
 from reports.config import ReportConfig
-from reports.contents import Contents, compute
 from reports.figures.selection import check_names, described_figures
-from reports.findings import Finding, in_order, needs_attention
 from reports.missing_commands import MissingCommands, missing_commands
-from reports.provenance import provenance_records
+from reports.page.contents import Contents, compute
+from reports.page.report_page import report_page
 from reports.readers.registry import read_sources
-from reports.report_page import report_page
-from reports.score_table import Collection, select, tidy
-from reports.statistics import CURVE_RESAMPLES, TABLE_RESAMPLES
-from reports.tables import to_csv, to_latex, to_markdown
+from reports.scores.checks import check
+from reports.scores.findings import Finding, in_order, needs_attention
+from reports.scores.score_table import Collection, select, tidy
+from reports.statistics.intervals import CURVE_RESAMPLES, TABLE_RESAMPLES
+from reports.tables.provenance import provenance_records
+from reports.tables.tables import to_csv, to_latex, to_markdown
 from reports.terminal import show_summary
 
 PAGE_FILE, REPORT_FILE, DATA_FILE = "report.html", "report.json", "data.parquet"

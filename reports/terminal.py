@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ipv_bench.progress import say
-from reports.contents import Contents
-from reports.figures.style import plain
-from reports.findings import Finding
-from reports.tables import Table, cell_text
+from reports.page.contents import Contents
+from reports.scores.findings import Finding
+from reports.tables.tables import Table, cell_text
+from reports.text import plain
 
 SHOWN_ROWS = 30
 SHOWN_FINDINGS = 10

@@ -1,21 +1,15 @@
-"""Task suites by name. Each suite is one file that defines `SUITE`; a new one adds its file and a row here."""
+"""Task suites by name. Each is a plug-in: an object that follows `Suite`, ours one file each with a `SUITE`."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ipv_bench.errors import ConfigError, MissingDependencyError, UnknownNameError
+from ipv_bench.plugins import find_plugin, plugin_names
 from models.envs.base import Env, EnvConfig
 
-SUITE_MODULES = {
-    "dmc": "models.envs.dmc",
-    "metaworld": "models.envs.metaworld",
-    "dmcr": "models.envs.dmc_remastered",
-}
-"""Suite → module. The modules import their simulator only when an environment is made, so names are quick to list."""
-
+MEMBERS = ("name", "tasks", "make", "package")
 _OPTIONAL_FIELDS = ("reward_version", "vary", "assets")
 
 
@@ -45,7 +39,7 @@ def suite_of(task: str) -> Suite:
         UnknownNameError: no such task; the nearest one is named.
     """
     name, _, short = task.partition("/")
-    if name in SUITE_MODULES:
+    if name in plugin_names("suites"):
         suite = _load(name)
         if short in suite.tasks:
             return suite
@@ -54,7 +48,7 @@ def suite_of(task: str) -> Suite:
 
 def task_names() -> list[str]:
     """All tasks, `<suite>/<task>`, sorted."""
-    return sorted(f"{name}/{task}" for name in SUITE_MODULES for task in _load(name).tasks)
+    return sorted(f"{name}/{task}" for name in plugin_names("suites") for task in _load(name).tasks)
 
 
 def make_env(task: str, config: EnvConfig | None = None) -> Env:
@@ -88,5 +82,5 @@ def make_env(task: str, config: EnvConfig | None = None) -> Env:
 
 
 def _load(name: str) -> Suite:
-    suite: Suite = importlib.import_module(SUITE_MODULES[name]).SUITE
+    suite: Suite = find_plugin("suites", name).load(MEMBERS)
     return suite

@@ -60,7 +60,7 @@ class LostEpisode:
 
 
 class WorkerEnvs:
-    """Environments of one task in other processes (an `EnvGroup` for `models.rollout`).
+    """Environments of one task in other processes (an `EnvGroup` for `models.finetuning.rollout`).
 
     Args:
         task: `<suite>/<task>`.

@@ -1,0 +1,1 @@
+"""Networks and distributions; they know nothing of configs of runs, devices or files."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from reports.figures.style import line_style, plain, style
+from reports.figures.style import line_style, style
+from reports.text import plain
 
 
 @dataclass(frozen=True)

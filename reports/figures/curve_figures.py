@@ -13,7 +13,8 @@ from reports.config import FigureConfig
 from reports.figures.drawn import DrawnFigure, finish
 from reports.figures.panels import Curve, Panel, draw_panels
 from reports.figures.selection import Selection, missing_lines
-from reports.score_table import ScoredRun
+from reports.scores.score_table import ScoredRun
+from reports.text import file_name
 
 PANELS_PER_SHEET = 30
 COLUMNS_OF_SHEET = 5
@@ -194,11 +195,6 @@ def metric_name(runs: Sequence[ScoredRun]) -> str:
     """What the scores of runs are called."""
     names = sorted({METRIC_NAMES[run.metric] for run in runs})
     return " / ".join(names) or "score"
-
-
-def file_name(text: str) -> str:
-    """A name for files: ASCII letters, digits, `-` and `_`, at most 80 of them."""
-    return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in text)[:80] or "unnamed"
 
 
 def _of_task(groups: Groups, task: str) -> dict[str, list[ScoredRun]]:

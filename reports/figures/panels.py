@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from reports.figures.style import BAND_ALPHA, PANEL_HEIGHT, PANEL_WIDTH, line_style, plain, style
+from reports.figures.style import BAND_ALPHA, PANEL_HEIGHT, PANEL_WIDTH, line_style, style
+from reports.text import plain, short_number
 
 
 @dataclass(frozen=True)
@@ -151,11 +152,3 @@ def _legend_columns(labels: Sequence[str], width_inches: float) -> int:
         return 1
     entry = 0.55 + 0.075 * max(len(label) for label in labels)  # line sample and letters at 8 pt
     return max(1, min(len(labels), int(width_inches / entry)))
-
-
-def short_number(value: float) -> str:
-    """250000 as "250k", 1500000 as "1.5M"."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.4g}{letter}"
-    return f"{value:.4g}"

@@ -12,7 +12,7 @@ import numpy as np
 from ipv_bench.run_record import METRICS_FILE, read_jsonl
 from reports.figures.drawn import DrawnFigure, finish
 from reports.figures.panels import Curve, Panel, draw_panels
-from reports.score_table import PretrainedRun
+from reports.scores.score_table import PretrainedRun
 
 LOSSES = (("image_loss", "image loss"), ("kl_loss", "KL loss"), ("loss", "loss"))
 """Logged name → title, in the order of the panels."""

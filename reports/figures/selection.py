@@ -13,7 +13,7 @@ import yaml
 from ipv_bench.config import flatten, preset_names
 from ipv_bench.errors import UnknownNameError
 from reports.config import FigureConfig, MethodLine, PanelConfig
-from reports.score_table import ScoredRun, flatten_where, select
+from reports.scores.score_table import ScoredRun, flatten_where, select
 
 KNOWN_METHODS = ("contextwm", "apv", "dreamerv2")
 KNOWN_FIELDS = (

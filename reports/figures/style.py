@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import unicodedata
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,12 +70,6 @@ def line_style(index: int) -> LineStyle:
     color = PALETTE[index % len(PALETTE)]
     dash = DASHES[(index // len(PALETTE)) % len(DASHES)]
     return LineStyle(color, dash, MARKERS[index % len(MARKERS)])
-
-
-def plain(text: object, limit: int = 80) -> str:
-    """Text from a run, made safe to draw: one line, printable characters only, at most `limit` of them."""
-    shown = "".join(c if unicodedata.category(c)[0] not in "CZ" or c == " " else "·" for c in str(text))
-    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ipv_bench.errors import InputError
-from reports.findings import Finding
-from reports.score_table import UnknownFile
+from reports.scores.findings import Finding
+from reports.scores.score_table import UnknownFile
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz")
 LARGEST_BYTES = 4 << 30

@@ -11,8 +11,8 @@ import yaml
 
 from ipv_bench.config import Config
 from ipv_bench.errors import ConfigError, InputError
-from reports.findings import Finding
-from reports.score_table import PretrainedRun, ScoredRun
+from reports.scores.findings import Finding
+from reports.scores.score_table import PretrainedRun, ScoredRun
 
 FIELDS_FILE = "run_fields.yaml"
 """A file that users may put beside logs that do not say what they are: method, variant, suite, task, seed, ..."""

@@ -16,11 +16,11 @@ import numpy as np
 
 from ipv_bench.errors import InputError
 from ipv_bench.run_record import RUN_FILE
-from reports.findings import note
 from reports.readers.base import Read, ReadOptions, RunFields, first_bytes, read_fields, read_yaml_mapping
 from reports.readers.run_format1 import is_cut_off
-from reports.score_table import Metric, ScoredRun
-from reports.task_names import split_dreamer_task, suite_metric
+from reports.scores.findings import note
+from reports.scores.score_table import Metric, ScoredRun
+from reports.scores.task_names import split_dreamer_task, suite_metric
 
 LOGS = ("metrics.jsonl", "scores.jsonl")
 NAMES: dict[Metric, tuple[str, ...]] = {
@@ -162,3 +162,6 @@ def seed_of_folder(folder: Path) -> str:
 
 def _whole_number(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+READER = DreamerMetrics()

@@ -15,8 +15,8 @@ import numpy as np
 
 from ipv_bench.errors import InputError
 from reports.readers.base import Read, ReadOptions, unreadable
-from reports.score_table import ScoredRun
-from reports.task_names import suite_metric
+from reports.scores.score_table import ScoredRun
+from reports.scores.task_names import suite_metric
 
 FIELDS = ("task", "method", "seed", "xs", "ys")
 
@@ -73,3 +73,6 @@ class DreamerV3Scores:
             source=str(path),
             format=self.name,
         )
+
+
+READER = DreamerV3Scores()

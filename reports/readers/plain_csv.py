@@ -13,11 +13,11 @@ from typing import cast, get_args
 import numpy as np
 
 from ipv_bench.errors import InputError
-from reports.findings import note
 from reports.readers.base import Read, ReadOptions
 from reports.readers.csv_columns import CsvColumns, csv_header
-from reports.score_table import Metric, ScoredRun
-from reports.task_names import SUITE_METRIC
+from reports.scores.findings import note
+from reports.scores.score_table import Metric, ScoredRun
+from reports.scores.task_names import SUITE_METRIC
 
 REQUIRED = ("method", "suite", "task", "seed", "step", "score")
 OPTIONAL = ("variant", "metric", "action_repeat")
@@ -82,3 +82,6 @@ def _run(path: Path, fields: dict[str, str], env_steps: np.ndarray, scores: np.n
         format=PlainCsv.name,
         action_repeat=int(repeat) if repeat else None,
     )
+
+
+READER = PlainCsv()

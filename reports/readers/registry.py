@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 from ipv_bench.errors import InputError, IpvBenchError
-from reports.findings import Finding, note, refusal
+from ipv_bench.plugins import all_plugins, find_plugin
 from reports.readers.archive import is_archive, unpacked
 from reports.readers.base import FIELDS_FILE, Read, Reader, ReadOptions
-from reports.readers.dreamer_metrics import DreamerMetrics
-from reports.readers.dreamerv3_scores import DreamerV3Scores
-from reports.readers.plain_csv import PlainCsv
-from reports.readers.run_format1 import RunFormat1
-from reports.readers.tdmpc2 import TDMPC2
-from reports.readers.tensorboard import TensorBoard
-from reports.score_table import Collection, PretrainedRun, ScoredRun, UnknownFile, in_order
+from reports.scores.findings import Finding, note, refusal
+from reports.scores.score_table import Collection, PretrainedRun, ScoredRun, UnknownFile, in_order
 
-READERS: tuple[Reader, ...] = (
-    RunFormat1(),
-    DreamerMetrics(),
-    TensorBoard(),
-    DreamerV3Scores(),
-    TDMPC2(),
-    PlainCsv(),
-)
-"""In the order in which they are asked; the first that accepts a path reads it."""
+MEMBERS = ("name", "accepts", "read")
 
 _REPORT_FILES = ("report.html", "report.json")
 _LISTED_PER_KIND = 20
@@ -47,6 +35,16 @@ class _Reading:
         self.runs += read.runs
         self.pretraining += read.pretraining
         self.findings += read.findings
+
+
+@cache
+def readers() -> tuple[Reader, ...]:
+    """All readers in the order in which they are asked: other packages' before ours. The first that accepts reads.
+
+    Raises:
+        PluginError: a reader of another package does not work, or takes a name that is taken.
+    """
+    return tuple(find_plugin("readers", plugin.name).load(MEMBERS) for plugin in all_plugins("readers"))
 
 
 def read_sources(sources: Iterable[str | Path], options: ReadOptions | None = None) -> Collection:
@@ -110,11 +108,11 @@ def _read_given(path: Path, reading: _Reading) -> None:
 
 
 def _reader_of(path: Path) -> Reader | None:
-    return next((reader for reader in READERS if reader.accepts(path)), None)
+    return next((reader for reader in readers() if reader.accepts(path)), None)
 
 
 def _known_formats() -> str:
-    return f"one of {', '.join(reader.name for reader in READERS)}"
+    return f"one of {', '.join(reader.name for reader in readers())}"
 
 
 def _walk(root: Path, reading: _Reading) -> None:

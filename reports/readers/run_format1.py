@@ -15,12 +15,12 @@ from ipv_bench.run_record import (
     RunRecord,
     read_record,
 )
-from reports.findings import Finding, note, warning
 from reports.readers.base import Read, ReadOptions
 from reports.readers.evaluation_log import read_evaluations
 from reports.readers.jsonl_blocks import read_lines
-from reports.score_table import PretrainedRun, ScoredRun
-from reports.task_names import suite_metric
+from reports.scores.findings import Finding, note, warning
+from reports.scores.score_table import PretrainedRun, ScoredRun
+from reports.scores.task_names import suite_metric
 
 
 class RunFormat1:
@@ -126,3 +126,6 @@ def _read_pretraining(folder: Path, record: RunRecord) -> Read:
 
 def _scalar(value: Any) -> float:
     return float(value) if isinstance(value, int | float) else float("nan")
+
+
+READER = RunFormat1()

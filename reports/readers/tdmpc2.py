@@ -6,8 +6,8 @@ from pathlib import Path
 
 from reports.readers.base import Read, ReadOptions
 from reports.readers.csv_columns import CsvColumns, csv_header
-from reports.score_table import Metric, ScoredRun
-from reports.task_names import split_tdmpc2_task
+from reports.scores.score_table import Metric, ScoredRun
+from reports.scores.task_names import split_tdmpc2_task
 
 _METRICS: dict[str, Metric] = {"reward": "return", "success": "success"}
 
@@ -48,3 +48,6 @@ class TDMPC2:
             for fields, rows in columns.groups(["seed"])
         ]
         return Read(runs=tuple(runs))
+
+
+READER = TDMPC2()

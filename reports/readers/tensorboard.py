@@ -15,11 +15,11 @@ import numpy as np
 
 from ipv_bench.errors import InputError
 from ipv_bench.run_record import RUN_FILE
-from reports.findings import Finding, note
 from reports.readers.base import Read, ReadOptions, RunFields, read_fields
 from reports.readers.dreamer_metrics import LOGS, method_of_folder, seed_of_folder, task_of_folder
-from reports.score_table import Metric, ScoredRun
-from reports.task_names import suite_metric
+from reports.scores.findings import Finding, note
+from reports.scores.score_table import Metric, ScoredRun
+from reports.scores.task_names import suite_metric
 
 TAGS: dict[Metric, tuple[str, ...]] = {
     "success": ("eval_success", "eval/success", "eval/success_rate", "train_success"),
@@ -189,3 +189,6 @@ def _varint(data: bytes, place: int) -> tuple[int, int]:
         shift += 7
         if shift > 63:
             raise IndexError("a varint of more than ten bytes")
+
+
+READER = TensorBoard()

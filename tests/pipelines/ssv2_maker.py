@@ -12,7 +12,7 @@ import numpy as np
 
 from ipv_bench.cli import run
 from ipv_bench.shard_set import LOG_FILE, file_sha256
-from pipelines.frame_number import draw_number
+from pipelines.samples.frame_number import draw_number
 
 LABELS = ("Holding something", "Moving something up", "Pushing something from left to right")
 TEMPLATES = ("Holding [something]", "Moving [something] up", "Pushing [something] from left to right")

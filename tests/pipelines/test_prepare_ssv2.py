@@ -18,7 +18,7 @@ import webdataset
 from ipv_bench.cli import run
 from ipv_bench.segments import open_segments
 from ipv_bench.shard_set import read_manifest
-from pipelines.frame_number import read_number
+from pipelines.samples.frame_number import read_number
 from tests.pipelines.conftest import LENGTHS
 from tests.pipelines.ssv2_maker import (
     LABELS,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.score_table import ScoredRun
+from reports.scores.score_table import ScoredRun
 
 
 def scored_run(

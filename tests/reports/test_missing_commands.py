@@ -12,7 +12,7 @@ import pytest
 from ipv_bench import cli
 from reports.figures.selection import described_figures, select_panels
 from reports.missing_commands import MissingCommands, missing_commands
-from reports.score_table import PretrainedRun
+from reports.scores.score_table import PretrainedRun
 
 
 def commands_of(names: str, pretrained: list[PretrainedRun] | None = None) -> MissingCommands:
@@ -80,8 +80,8 @@ def test_a_finished_world_model_is_used_and_not_made_again():
 def test_commands_parse_and_resolve(figure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Each distinct kind of command is one that click accepts and whose overrides are fields of the config."""
     from ipv_bench.config import resolve
-    from models.config import PretrainConfig
-    from models.finetune_config import FinetuneConfig
+    from models.finetuning.config import FinetuneConfig
+    from models.pretraining.config import PretrainConfig
 
     found = commands_of(figure)
     kinds = {(tuple(option(line, "--set")), *option(line, "--task")): line for line in found.finetuning}

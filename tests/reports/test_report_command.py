@@ -11,8 +11,8 @@ import pytest
 
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_record, write_record
+from tests.reports.page.test_page import HOSTILE, parsed
 from tests.reports.synthetic_runs import write_finetuning
-from tests.reports.test_page import HOSTILE, parsed
 
 QUICK = ("--resamples", "50")
 

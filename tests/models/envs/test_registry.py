@@ -10,8 +10,9 @@ import pytest
 
 from ipv_bench.cli import run
 from ipv_bench.errors import ConfigError, MissingDependencyError, UnknownNameError
+from ipv_bench.plugins import OURS
 from models.envs import EnvConfig, make_env, task_names
-from models.envs.registry import SUITE_MODULES, suite_of
+from models.envs.registry import suite_of
 
 
 def test_names_are_those_of_the_packages() -> None:
@@ -71,7 +72,7 @@ def test_a_field_of_another_suite_is_refused(task: str, field: dict) -> None:
         make_env(task, EnvConfig(**field))
 
 
-@pytest.mark.parametrize("suite", sorted(SUITE_MODULES))
+@pytest.mark.parametrize("suite", sorted(OURS["suites"]))
 def test_a_missing_package_says_what_to_install(suite: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("dm_control", "dm_control.suite", "dm_control.rl.control", "metaworld", "metaworld.env_dict"):
         monkeypatch.setitem(sys.modules, name, None)  # importing it fails as if it were not installed

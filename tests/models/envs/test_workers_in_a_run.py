@@ -11,7 +11,7 @@ import pytest
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_jsonl, read_record
 from models.envs.workers import WorkerEnvs
-from tests.models.finetune_runs import command_line
+from tests.models.finetuning.finetune_runs import command_line
 
 
 def test_a_run_survives_the_death_of_its_environment(

@@ -1,0 +1,269 @@
+"""The agent: stacked world model, actor and critic, their optimisers, and the update that trains them all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ipv_bench.errors import TrainingError
+from ipv_bench.seeding import derive_seed
+from models.agents.behavior import ActorCritic
+from models.agents.config import AgentConfig, InitParts
+from models.training.checkpoint import Checkpoint, load_tensors
+from models.training.hardware import autocast
+from models.training.optimizer import OptimizerGroup, apply_update, assign_gradients
+from models.world_models.stacked import StackedState, StackedWorldModel
+
+MAX_SKIPPED_IN_ROW = 10
+BATCH_FIELDS = ("image", "action", "reward", "is_first")
+
+
+class Agent:
+    """An agent and everything that its training needs.
+
+    All random numbers of update `u` come from generators seeded by (seed, u, purpose), those of acting from
+    (seed, call, purpose): nothing of them has to be saved.
+
+    Args:
+        config: the run's config.
+        action_dim: size A of the environment's actions.
+        seed: of the run; decides the first weights too, without touching torch's global generator.
+        device: where it computes.
+
+    Attributes:
+        updates: updates so far, skipped ones included.
+    """
+
+    def __init__(self, config: AgentConfig, action_dim: int, seed: int, device: torch.device) -> None:
+        self.config, self.action_dim, self.seed, self.device = config, action_dim, seed, device
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(seed, 0, "agent parameters"))
+            model = StackedWorldModel(config, action_dim)
+            behavior = ActorCritic(config.behavior, config.rssm.feat_size, action_dim)
+        self.networks = nn.ModuleDict({"model": model, "behavior": behavior}).to(device)
+        if device.type == "cuda":
+            self.networks = self.networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model, self.behavior = model, behavior
+        self._model_groups, self._behavior_groups = model.groups(), behavior.groups()
+        compiled = config.training.compile
+        self._model_forward = torch.compile(model) if compiled else model
+        self._behavior_forward = torch.compile(behavior) if compiled else behavior
+        fp16 = config.training.precision == "fp16"
+        self._scalers = [torch.amp.GradScaler(device.type) for _ in range(2)] if fp16 else [None, None]
+        self.updates, self.skipped, self.skipped_in_row = 0, 0, 0
+        self._own_policy: AgentPolicy | None = None
+        self._own_calls = 0
+
+    def update(self, batch: Mapping[str, NDArray[Any] | Tensor]) -> dict[str, float]:
+        """One update of the world model, then one of actor and critic from that batch's posterior states.
+
+        Args:
+            batch: image uint8 (B, T, H, W, 3), action (B, T, A), reward (B, T), is_first (B, T); others are ignored.
+
+        Returns:
+            Losses and norms; only `skipped_updates` (1) when something was not finite and nothing was changed.
+
+        Raises:
+            TrainingError: ten updates in a row were skipped.
+        """
+        image, action, reward, is_first = (self._tensor(batch[name]) for name in BATCH_FIELDS)
+        self.networks.train()
+        # The forward pass changes statistics, queue and magnitudes: a skipped update must not leave its NaN there.
+        before = [value.clone() for value in self.model.buffers()]
+        frozen = self.updates < self.config.training.encoder_frozen_updates
+        if len(self._model_groups) > 1:
+            self._model_groups[0].set_lr_scale(0.0 if frozen else 1.0)
+        draws = self.model.draw(image.shape[0], image.shape[1], self._generator("world model"))
+        with autocast(self.device, self.config.training.precision):
+            loss, metrics, posterior = self._model_forward(image, action.float(), reward.float(), is_first, draws)
+        scaler = self._scalers[0]
+        assign_gradients(loss if scaler is None else scaler.scale(loss), self._model_groups)
+        result = apply_update(self._model_groups, [loss], scaler)
+        norms = result.norms
+        if result.applied:
+            start = posterior.map(lambda value: value.flatten(0, 1))  # (B * T, ...)
+            draw = self.behavior.draw(start.deter.shape[0], self.model.rssm, self._generator("behavior"))
+            with autocast(self.device, self.config.training.precision):
+                actor_loss, critic_loss, more = self._behavior_forward(
+                    self.model.rssm, self.model.reward_head, start, draw
+                )
+            metrics |= more
+            scaler = self._scalers[1]
+            # Neither loss reaches the other's network, so their sum has each one's gradients; a compiled graph, which
+            # both came from, can be walked back only once.
+            both = actor_loss + critic_loss
+            assign_gradients(both if scaler is None else scaler.scale(both), self._behavior_groups)
+            result = apply_update(self._behavior_groups, [actor_loss, critic_loss], scaler)
+            norms = norms | result.norms
+            if result.applied:
+                self.behavior.count_update()
+        if not result.applied:
+            for value, old in zip(self.model.buffers(), before, strict=True):
+                value.copy_(old)
+        self.updates += 1
+        self._count(result.applied)
+        if not result.applied:
+            return {"skipped_updates": 1.0}
+        values = torch.stack([value.detach().float() for value in metrics.values()]).tolist()
+        found = dict(zip(metrics, values, strict=True)) | {f"{name}_norm": value for name, value in norms.items()}
+        return found | {"skipped_updates": 0.0}
+
+    def act(self, obs: Mapping[str, Any]) -> NDArray[np.float32]:
+        """Action for one observation, or for a batch of them; the state is carried from call to call.
+
+        Args:
+            obs: image uint8 (H, W, 3) or (N, H, W, 3); is_first, bool or (N,): true where an episode starts.
+
+        Returns:
+            (A,) or (N, A) in [-1, 1], sampled from the policy.
+        """
+        image, is_first = np.asarray(obs["image"]), np.atleast_1d(np.asarray(obs["is_first"]))
+        single = image.ndim == 3
+        image = image[None] if single else image
+        if self._own_policy is None or self._own_policy.count != len(image):
+            self._own_policy = self.policy(len(image), self.seed, "act", explore=True)
+        action = self._own_policy.act(image, is_first, self._own_calls)
+        self._own_calls += 1
+        return action[0] if single else action
+
+    def policy(self, count: int, seed: int, purpose: str, *, explore: bool) -> AgentPolicy:
+        """A policy with a state of its own for `count` environments; see `AgentPolicy`."""
+        return AgentPolicy(self, count, seed, purpose, explore=explore)
+
+    def see_prefill(self, frames: NDArray[np.uint8]) -> None:
+        """Take the mean of the prefill's frames (N, H, W, 3) as the image offset, where the config asks for that."""
+        self.model.vision.scaling.set_mean_image(torch.from_numpy(frames).to(self.device))
+
+    def load_pretrained(self, checkpoint: Checkpoint, parts: InitParts) -> None:
+        """Take over a pre-trained model: encoders, decoder and, with `parts=all`, the action-free RSSM.
+
+        The image scaling stays this run's own.
+
+        Raises:
+            CheckpointError: the checkpoint is of another model size, or has no context path where this model has one.
+        """
+        chosen: dict[str, nn.Module | None] = {
+            "vision.encoder": self.model.vision.encoder,
+            "vision.context_encoder": self.model.vision.context_encoder,
+            "vision.decoder": self.model.vision.decoder,
+            "action_free_rssm": self.model.action_free_rssm if parts == "all" else None,
+        }
+        for prefix, module in chosen.items():
+            if module is None:
+                continue
+            tensors = {
+                name.removeprefix(f"{prefix}."): value
+                for name, value in checkpoint.model.items()
+                if name.startswith(f"{prefix}.")
+            }
+            load_tensors(module, tensors, f"{checkpoint.path} ({prefix})")
+
+    def model_tensors(self) -> dict[str, Tensor]:
+        """Parameters and buffers (statistics, bonus queue with its fill, magnitudes), for a checkpoint."""
+        return dict(self.networks.state_dict())
+
+    def optimizer_tensors(self) -> dict[str, Tensor]:
+        """Moments and step counts of all groups, for a checkpoint."""
+        return {name: value for group in self._groups for name, value in group.state_tensors().items()}
+
+    def state(self) -> dict[str, Any]:
+        """Counters, for a checkpoint."""
+        state: dict[str, Any] = {
+            "action_dim": self.action_dim,
+            "updates": self.updates,
+            "skipped": self.skipped,
+            "skipped_in_row": self.skipped_in_row,
+        }
+        scales = [scaler.state_dict() for scaler in self._scalers if scaler is not None]
+        return state | ({"loss_scales": scales} if scales else {})
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint of a fine-tuning run.
+
+        Raises:
+            CheckpointError: it is of another model.
+        """
+        load_tensors(self.networks, checkpoint.model, checkpoint.path)
+        for group in self._groups:
+            group.load_state_tensors(checkpoint.optimizer)
+        state = checkpoint.state["agent"]
+        self.updates, self.skipped = int(state["updates"]), int(state["skipped"])
+        self.skipped_in_row = int(state["skipped_in_row"])
+        for scaler, saved in zip(self._scalers, state.get("loss_scales", []), strict=False):
+            if scaler is not None:
+                scaler.load_state_dict(saved)
+
+    @property
+    def _groups(self) -> list[OptimizerGroup]:
+        return [*self._model_groups, *self._behavior_groups]
+
+    def _generator(self, purpose: str) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(derive_seed(self.seed, self.updates, purpose))
+
+    def _tensor(self, value: NDArray[Any] | Tensor) -> Tensor:
+        tensor = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        return tensor.to(self.device, non_blocking=True)
+
+    def _count(self, applied: bool) -> None:
+        if applied:
+            self.skipped_in_row = 0
+            return
+        self.skipped += 1
+        if any(scaler is not None and scaler.get_scale() > 1 for scaler in self._scalers):
+            return  # fp16: a loss scale was too large and has just been halved
+        self.skipped_in_row += 1
+        if self.skipped_in_row >= MAX_SKIPPED_IN_ROW:
+            raise TrainingError(
+                f"{self.skipped_in_row} updates in a row had a loss or gradient that is not finite "
+                f"(the last is update {self.updates})",
+                expected="finite numbers",
+                fix="lower the learning rates, or use training.precision=fp32; the last checkpoint is from before",
+            )
+
+
+class AgentPolicy:
+    """The agent's policy for `count` environments, with their latent states.
+
+    Latents are sampled, also for scores (as published); the action is sampled with `explore`, else the mode.
+
+    Args:
+        agent: whose networks decide; later updates take effect at the next call.
+        count: number N of environments.
+        seed: of the random draws.
+        purpose: names the random draws.
+        explore: sample actions.
+    """
+
+    def __init__(self, agent: Agent, count: int, seed: int, purpose: str, *, explore: bool) -> None:
+        self.count = count
+        self._agent, self._seed, self._purpose, self._explore = agent, seed, purpose, explore
+        self._state: StackedState | None = None
+        self._action = torch.zeros(count, agent.action_dim, device=agent.device)
+
+    @torch.no_grad()
+    def act(self, image: NDArray[np.uint8], is_first: NDArray[np.bool_], index: int) -> NDArray[np.float32]:
+        """See `models.finetuning.rollout.Policy.act`; states are reset where `is_first` is true.
+
+        Fewer frames than `count` are allowed when all of them are first ones.
+        """
+        agent = self._agent
+        if len(image) != len(self._action):
+            self._state, self._action = None, torch.zeros(len(image), agent.action_dim, device=agent.device)
+        generator = torch.Generator(agent.device).manual_seed(derive_seed(self._seed, index, self._purpose))
+        agent.networks.eval()
+        first = torch.from_numpy(np.asarray(is_first, bool)).to(agent.device)
+        frames = torch.from_numpy(image).to(agent.device)
+        with autocast(agent.device, agent.config.training.precision):
+            self._state = agent.model.observe_step(frames, self._action, first, self._state, generator)
+            policy = agent.behavior.actor(self._state.upper.feat)
+        if self._explore:
+            uniform = torch.rand(policy.loc.shape, generator=generator, device=agent.device)
+            self._action = policy.sample(uniform)
+        else:
+            self._action = policy.loc
+        return self._action.float().cpu().numpy().astype(np.float32)

@@ -1,0 +1,194 @@
+"""Behaviour learned in imagination: actor, critic and slow critic.
+
+Source: DreamerV2 (Hafner et al., arXiv:2010.02193), with dynamics gradients for continuous actions.
+Legend: `N` imagined trajectories, `H` horizon, `F` feature size, `A` action size.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ipv_bench.config import Config
+from models.agents.lambda_return import lambda_return
+from models.nets.distributions import gumbel_noise
+from models.nets.heads import ActorHead, ScalarHead
+from models.nets.rssm import RSSM, Latents, State
+from models.training.optimizer import OptimizerConfig, OptimizerGroup, assign_gradients
+
+
+class BehaviorConfig(Config):
+    """Actor, critic and imagination."""
+
+    horizon: int = Field(15, ge=2)
+    """Imagined steps."""
+    discount: float = Field(0.99, gt=0, le=1)
+    """Constant discount of each imagined step."""
+    lam: float = Field(0.95, ge=0, le=1)
+    """λ of the λ-return."""
+    entropy: float = Field(1e-4, ge=0)
+    """Weight of the actor's entropy."""
+    min_std: float = Field(0.1, gt=0)
+    """Smallest scale of the truncated normal."""
+    layers: int = Field(4, ge=0)
+    """Hidden layers of actor and critic."""
+    units: int = Field(400, ge=1)
+    """Width of the hidden layers."""
+    slow_every: int = Field(100, ge=1)
+    """Updates between two copies of the critic into the slow critic."""
+    slow_fraction: float = Field(1.0, gt=0, le=1)
+    """Share of the critic in each copy; 1 copies it whole."""
+    zero_output: bool = False
+    """Start the critic's last layer at zero instead of Xavier."""
+    actor_optimizer: OptimizerConfig = OptimizerConfig(lr=8e-5)
+    """Optimiser of the actor."""
+    critic_optimizer: OptimizerConfig = OptimizerConfig(lr=8e-5)
+    """Optimiser of the critic."""
+
+
+class BehaviorDraws(NamedTuple):
+    """Random numbers of one imagination.
+
+    Attributes:
+        uniform: (H, N, A) in [0, 1], for the actions.
+        latents: (H, N, S, K) noise, or forced one-hots, for the imagined states.
+    """
+
+    uniform: Tensor
+    latents: Latents
+
+
+class Trajectories(NamedTuple):
+    """Imagined trajectories, start states included.
+
+    Attributes:
+        states: (N, H + 1, ...) imagined states.
+        action: (N, H + 1, A) action that led to each state; zeros at the start.
+        reward: (N, H + 1) predicted reward of each state.
+        value: (N, H + 1) slow critic's value of each state.
+        discount: (N, H + 1).
+        weight: (N, H + 1) product of the discounts before each state, detached.
+    """
+
+    states: State
+    action: Tensor
+    reward: Tensor
+    value: Tensor
+    discount: Tensor
+    weight: Tensor
+
+
+class ActorCritic(nn.Module):
+    """Actor, critic and slow critic.
+
+    Args:
+        config: behaviour section.
+        feat_size: size F of the features of the model that imagines.
+        action_dim: size A of the environment's actions.
+    """
+
+    updates: Tensor
+
+    def __init__(self, config: BehaviorConfig, feat_size: int, action_dim: int) -> None:
+        super().__init__()
+        self.config, self.action_dim = config, action_dim
+        self.actor = ActorHead(feat_size, action_dim, config.layers, config.units, config.min_std)
+        self.critic = ScalarHead(feat_size, config.layers, config.units, zero_output=config.zero_output)
+        self.slow_critic = copy.deepcopy(self.critic)
+        self.slow_critic.requires_grad_(False)
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    def groups(self) -> list[OptimizerGroup]:
+        """Optimiser groups `actor` and `critic`."""
+        return [
+            OptimizerGroup("actor", dict(self.actor.named_parameters()), self.config.actor_optimizer),
+            OptimizerGroup("critic", dict(self.critic.named_parameters()), self.config.critic_optimizer),
+        ]
+
+    def draw(self, count: int, rssm: RSSM, generator: torch.Generator) -> BehaviorDraws:
+        """Random numbers of `count` trajectories."""
+        horizon = self.config.horizon
+        uniform = torch.rand(horizon, count, self.action_dim, generator=generator, device=generator.device)
+        noise = gumbel_noise((horizon, count, rssm.config.stoch, rssm.config.discrete), generator)
+        return BehaviorDraws(uniform, Latents(noise))
+
+    def imagine(self, rssm: RSSM, reward_head: nn.Module, start: State, draws: BehaviorDraws) -> Trajectories:
+        """Follow the actor from `start` (N, ...), detached, for `horizon` steps.
+
+        The actor sees detached features: its gradients come through action, dynamics, reward and slow critic.
+        """
+        state = start.map(torch.Tensor.detach)
+        states, actions = [state], [torch.zeros_like(draws.uniform[0])]
+        for step in range(self.config.horizon):
+            action = self.actor(state.feat.detach()).sample(draws.uniform[step])  # (N, A)
+            state = rssm.img_step(state, action, draws.latents, step)
+            states.append(state)
+            actions.append(action)
+        sequence = State(*(torch.stack(values, 1) for values in zip(*states, strict=True)))  # (N, H + 1, ...)
+        feat = sequence.feat
+        reward, value = reward_head(feat), self.slow_critic(feat)
+        discount = torch.full_like(reward, self.config.discount)
+        weight = torch.cumprod(torch.cat([torch.ones_like(discount[:, :1]), discount[:, :-1]], 1), 1).detach()
+        return Trajectories(sequence, torch.stack(actions, 1), reward, value, discount, weight)
+
+    def target(self, imagined: Trajectories) -> Tensor:
+        """λ-returns (N, H) of the imagined states but the last."""
+        return lambda_return(
+            imagined.reward[:, :-1],
+            imagined.value[:, :-1],
+            imagined.discount[:, :-1],
+            imagined.value[:, -1],
+            self.config.lam,
+        )
+
+    def actor_loss(self, imagined: Trajectories, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss, and the policy's mean entropy, from the returns after each action.
+
+        The entropy is added to a new tensor: the published code added it to the critic's targets too.
+        """
+        feat = imagined.states.feat[:, :-2].detach()  # (N, H - 1, F)
+        entropy = self.actor(feat).entropy()
+        objective = target[:, 1:] + self.config.entropy * entropy
+        return -(imagined.weight[:, :-2] * objective).mean(), entropy.detach().mean()
+
+    def critic_loss(self, imagined: Trajectories, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss, and the critic's values (N, H), for the returns (N, H), detached."""
+        value = self.critic(imagined.states.feat[:, :-1].detach())  # (N, H)
+        loss = 0.5 * (imagined.weight[:, :-1] * (value - target.detach()).square()).mean()
+        return loss, value
+
+    def forward(
+        self, rssm: RSSM, reward_head: nn.Module, start: State, draws: BehaviorDraws
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Actor loss, critic loss, and metrics (detached scalars), from start states (N, ...)."""
+        imagined = self.imagine(rssm, reward_head, start, draws)
+        target = self.target(imagined)
+        actor_loss, entropy = self.actor_loss(imagined, target)
+        critic_loss, value = self.critic_loss(imagined, target)
+        metrics = {
+            "actor_loss": actor_loss.detach(),
+            "critic_loss": critic_loss.detach(),
+            "actor_entropy": entropy,
+            "imagined_reward": imagined.reward.detach().mean(),
+            "critic_value": value.detach().mean(),
+            "critic_target": target.detach().mean(),
+            "slow_critic_value": imagined.value.detach().mean(),
+        }
+        return actor_loss, critic_loss, metrics
+
+    def gradients(self, groups: list[OptimizerGroup], actor_loss: Tensor, critic_loss: Tensor) -> None:
+        """Gradients of each loss for its own network alone; the world model and the slow critic get none."""
+        assign_gradients(actor_loss, groups[:1])
+        assign_gradients(critic_loss, groups[1:])
+
+    @torch.no_grad()
+    def count_update(self) -> None:
+        """Count an applied update; every `slow_every`-th one moves the slow critic towards the critic."""
+        self.updates += 1
+        if int(self.updates) % self.config.slow_every == 0:
+            for slow, fast in zip(self.slow_critic.parameters(), self.critic.parameters(), strict=True):
+                slow.lerp_(fast, self.config.slow_fraction)

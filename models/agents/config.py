@@ -1,0 +1,29 @@
+"""What an agent needs to know: its world model, its behaviour, and how its updates are computed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from models.agents.behavior import BehaviorConfig
+from models.training.config import LoopConfig
+from models.world_models.config import StackedConfig
+
+InitParts = Literal["all", "encoder_decoder"]
+
+
+class AgentTrainingConfig(LoopConfig):
+    """How an agent's updates are computed."""
+
+    encoder_frozen_updates: int = Field(0, ge=0)
+    """First updates with a learning rate of zero for encoder and action-free RSSM (100 on Meta-world)."""
+
+
+class AgentConfig(StackedConfig):
+    """A stacked world model, and the behaviour that is learned in its imagination."""
+
+    init_parts: InitParts = "all"
+    """What is taken from the pre-trained model: all of it, or encoder and decoder without the RSSM (Figure 10)."""
+    behavior: BehaviorConfig = BehaviorConfig()
+    training: AgentTrainingConfig = AgentTrainingConfig()

@@ -1,0 +1,1 @@
+"""Fine-tuning: environments played, replay, evaluations, and the loop around an agent's updates."""

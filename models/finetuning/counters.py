@@ -1,0 +1,32 @@
+"""Where a fine-tuning run stands: its counters, and the metrics not yet written. Both are kept in checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Counters:
+    """Where a run stands; kept in its checkpoints.
+
+    Attributes:
+        env_steps: simulator control steps taken in training.
+        agent_steps: agent steps taken in training, all environments together.
+        episodes: training episodes started.
+        lost: episodes dropped because their environment was lost.
+        updates: updates done.
+        trainings: trainings done since the prefill.
+        prefill_end: agent steps at the end of the prefill; -1 before it.
+        evaluated_at: env_steps of the newest evaluation; -1 before the first.
+        wall_seconds: time spent, interrupted parts included.
+    """
+
+    env_steps: int = 0
+    agent_steps: int = 0
+    episodes: int = 0
+    lost: int = 0
+    updates: int = 0
+    trainings: int = 0
+    prefill_end: int = -1
+    evaluated_at: int = -1
+    wall_seconds: float = 0.0

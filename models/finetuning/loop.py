@@ -1,0 +1,301 @@
+"""The loop of fine-tuning: prefill, first updates, then episodes with updates in between, scores and checkpoints.
+
+The loop advances in rounds: each training environment plays one episode, all start together. Between rounds every
+environment is between episodes, and only there are scores taken and checkpoints written. So what a checkpoint holds is
+all there is, and a run that was killed and continued equals one that was not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ipv_bench.errors import InterruptedRunError, RunError
+from ipv_bench.progress import Bar, say
+from ipv_bench.run_record import EVALUATIONS_FILE, METRICS_FILE, JsonlLog, RunRecord, write_record
+from ipv_bench.seeding import derive_seed, numpy_generator
+from models.agents.agent import Agent
+from models.finetuning.config import FinetuneConfig
+from models.finetuning.counters import Counters
+from models.finetuning.evaluation import play_evaluation
+from models.finetuning.replay import Replay
+from models.finetuning.rollout import EnvGroup, Policy, UniformPolicy, play_round
+from models.training.checkpoint import load_checkpoint, save_checkpoint
+from models.training.interruption import StopRequest
+from models.training.metric_means import MetricMeans
+from models.training.tracking import MetricMirrors
+
+MEAN_IMAGE_FRAMES = 1000
+"""Frames of the prefill that the mean image is taken from, where the config asks for one."""
+
+
+class FinetuneLoop:
+    """A run that is under way.
+
+    Args:
+        folder: run folder; its `run.json` is already written.
+        record: what `run.json` holds.
+        config: the run's config.
+        agent: the agent, with its start weights.
+        envs: training environments, `config.envs.count` of them.
+        evaluation_envs: environments for the scores, `config.evaluation.parallel` of them.
+        checkpoint: folder of the checkpoint to continue from; None starts from nothing.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        record: RunRecord,
+        config: FinetuneConfig,
+        agent: Agent,
+        envs: EnvGroup,
+        evaluation_envs: EnvGroup,
+        checkpoint: Path | None,
+    ) -> None:
+        self.folder, self.record, self.config, self.agent = folder, record, config, agent
+        self._envs, self._evaluation_envs = envs, evaluation_envs
+        self._metrics, self._scores = JsonlLog(folder / METRICS_FILE), JsonlLog(folder / EVALUATIONS_FILE)
+        self.counters, self._means = Counters(), MetricMeans()
+        state: dict[str, Any] | None = None
+        if checkpoint is not None:
+            state = self._restore(checkpoint)
+        else:
+            self._metrics.cut(0)
+            self._scores.cut(0)
+        self.replay = Replay(folder / "replay", config.replay, agent.action_dim, state and state["replay"])
+        self._report_losses(checkpoint)
+        self._started = time.monotonic() - self.counters.wall_seconds
+        self._saved = time.monotonic()
+        self._episodes_saved = self.counters.episodes
+        self._stop = StopRequest()
+        self._stop_seen: float | None = None
+        self._mirrors = MetricMirrors(
+            folder,
+            tensorboard=config.training.tensorboard,
+            wandb_project=config.training.wandb,
+            config=record.config,
+            resumed_from=self.counters.env_steps,
+        )
+
+    def run(self, bar: Bar) -> None:
+        """Train until `training.env_steps` are reached.
+
+        Raises:
+            InterruptedRunError: SIGINT or SIGTERM arrived.
+            TrainingError: training cannot go on (ten non-finite updates in a row).
+        """
+        self._bar = bar
+        with self._stop:
+            while self.counters.prefill_end < 0:
+                self._prefill_round()
+                self._checkpoint_if_due()
+            while self.counters.updates < self.config.training.pretrain_updates:
+                self._update()
+                self._leave_if_stopped()
+            while not self._finished:
+                self._evaluate_if_due()
+                self._train_round()
+                self._checkpoint_if_due()
+            if self.counters.evaluated_at < self.counters.env_steps:
+                self._evaluate()
+            self._checkpoint()
+
+    def close(self) -> None:
+        """Close logs and mirrors."""
+        self._metrics.close()
+        self._scores.close()
+        self.replay.close()
+        self._mirrors.close()
+
+    @property
+    def _finished(self) -> bool:
+        return self.counters.env_steps >= self.config.training.env_steps
+
+    # Rounds.
+
+    def _prefill_round(self) -> None:
+        policy = UniformPolicy(self.agent.action_dim, self.record.seed, "prefill")
+        self._play(policy, self._count_steps)
+        enough = self.counters.agent_steps >= self.config.training.prefill
+        if enough and self.replay.num_episodes == 0:
+            raise RunError(
+                f"the prefill of {self.counters.agent_steps} agent steps stored no episode: all {self.replay.short} "
+                f"were shorter than replay.length {self.config.replay.length}",
+                fix="use a smaller replay.length, or a longer prefill",
+            )
+        if enough:
+            self.counters.prefill_end = self.counters.agent_steps
+            if self.config.image.offset == "mean_image":
+                self.agent.see_prefill(self.replay.frames(MEAN_IMAGE_FRAMES))
+
+    def _train_round(self) -> None:
+        policy = self.agent.policy(self._envs.count, self.record.seed, "train policy", explore=True)
+        self._play(policy, self._count_steps_and_train)
+
+    def _play(self, policy: Policy, on_step: Any) -> None:
+        first = self.counters.episodes
+        seeds = [derive_seed(self.record.seed, first + i, "train episode") for i in range(self._envs.count)]
+        self.counters.episodes += len(seeds)
+        played = play_round(
+            self._envs, policy, seeds, self.counters.agent_steps, self.agent.action_dim, on_step=on_step, record=True
+        )
+        for number, item in enumerate(played, start=first):
+            if item is None:
+                self._book_loss()
+                continue
+            episode, builder = item
+            assert builder is not None
+            scores = {
+                "train_return": episode.episode_return,
+                "train_success": episode.success,
+                "train_length": episode.length,
+            }
+            self.replay.add(
+                builder.arrays(),
+                number,
+                {"episode": number, "seed": episode.seed, "env_steps": self.counters.env_steps, **scores,
+                 "metadata": episode.metadata},
+            )  # fmt: skip
+            self._log({"episode": number, **{name: value for name, value in scores.items() if value is not None}})
+
+    def _count_steps(self, agent_steps: int, env_steps: int) -> None:
+        self.counters.agent_steps += agent_steps
+        self.counters.env_steps += env_steps
+        self._bar.advance(env_steps)
+        if self._stop.requested:
+            now = time.monotonic()
+            self._stop_seen = now if self._stop_seen is None else self._stop_seen
+            if now - self._stop_seen >= self.config.training.stop_grace_seconds:
+                raise self._interrupted()
+
+    def _count_steps_and_train(self, agent_steps: int, env_steps: int) -> None:
+        self._count_steps(agent_steps, env_steps)
+        training = self.config.training
+        due = (self.counters.agent_steps - self.counters.prefill_end) // training.train_every
+        while self.counters.trainings < due:
+            self.counters.trainings += 1
+            for _ in range(training.updates_per_train):
+                self._update()
+
+    def _update(self) -> None:
+        batch = self.replay.sample(numpy_generator(self.record.seed, self.counters.updates, "replay"))
+        metrics = self.agent.update(batch)
+        self.counters.updates += 1
+        self._means.add(metrics)
+        if self.counters.updates % self.config.training.log_every == 0:
+            self._log({"updates": self.counters.updates, **self._means.take()})
+
+    def _book_loss(self) -> None:
+        self.counters.lost += 1
+        if self.record.exact:
+            self._mark_inexact()
+        say(f"an environment process was lost and started again; its episode is dropped ({self.counters.lost} so far)")
+
+    # Scores, checkpoints, logs.
+
+    def _evaluate_if_due(self) -> None:
+        every, done = self.config.evaluation.every, self.counters.evaluated_at
+        if every and (done < 0 or self.counters.env_steps // every > done // every):
+            self._evaluate()
+
+    def _evaluate(self) -> None:
+        line = play_evaluation(
+            self.agent,
+            self._evaluation_envs,
+            self.config.evaluation,
+            seed=self.record.seed,
+            number=self.counters.env_steps,
+            video=self.folder / "videos" / f"policy-{self.counters.env_steps:09d}.gif",
+            on_step=lambda *_: self._leave_if_stopped(),
+        )
+        self.counters.evaluated_at = self.counters.env_steps
+        line = {**self._position(), **line}
+        self._scores.append(line)
+        mean = sum(line["returns"]) / max(len(line["returns"]), 1)
+        self._mirrors.log(self.counters.env_steps, {"evaluation_return": mean})
+        self._bar.describe(f"score {mean:.1f}")
+
+    def _log(self, values: Mapping[str, Any]) -> None:
+        line = {**self._position(), **values}
+        self._metrics.append(line)
+        self._mirrors.log(self.counters.env_steps, values)
+
+    def _position(self) -> dict[str, Any]:
+        self.counters.wall_seconds = round(time.monotonic() - self._started, 3)
+        return {
+            "env_steps": self.counters.env_steps,
+            "agent_steps": self.counters.agent_steps,
+            "wall_seconds": self.counters.wall_seconds,
+        }
+
+    def _checkpoint_if_due(self) -> None:
+        training = self.config.training
+        episodes = self.counters.episodes - self._episodes_saved
+        due = time.monotonic() - self._saved >= 60 * training.checkpoint_minutes
+        if due or (training.checkpoint_episodes and episodes >= training.checkpoint_episodes):
+            self._checkpoint()
+        self._leave_if_stopped()
+
+    def _checkpoint(self) -> None:
+        self._position()
+        state = {
+            "counters": asdict(self.counters),
+            "means": asdict(self._means),
+            "agent": self.agent.state(),
+            "replay": self.replay.state(),
+            "logs": {"metrics": self._metrics.size_bytes(), "evaluations": self._scores.size_bytes()},
+        }
+        save_checkpoint(
+            self.folder,
+            self.counters.agent_steps,
+            self.agent.model_tensors(),
+            self.agent.optimizer_tensors(),
+            state,
+            keep_last=self.config.training.keep_last,
+        )
+        self.replay.forget_evicted()
+        self._saved, self._episodes_saved = time.monotonic(), self.counters.episodes
+
+    def _restore(self, path: Path) -> dict[str, Any]:
+        checkpoint = load_checkpoint(path)
+        self.agent.load(checkpoint)
+        state = checkpoint.state
+        self.counters = Counters(**state["counters"])
+        self._means = MetricMeans(**state["means"])
+        self._metrics.cut(state["logs"]["metrics"])
+        self._scores.cut(state["logs"]["evaluations"])
+        return state
+
+    def _report_losses(self, checkpoint: Path | None) -> None:
+        if checkpoint is not None or self.replay.dropped:
+            where = f"checkpoint {checkpoint.name}" if checkpoint is not None else "the beginning"
+            say(
+                f"continuing from {where} ({self.counters.env_steps} env steps); "
+                f"{self.replay.dropped} newer episodes moved to {self.folder / 'replay' / 'dropped'}"
+            )
+        if self.replay.damaged:
+            say(f"{len(self.replay.damaged)} replay files are truncated or gone: {', '.join(self.replay.damaged)}")
+            self._mark_inexact()
+
+    def _mark_inexact(self) -> None:
+        self.record = self.record.model_copy(update={"exact": False})
+        write_record(self.folder, self.record)
+
+    def _leave_if_stopped(self) -> None:
+        """After a signal, save and end the run. Called only while every training environment is between episodes.
+
+        While an episode runs there is nothing to save from: `_count_steps` lets it end within the grace instead.
+        """
+        if self._stop.requested:
+            self._checkpoint()
+            raise self._interrupted()
+
+    def _interrupted(self) -> InterruptedRunError:
+        return InterruptedRunError(
+            f"{self._stop.requested} at {self.counters.env_steps} env steps; "
+            f"the newest checkpoint is in {self.folder / 'checkpoints'}",
+            fix="run the same command again to go on",
+        )

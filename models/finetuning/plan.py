@@ -1,0 +1,186 @@
+"""What a fine-tuning run will be: resolved config, where it starts from, its record and its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ipv_bench.config import Resolved, resolve
+from ipv_bench.errors import RunError, UsageError
+from ipv_bench.run_record import RUN_FILE, RunRecord, package_versions, read_record, run_folder
+from models.envs.registry import suite_of
+from models.finetuning.config import UNNAMED_KEYS, FinetuneConfig
+from models.training.checkpoint import checkpoint_sha256, find_checkpoint
+from models.world_models.config import variant
+
+PACKAGES = ("ipv-bench", "torch", "numpy", "mujoco", "dm-control", "metaworld", "gymnasium")
+NO_INIT, DEFAULT_DATA = "none", "ssv2"
+
+
+@dataclass(frozen=True)
+class FinetunePlan:
+    """A run before it starts.
+
+    Attributes:
+        task: `<suite>/<task>`.
+        resolved: config, preset and overrides.
+        init: checkpoint folder that the model starts from; None: random weights.
+        record: what `run.json` will hold; the environment's fingerprint and the hardware are filled in at the start.
+        folder: the run folder.
+    """
+
+    task: str
+    resolved: Resolved[FinetuneConfig]
+    init: Path | None
+    record: RunRecord
+    folder: Path
+
+    @property
+    def config(self) -> FinetuneConfig:
+        """The typed config."""
+        return self.resolved.config
+
+    def describe(self) -> str:
+        """The plan as JSON, for `--dry-run`."""
+        shown = {
+            "run": str(self.folder),
+            "task": self.task,
+            "init": str(self.init) if self.init else NO_INIT,
+            "overrides": self.resolved.overrides,
+            "config": self.config.model_dump(mode="json"),
+        }
+        return json.dumps(shown, indent=2)
+
+
+def plan_finetuning(
+    preset: str,
+    task: str,
+    *,
+    config_file: str | Path | None = None,
+    overrides: Mapping[str, Any] | Iterable[str] = (),
+    init: str | Path | None = None,
+    run: str | Path | None = None,
+    seed: int = 0,
+    root: str | Path = "runs",
+) -> FinetunePlan:
+    """Resolve everything that a run needs; nothing is written.
+
+    Args:
+        preset: name of the fine-tuning preset; a preset by suite takes the file of the task or of its suite.
+        task: `<suite>/<task>`.
+        config_file: YAML over the preset.
+        overrides: dotted key → value over both.
+        init: pre-training run folder, checkpoint folder, or "none"; None: the default place of that method's run.
+        run: run folder; None: below `root` by suite, task, method, variant and seed.
+        seed: seed of the run.
+        root: where runs are kept.
+
+    Raises:
+        UnknownNameError: unknown preset or task.
+        ConfigError: unknown key or wrong value.
+        UsageError: `--init` is needed, or given to a method that starts from nothing.
+        CheckpointError: `init` holds no checkpoint.
+    """
+    suite = suite_of(task).name
+    short = task.partition("/")[2]
+    resolved = resolve(
+        FinetuneConfig, "finetune", preset, parts=(f"{suite}-{short}", suite), config_file=config_file,
+        overrides=overrides,
+    )  # fmt: skip
+    config = resolved.config
+    folder = Path(run) if run else None
+    record = RunRecord(
+        kind="finetune",
+        method=config.method,
+        variant=_variant(resolved, init),
+        seed=seed,
+        suite=suite,
+        task=short,
+        preset=preset,
+        overrides=resolved.overrides,
+        config=config.model_dump(mode="json"),
+        packages=package_versions(PACKAGES),
+    )
+    folder = folder or run_folder(root, record)
+    if (folder / RUN_FILE).exists():
+        # The run that exists says where it started from: its parent may have been moved or deleted since.
+        return FinetunePlan(task, resolved, _known_parent(folder, init), record, folder)
+    checkpoint = _find_init(config, init, seed, Path(root))
+    record = record.model_copy(update=_origin(checkpoint))
+    return FinetunePlan(task, resolved, checkpoint, record, folder)
+
+
+def _variant(resolved: Resolved[FinetuneConfig], init: str | Path | None) -> str:
+    """Overrides that change the method, and what `--init` names where it is not a model of the default data set."""
+    name = variant(resolved, UNNAMED_KEYS)
+    origin = ""
+    if init is not None and resolved.config.method != "dreamerv2":
+        origin = NO_INIT if str(init) == NO_INIT else _data_sets(Path(init))
+    return ",".join(part for part in (name, f"init={origin}" if origin not in ("", DEFAULT_DATA) else "") if part)
+
+
+def _data_sets(init: Path) -> str:
+    """Data sets that the model in `init` was pre-trained on, joined by +; empty where it does not say."""
+    folder = find_checkpoint(init).parent.parent
+    if not (folder / RUN_FILE).is_file():
+        return ""
+    return "+".join(read_record(folder).pretraining.get("data") or [])
+
+
+def _known_parent(folder: Path, init: str | Path | None) -> Path | None:
+    parent = read_record(folder).parent.get("checkpoint")
+    known = Path(parent) if parent else None
+    if init is None:
+        return known
+    wanted = None if str(init) == NO_INIT else Path(init)
+    same = (known is None) == (wanted is None)
+    if same and known is not None and wanted is not None and wanted.exists():
+        same = checkpoint_sha256(find_checkpoint(wanted)) == read_record(folder).parent.get("checkpoint_sha256")
+    if not same:
+        raise RunError(
+            f"{folder} started from {known or NO_INIT}",
+            expected=f"the same start, not --init {init}",
+            fix="leave --init out to go on, or choose another folder with --run",
+        )
+    return known
+
+
+def _find_init(config: FinetuneConfig, init: str | Path | None, seed: int, root: Path) -> Path | None:
+    if init is not None and str(init) != NO_INIT:
+        if config.method == "dreamerv2":
+            raise UsageError(
+                f"dreamerv2 learns without pre-training, and --init names {init}",
+                expected="--init none, or no --init",
+                fix="use --set method=apv to fine-tune a pre-trained model without a context path",
+            )
+        return find_checkpoint(init)
+    if init is not None or config.method == "dreamerv2":
+        return None
+    base = root / "pretrain" / DEFAULT_DATA / config.method
+    for candidate in dict.fromkeys((base / f"seed{seed}", base / "seed0")):
+        if candidate.is_dir():
+            return find_checkpoint(candidate)
+    raise UsageError(
+        f"no pre-trained {config.method} model in {base}",
+        expected="--init with a pre-training run or checkpoint folder",
+        fix=f"make one with `ipv-bench pretrain --set method={config.method}`, or use --init none for random weights",
+    )
+
+
+def _origin(checkpoint: Path | None) -> dict[str, Any]:
+    """`pretraining`, `parent` and `shard_sets` of a run that starts from `checkpoint`."""
+    if checkpoint is None:
+        return {"pretraining": {"kind": NO_INIT}}
+    parent: dict[str, Any] = {"checkpoint": str(checkpoint), "checkpoint_sha256": checkpoint_sha256(checkpoint)}
+    folder = checkpoint.parent.parent
+    if not (folder / RUN_FILE).is_file():
+        return {"pretraining": {"kind": "unknown"}, "parent": parent}
+    before = read_record(folder)
+    return {
+        "pretraining": {**before.pretraining, "updates": int(checkpoint.name) if checkpoint.name.isdigit() else None},
+        "parent": {"run": str(folder), **parent},
+        "shard_sets": before.shard_sets,
+    }

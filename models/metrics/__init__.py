@@ -1,0 +1,1 @@
+"""Measures of predictions, one place and one name each."""

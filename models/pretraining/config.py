@@ -1,0 +1,113 @@
+"""Configs of the training commands; each section's class stands beside its component."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from ipv_bench.config import Config
+from models.training.config import LoopConfig
+from models.world_models.config import WorldModelConfig
+
+
+class DataConfig(Config):
+    """Segments that the model is trained on."""
+
+    sets: list[str] = Field(["data/shards/ssv2"], min_length=1)
+    """Shard set folders or URLs; `--data` replaces them. Several are mixed ("assembled")."""
+    weights: list[float] | None = None
+    """Share of each set in the mixture; unset: equal shares."""
+    length: int = Field(25, ge=2)
+    """Consecutive frames of a segment (T)."""
+    batch_size: int = Field(16, ge=1)
+    """Segments of one update over all ranks (B)."""
+    num_videos: int | None = Field(None, ge=1)
+    """Train on a fixed subset of this many videos per set (nested: 1500 is inside 15000); unset: all."""
+    split: str | None = "train"
+    """Split to train on, in sets that have splits; unset: all of them."""
+    labels: list[str] | None = None
+    """Train on videos of these labels only; unset: all."""
+    holdout: float = Field(0.05, ge=0, lt=1)
+    """Share of the videos, by hash of the id, kept for validation in sets without a `validation` split."""
+    workers: int = Field(2, ge=0)
+    """Threads that decode segments in the background; 0 decodes in the training loop. Never changes the data."""
+    prefetch: int = Field(4, ge=1)
+    """Batches that are decoded ahead."""
+    cache: str | None = None
+    """Folder that keeps whole shards of remote sets; unset: ranged reads each time."""
+
+    @model_validator(mode="after")
+    def _one_weight_per_set(self) -> DataConfig:
+        if self.weights is not None:
+            if len(self.weights) != len(self.sets):
+                raise ValueError(f"{len(self.weights)} weights for {len(self.sets)} sets; give one per set")
+            if min(self.weights) < 0 or sum(self.weights) <= 0:
+                raise ValueError("weights must be at least 0 and not all 0")
+        return self
+
+    @field_validator("sets", mode="before")
+    @classmethod
+    def _one_name_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
+class TrainingConfig(LoopConfig):
+    """The loop around the updates."""
+
+    updates: int = Field(600_000, ge=1)
+    """Optimiser steps."""
+    checkpoint_every: int = Field(2000, ge=1)
+    """Updates between two checkpoints."""
+    keep_every: int = Field(0, ge=0)
+    """Checkpoints whose update number this divides are kept for ever; 0: none."""
+    deterministic: bool = False
+    """Ask torch for deterministic kernels on CUDA too (slower); the CPU always is."""
+    sync_batch_norm: bool = False
+    """Batch statistics over all ranks; CUDA only."""
+
+
+class ValidationConfig(Config):
+    """Open-loop prediction on held-out videos while training."""
+
+    every: int = Field(10_000, ge=0)
+    """Updates between two validations; the first update and the last are always validated. 0: never."""
+    segments: int = Field(64, ge=1)
+    """Segments, the same ones each time."""
+    warmup: int = Field(5, ge=1)
+    """Frames that the model sees before it predicts the rest open loop."""
+    strips: int = Field(4, ge=0)
+    """Segments shown as PNG strips and GIFs (truth, prediction, error)."""
+
+
+class PretrainConfig(WorldModelConfig):
+    """Everything that `ipv-bench pretrain` needs."""
+
+    data: DataConfig = DataConfig()
+    training: TrainingConfig = TrainingConfig()
+    validation: ValidationConfig = ValidationConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PretrainConfig:
+        if self.validation.every and self.validation.warmup >= self.data.length:
+            raise ValueError(
+                f"validation.warmup {self.validation.warmup} leaves nothing to predict "
+                f"in data.length {self.data.length}"
+            )
+        return self
+
+
+RESOURCE_KEYS = (
+    "data.workers", "data.prefetch", "data.cache", "data.sets",
+    "training.device", "training.threads", "training.log_every", "training.checkpoint_every",
+    "training.checkpoint_minutes", "training.keep_last", "training.keep_every", "training.tensorboard",
+    "training.wandb", "validation",
+)  # fmt: skip
+"""Keys that do not change what is learned; they give a run no variant name. (Data sets stand in its path.)"""
+
+RESUMABLE_KEYS = (
+    "data.workers", "data.prefetch", "data.cache", "data.sets",
+    "training.device", "training.threads", "training.checkpoint_every", "training.checkpoint_minutes",
+    "training.keep_last", "training.keep_every", "training.tensorboard", "training.wandb",
+)  # fmt: skip
+"""Keys that may change when a run is continued; moved shard sets are recognised by their hashes."""

@@ -1,0 +1,215 @@
+"""The loop of pre-training: updates in order, with logs, validation and checkpoints in between."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ipv_bench.errors import InterruptedRunError
+from ipv_bench.progress import Bar, say
+from ipv_bench.run_record import METRICS_FILE, JsonlLog, RunRecord
+from models.pretraining.config import PretrainConfig
+from models.pretraining.prediction_strips import write_gif, write_strips
+from models.pretraining.validation import ValidationResult, validate
+from models.pretraining.video_batches import VideoBatches, VideoData, stack_segments
+from models.pretraining.video_training import VideoTraining
+from models.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from models.training.interruption import StopRequest
+from models.training.metric_means import MetricMeans
+from models.training.tracking import MetricMirrors
+
+MEAN_IMAGE_SEGMENTS = 256
+"""Training segments whose frames give the mean image, where the config asks for one."""
+
+
+class PretrainLoop:
+    """A run that is under way. Only rank 0 writes; all ranks compute the same parameters.
+
+    Args:
+        folder: run folder; its `run.json` is already written.
+        record: what `run.json` holds.
+        config: resolved config.
+        data: what is trained on, and what is held out.
+        training: the model; continued from the folder's newest checkpoint, if there is one.
+    """
+
+    def __init__(
+        self, folder: Path, record: RunRecord, config: PretrainConfig, data: VideoData, training: VideoTraining
+    ) -> None:
+        self.folder, self.config, self.data, self.training = folder, config, data, training
+        self.ranks = training.ranks
+        self._batches = VideoBatches(
+            data.train, config.data.batch_size, workers=config.data.workers, prefetch=config.data.prefetch,
+            rank=self.ranks.rank, world_size=self.ranks.world_size,
+        )  # fmt: skip
+        training.to_device(data.train[0])  # videos of another size are refused before anything is done
+        self._means, self._wall_before = MetricMeans(), 0.0
+        self._log = JsonlLog(folder / METRICS_FILE) if self.ranks.is_main else None
+        self._held_out: np.ndarray | None = None
+        self._saved_at = 0
+        """Update of the newest checkpoint."""
+        self._resume()
+        self._started = self._saved = time.monotonic()
+        self._mirrors = self._open_mirrors(record) if self.ranks.is_main else None
+
+    def run(self, bar: Bar) -> None:
+        """Train until `training.updates` are reached.
+
+        Raises:
+            InterruptedRunError: SIGINT or SIGTERM arrived; the state is saved.
+            TrainingError: ten updates in a row were not finite.
+            ShardSetError: a shard is damaged or unreadable.
+        """
+        first, end = self.training.updates, self.config.training.updates
+        with StopRequest() as stop:
+            if first == 0:
+                self._validate_if_due()
+            batches = self._batches.iterate(first, end)
+            try:
+                for update, batch in enumerate(batches, start=first):
+                    self._update(update, batch)
+                    self._validate_if_due()
+                    self._checkpoint_if_due()
+                    bar.advance(1, segments=self.config.data.batch_size)
+                    self._leave_if_stopped(stop)
+            finally:
+                batches.close()
+        if self._saved_at != self.training.updates:
+            self._checkpoint()
+
+    def close(self) -> None:
+        """Close log and mirrors."""
+        if self._log is not None:
+            self._log.close()
+        if self._mirrors is not None:
+            self._mirrors.close()
+
+    def _update(self, update: int, batch: np.ndarray) -> None:
+        metrics = self.training.step(batch)
+        if metrics["skipped"]:
+            self._report_skipped(update)
+        self._means.add(metrics)
+        if self.training.updates % self.config.training.log_every == 0:
+            self._write(self._means.take() | {"wall_segments_per_second": self._speed()})
+
+    def _report_skipped(self, update: int) -> None:
+        size = self.config.data.batch_size
+        if self._log is not None:
+            first = update * size
+            self._write({"skipped_segments": [first, first + size - 1]})
+            say(f"update {update + 1} skipped: a number is not finite (segments {first} to {first + size - 1})")
+
+    def _validate_if_due(self) -> None:
+        every, done = self.config.validation.every, self.training.updates
+        due = every > 0 and (done % every == 0 or done == self.config.training.updates)
+        if not due or self.data.validation is None or not self.ranks.is_main:
+            return
+        config = self.config.validation
+        result = validate(
+            self.training.model, self._held_out_segments(), config, self.training.seed, self.config.data.batch_size
+        )
+        self._write(result.metrics())
+        if config.strips:
+            self._draw(result)
+
+    def _held_out_segments(self) -> np.ndarray:
+        if self._held_out is None:
+            assert self.data.validation is not None
+            numbers = range(self.config.validation.segments)
+            self._held_out = stack_segments([self.data.validation[i] for i in numbers])
+        return self._held_out
+
+    def _draw(self, result: ValidationResult) -> None:
+        folder, number = self.folder / "videos", f"{self.training.updates:09d}"
+        warmup = self.config.validation.warmup
+        write_strips(folder / f"prediction-{number}.png", result.truth, result.prediction, warmup)
+        for n, (truth, prediction) in enumerate(zip(result.truth, result.prediction, strict=True)):
+            write_gif(folder / f"prediction-{number}-{n}.gif", truth, prediction, warmup)
+
+    def _write(self, values: dict[str, Any]) -> None:
+        """One line of `metrics.jsonl`, and its mirrors."""
+        if self._log is None:
+            return
+        line = {"updates": self.training.updates, **values, "wall_seconds": round(self._wall_seconds(), 3)}
+        self._log.append(line)
+        assert self._mirrors is not None
+        self._mirrors.log(self.training.updates, line)
+
+    def _checkpoint_if_due(self) -> None:
+        done = self.training.updates
+        old = time.monotonic() - self._saved > 60 * self.config.training.checkpoint_minutes
+        if done % self.config.training.checkpoint_every == 0 or old:
+            self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        self._saved, self._saved_at = time.monotonic(), self.training.updates
+        if self._log is None:
+            return
+        state = self.training.state() | {
+            "next_segment": self.training.updates * self.config.data.batch_size,
+            "means": asdict(self._means),
+            "logs": {"metrics": self._log.size_bytes()},
+            "wall_seconds": self._wall_seconds(),
+        }
+        save_checkpoint(
+            self.folder,
+            self.training.updates,
+            self.training.model.state_dict(),
+            self.training.optimizer.state_tensors(),
+            state,
+            keep_last=self.config.training.keep_last,
+            keep_every=self.config.training.keep_every,
+        )
+
+    def _resume(self) -> None:
+        """Continue from the newest checkpoint, or start; the log is cut to what the checkpoint knows of."""
+        self.ranks.wait()
+        path = latest_checkpoint(self.folder)
+        if path is None:
+            self._set_mean_image()
+            if self._log is not None:
+                self._log.cut(0)
+            return
+        checkpoint = load_checkpoint(path)
+        self.training.restore(checkpoint)
+        self._saved_at = self.training.updates
+        self._means = MetricMeans(**checkpoint.state["means"])
+        self._wall_before = checkpoint.state["wall_seconds"]
+        if self._log is not None:
+            dropped = self._log.cut(checkpoint.state["logs"]["metrics"])
+            say(f"continuing from update {self.training.updates}; {dropped} newer log lines dropped")
+
+    def _set_mean_image(self) -> None:
+        if self.config.image.offset == "mean_image":
+            count = MEAN_IMAGE_SEGMENTS
+            frames = stack_segments([self.data.train[i][:1] for i in range(count)])[:, 0]  # (N, H, W, 3)
+            self.training.model.vision.scaling.set_mean_image(self.training.to_device(frames))
+
+    def _leave_if_stopped(self, stop: StopRequest) -> None:
+        if not self.ranks.any(bool(stop.requested), self.training.device):
+            return
+        if self._saved_at != self.training.updates:
+            self._checkpoint()
+        self.ranks.wait()
+        raise InterruptedRunError(
+            f"{stop.requested or 'a signal'} at update {self.training.updates}; the state is saved in {self.folder}",
+            fix="run the same command again to go on",
+        )
+
+    def _wall_seconds(self) -> float:
+        return self._wall_before + time.monotonic() - self._started
+
+    def _speed(self) -> float:
+        seconds = self._wall_seconds()
+        return round(self.training.updates * self.config.data.batch_size / max(seconds, 1e-9), 3)
+
+    def _open_mirrors(self, record: RunRecord) -> MetricMirrors:
+        training = self.config.training
+        return MetricMirrors(
+            self.folder, tensorboard=training.tensorboard, wandb_project=training.wandb, config=record.config,
+            resumed_from=self.training.updates,
+        )  # fmt: skip

@@ -1,0 +1,103 @@
+"""Validation of a video world model on held-out videos: losses, and prediction without seeing the frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ipv_bench.seeding import derive_seed
+from models.metrics.image_quality import mean_squared_error, peak_signal_to_noise, structural_similarity
+from models.pretraining.config import ValidationConfig
+from models.world_models.video import VideoWorldModel
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """Measures over all validation segments; images in [0, 1].
+
+    Attributes:
+        image_loss: as in training, of frames decoded from the posterior.
+        kl: nats.
+        open_loop_mse: (T - warmup,) MSE of predicted frames, by the number of frames ahead.
+        copy_last_mse: the same for a copy of the last frame that was seen.
+        psnr: mean over the predicted frames, dB.
+        ssim: mean over the predicted frames.
+        copy_last_psnr: PSNR of the copies.
+        copy_last_ssim: SSIM of the copies.
+        truth: (N, T, H, W, 3) uint8, the segments that are shown.
+        prediction: their predictions; before `warmup`, frames decoded from the posterior.
+    """
+
+    image_loss: float
+    kl: float
+    open_loop_mse: np.ndarray
+    copy_last_mse: np.ndarray
+    psnr: float
+    ssim: float
+    copy_last_psnr: float
+    copy_last_ssim: float
+    truth: np.ndarray
+    prediction: np.ndarray
+
+    def metrics(self) -> dict[str, Any]:
+        """Values for a line of `metrics.jsonl`."""
+        scalars = ("image_loss", "kl", "psnr", "ssim", "copy_last_psnr", "copy_last_ssim")
+        found: dict[str, Any] = {f"validation_{name}": getattr(self, name) for name in scalars}
+        found["validation_open_loop_mse"] = float(self.open_loop_mse.mean())
+        found["validation_copy_last_mse"] = float(self.copy_last_mse.mean())
+        return found | {"open_loop_mse": self.open_loop_mse.tolist(), "copy_last_mse": self.copy_last_mse.tolist()}
+
+
+@torch.no_grad()
+def validate(
+    model: VideoWorldModel, segments: np.ndarray, config: ValidationConfig, seed: int, batch_size: int = 16
+) -> ValidationResult:
+    """Measure a model in evaluation mode; it is left in the mode it was in.
+
+    The same segments, seed and batch size give the same latents, context frames and masks at any time of the training.
+
+    Args:
+        model: the world model.
+        segments: (N, T, H, W, 3) uint8, held-out.
+        config: warm-up and number of shown segments.
+        seed: of the draws.
+        batch_size: segments computed at once.
+    """
+    was_training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    losses, frames, predictions = [], [], []
+    for first in range(0, len(segments), batch_size):
+        images = torch.from_numpy(segments[first : first + batch_size]).to(device)  # (B, T, H, W, 3)
+        generator = torch.Generator(device).manual_seed(derive_seed(seed, first, "validation"))
+        _, metrics = model.loss(images, generator)
+        losses.append(torch.stack([metrics["image_loss"], metrics["kl"]]) * len(images))
+        predictions.append(model.open_loop(images, config.warmup, generator))  # (B, T, 3, H, W)
+        frames.append(images.movedim(-1, -3).float() / 255)
+    model.train(was_training)
+    truth, prediction = torch.cat(frames), torch.cat(predictions)
+    image_loss, kl = (torch.stack(losses).sum(0) / len(segments)).tolist()
+    future, predicted = truth[:, config.warmup :], prediction[:, config.warmup :]
+    copied = truth[:, config.warmup - 1 : config.warmup].expand_as(future)
+    mse, psnr, ssim = _measures(predicted, future)
+    copy_mse, copy_psnr, copy_ssim = _measures(copied, future)
+    shown = _as_uint8(prediction[: config.strips])
+    return ValidationResult(
+        image_loss, kl, mse, copy_mse, psnr, ssim, copy_psnr, copy_ssim, segments[: config.strips], shown
+    )
+
+
+def _measures(prediction: Tensor, truth: Tensor) -> tuple[np.ndarray, float, float]:
+    """MSE by time step, mean PSNR and mean SSIM of frames (N, T, 3, H, W)."""
+    mse = mean_squared_error(prediction, truth)  # (N, T)
+    psnr = peak_signal_to_noise(mse).mean().item()
+    ssim = structural_similarity(prediction, truth).mean().item()
+    return mse.double().mean(0).cpu().numpy(), psnr, ssim
+
+
+def _as_uint8(frames: Tensor) -> np.ndarray:
+    return (frames.movedim(-3, -1) * 255).round().to(torch.uint8).cpu().numpy()

@@ -1,0 +1,192 @@
+"""Batches of video for training and validation: which videos, in which order, decoded in the background."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ipv_bench.errors import ConfigError, ShardSetError
+from ipv_bench.seeding import derive_seed
+from ipv_bench.segments import Segments, SegmentSource, open_segments
+from models.pretraining.config import DataConfig
+
+VALIDATION_SPLIT = "validation"
+
+
+@dataclass(frozen=True)
+class VideoData:
+    """What a run trains on and what it is validated on.
+
+    Attributes:
+        train: endless sequence of training segments.
+        validation: the same of held-out videos; None where nothing is held out.
+        shard_sets: one record per shard set for the run record, with the numbers of videos on either side.
+    """
+
+    train: Segments
+    validation: Segments | None
+    shard_sets: list[dict[str, Any]]
+
+
+def open_video_data(config: DataConfig, seed: int, *, validate: bool = True) -> VideoData:
+    """Open the shard sets of a run and split their videos.
+
+    A set with a `validation` split that is not trained on is validated on that split; from any other set the share
+    `holdout` of the videos, by a hash of their ids, is kept out of the training.
+
+    Raises:
+        ShardSetError: a set is absent, damaged or empty, or has no video of `length` frames.
+        UnknownNameError: no such split or label.
+    """
+    train = _open(config, seed)
+    held_out = _open(config, derive_seed(seed, 0, "validation segments")) if validate else None
+    counts = []
+    for number, source in enumerate(train.sources):
+        seen, unseen = _split_videos(source, config)
+        source.videos = _subset(source, seen, config.num_videos)
+        if held_out is not None:
+            held_out.sources[number].videos = unseen
+        counts.append({"num_videos": len(source.videos), "num_validation_videos": len(unseen)})
+    records = [record | count for record, count in zip(train.shard_sets, counts, strict=True)]
+    held_out = _without_empty(held_out, config) if held_out is not None else None
+    return VideoData(train, held_out, records)
+
+
+def _open(config: DataConfig, seed: int) -> Segments:
+    return open_segments(config.sets, config.length, seed, weights=config.weights, cache=config.cache)
+
+
+def _split_videos(source: SegmentSource, config: DataConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Videos to train on, and videos to validate on; both ascending."""
+    split = config.split if source.index.splits() else None
+    seen = source.index.select(config.length, None, split, config.labels)
+    if split not in (None, VALIDATION_SPLIT) and VALIDATION_SPLIT in source.index.splits():
+        return seen, source.index.select(config.length, None, VALIDATION_SPLIT, config.labels)
+    held = np.fromiter((_share(source.index.video_id(int(video))) < config.holdout for video in seen), bool, len(seen))
+    if held.all():
+        raise ShardSetError(
+            f"{source.store.location}: data.holdout {config.holdout} leaves none of its {len(seen)} videos to train on",
+            expected="at least one video",
+            fix="prepare more videos, or set data.holdout=0",
+        )
+    return seen[~held], seen[held]
+
+
+def _share(video_id: str) -> float:
+    """A number in [0, 1) that depends on nothing but the id, and not on the hash that orders `num_videos`."""
+    digest = hashlib.sha256(b"holdout:" + video_id.encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def _subset(source: SegmentSource, videos: np.ndarray, count: int | None) -> np.ndarray:
+    if count is None:
+        return videos
+    if count > len(videos):
+        raise ShardSetError(
+            f"{source.store.location} has {len(videos)} videos to train on",
+            expected=f"{count}, as data.num_videos says",
+            fix="ask for fewer videos, shorter segments or another split",
+        )
+    return source.index.first_by_hash(videos, count)
+
+
+def _without_empty(segments: Segments, config: DataConfig) -> Segments | None:
+    """The mixture of those sets that have held-out videos."""
+    weights = config.weights or [1.0] * len(segments.sources)
+    kept = [(s, w) for s, w in zip(segments.sources, weights, strict=True) if len(s.videos) and w > 0]
+    if not kept:
+        return None
+    sources, shares = zip(*kept, strict=True)
+    return Segments(list(sources), segments.length, segments.seed, list(shares), None)
+
+
+def check_batch_size(batch_size: int, world_size: int) -> None:
+    """Refuse a batch that cannot be divided evenly.
+
+    Raises:
+        ConfigError: ranks would get parts of different sizes.
+    """
+    if batch_size % world_size:
+        raise ConfigError(
+            f"data.batch_size {batch_size} cannot be divided among {world_size} ranks",
+            expected="a multiple of the number of ranks: the mean of their means must be the mean",
+            fix="change data.batch_size or torchrun's --nproc-per-node",
+        )
+
+
+class VideoBatches:
+    """Batches by number: batch `u` is a pure function of the segments and `u`, whatever decodes it.
+
+    Args:
+        segments: where they come from.
+        batch_size: segments of a batch over all ranks (B).
+        workers: decoding threads (decoding leaves Python's lock); 0 decodes on demand.
+        prefetch: batches that are decoded ahead.
+        rank: which part of each batch this process takes.
+        world_size: number of equal parts.
+
+    Raises:
+        ConfigError: the batch cannot be divided evenly among the ranks.
+    """
+
+    def __init__(
+        self, segments: Segments, batch_size: int, *, workers: int = 0, prefetch: int = 1, rank: int = 0,
+        world_size: int = 1,
+    ) -> None:  # fmt: skip
+        check_batch_size(batch_size, world_size)
+        self.segments, self.batch_size = segments, batch_size
+        self._share, self._rank = batch_size // world_size, rank
+        self._workers, self._prefetch = workers, prefetch
+
+    def segment_numbers(self, update: int) -> range:
+        """The segments of this rank's part of batch `update`."""
+        first = update * self.batch_size + self._rank * self._share
+        return range(first, first + self._share)
+
+    def batch(self, update: int) -> np.ndarray:
+        """This rank's part of batch `update`, uint8 (B / world_size, T, H, W, 3), decoded here and now."""
+        return stack_segments([self.segments[i] for i in self.segment_numbers(update)])
+
+    def iterate(self, first: int, end: int) -> Generator[np.ndarray, None, None]:
+        """Batches `first` … `end - 1` in order.
+
+        Raises:
+            ShardSetError: a shard is damaged or unreadable.
+        """
+        if not self._workers:
+            yield from (self.batch(update) for update in range(first, end))
+            return
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="decode")
+        ahead: deque[list[Future[np.ndarray]]] = deque()
+        try:
+            for update in range(first, end + self._prefetch):
+                if update < end:
+                    ahead.append([pool.submit(self.segments.__getitem__, i) for i in self.segment_numbers(update)])
+                if len(ahead) > self._prefetch or update >= end:
+                    if not ahead:
+                        return
+                    yield stack_segments([future.result() for future in ahead.popleft()])
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def stack_segments(segments: Sequence[np.ndarray]) -> np.ndarray:
+    """Segments (T, H, W, 3) as one batch (B, T, H, W, 3).
+
+    Raises:
+        ShardSetError: they differ in shape.
+    """
+    shapes = {segment.shape for segment in segments}
+    if len(shapes) > 1:
+        raise ShardSetError(
+            f"segments of one batch have different shapes: {sorted(shapes)}",
+            expected="videos of one size",
+            fix="prepare the sets with one size, such as 64x64",
+        )
+    return np.stack(segments)  # (B, T, H, W, 3)

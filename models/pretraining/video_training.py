@@ -1,0 +1,183 @@
+"""One world model, its optimiser, and the update that trains it on a batch of videos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ipv_bench.errors import ConfigError, TrainingError
+from ipv_bench.seeding import derive_seed
+from models.pretraining.config import PretrainConfig
+from models.training.checkpoint import Checkpoint, load_tensors
+from models.training.distributed import Ranks
+from models.training.hardware import autocast, check_precision, choose_device
+from models.training.optimizer import OptimizerGroup, apply_update
+from models.world_models.video import VideoDraws, VideoWorldModel
+
+MAX_SKIPPED_IN_ROW = 10
+COUNTERS = ("updates", "skipped", "skipped_in_row", "scale_skips")
+
+
+class VideoTraining:
+    """The state of pre-training, and `step`.
+
+    All random numbers of update `u` come from generators seeded by (seed, u, purpose); parameters and moments are the
+    only state besides three counters.
+
+    Args:
+        config: resolved config.
+        seed: of the run.
+        device: where it computes; None: as the config says.
+        ranks: this process among those that train the model.
+
+    Raises:
+        ConfigError: device or precision are not available.
+    """
+
+    def __init__(
+        self, config: PretrainConfig, seed: int = 0, device: torch.device | None = None, ranks: Ranks | None = None
+    ) -> None:
+        self.config, self.seed, self.ranks = config, seed, ranks or Ranks()
+        self.device = device or choose_device(config.training.device, self.ranks.local_rank)
+        self.precision = config.training.precision
+        check_precision(self.device, self.precision)
+        self.model = initial_model(config, seed).to(self.device)
+        if self.device.type == "cuda":
+            self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            if config.training.sync_batch_norm and self.ranks.world_size > 1:
+                self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)  # type: ignore[no-untyped-call]
+        self.optimizer = OptimizerGroup("world_model", dict(self.model.named_parameters()), config.optimizer)
+        self.scaler = torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
+        self._forward: Callable[..., Any] = self.ranks.wrap(self.model, self.device)
+        if config.training.compile:
+            self._forward = torch.compile(self._forward)
+        self._statistics = _batch_norm_statistics(self.model)
+        self._kept_statistics = [[value.clone() for value in group] for group in self._statistics]
+        self.updates, self.skipped, self.skipped_in_row, self.scale_skips = 0, 0, 0, 0
+
+    def step(self, batch: np.ndarray | Tensor) -> dict[str, float]:
+        """One update.
+
+        Args:
+            batch: uint8 (B, T, H, W, 3); this process's part of the batch.
+
+        Returns:
+            Means over the batch: loss, image_loss, kl_loss, kl (nats), entropies (nats), gradient_norm before clipping,
+            and `skipped`, 1 when a number was not finite and nothing was changed (then alone; with fp16
+            `scale_skipped` while the loss scale is still being found).
+
+        Raises:
+            TrainingError: ten updates in a row were skipped.
+        """
+        images = self.to_device(batch)  # (B, T, H, W, 3)
+        loss, metrics = self.loss(images, self.draw(images.shape[0], images.shape[1], self.ranks.rank))
+        self.backward(loss)
+        return self.apply(metrics)
+
+    def draw(self, batch: int, length: int, part: int) -> VideoDraws:
+        """Random numbers of the present update for `part`, the part of the batch that a rank takes."""
+        generator = torch.Generator(self.device)
+        generator.manual_seed(derive_seed(self.seed, self.updates, f"model, part {part}"))
+        return self.model.draw(batch, length, generator)
+
+    def loss(self, images: Tensor, draws: VideoDraws) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and metrics of uint8 frames (B, T, H, W, 3) on the device."""
+        for kept, values in zip(self._kept_statistics, self._statistics, strict=True):
+            torch._foreach_copy_(kept, values)
+        with autocast(self.device, self.precision):
+            loss, metrics = self._forward(images, draws)
+        return loss, metrics
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of `loss`, averaged over the processes."""
+        (loss if self.scaler is None else self.scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+
+    def apply(self, metrics: dict[str, Tensor]) -> dict[str, float]:
+        """Step by the present gradients, unless they or the loss are not finite; counts the update. See `step`."""
+        # Means over the processes come first: every process must decide alike, and one that is not finite spoils them.
+        values = self.ranks.mean(torch.stack([value.float() for value in metrics.values()]))
+        found = dict(zip(metrics, values, strict=True))
+        result = apply_update([self.optimizer], [found["loss"]], self.scaler)
+        self.updates += 1
+        if not result.applied:
+            # The forward pass has already moved BatchNorm's running statistics, perhaps to NaN.
+            self._restore_statistics()
+            return self._count_skip()  # without the numbers: they would spoil the means that are logged
+        self.skipped_in_row = 0
+        numbers = dict(zip(found, values.tolist(), strict=True))
+        return numbers | {"gradient_norm": result.norms["world_model"], "skipped": 0.0}
+
+    def to_device(self, batch: np.ndarray | Tensor) -> Tensor:
+        """uint8 frames (..., H, W, 3) on the device.
+
+        Raises:
+            ConfigError: they are not of the model's size.
+        """
+        size = self.config.image.size
+        if batch.shape[-3:] != (size, size, 3):
+            raise ConfigError(
+                f"the videos have {batch.shape[-3]}x{batch.shape[-2]} pixels, and the model takes image.size {size}",
+                expected=f"{size}x{size}",
+                fix="prepare the shard set in that size, or change image.size",
+            )
+        images = torch.from_numpy(batch) if isinstance(batch, np.ndarray) else batch
+        if self.device.type != "cuda":
+            return images.to(self.device)
+        return images.pin_memory().to(self.device, non_blocking=True) if images.device.type == "cpu" else images
+
+    def state(self) -> dict[str, Any]:
+        """Counters, for a checkpoint."""
+        state: dict[str, Any] = {name: getattr(self, name) for name in COUNTERS}
+        return state | ({"loss_scale": self.scaler.state_dict()} if self.scaler is not None else {})
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take over parameters, moments and counters.
+
+        Raises:
+            CheckpointError: it is of another model.
+        """
+        load_tensors(self.model, checkpoint.model, checkpoint.path)
+        self.optimizer.load_state_tensors(checkpoint.optimizer)
+        state = checkpoint.state
+        for name in COUNTERS:
+            setattr(self, name, state[name])
+        if self.scaler is not None and "loss_scale" in state:
+            self.scaler.load_state_dict(state["loss_scale"])
+
+    def _restore_statistics(self) -> None:
+        for kept, values in zip(self._kept_statistics, self._statistics, strict=True):
+            torch._foreach_copy_(values, kept)
+
+    def _count_skip(self) -> dict[str, float]:
+        if self.scaler is not None and self.scaler.get_scale() > 1:
+            self.scale_skips += 1  # fp16: the loss scale was too large, and has just been halved
+            return {"skipped": 0.0, "scale_skipped": 1.0}
+        self.skipped += 1
+        self.skipped_in_row += 1
+        if self.skipped_in_row >= MAX_SKIPPED_IN_ROW:
+            raise TrainingError(
+                f"{self.skipped_in_row} updates in a row had a loss or gradient that is not finite "
+                f"(the last is update {self.updates})",
+                expected="finite numbers",
+                fix="lower optimizer.lr, or use training.precision=fp32; the last checkpoint is from before",
+            )
+        return {"skipped": 1.0}
+
+
+def initial_model(config: PretrainConfig, seed: int) -> VideoWorldModel:
+    """A world model whose first parameters depend on `seed` alone; torch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, 0, "parameters"))
+        return VideoWorldModel(config)
+
+
+def _batch_norm_statistics(model: nn.Module) -> list[list[Tensor]]:
+    """Running statistics, grouped by dtype (one kernel copies a group); groups may be absent, never empty."""
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    values = [value for layer in layers for value in layer.buffers()]
+    dtypes = dict.fromkeys(value.dtype for value in values)
+    return [[value for value in values if value.dtype == dtype] for dtype in dtypes]

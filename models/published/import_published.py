@@ -1,0 +1,263 @@
+"""`import-checkpoint`: weights of the published ContextWM and APV (vanilla) world models as a run of ours."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ipv_bench.atomic_file import write_json
+from ipv_bench.config import flatten, resolve
+from ipv_bench.errors import CheckpointError, OutputError
+from ipv_bench.progress import say
+from ipv_bench.run_record import RUN_FILE, RunRecord, package_versions, write_record
+from ipv_bench.shard_set import file_sha256
+from models.pretraining.config import PretrainConfig
+from models.published.published_names import our_name
+from models.training.checkpoint import load_tensors, save_checkpoint
+from models.world_models.video import VideoWorldModel
+
+REPORT_FILE = "import_report.json"
+_PART_FILE = re.compile(r"(encoder|rssm|decoder)_(variables.*)\.pt")
+_PREFIX = {"encoder": "wm.encoder.", "rssm": "wm.rssm.", "decoder": "wm.heads.decoder."}
+_WORLD_MODEL = "world_model."
+_PRETRAINED = ("world_model.vision.", "world_model.action_free_rssm.")
+_UNUSED = ("_expl_behavior.", "_task_behavior.rewnorm.")
+"""Second copies of the actor-critic, and a norm that is never used."""
+_SHOWN = 20
+_NEEDED = {
+    "vision.encoder.conv_in.weight": 4,
+    "vision.decoder.dense.weight": 2,
+    "vision.decoder.conv_out.weight": 4,
+    "action_free_rssm.img_in.weight": 2,
+    "action_free_rssm.gru.norm.weight": 1,
+    "action_free_rssm.img_logit.weight": 2,
+    "action_free_rssm.obs_out.weight": 2,
+}
+"""Tensors that tell the sizes, and their numbers of dimensions."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was read from published files.
+
+    Attributes:
+        files: path → sha256 of each file read.
+        tensors: our name → tensor of the world model.
+        names: published key → our name; None for parts of a fine-tuned agent, which are left out.
+    """
+
+    files: dict[str, str]
+    tensors: dict[str, Tensor]
+    names: dict[str, str | None]
+
+
+def import_published(file: Path, out: Path | None = None) -> Path:
+    """Turn published weights into a finished pre-training run of ours.
+
+    Args:
+        file: `variables*.pt`, or one of `encoder_variables*.pt`, `rssm_variables*.pt`, `decoder_variables*.pt` (its
+            two siblings are read as well), or a folder with the latter three.
+        out: run folder; None for `runs/imported/<name of the file>`.
+
+    Returns:
+        The run folder: `run.json`, `checkpoints/0/`, and `import_report.json` with every key.
+
+    Raises:
+        CheckpointError: a file is absent, holds pickled code, unknown keys, or tensors of the wrong shape.
+        OutputError: the run folder is in use.
+    """
+    published = read_published(file)
+    config = infer_config(published.tensors)
+    model = VideoWorldModel(config)
+    tensors = published.tensors | _own_buffers(model, published.tensors)
+    try:
+        load_tensors(model, tensors, file)
+    except CheckpointError as error:
+        raise _not_published(file, error.found) from None
+    out = out or Path("runs/imported") / file.stem
+    if (out / RUN_FILE).exists():
+        raise OutputError(f"{out} already holds a run", fix="choose another folder with --out, or delete this one")
+    save_checkpoint(out, 0, model.state_dict(), {}, {"updates": 0, "imported": published.files})
+    write_json(out / REPORT_FILE, _report(published))
+    write_record(out, _record(config, published))
+    _say_report(out, config, published, model)
+    return out
+
+
+def read_published(file: Path) -> Published:
+    """Read published files and give every tensor our name.
+
+    Raises:
+        CheckpointError: see `import_published`.
+    """
+    paths = _paths(file)
+    files = {str(path): file_sha256(path) for path in paths.values()}
+    contents = {prefix + key: tensor for prefix, path in paths.items() for key, tensor in _read(path).items()}
+    stacked = any(key.startswith("wm.af_rssm.") for key in contents)
+    tensors: dict[str, Tensor] = {}
+    names: dict[str, str | None] = {}
+    unknown = []
+    for key, tensor in contents.items():
+        name = our_name(key, stacked=stacked)
+        if name is None and not key.startswith(_UNUSED):
+            unknown.append(f"{key} {tuple(tensor.shape)}")
+        elif name is not None and name.startswith(_PRETRAINED):
+            names[key] = name.removeprefix(_WORLD_MODEL)
+            tensors[names[key] or ""] = tensor
+        else:
+            names[key] = None
+    if unknown:
+        raise _not_published(file, f"{len(unknown)} unknown keys: " + "; ".join(unknown[:_SHOWN]))
+    return Published(files, tensors, names)
+
+
+def infer_config(tensors: dict[str, Tensor]) -> PretrainConfig:
+    """Sizes of the model from the shapes of its tensors (our names); what shapes do not tell is as published.
+
+    Raises:
+        CheckpointError: a tensor that tells a size is absent, or sizes do not fit together.
+    """
+    missing = [name for name in _NEEDED if name not in tensors]
+    if missing:
+        raise _not_published("the checkpoint", "it has no " + ", ".join(missing))
+    odd = [name for name, ndim in _NEEDED.items() if tensors[name].ndim != ndim or not tensors[name].numel()]
+    if odd:
+        raise _not_published(
+            "the checkpoint", "; ".join(f"{name} has shape {tuple(tensors[name].shape)}" for name in odd)
+        )
+    shape = {name: tuple(tensors[name].shape) for name in _NEEDED}
+    depth, latents = shape["vision.encoder.conv_in.weight"][0], shape["action_free_rssm.img_logit.weight"][0]
+    deter, hidden = shape["action_free_rssm.gru.norm.weight"][0] // 3, shape["action_free_rssm.img_in.weight"][0]
+    stoch = math.isqrt(latents)
+    side = math.isqrt((shape["action_free_rssm.obs_out.weight"][1] - deter) // (4 * depth))
+    if stoch**2 != latents or 4 * depth * side**2 != shape["action_free_rssm.obs_out.weight"][1] - deter:
+        raise _not_published(
+            "the checkpoint", f"{latents} latent classes in all are no square, or the embedding is no square map"
+        )
+    context = any(name.startswith("vision.context_encoder.") for name in tensors)
+    sizes: dict[str, Any] = {
+        "method": "contextwm" if context else "apv",
+        "image.size": 16 * side,
+        "encoder.cnn_depth": depth,
+        "decoder.cnn_depth": 2 * shape["vision.decoder.conv_out.weight"][0],
+        "rssm.deter": deter, "rssm.hidden": hidden, "rssm.stoch": stoch, "rssm.discrete": stoch,
+        "rssm.action_dim": shape["action_free_rssm.img_in.weight"][1] - latents,
+    }  # fmt: skip
+    return resolve(PretrainConfig, "pretrain", "paper", overrides=sizes).config
+
+
+def _paths(file: Path) -> dict[str, Path]:
+    """What comes before a file's keys in a whole agent's → file."""
+    if file.is_dir():
+        found = sorted(path for path in file.glob("encoder_variables*.pt"))
+        if len(found) != 1:
+            raise CheckpointError(
+                f"{file} holds {len(found)} files encoder_variables*.pt", expected="one", fix="name one of them instead"
+            )
+        file = found[0]
+    if not file.is_file():
+        raise CheckpointError(f"{file} does not exist", expected="a published checkpoint (variables*.pt)")
+    match = _PART_FILE.fullmatch(file.name)
+    if match is None:
+        return {"": file}
+    paths = {prefix: file.with_name(f"{part}_{match[2]}.pt") for part, prefix in _PREFIX.items()}
+    missing = [path.name for path in paths.values() if not path.is_file()]
+    if missing:
+        raise CheckpointError(
+            f"{file.parent} lacks {', '.join(missing)}",
+            expected=f"all three parts beside {file.name}",
+            fix="put the three files of one training step into one folder",
+        )
+    return paths
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        contents = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        first = next(
+            (line for line in str(error).splitlines() if "GLOBAL" in line or "nsupported" in line),
+            str(error).splitlines()[0],
+        )
+        raise CheckpointError(
+            f"{path} holds pickled code, which is never run: {first.strip()}",
+            expected="a state dictionary of tensors alone",
+            fix="save model.state_dict() again where you trust the file",
+        ) from None
+    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is no torch checkpoint, or is truncated: {str(error).splitlines()[0]}",
+            fix="copy or download the file again",
+        ) from None
+    if not isinstance(contents, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in contents.items()
+    ):
+        odd = (
+            [f"{key}: {type(value).__name__}" for key, value in contents.items() if not isinstance(value, Tensor)]
+            if isinstance(contents, dict) else [type(contents).__name__]
+        )  # fmt: skip
+        raise _not_published(path, "it holds values that are no tensors: " + "; ".join(odd[:_SHOWN]))
+    return contents
+
+
+def _own_buffers(model: VideoWorldModel, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Buffers that the published model has as constants in its code (the image offset of 0.5)."""
+    return {name: value for name, value in model.named_buffers() if name not in tensors and "scaling" in name}
+
+
+def _report(published: Published) -> dict[str, Any]:
+    return {
+        "files": published.files,
+        "keys": {
+            key: None if name is None else {"name": name, "shape": list(published.tensors[name].shape)}
+            for key, name in published.names.items()
+        },
+    }
+
+
+def _record(config: PretrainConfig, published: Published) -> RunRecord:
+    preset = resolve(PretrainConfig, "pretrain", "paper")
+    before, after = flatten(preset.config.model_dump(mode="json")), flatten(config.model_dump(mode="json"))
+    return RunRecord(
+        kind="pretrain",
+        method=config.method,
+        variant="imported",
+        seed=0,
+        preset="paper",
+        overrides={key: value for key, value in after.items() if before.get(key) != value},
+        config=config.model_dump(mode="json"),
+        pretraining={"kind": "published", "data": ["published"], "num_videos": None, "updates": None},
+        parent={"files": published.files},
+        packages=package_versions(("ipv-bench", "torch")),
+        status="finished",
+    )
+
+
+def _say_report(out: Path, config: PretrainConfig, published: Published, model: VideoWorldModel) -> None:
+    left_out = [key for key, name in published.names.items() if name is None]
+    rssm, num_parameters = config.rssm, sum(p.numel() for p in model.parameters())
+    say(
+        f"{config.method}: {len(published.tensors)} tensors, {num_parameters:,} parameters, "
+        f"depth {config.encoder.cnn_depth}, deter {rssm.deter}, hidden {rssm.hidden}, "
+        f"{rssm.stoch}x{rssm.discrete} latents (shapes give the product; taken as square), "
+        f"{config.context.heads} heads (shapes do not tell; as published)"
+    )
+    if left_out:
+        say(f"{len(left_out)} tensors of the fine-tuned agent are left out (upper RSSM, rewards, bonus, actor, critic)")
+    say(f"every key: {out / REPORT_FILE}\nstart from it: ipv-bench finetune --init {out}")
+
+
+def _not_published(where: str | Path, found: str) -> CheckpointError:
+    return CheckpointError(
+        f"{where} is no published ContextWM or APV checkpoint: {found}",
+        expected="the keys of thuml/ContextWM's variables*.pt or encoder_/rssm_/decoder_variables*.pt",
+        fix="check that the file is from pre-training or fine-tuning with that code",
+    )

@@ -1,0 +1,1 @@
+"""What every training loop needs: optimisers, checkpoints, devices, ranks, signals, mirrors of metrics."""

@@ -1,0 +1,1 @@
+"""World models: the action-free one of videos, and the action-conditional one stacked on it."""

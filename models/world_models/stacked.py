@@ -1,0 +1,233 @@
+"""World model of an agent: an action-conditional RSSM on top of the pre-trained action-free one, with reward heads.
+
+The method `dreamerv2` has the action-conditional RSSM alone, directly on the image embedding.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ipv_bench.errors import ConfigError
+from models.nets.distributions import balanced_kl, categorical_entropy, gumbel_noise
+from models.nets.heads import ScalarHead, half_squared_error
+from models.nets.rssm import RSSM, Latents, State
+from models.training.optimizer import OptimizerGroup
+from models.world_models.context import ContextDraws
+from models.world_models.image_model import ImageModel, image_loss
+from models.world_models.intrinsic_bonus import IntrinsicBonus
+
+if TYPE_CHECKING:
+    from models.world_models.config import StackedConfig
+
+
+class StackedDraws(NamedTuple):
+    """All random numbers of one forward pass.
+
+    Attributes:
+        action_free: how the action-free posterior's latents are drawn.
+        latents: how the action-conditional posterior's latents are drawn.
+        context: the context path's choices; None without context.
+    """
+
+    action_free: Latents
+    latents: Latents
+    context: ContextDraws | None
+
+
+class StackedState(NamedTuple):
+    """What a policy carries from step to step: both models' states; `action_free` is None in `dreamerv2`."""
+
+    action_free: State | None
+    upper: State
+
+
+class StackedOutput(NamedTuple):
+    """What the two RSSMs computed for a batch.
+
+    Attributes:
+        embed: (B, T, E) embeddings.
+        action_free: states (B, T, ...) of the action-free model; None in `dreamerv2`.
+        action_free_prior: its prior logits (B, T, S, K).
+        posterior: states (B, T, ...) of the action-conditional model.
+        prior_logit: its prior logits (B, T, S, K).
+    """
+
+    embed: Tensor
+    action_free: State | None
+    action_free_prior: Tensor | None
+    posterior: State
+    prior_logit: Tensor
+
+
+class StackedWorldModel(nn.Module):
+    """World model with actions and rewards.
+
+    Args:
+        config: the world model's sections, and `reward`, `intrinsic`, `concat_embed`.
+        action_dim: size A of the environment's actions, at most `rssm.action_dim`.
+
+    Raises:
+        ConfigError: the actions do not fit, or the context's fusion does not (see `ImageModel`).
+    """
+
+    def __init__(self, config: StackedConfig, action_dim: int) -> None:
+        super().__init__()
+        self.config, self.action_dim = config, action_dim
+        if action_dim > config.rssm.action_dim:
+            raise ConfigError(
+                f"the environment's actions have {action_dim} components, rssm.action_dim is {config.rssm.action_dim}",
+                expected="at most as many as the model has columns for",
+                fix=f"--set rssm.action_dim={action_dim} (a pre-trained model must have the same)",
+            )
+        feat_size = config.rssm.feat_size
+        self.vision = ImageModel(config.image, config.encoder, config.decoder, config.context, feat_size)
+        embed_size = self.vision.encoder.embed_size
+        stacked = config.method != "dreamerv2"
+        self.action_free_rssm = RSSM(config.rssm, embed_size, action_free=True) if stacked else None
+        seen = embed_size if not stacked else feat_size + (embed_size if config.concat_embed else 0)
+        self.rssm = RSSM(config.rssm, seen, action_free=False)
+        reward = config.reward
+        self.reward_head = ScalarHead(feat_size, reward.layers, reward.units, zero_output=reward.zero_output)
+        self.aux_reward_head = None
+        if reward.dual and stacked:
+            self.aux_reward_head = ScalarHead(feat_size, reward.layers, reward.units, zero_output=reward.zero_output)
+        self.intrinsic_bonus = (
+            IntrinsicBonus(config.intrinsic, feat_size) if stacked and config.intrinsic.beta else None
+        )
+
+    def groups(self) -> list[OptimizerGroup]:
+        """Optimiser groups, each clipped by itself: `encoder` (pre-trained parts but the decoder) and `model`.
+
+        `dreamerv2` has one group, `model`.
+        """
+        named = dict(self.named_parameters())
+        lower = ("vision.encoder.", "vision.context_encoder.", "action_free_rssm.")
+        if self.action_free_rssm is None:
+            return [OptimizerGroup("model", named, self.config.optimizer)]
+        return [
+            OptimizerGroup("encoder", {k: v for k, v in named.items() if k.startswith(lower)}, self.config.optimizer),
+            OptimizerGroup("model", {k: v for k, v in named.items() if not k.startswith(lower)}, self.config.optimizer),
+        ]
+
+    def draw(self, batch: int, length: int, generator: torch.Generator, observed: int | None = None) -> StackedDraws:
+        """Random numbers of a pass over (batch, length) frames, all from `generator`, on its device."""
+        rssm = self.config.rssm
+        shape = (length, batch, rssm.stoch, rssm.discrete)
+        lower = Latents(gumbel_noise(shape, generator) if self.action_free_rssm is not None else None)
+        upper = Latents(gumbel_noise(shape, generator))
+        return StackedDraws(lower, upper, self.vision.draw(batch, length, generator, observed))
+
+    def observe(
+        self,
+        embed: Tensor,
+        action: Tensor,
+        is_first: Tensor | None,
+        draws: StackedDraws,
+        state: StackedState | None = None,
+    ) -> StackedOutput:
+        """Posteriors of both RSSMs.
+
+        Each model goes on from its own old state (the published code hands the upper model's to both).
+
+        Args:
+            embed: (B, T, E).
+            action: (B, T, A) action that led to each frame.
+            is_first: (B, T), 1 where an episode starts; None: nowhere after the state given.
+            draws: how latents are drawn.
+            state: states before the sequence; None for the initial ones.
+        """
+        lower, lower_prior, seen = None, None, embed
+        if self.action_free_rssm is not None:
+            before = None if state is None else state.action_free
+            lower, lower_prior = self.action_free_rssm.observe(embed, None, is_first, draws.action_free, before)
+            seen = torch.cat([embed, lower.feat], -1) if self.config.concat_embed else lower.feat
+        upper_before = None if state is None else state.upper
+        posterior, prior_logit = self.rssm.observe(seen, action, is_first, draws.latents, upper_before)
+        return StackedOutput(embed, lower, lower_prior, posterior, prior_logit)
+
+    @torch.no_grad()
+    def observe_step(
+        self,
+        image: Tensor,
+        action: Tensor,
+        is_first: Tensor,
+        state: StackedState | None,
+        generator: torch.Generator | None,
+    ) -> StackedState:
+        """One step of acting: no context path and no decoder.
+
+        Args:
+            image: uint8 (B, H, W, 3).
+            action: (B, A) action that led to it.
+            is_first: (B,), 1 where an episode starts.
+            state: after the frame before; None for the initial one.
+            generator: samples the latents; None takes the most likely ones.
+        """
+        batch, c = image.shape[0], self.config.rssm
+        embed = self.vision.embed(self.vision.scaling(image[:, None]))
+        noise = None if generator is None else gumbel_noise((2, 1, batch, c.stoch, c.discrete), generator)
+        lower, upper = (Latents(), Latents()) if noise is None else (Latents(noise[0]), Latents(noise[1]))
+        draws = StackedDraws(lower, upper, None)
+        out = self.observe(embed, action[:, None], is_first[:, None], draws, state)
+        last = None if out.action_free is None else out.action_free.map(_last_step)
+        return StackedState(last, out.posterior.map(_last_step))
+
+    def forward(
+        self, image: Tensor, action: Tensor, reward: Tensor, is_first: Tensor | None, draws: StackedDraws
+    ) -> tuple[Tensor, dict[str, Tensor], State]:
+        """Loss (scalar), its parts (detached scalars), and the posterior states (B, T, ...), detached.
+
+        The bonus queue takes up this batch.
+
+        Args:
+            image: uint8 (B, T, H, W, 3).
+            action: (B, T, A) action that led to each frame.
+            reward: (B, T) reward that came with each frame.
+            is_first: (B, T), 1 where an episode starts; None: nowhere.
+            draws: from `draw`.
+        """
+        target = self.vision.scaling(image)  # (B, T, 3, H, W)
+        maps = self.vision.context_maps(target, draws.context)
+        out = self.observe(self.vision.embed(target), action, is_first, draws)
+        feat = out.posterior.feat
+        prediction = self.vision.decode(feat, maps, draws.context)
+        weights, head = self.config.loss, self.config.reward
+        kl, kl_value = balanced_kl(out.posterior.logit, out.prior_logit, weights.kl_balance, weights.free_nats)
+        reconstruction = image_loss(prediction, target)
+        plain = reward * head.gain
+        learned, metrics = self._learned_reward(plain, out)
+        reward_loss = half_squared_error(self.reward_head(feat[:, : learned.shape[1]]), learned)
+        loss = weights.kl_scale * kl + weights.image_scale * reconstruction + head.scale * reward_loss
+        metrics |= {"kl_loss": kl, "image_loss": reconstruction, "reward_loss": reward_loss, "kl": kl_value.mean()}
+        if self.aux_reward_head is not None:
+            aux_loss = half_squared_error(self.aux_reward_head(feat), plain)
+            loss = loss + head.dual_scale * aux_loss
+            metrics["aux_reward_loss"] = aux_loss
+        if out.action_free is not None and out.action_free_prior is not None:
+            with torch.set_grad_enabled(torch.is_grad_enabled() and weights.action_free_kl_scale > 0):
+                lower_kl, _ = balanced_kl(
+                    out.action_free.logit, out.action_free_prior, weights.kl_balance, weights.free_nats
+                )
+            if weights.action_free_kl_scale:
+                loss = loss + weights.action_free_kl_scale * lower_kl
+            metrics["action_free_kl_loss"] = lower_kl
+        with torch.no_grad():
+            metrics["posterior_entropy"] = categorical_entropy(out.posterior.logit).mean()
+            metrics["prior_entropy"] = categorical_entropy(out.prior_logit).mean()
+        metrics = {"model_loss": loss} | metrics
+        return loss, {key: value.detach() for key, value in metrics.items()}, out.posterior.map(torch.Tensor.detach)
+
+    def _learned_reward(self, plain: Tensor, out: StackedOutput) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the actor's reward head learns: plain reward, plus the bonus for the steps that have one."""
+        if self.intrinsic_bonus is None or out.action_free is None:
+            return plain, {}
+        bonus = self.intrinsic_bonus(out.action_free.feat.detach())  # (B, T - window + 1)
+        learned = plain[:, : bonus.shape[1]] + self.config.intrinsic.beta * bonus
+        return learned, {"bonus": bonus.mean(), "bonus_magnitude": self.intrinsic_bonus.norm.magnitude.float()}
+
+
+def _last_step(value: Tensor) -> Tensor:
+    return value[:, -1]

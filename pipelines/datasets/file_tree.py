@@ -1,0 +1,150 @@
+"""Lists the files of a release, following links without ever going round in a circle."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ipv_bench.errors import SourceError
+
+VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg"}
+    | {".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}
+)
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".webp"})
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """A file below a source folder.
+
+    Attributes:
+        path: relative to the source folder, with `/`.
+        size_bytes: 0 when it cannot be read.
+        problem: (reason, message) when it is known to be unusable; see `pipelines.datasets.quarantine.REASONS`.
+    """
+
+    path: str
+    size_bytes: int
+    problem: tuple[str, str] | None = None
+
+    @property
+    def folder(self) -> str:
+        """Relative path of its folder, empty for the source folder itself."""
+        return self.path.rpartition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """File name."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def stem(self) -> str:
+        """File name without its suffix."""
+        return os.path.splitext(self.name)[0]
+
+    @property
+    def suffix(self) -> str:
+        """Lower-case suffix with its dot."""
+        return os.path.splitext(self.name)[1].lower()
+
+
+@dataclass(frozen=True)
+class FileTree:
+    """All files below a folder, sorted by path; hidden files and folders are left out.
+
+    Attributes:
+        files: the files.
+        warnings: folders that cannot be read.
+    """
+
+    files: tuple[FoundFile, ...]
+    warnings: tuple[str, ...] = ()
+
+    def with_suffixes(self, suffixes: Iterable[str]) -> tuple[FoundFile, ...]:
+        """The files that have one of these suffixes."""
+        wanted = frozenset(suffixes)
+        return tuple(file for file in self.files if file.suffix in wanted)
+
+
+def list_files(source: str | Path) -> FileTree:
+    """List the files below `source`.
+
+    Links to folders are followed, each real folder once: a link back to a parent adds nothing. Links to nowhere and
+    links that point at themselves are files with a problem.
+
+    Raises:
+        SourceError: `source` is no folder, or cannot be read.
+    """
+    source = Path(source)
+    if not source.is_dir():
+        found = "is a file" if source.exists() else "does not exist"
+        raise SourceError(
+            f"the source folder {source} {found}",
+            expected="the folder that holds the raw release",
+            fix="point --source at it",
+        )
+    walk = _Walk(source)
+    walk.visit("")
+    if not walk.files and walk.warnings:
+        raise SourceError(walk.warnings[0], expected="a folder that may be read", fix="change its permissions")
+    return FileTree(tuple(sorted(walk.files, key=lambda file: file.path)), tuple(walk.warnings))
+
+
+@dataclass
+class _Walk:
+    source: Path
+    files: list[FoundFile] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    visited: set[str] = field(default_factory=set)
+
+    def visit(self, start: str) -> None:
+        """Real folders first, then links to folders that were not met on the way."""
+        folders, links = [start], list[str]()
+        while folders or links:
+            folder = folders.pop() if folders else links.pop(0)
+            place = os.path.realpath(self.source / folder)
+            if place in self.visited:
+                continue
+            self.visited.add(place)
+            inside, linked = self._scan(folder)
+            folders += inside
+            links = sorted({*links, *linked})
+
+    def _scan(self, folder: str) -> tuple[list[str], list[str]]:
+        inside, linked = [], []
+        try:
+            entries = sorted(os.scandir(self.source / folder), key=lambda entry: entry.name)
+        except OSError as error:
+            self.warnings.append(f"the folder {printable(folder) or self.source} cannot be read: {error.strerror}")
+            return [], []
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.is_symlink() and os.path.isdir(entry.path):
+                linked.append(path)
+            elif entry.is_dir(follow_symlinks=False):
+                inside.append(path)
+            else:
+                self.files.append(_file(path, entry))
+        return inside, linked
+
+
+def _file(path: str, entry: os.DirEntry[str]) -> FoundFile:
+    try:
+        size_bytes = entry.stat().st_size
+    except OSError as error:
+        reason = "missing" if error.errno == errno.ENOENT else "unreadable"
+        return FoundFile(printable(path), 0, (reason, f"a link that leads nowhere: {error.strerror}"))
+    if printable(path) != path:
+        return FoundFile(printable(path), size_bytes, ("unreadable", "its name is not UTF-8"))
+    return FoundFile(path, size_bytes)
+
+
+def printable(path: str) -> str:
+    """A path that tables and JSON can hold: bytes that are not UTF-8 are written `\\xff`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

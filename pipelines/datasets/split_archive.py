@@ -1,0 +1,161 @@
+"""Tar archives that are distributed in pieces: `name-00`, `name-01`, … (or a zip of each piece).
+
+Joined in order the pieces are one tar, usually compressed, so its members can only be read one after another. The
+inventory lists them in one pass; the videos that a job still needs are laid out beside the shards in a second pass and
+removed when the set is complete.
+"""
+
+from __future__ import annotations
+
+import io
+import lzma
+import os
+import re
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from ipv_bench.atomic_file import TEMPORARY_SUFFIX, disk_errors
+from ipv_bench.errors import SourceError
+from ipv_bench.progress import progress
+from pipelines.datasets.file_tree import FileTree, FoundFile
+
+_PIECE = re.compile(r"(?P<stem>.+)-(?P<number>\d\d)(\.zip)?")
+
+
+def find_pieces(tree: FileTree, prefix: str) -> tuple[str, ...]:
+    """Relative paths of the pieces of the archive `prefix`, in order; empty without any.
+
+    Raises:
+        SourceError: a piece is missing between two others.
+    """
+    pieces: dict[int, str] = {}
+    for file in tree.files:
+        match = _PIECE.fullmatch(file.name)
+        if match and match["stem"] == prefix:
+            pieces.setdefault(int(match["number"]), file.path)
+    missing = sorted(set(range(max(pieces, default=-1) + 1)) - pieces.keys())
+    if missing:
+        raise SourceError(
+            f"the archive {prefix}-00 … -{max(pieces):02d} lacks piece {missing[0]:02d}",
+            expected="all pieces, without a gap",
+            fix="finish the download",
+        )
+    return tuple(pieces[number] for number in sorted(pieces))
+
+
+def list_members(source: Path, pieces: Sequence[str], suffix: str) -> list[FoundFile]:
+    """The members whose names end with `suffix`, found by reading the whole archive once.
+
+    Raises:
+        SourceError: the archive is damaged or cut off.
+    """
+    found = []
+    with progress("reading the split archive", None, "files") as bar:
+        for member, _ in _members(source, pieces):
+            if member.name.endswith(suffix):
+                found.append(FoundFile(_safe_name(member.name), member.size))
+            bar.advance(1)
+    return found
+
+
+def extract(source: Path, pieces: Sequence[str], sizes: Mapping[str, int], folder: Path) -> None:
+    """Lay members out below `folder`; what an earlier, interrupted run laid out is kept.
+
+    Args:
+        sizes: path as `list_members` gave it → size in bytes, for all members that are wanted.
+
+    Raises:
+        SourceError: the archive is damaged or cut off.
+        OutputError: the disk is full.
+    """
+    todo = {name for name, size in sizes.items() if not _is_there(folder / name, size)}
+    if not todo:
+        return
+    with progress("laying out the split archive", len(sizes), "files", len(sizes) - len(todo)) as bar:
+        for member, file in _members(source, pieces):
+            name = _safe_name(member.name)
+            if name not in todo:
+                continue
+            target = folder / name
+            with disk_errors(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                temporary = target.with_name(target.name + TEMPORARY_SUFFIX)
+                with open(temporary, "wb") as out:
+                    while piece := file.read(1 << 20):
+                        out.write(piece)
+                os.replace(temporary, target)
+            todo.remove(name)
+            bar.advance(1)
+            if not todo:
+                return
+
+
+def _is_there(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
+
+
+def _safe_name(name: str) -> str:
+    """Folder and file name only: a member must not be laid out elsewhere."""
+    parts = [part for part in name.split("/") if part not in ("", ".", "..")]
+    return "/".join(parts[-2:])
+
+
+@contextmanager
+def _archive_errors(pieces: Sequence[str]) -> Iterator[None]:
+    try:
+        yield
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, OSError) as error:
+        raise SourceError(
+            f"the archive {pieces[0]} … {pieces[-1]} ({len(pieces)} pieces) cannot be read to its end: {error}",
+            expected="every piece, complete; joined they are one tar archive",
+            fix="compare the pieces' sizes with the download page and download those that differ again",
+        ) from error
+
+
+def _members(source: Path, pieces: Sequence[str]) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
+    """Regular members in order, each with its contents, which must be read before the next."""
+    with _archive_errors(pieces):
+        joined = io.BufferedReader(_Joined([source / piece for piece in pieces]), 1 << 20)  # type: ignore[type-var]
+        with tarfile.open(fileobj=joined, mode="r|*") as tar:
+            for member in tar:
+                file = tar.extractfile(member) if member.isreg() else None
+                if file is not None:
+                    yield member, file
+
+
+class _Joined(io.RawIOBase):
+    """The pieces as one stream."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths, self._file = list(paths), None  # type: list[Path], IO[bytes] | None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        while True:
+            if self._file is None:
+                if not self._paths:
+                    return 0
+                self._file = _open_piece(self._paths.pop(0))
+            data = self._file.read(len(buffer))
+            if data:
+                buffer[: len(data)] = data
+                return len(data)
+            self._file.close()
+            self._file = None
+
+
+def _open_piece(path: Path) -> IO[bytes]:
+    if path.suffix != ".zip":
+        return open(path, "rb")
+    archive = zipfile.ZipFile(path)
+    names = [name for name in archive.namelist() if not name.endswith("/")]
+    if len(names) != 1:
+        raise zipfile.BadZipFile(f"{path.name} holds {len(names)} files instead of one piece")
+    return archive.open(names[0])

@@ -1,0 +1,1 @@
+"""Decoding: a source item to scaled frames, by PyAV, decord, picture codecs or arrays."""

@@ -1,0 +1,1 @@
+"""Jobs: supervised decoder processes, shards one after another or on a Ray cluster, resume."""

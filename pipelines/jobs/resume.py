@@ -1,0 +1,184 @@
+"""What an earlier run of the same command left: which shards are finished, which must be made, which retried."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ipv_bench.atomic_file import disk_errors
+from ipv_bench.config import differences
+from ipv_bench.errors import OutputError, ShardSetError, UnknownNameError
+from ipv_bench.shard_set import LOG_FILE, MANIFEST_FILE, Manifest, file_sha256, read_manifest
+from pipelines.datasets.quarantine import REASONS
+from pipelines.jobs.shard_job import PendingShard
+from pipelines.shards.plan import Plan, ShardTask
+from pipelines.shards.sample_block import Outcome
+from pipelines.shards.shard_writer import Block, StoredShard, is_intact, read_sidecar, remove_leftovers
+from pipelines.shards.versions import refuse_mixed, versions
+
+
+@dataclass(frozen=True)
+class Progress:
+    """State of the output folder.
+
+    Attributes:
+        finished: outcomes of the items of all finished shards.
+        todo: shards to be made.
+        retry: finished shards with items that `--retry-failed` names.
+        complete: a manifest was there, and fits all shards.
+        repaired: shards that the manifest lists and that were damaged or missing; they are in `todo`.
+    """
+
+    finished: tuple[Outcome, ...]
+    todo: tuple[ShardTask, ...]
+    retry: tuple[PendingShard, ...]
+    complete: bool
+    repaired: tuple[str, ...]
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Keep other `prepare` commands out of the folder.
+
+    Raises:
+        OutputError: one is at work there, or the folder cannot be written.
+    """
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        with open(out / LOG_FILE, "ab") as log:
+            try:
+                fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise OutputError(
+                    f"another `prepare` is writing to {out}", fix="wait for it, or choose another --out"
+                ) from None
+            yield
+
+
+def look_at(plan: Plan, out: Path, retry_failed: str | None) -> Progress:
+    """Compare the folder with the plan; leftovers of interrupted runs are removed.
+
+    Args:
+        retry_failed: reason of the quarantined items to be tried again, "all", or None.
+
+    Raises:
+        ShardSetError: the folder holds another data set or another plan; the difference is shown.
+        UnknownNameError: no such reason.
+    """
+    if retry_failed is not None and retry_failed not in {"all", *REASONS}:
+        raise UnknownNameError("quarantine reason", retry_failed, ["all", *REASONS])
+    _refuse_other_data_set(plan, out)
+    remove_leftovers(out, plan.name)
+    manifest = _intact_manifest(plan, out)
+    finished: list[Outcome] = []
+    kept: list[StoredShard] = []
+    todo: list[ShardTask] = []
+    retry: list[PendingShard] = []
+    for task in plan.tasks:
+        shard = _finished_shard(task, manifest)
+        if shard is None:
+            todo.append(task)
+            continue
+        kept.append(shard)
+        places = _places_to_retry(task, shard, retry_failed, out)
+        again = set(places)
+        finished += [outcome for place, outcome in enumerate(shard.outcomes) if place not in again]
+        if places:
+            retry.append(_pending(task, shard, places))
+    if todo or retry:
+        for shard in kept:
+            refuse_mixed(shard.file, shard.versions, versions(plan.config))
+    fits = manifest is not None and manifest.plan_sha256 == plan.sha256()
+    repaired = tuple(task.file for task in todo) if manifest is not None else ()
+    return Progress(tuple(finished), tuple(todo), tuple(retry), fits and not todo and not retry, repaired)
+
+
+def _refuse_other_data_set(plan: Plan, out: Path) -> None:
+    expected = {task.sidecar.name: task for task in plan.tasks}
+    for path in sorted(out.glob("*-[0-9][0-9][0-9][0-9][0-9][0-9].json")):
+        shard = read_sidecar(path)
+        if shard is None:
+            continue
+        changed = differences(shard.options, plan.options)
+        if changed:
+            raise ShardSetError(
+                f"{out} holds shards of another plan: " + "; ".join(changed),
+                expected="the same data set, profile and options as before, or an empty folder",
+                fix="choose another --out, or delete that folder",
+            )
+        if path.name not in expected:
+            raise ShardSetError(
+                f"{out} holds {shard.file}, which this plan of {len(plan.tasks)} shards does not have",
+                expected="the release as it was when the job began",
+                fix="choose another --out, or delete that folder",
+            )
+
+
+def _intact_manifest(plan: Plan, out: Path) -> Manifest | None:
+    if not (out / MANIFEST_FILE).exists():
+        return None
+    try:
+        manifest = read_manifest(out)
+    except ShardSetError as error:
+        if "format" in error.expected:  # of a newer version: not ours to replace
+            raise
+        return None
+    changed = differences(manifest.options, plan.options)
+    if manifest.name != plan.name or changed:
+        raise ShardSetError(
+            f"{out} holds a shard set of another plan: " + ("; ".join(changed) or manifest.name),
+            expected="the same data set, profile and options as before, or an empty folder",
+            fix="choose another --out, or delete that folder",
+        )
+    return manifest
+
+
+def _finished_shard(task: ShardTask, manifest: Manifest | None) -> StoredShard | None:
+    """The shard when it is finished and intact; a complete set is checked byte for byte, so that `prepare` repairs."""
+    shard = read_sidecar(task.sidecar)
+    if shard is None:
+        return None
+    if manifest is not None and manifest.tables.get(task.sidecar.name) != file_sha256(task.sidecar):
+        return None
+    return shard if is_intact(shard, task.out, check_hash=manifest is not None) else None
+
+
+def _places_to_retry(task: ShardTask, shard: StoredShard, reason: str | None, out: Path) -> tuple[int, ...]:
+    """Failed items with the given reason, and failed items whose files were replaced since."""
+    hashes = task.item_hashes
+    if len(hashes) != len(shard.item_hashes):
+        raise _other_plan(task, shard, out)
+    changed = {place for place, pair in enumerate(zip(hashes, shard.item_hashes, strict=True)) if pair[0] != pair[1]}
+    failed = {place: o.row.reason for place, o in enumerate(shard.outcomes) if o.row.status == "quarantined"}
+    same_ids = all(shard.outcomes[place].row.source_id == task.items[place].source_id for place in changed)
+    if changed and (reason is None or not changed <= failed.keys() or not same_ids):
+        raise _other_plan(task, shard, out)
+    return tuple(place for place in sorted(failed) if reason in ("all", failed[place]) or place in changed)
+
+
+def _pending(task: ShardTask, shard: StoredShard, places: Sequence[int]) -> PendingShard:
+    tar = task.out / task.file
+    blocks = [
+        Block(tar, offset, outcome.size_bytes) for offset, outcome in zip(shard.offsets, shard.outcomes, strict=True)
+    ]
+    return PendingShard(task, shard.outcomes, tuple(blocks), tuple(places))
+
+
+def _other_plan(task: ShardTask, shard: StoredShard, out: Path) -> ShardSetError:
+    pairs = zip([outcome.row.source_id for outcome in shard.outcomes], task.items, strict=False)
+    first = next((f"{old!r} → {item.source_id!r}" for old, item in pairs if old != item.source_id), "size or label")
+    return ShardSetError(
+        f"{out / shard.file} was made from other source items (first difference: {first})",
+        expected="the release as it was when the job began",
+        fix="choose another --out; `--retry-failed` accepts new files for items that had failed",
+    )
+
+
+def note(out: Path, **facts: object) -> None:
+    """Append a line to prepare_log.jsonl: when, where, how fast, by how many workers; no part of the identity."""
+    with disk_errors(out), open(out / LOG_FILE, "a") as log:
+        log.write(json.dumps(facts, sort_keys=True) + "\n")

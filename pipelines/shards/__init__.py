@@ -1,0 +1,1 @@
+"""Shards: what goes where, writing, index tables, verification, statistics."""

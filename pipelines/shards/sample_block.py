@@ -1,0 +1,259 @@
+"""One source item as bytes of a shard: its samples' tar members, and where everything lies in them.
+
+A block is what one source item adds to its shard: for each sample the members `<key>.json` and `<key>.mjpeg` or
+`<key>.npy`, adjacent. Blocks do not know where in the shard they will stand, so shards are put together by joining
+blocks: after a crash, after a retry, and for a damaged shard that is repaired.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+import tempfile
+from array import array
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import simplejpeg
+from numpy.lib import format as npy_format
+
+from ipv_bench.sample_encoding import STREAM_EXTENSION
+from pipelines.datasets.base import SourceItem, SourceRow
+from pipelines.datasets.prepare_config import PrepareConfig
+from pipelines.datasets.quarantine import MACHINE_DEPENDENT, SourceFailure
+from pipelines.decoding.frames import FrameReader, StoredFrame
+from pipelines.decoding.open_frames import open_frames
+
+TAR_BLOCK = 512
+SPOOL_BYTES = 32 << 20
+"""Longer streams wait on disk until their length is known: memory stays flat for any length of video."""
+_MAX_OFFSET = (1 << 32) - 1
+
+
+@dataclass(frozen=True)
+class SampleEntry:
+    """A sample within a block; offsets count from the start of the block."""
+
+    key: str
+    clip_index: int
+    stream_offset: int
+    stream_size: int
+    num_frames: int
+    height: int
+    width: int
+    first_source_frame: int
+    frame_stride: int
+    fps: float
+    frame_offsets: array[int] = field(default_factory=lambda: array("I"))
+    """Byte offset of each frame in the stream; empty for `raw`."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one source item.
+
+    Attributes:
+        row: its row of `sources.parquet`.
+        samples: none unless it was written.
+        size_bytes: of its block.
+        machine_dependent: another machine might have another outcome; such an item is tried again.
+    """
+
+    row: SourceRow
+    samples: tuple[SampleEntry, ...] = ()
+    size_bytes: int = 0
+    machine_dependent: bool = False
+
+
+def without_frames(item: SourceItem) -> Outcome | None:
+    """The outcome of an item that the inventory already decided, None for one that must be decoded."""
+    row = SourceRow(item.source_id, item.path, "excluded", "rule", item.excluded)
+    if item.problem:
+        return failure_outcome(item, *item.problem)
+    return Outcome(row) if item.excluded else None
+
+
+def failure_outcome(item: SourceItem, reason: str, message: str, frames: int = 0) -> Outcome:
+    """The outcome of an item that failed."""
+    row = SourceRow(item.source_id, item.path, "quarantined", reason, message, num_frames_decoded=frames)
+    return Outcome(row, machine_dependent=reason in MACHINE_DEPENDENT)
+
+
+def write_block(
+    item: SourceItem,
+    key: str,
+    source: Path,
+    config: PrepareConfig,
+    file: IO[bytes],
+    tick: Callable[[int], None],
+) -> Outcome:
+    """Decode an item and append its block to `file`; on failure nothing is appended.
+
+    Args:
+        item: with frames.
+        key: of its sample (of its samples' common part with `clip_frames`).
+        source: the folder that its paths are relative to.
+        config: of the job.
+        file: the unfinished shard, at its end.
+        tick: is told the number of decoded frames, after each.
+    """
+    start = file.tell()
+    reader = open_frames(item, source, config)
+    info = reader.info
+    row = SourceRow(item.source_id, item.path, "written")
+    try:
+        samples = _write_samples(_Writer(item, key, config, file, start), reader, tick)
+    except SourceFailure as failure:
+        file.truncate(start)
+        file.seek(start)
+        row = replace(row, status="quarantined", reason=failure.reason, message=failure.message)
+        return Outcome(_with_info(row, info), machine_dependent=failure.reason in MACHINE_DEPENDENT)
+    num_kept = sum(sample.num_frames for sample in samples)
+    if num_kept < max(config.min_frames, 1):
+        file.truncate(start)
+        file.seek(start)
+        message = f"{num_kept} selected frames, expected {max(config.min_frames, 1)} or more"
+        return Outcome(_with_info(replace(row, status="too_short", reason="min_frames", message=message), info))
+    return Outcome(_with_info(row, info), samples, file.tell() - start)
+
+
+def _with_info(row: SourceRow, info: Any) -> SourceRow:
+    values = asdict(info)
+    values.pop("kept_fps")
+    return replace(row, **values)
+
+
+def _write_samples(writer: _Writer, reader: FrameReader, tick: Callable[[int], None]) -> tuple[SampleEntry, ...]:
+    entries: list[SampleEntry] = []
+    with tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=str(writer.folder)) as stream:
+        clip = _Clip(stream, writer.config)
+        for frame in reader:
+            tick(reader.info.num_frames_decoded)
+            if frame is None:
+                continue
+            if len(clip.positions) == writer.config.clip_frames:
+                entries.append(writer.finish(clip, len(entries), reader))
+                clip = _Clip(stream, writer.config)
+            clip.add(frame)
+        if clip.positions:
+            entries.append(writer.finish(clip, len(entries), reader))
+    return tuple(entries)
+
+
+class _Clip:
+    """The stream of one sample while it grows."""
+
+    def __init__(self, stream: IO[bytes], config: PrepareConfig) -> None:
+        stream.seek(0)
+        stream.truncate()
+        self.stream, self.size_bytes = stream, 0
+        self.offsets = array("I")
+        self.positions: list[int] = []
+        self.times: list[float] = []
+        self.shape: tuple[int, ...] = ()
+        self._raw, self._quality = config.encoding == "raw", config.jpeg_quality
+
+    def add(self, frame: StoredFrame) -> None:
+        picture = frame.picture
+        if self.shape and picture.shape != self.shape:
+            raise SourceFailure(
+                "corrupt", f"the picture size changes from {self.shape} to {picture.shape} at frame {frame.position}"
+            )
+        self.shape = picture.shape
+        self.positions.append(frame.position)
+        self.times.append(frame.pts_seconds)
+        if self._raw:
+            data = picture.tobytes()
+        else:
+            data = simplejpeg.encode_jpeg(picture, self._quality, "RGB", "444", fastdct=False)
+            if self.size_bytes > _MAX_OFFSET:
+                raise SourceFailure("too_long", f"over 4 GiB after {len(self.positions)} frames; set clip_frames")
+            self.offsets.append(self.size_bytes)
+        self.stream.write(data)
+        self.size_bytes += len(data)
+
+    def header(self) -> bytes:
+        """What stands in the stream before the frames."""
+        return _npy_header((len(self.positions), *self.shape)) if self._raw else b""
+
+
+def _npy_header(shape: tuple[int, ...]) -> bytes:
+    header = io.BytesIO()
+    npy_format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return header.getvalue()
+
+
+class _Writer:
+    """Appends finished samples to the unfinished shard."""
+
+    def __init__(self, item: SourceItem, key: str, config: PrepareConfig, file: IO[bytes], start: int) -> None:
+        self.item, self.key, self.config, self.file, self._start = item, key, config, file, start
+        self.folder = Path(file.name).parent
+
+    def finish(self, clip: _Clip, index: int, reader: FrameReader) -> SampleEntry:
+        """Write the JSON member and the stream member of one sample."""
+        key = self.key if self.config.clip_frames is None else clip_key(self.key, index)
+        stride = _stride(clip.positions)
+        fps = round(reader.info.kept_fps, 6)
+        facts = {
+            "source_id": self.item.source_id,
+            "path": self.item.path,
+            "label": self.item.label,
+            "split": self.item.split,
+            "clip_index": index,
+            "num_frames": len(clip.positions),
+            "height": clip.shape[0],
+            "width": clip.shape[1],
+            "first_source_frame": clip.positions[0],
+            "frame_stride": stride,
+            "fps": fps,
+        }
+        if not stride:
+            facts["source_frames"] = clip.positions
+        if self.config.fps is not None:
+            facts["pts_seconds"] = [round(time, 6) for time in clip.times]
+        if self.item.metadata:
+            facts["metadata"] = dict(self.item.metadata)
+        text = json.dumps(facts, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        self._member(f"{key}.json", [text.encode()])
+        header, extension = clip.header(), STREAM_EXTENSION[self.config.encoding]
+        size = len(header) + clip.size_bytes
+        clip.stream.seek(0)
+        offset = self._member(f"{key}.{extension}", [header], clip.stream, size)
+        return SampleEntry(
+            key, index, offset, size, len(clip.positions), clip.shape[0], clip.shape[1],
+            clip.positions[0], stride, fps, clip.offsets,
+        )  # fmt: skip
+
+    def _member(self, name: str, parts: list[bytes], stream: IO[bytes] | None = None, size: int = -1) -> int:
+        info = tarfile.TarInfo(name)
+        info.size = size if size >= 0 else sum(map(len, parts))
+        info.mode = 0o644
+        self.file.write(info.tobuf(tarfile.PAX_FORMAT))
+        offset = self.file.tell() - self._start
+        for part in parts:
+            self.file.write(part)
+        while stream is not None and (piece := stream.read(1 << 20)):
+            self.file.write(piece)
+        self.file.write(bytes(-info.size % TAR_BLOCK))
+        return offset
+
+
+def clip_key(key: str, index: int) -> str:
+    """Key of clip `index` of a source item: a tail of fixed length, so that no two items can share one."""
+    if len(key) > 93:
+        key = f"{key[:60]}-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+    return f"{key}-{index:06d}"
+
+
+def _stride(positions: list[int]) -> int:
+    """The distance between frames, or 0 when it varies (resampled by time, gaps in the numbering)."""
+    if len(positions) < 2:
+        return 1
+    steps = np.diff(positions)
+    return int(steps[0]) if (steps == steps[0]).all() else 0

@@ -1,0 +1,46 @@
+"""Versions of everything that determines the bytes of a shard."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+import av
+import numpy as np
+import simplejpeg
+
+from ipv_bench import __version__
+from ipv_bench.config import differences
+from ipv_bench.errors import ShardSetError
+from pipelines.datasets.prepare_config import PrepareConfig
+
+
+def versions(config: PrepareConfig) -> dict[str, str]:
+    """Package and library versions on this machine."""
+    found = {
+        "ipv-bench": __version__,
+        "decoder": config.decoder,
+        "av": av.__version__,
+        "simplejpeg": str(simplejpeg.__version__),
+        "pyarrow": metadata.version("pyarrow"),
+        "numpy": np.__version__,
+    }
+    found |= {name: ".".join(map(str, version)) for name, version in sorted(av.library_versions.items())}
+    if config.decoder == "decord":
+        found["decord"] = metadata.version("decord")
+    return found
+
+
+def refuse_mixed(file: str, made_by: dict[str, str], current: dict[str, str]) -> None:
+    """Refuse to complete a set with other versions than it was begun with, here or on a cluster's node.
+
+    Raises:
+        ShardSetError: they differ; the message says in what.
+    """
+    changed = differences(made_by, current)
+    if changed:
+        raise ShardSetError(
+            f"{file} was made by other versions: " + "; ".join(changed),
+            expected="one set, one version: other ones may decode to other bytes",
+            fix="install the versions that the job was begun with (on every node), or delete that shard's .tar and "
+            ".json: it is made anew",
+        )

@@ -1,0 +1,248 @@
+"""All figures and tables of a report, computed from runs that were read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ipv_bench.errors import InputError
+from reports.analysis import Computation, Grouping, SuiteScores, common_tasks, suite_scores
+from reports.config import FigureConfig
+from reports.figures.bars import IntervalBar, draw_interval_bars
+from reports.figures.curve_figures import Sheet, aggregate_sheet, described_sheet, style_indices, task_sheets
+from reports.figures.drawn import DrawnFigure, finish
+from reports.figures.panels import Curve
+from reports.figures.pretraining import loss_figure, prediction_figure
+from reports.figures.profiles import draw_profiles
+from reports.figures.selection import MissingRun, select_panels
+from reports.scores.align import Dropped
+from reports.scores.findings import Finding, warning
+from reports.scores.normalise import normalise
+from reports.scores.score_table import Collection, ScoredRun
+from reports.tables.comparison_tables import STATISTIC_NAMES, Comparison
+from reports.tables.provenance import provenance_table
+from reports.tables.result_tables import dropped_table, pretraining_table, run_table, unknown_table
+from reports.tables.tables import Estimate, Table
+from reports.text import file_name
+
+PROFILE_POINTS = 101
+
+
+@dataclass
+class Contents:
+    """What a report shows.
+
+    Attributes:
+        described: figures that were asked for by name.
+        curves: learning curves of each task.
+        aggregates: aggregate curves, intervals and profiles.
+        pretraining: world-model losses and prediction errors.
+        tables: name → table.
+        findings: what was found while computing.
+        missing: runs that described figures lack.
+    """
+
+    described: list[DrawnFigure] = field(default_factory=list)
+    curves: list[DrawnFigure] = field(default_factory=list)
+    aggregates: list[DrawnFigure] = field(default_factory=list)
+    pretraining: list[DrawnFigure] = field(default_factory=list)
+    tables: dict[str, Table] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    missing: list[MissingRun] = field(default_factory=list)
+    dropped: list[Dropped] = field(default_factory=list)
+
+    @property
+    def figures(self) -> list[DrawnFigure]:
+        """All figures, in the order of the page."""
+        return [*self.described, *self.aggregates, *self.curves, *self.pretraining]
+
+    def add_table(self, table: Table | None) -> None:
+        """Keep a table that has rows."""
+        if table is not None and table.rows:
+            self.tables[table.name] = table
+
+    def add_sheet(self, sheet: Sheet, to: list[DrawnFigure]) -> None:
+        """Keep a figure, what its alignment dropped, and what could not be drawn."""
+        to.append(sheet.drawn)
+        for curves in sheet.curves:
+            self.dropped += curves.dropped
+            self.findings += [warning("not_drawn", f"{sheet.drawn.title}: {problem}") for problem in curves.problems]
+
+
+def compute(
+    collection: Collection, described: Mapping[str, FigureConfig], computation: Computation, out: Path
+) -> Contents:
+    """Compute and draw everything.
+
+    Args:
+        collection: what was read, cleaned by the checks.
+        described: figures asked for by name; without any, every suite gets its curves and aggregates.
+        computation: how numbers are computed.
+        out: the report's folder, for links.
+    """
+    contents = Contents()
+    comparison = Comparison(computation)
+    normalised = normalise(collection.runs, computation.config.normalise)
+    contents.findings += normalised.findings
+    for name, figure in described.items():
+        _add_described(contents, name, figure, normalised.runs, computation)
+    grouping = Grouping(collection.runs)
+    styles = style_indices(grouping.labels)
+    suites: dict[str, SuiteScores] = {}
+    for suite in sorted({run.suite for run in collection.runs if run.num_points}):
+        raw = [run for run in collection.runs if run.suite == suite and run.num_points]
+        scaled = grouping.groups([run for run in normalised.runs if run.suite == suite and run.num_points])
+        groups = grouping.groups(raw)
+        tasks = sorted({run.task_id for run in raw})
+        if not described:
+            for sheet in task_sheets(suite, groups, tasks, random_levels(raw), styles, computation):
+                contents.add_sheet(sheet, contents.curves)
+            if len(tasks) > 1:
+                sheet = aggregate_sheet(suite, scaled, tasks, normalised.scales[suite], styles, computation)
+                contents.add_sheet(sheet, contents.aggregates)
+        contents.add_table(comparison.final_scores(suite, groups, tasks))
+        scores = _suite_scores(contents, suite, scaled, computation)
+        if scores is not None:
+            suites[suite] = scores
+    _add_aggregates(contents, suites, normalised.scales, styles, comparison)
+    contents.findings += comparison.findings()
+    _add_pretraining(contents, collection)
+    _add_lists(contents, collection, out)
+    return contents
+
+
+def _add_described(
+    contents: Contents, name: str, figure: FigureConfig, runs: Sequence[ScoredRun], computation: Computation
+) -> None:
+    selections = select_panels(name, figure, runs)
+    contents.add_sheet(described_sheet(name, figure, selections, computation), contents.described)
+    missing = list({repr(run): run for selection in selections for run in selection.missing}.values())
+    contents.missing += missing
+    if missing:
+        labels = dict.fromkeys(f"{run.label}: {run.suite}/{run.task} seed {run.seed}" for run in missing)
+        contents.findings.append(
+            warning(
+                "missing_runs",
+                f"{name} lacks {len(missing)} runs",
+                "`--missing-commands FILE` writes the commands that make them",
+                labels,
+            )
+        )
+
+
+def _suite_scores(
+    contents: Contents, suite: str, groups: Mapping[str, Sequence[ScoredRun]], computation: Computation
+) -> SuiteScores | None:
+    """Numbers of the tasks that every method was run on; None, with a warning, when there are none."""
+    tasks = common_tasks(groups)
+    if not tasks:
+        contents.findings.append(
+            warning(
+                "no_common_task",
+                f"{suite or 'unknown suite'}: no task was run by every method, so there is no aggregate",
+                "run each method on the same tasks, or choose runs with `where` in the report's config",
+                groups,
+            )
+        )
+        return None
+    every = {run.task_id for runs in groups.values() for run in runs}
+    if len(tasks) < len(every):
+        contents.findings.append(
+            warning(
+                "tasks_left_out",
+                f"{suite or 'unknown suite'}: aggregates are over {len(tasks)} of {len(every)} tasks, those that every "
+                "method was run on",
+                "run the missing tasks, or choose runs with `where` in the report's config",
+                sorted(every - set(tasks)),
+            )
+        )
+    try:
+        return suite_scores(groups, tasks, computation.config)
+    except InputError as error:
+        contents.findings.append(warning("no_aggregate", f"{suite}: {error.found}", error.fix))
+        return None
+
+
+def _add_aggregates(
+    contents: Contents,
+    suites: Mapping[str, SuiteScores],
+    scales: Mapping[str, str],
+    styles: Mapping[str, int],
+    comparison: Comparison,
+) -> None:
+    """Tables that compare methods, and per suite interval bars and performance profiles."""
+    table = comparison.aggregates(suites, scales)
+    contents.add_table(table)
+    contents.add_table(comparison.improvement(suites))
+    contents.add_table(comparison.sample_efficiency(suites, scales))
+    for suite, scores in suites.items():
+        if table is None:
+            continue
+        contents.aggregates.append(_bars_figure(suite, scores, scales[suite], styles, table))
+        contents.aggregates.append(_profile_figure(suite, scores, scales[suite], styles, comparison.computation))
+
+
+def _bars_figure(suite: str, scores: SuiteScores, scale: str, styles: Mapping[str, int], table: Table) -> DrawnFigure:
+    groups = []
+    rows = [row for row in table.rows if row[0] == (suite or "–")]
+    for title in STATISTIC_NAMES.values():
+        cells = {str(row[1]): row[list(table.columns).index(title)] for row in rows}
+        bars = [
+            IntervalBar(label, cell.point, cell.low, cell.high, styles[label])
+            for label, cell in cells.items()
+            if isinstance(cell, Estimate)
+        ]
+        if bars:
+            groups.append((title, bars))
+    caption = f"Final scores ({scale}) over {len(scores.tasks)} tasks. Tick: estimate; bar: interval. {table.note}"
+    title = f"{suite or 'tasks'}: aggregates of final scores"
+    return finish(draw_interval_bars(groups), file_name(f"intervals_{suite or 'tasks'}"), title, caption)
+
+
+def _profile_figure(
+    suite: str, scores: SuiteScores, scale: str, styles: Mapping[str, int], computation: Computation
+) -> DrawnFigure:
+    every = np.concatenate([final[np.isfinite(final)] for final in scores.final.values()])
+    thresholds = np.linspace(min(0.0, float(every.min())), float(every.max()), PROFILE_POINTS)
+    lines = []
+    for label, final in scores.final.items():
+        found = computation.profile(final, thresholds, f"profile:{suite}:{label}")
+        lines.append(Curve(label, thresholds, found.point, found.low, found.high, styles[label]))
+    caption = (
+        f"Share of runs and tasks whose final score ({scale}) is above the threshold; band: "
+        f"{100 * computation.config.confidence:g} % stratified bootstrap interval "
+        f"({computation.curve_resamples:,} resamples)."
+    )
+    name = file_name(f"profile_{suite or 'tasks'}")
+    return finish(draw_profiles(lines, scale), name, f"{suite or 'tasks'}: performance profile", caption)
+
+
+def _add_pretraining(contents: Contents, collection: Collection) -> None:
+    if collection.pretraining:
+        for figure in (loss_figure(collection.pretraining), prediction_figure(collection.pretraining)):
+            if figure is not None:
+                contents.pretraining.append(figure)
+
+
+def _add_lists(contents: Contents, collection: Collection, out: Path) -> None:
+    contents.add_table(run_table(collection.runs, out))
+    contents.add_table(pretraining_table(collection.pretraining, out))
+    contents.add_table(provenance_table(collection.runs, collection.pretraining, out))
+    contents.add_table(dropped_table(contents.dropped))
+    contents.add_table(unknown_table(collection.unknown))
+
+
+def random_levels(runs: Sequence[ScoredRun]) -> dict[str, float]:
+    """Task id → mean score of the uniform random policy over all episodes that the runs recorded of it."""
+    scores: dict[str, list[float]] = {}
+    for run in runs:
+        played = run.record.get("random_policy")
+        values = (
+            played.get("successes" if run.metric == "success" else "returns") if isinstance(played, Mapping) else None
+        )
+        if isinstance(values, list):
+            scores.setdefault(run.task_id, []).extend(float(one) for one in values if isinstance(one, int | float))
+    return {task: float(np.mean(values)) for task, values in scores.items() if values}

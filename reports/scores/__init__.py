@@ -1,0 +1,1 @@
+"""Scores: one tidy table of runs, cleaned, aligned, normalised, checked, pooled."""

@@ -1,0 +1,243 @@
+"""What can mislead a reader of the numbers: every check of the runs, as findings; and the runs that may be used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ipv_bench.config import differences
+from ipv_bench.errors import InputError
+from reports.scores.cleaning import clean_all
+from reports.scores.findings import Finding, note, warning
+from reports.scores.pooling import (
+    Pool,
+    config_differences,
+    pool_name,
+    pools,
+    same_environment,
+    without_duplicates,
+)
+from reports.scores.score_table import Collection, ScoredRun
+from reports.statistics.intervals import Interval
+
+ENOUGH_SEEDS = 5
+"""Runs per task below which bootstrap intervals are much too narrow."""
+
+
+def check(collection: Collection, *, allow_mixed: bool = False) -> Collection:
+    """The runs that may be used, and all findings about them.
+
+    Args:
+        collection: what the readers found.
+        allow_mixed: pool runs of different environments; they are marked as mixed.
+
+    Raises:
+        InputError: no run has an evaluation with a finite score, and there is no pre-training run to show either.
+    """
+    runs, findings = clean_all(collection.runs)
+    findings += _without_evaluations(runs)
+    runs, found = without_duplicates(runs)
+    findings += found
+    runs, found = same_environment(runs, allow_mixed=allow_mixed)
+    findings += found
+    scored = [run for run in runs if run.num_points]
+    if not scored and not collection.pretraining:
+        raise InputError(
+            f"none of the {len(runs)} runs has an evaluation with a finite score",
+            expected="runs with evaluations",
+            fix="wait until the first evaluation of a run is done, or look at why its scores are not finite",
+        )
+    for pool, its_runs in pools(scored).items():
+        findings += _pool_findings(pool, its_runs)
+    findings += _few_seeds(scored)
+    findings += _between_pools(scored)
+    findings += _unfinished(runs)
+    return replace(collection, runs=tuple(runs), findings=(*collection.findings, *findings))
+
+
+def _without_evaluations(runs: Iterable[ScoredRun]) -> Iterator[Finding]:
+    names = [run.name for run in runs if not run.num_points]
+    if names:
+        yield warning(
+            "no_evaluations",
+            f"{len(names)} runs have no evaluation with a finite score: {_some(names)}",
+            "wait for their first evaluation, or leave them out",
+            names,
+        )
+
+
+def _pool_findings(pool: Pool, runs: Sequence[ScoredRun]) -> Iterator[Finding]:
+    of_task = _by_task(runs)
+    yield from _one_task(pool, of_task)
+    yield from _unequal_seeds(pool, of_task)
+    yield from _unequal_lengths(pool, of_task)
+    yield from _mixed_configs(pool, of_task)
+    yield from _mixed_packages(pool, runs)
+
+
+def _by_task(runs: Iterable[ScoredRun]) -> dict[str, list[ScoredRun]]:
+    found: dict[str, list[ScoredRun]] = {}
+    for run in runs:
+        found.setdefault(run.task_id, []).append(run)
+    return found
+
+
+def _one_task(pool: Pool, of_task: dict[str, list[ScoredRun]]) -> Iterator[Finding]:
+    if len(of_task) == 1:
+        task, runs = next(iter(of_task.items()))
+        yield warning(
+            "one_task",
+            f"{pool_name(pool)}: {task} is the only task, so the IQM leaves out half of its {len(runs)} runs and "
+            "says nothing about other tasks",
+            "add tasks, or read the mean",
+            [task],
+        )
+
+
+def _unequal_seeds(pool: Pool, of_task: dict[str, list[ScoredRun]]) -> Iterator[Finding]:
+    counts = {task: len(runs) for task, runs in of_task.items()}
+    few, many = min(counts.values()), max(counts.values())
+    if few < many:
+        fewest = [task for task, count in counts.items() if count == few]
+        yield warning(
+            "unequal_seeds",
+            f"{pool_name(pool)}: tasks have {few} to {many} runs (fewest: {_some(fewest)}); every task still weighs "
+            f"1/{len(counts)} in aggregates",
+            "run the missing seeds",
+            fewest,
+        )
+
+
+def _unequal_lengths(pool: Pool, of_task: dict[str, list[ScoredRun]]) -> Iterator[Finding]:
+    uneven = {}
+    for task, runs in of_task.items():
+        ends = [float(run.env_steps[-1]) for run in runs]
+        spacing = max((float(np.median(np.diff(run.env_steps))) for run in runs if run.num_points > 1), default=0.0)
+        if max(ends) - min(ends) > spacing:  # one evaluation more or less is no matter
+            uneven[task] = (min(ends), max(ends))
+    if uneven:
+        worst = min(uneven, key=lambda task: uneven[task][0] / uneven[task][1])
+        short, long = uneven[worst]
+        yield warning(
+            "unequal_lengths",
+            f"{pool_name(pool)}: runs of {len(uneven)} of {len(of_task)} tasks end at different env steps; the most "
+            f"uneven, {worst}, at {short:g} to {long:g}. Curves span the common range",
+            "finish the short runs, or leave them out with grid.min_length or grid.stop in the report's config",
+            list(uneven),
+        )
+
+
+def _mixed_configs(pool: Pool, of_task: dict[str, list[ScoredRun]]) -> Iterator[Finding]:
+    for task, runs in of_task.items():
+        changed = config_differences(runs)
+        if changed:
+            yield warning(
+                "mixed_configs",
+                f"{pool_name(pool)}: runs of {task} are pooled although their configs differ: {'; '.join(changed[:5])}"
+                + (f"; and {len(changed) - 5} more" if len(changed) > 5 else ""),
+                "give the runs different variants, or choose by `where` in the report's config",
+                [run.name for run in runs],
+            )
+            return
+
+
+def _mixed_packages(pool: Pool, runs: Sequence[ScoredRun]) -> Iterator[Finding]:
+    versions = [run.record.get("packages") or {} for run in runs]
+    lines = dict.fromkeys(line for other in versions[1:] for line in differences(versions[0], other))
+    if lines:
+        yield warning(
+            "mixed_versions",
+            f"{pool_name(pool)}: runs were made with different package versions: {'; '.join(list(lines)[:5])}",
+            "check that these versions compute the same",
+            [run.name for run in runs],
+        )
+
+
+def _few_seeds(runs: Sequence[ScoredRun]) -> Iterator[Finding]:
+    few = {}
+    for pool, its_runs in pools(runs).items():
+        count = min(map(len, _by_task(its_runs).values()))
+        if count < ENOUGH_SEEDS:
+            few[pool_name(pool)] = count
+    if few:
+        yield warning(
+            "few_seeds",
+            f"fewer than {ENOUGH_SEEDS} seeds: {', '.join(f'{name} {count}' for name, count in few.items())}; "
+            "intervals from so few runs are too narrow",
+            f"run at least {ENOUGH_SEEDS} seeds",
+            list(few),
+        )
+
+
+def _between_pools(runs: Sequence[ScoredRun]) -> Iterator[Finding]:
+    """What methods that are compared do not have in common."""
+    for suite in sorted({run.suite for run in runs}):
+        firsts = {pool: its_runs[0] for pool, its_runs in pools(r for r in runs if r.suite == suite).items()}
+        metrics = {pool_name(pool): run.metric for pool, run in firsts.items()}
+        if len(set(metrics.values())) > 1:
+            shown = ", ".join(f"{name}: {metric}" for name, metric in metrics.items())
+            yield warning("mixed_metrics", f"different scores are compared: {shown}", "choose one", list(metrics))
+        known = {pool: run for pool, run in firsts.items() if run.env_fingerprint}
+        unknown = [pool_name(pool) for pool in firsts if pool not in known]
+        yield from _compared_environments(known)
+        if unknown:
+            yield note(
+                "unknown_environment",
+                f"nothing says in which environment these runs were made: {_some(unknown)}; "
+                "whether they are comparable was not checked",
+                subjects=unknown,
+            )
+        repeats = {str(run.action_repeat or "not stated") for run in runs if run.suite == suite}
+        yield note(
+            "x_axis",
+            f"{suite or 'runs without a suite'}: the x-axis is env steps (simulator control steps); "
+            f"action repeat {', '.join(sorted(repeats))}",
+        )
+
+
+def _compared_environments(firsts: dict[Pool, ScoredRun]) -> Iterator[Finding]:
+    runs = list(firsts.values())
+    for pool, run in list(firsts.items())[1:]:
+        lines = (
+            differences(dict(runs[0].env_fingerprint), dict(run.env_fingerprint)) if run.task == runs[0].task else []
+        )
+        if lines:
+            yield warning(
+                "compared_environments",
+                f"{pool_name(pool)} is compared with {runs[0].label} of another environment: {'; '.join(lines)}",
+                "run both in one environment",
+                [run.name, runs[0].name],
+            )
+
+
+def _unfinished(runs: Iterable[ScoredRun]) -> Iterator[Finding]:
+    names = {run.name: run.status for run in runs if run.status not in ("finished", "unknown")}
+    if names:
+        shown = _some([f"{name} ({status})" for name, status in names.items()])
+        yield warning("unfinished_runs", f"{len(names)} runs are not finished: {shown}", "finish them", list(names))
+
+
+def zero_width(name: str, interval: Interval) -> Finding | None:
+    """A warning when an interval has no width although there are several runs: the scores are probably not runs.
+
+    Args:
+        name: what the interval is of, for the text.
+        interval: of several runs or of one.
+    """
+    points = np.atleast_1d(interval.width == 0)
+    if not points.any():
+        return None
+    runs = interval.num_runs[0]
+    if runs == 1:
+        text = f"{name}: one run per task, so its interval has no width: it is no measure of uncertainty"
+    else:
+        where = "" if points.size == 1 else f" at {int(points.sum())} of {points.size} steps"
+        text = f"{name}: the interval of {runs} runs has no width{where}: their scores are equal"
+    return warning("zero_width", text, "run more seeds; check that runs are not copies of one another", [name])
+
+
+def _some(names: Sequence[str], number: int = 5) -> str:
+    shown = ", ".join(names[:number])
+    return f"{shown} and {len(names) - number} more" if len(names) > number else shown

@@ -1,0 +1,162 @@
+"""Which runs may be pooled into one number: not runs of different environments, and no run twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ipv_bench.config import differences, flatten
+from reports.scores.findings import Finding, refusal, warning
+from reports.scores.score_table import ScoredRun
+
+TASK_FIELDS = ("camera", "time_limit", "vary", "textures")
+"""Fields of `env_fingerprint` that may differ from task to task of one suite; within a task they must not."""
+MACHINE_FIELDS = ("training.device", "training.threads", "training.compile", "data.workers", "envs.workers")
+"""Config fields that say where a run was computed, not what."""
+
+Pool = tuple[str, str, str]
+
+
+def pool_of(run: ScoredRun) -> Pool:
+    """(suite, label, pre-training): runs that have these in common are one method's on one suite."""
+    return run.suite, run.label, origin(run)
+
+
+def origin(run: ScoredRun) -> str:
+    """What a run was pre-trained on, as text; empty when it was not, or when nothing says so."""
+    data = "+".join(map(str, run.pretraining.get("data") or []))
+    number = run.pretraining.get("num_videos")
+    return f"{data}, {number} videos" if data and number else data
+
+
+def pools(runs: Iterable[ScoredRun]) -> dict[Pool, list[ScoredRun]]:
+    """Runs by pool, in order."""
+    found: dict[Pool, list[ScoredRun]] = {}
+    for run in runs:
+        found.setdefault(pool_of(run), []).append(run)
+    return found
+
+
+def pool_name(pool: Pool) -> str:
+    """For messages: `contextwm (ssv2) on dmc`."""
+    suite, label, data = pool
+    return label + (f" ({data})" if data else "") + (f" on {suite}" if suite else "")
+
+
+def without_duplicates(runs: Sequence[ScoredRun]) -> tuple[list[ScoredRun], list[Finding]]:
+    """Of several runs with one (method, variant, pre-training, task, seed): the longest, when their configs agree.
+
+    With different configs nobody can say which one is meant; the first in order of path is used, and it is a refusal.
+    """
+    same: dict[tuple[Any, ...], list[ScoredRun]] = {}
+    for run in runs:
+        same.setdefault((*pool_of(run), run.task, run.seed), []).append(run)
+    kept: set[int] = set()
+    findings: list[Finding] = []
+    for copies in same.values():
+        ordered = sorted(copies, key=lambda run: run.source)
+        if len(copies) == 1:
+            kept.add(id(copies[0]))
+            continue
+        changed = config_differences(ordered)
+        chosen = ordered[0] if changed else max(ordered, key=lambda run: run.num_points)
+        kept.add(id(chosen))
+        findings.append(_duplicates(chosen, ordered, changed))
+    return [run for run in runs if id(run) in kept], findings
+
+
+def _duplicates(chosen: ScoredRun, copies: Sequence[ScoredRun], changed: Sequence[str]) -> Finding:
+    sources = [run.source for run in copies]
+    where = ", ".join(sources)
+    if changed:
+        return refusal(
+            "duplicate_configs",
+            f"{chosen.name} was found {len(copies)} times with different configs ({'; '.join(changed[:5])}) in "
+            f"{where}; only {chosen.source} was used",
+            "give the runs different variants or seeds, or leave all but one out",
+            sources,
+        )
+    return warning(
+        "duplicate_runs",
+        f"{chosen.name} was found {len(copies)} times in {where}; only the longest, {chosen.source}, was used",
+        "leave the others out",
+        sources,
+    )
+
+
+def config_differences(runs: Sequence[ScoredRun]) -> list[str]:
+    """One line per config field that is not the same in all runs, fields about the machine aside."""
+    first = _config(runs[0])
+    lines: dict[str, str] = {}
+    for run in runs[1:]:
+        for line in differences(first, _config(run)):
+            lines.setdefault(line.split(": ", 1)[0], line)
+    return [lines[key] for key in sorted(lines)]
+
+
+def _config(run: ScoredRun) -> dict[str, Any]:
+    config = run.record.get("config")
+    found = flatten(config) if isinstance(config, Mapping) else {}
+    return {key: value for key, value in found.items() if key not in MACHINE_FIELDS and key != "seed"}
+
+
+def same_environment(runs: Sequence[ScoredRun], *, allow_mixed: bool = False) -> tuple[list[ScoredRun], list[Finding]]:
+    """Leave out the runs whose environment differs from that of most of their pool.
+
+    Args:
+        runs: all runs.
+        allow_mixed: keep them, marked as mixed: their label says so wherever it is shown.
+
+    Returns:
+        The runs to use, and one refusal (or, with `allow_mixed`, warning) per pool with differences.
+    """
+    left_out: set[int] = set()
+    mixed: set[Pool] = set()
+    findings: list[Finding] = []
+    for pool, its_runs in pools(runs).items():
+        outsiders = _outsiders(its_runs, lambda run: _key(run, suite_wide=True))
+        rest = [run for run in its_runs if id(run) not in {id(one) for one in outsiders}]
+        for task in sorted({run.task for run in rest}):
+            outsiders += _outsiders([run for run in rest if run.task == task], lambda run: _key(run, suite_wide=False))
+        if not outsiders:
+            continue
+        main = next(run for run in its_runs if id(run) not in {id(one) for one in outsiders})
+        findings.append(_mixed_environments(pool, main, outsiders, allow_mixed))
+        if allow_mixed:
+            mixed.add(pool)
+        else:
+            left_out |= {id(run) for run in outsiders}
+    kept = [replace(run, mixed=True) if pool_of(run) in mixed else run for run in runs if id(run) not in left_out]
+    return kept, findings
+
+
+def _key(run: ScoredRun, *, suite_wide: bool) -> str:
+    fields = {key: value for key, value in run.env_fingerprint.items() if not (suite_wide and key in TASK_FIELDS)}
+    return json.dumps(fields, sort_keys=True, default=str)
+
+
+def _outsiders(runs: Sequence[ScoredRun], key: Any) -> list[ScoredRun]:
+    """Runs that are not of the most frequent kind (of the first in order of key, when several are as frequent)."""
+    counts: dict[str, int] = {}
+    for run in runs:
+        counts[key(run)] = counts.get(key(run), 0) + 1
+    main = min(counts, key=lambda kind: (-counts[kind], kind))
+    return [run for run in runs if key(run) != main]
+
+
+def _mixed_environments(pool: Pool, main: ScoredRun, others: Sequence[ScoredRun], allowed: bool) -> Finding:
+    lines = dict.fromkeys(
+        line for run in others for line in differences(dict(main.env_fingerprint), dict(run.env_fingerprint))
+    )
+    text = f"{pool_name(pool)}: {len(others)} runs have another environment than {main.name} ({'; '.join(lines)})"
+    names = [run.name for run in others]
+    if allowed:
+        return warning("mixed_environments", f"{text}; they are pooled, and marked as mixed", "", names)
+    return refusal(
+        "mixed_environments",
+        f"{text}; they were left out",
+        "run them again in one environment, or pool them knowingly with --allow-mixed",
+        names,
+    )

@@ -1,0 +1,1 @@
+"""Tables: results, comparisons and provenance, as text, CSV, Markdown and LaTeX."""

@@ -1,0 +1,83 @@
+"""Presets against the paper's table, the resolved fusion, variant names, and `pretrain --dry-run`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ipv_bench.cli import run
+from ipv_bench.config import flatten, resolve
+from ipv_bench.errors import ConfigError
+from models.finetuning.config import FinetuneConfig
+from models.pretraining.config import RESOURCE_KEYS, PretrainConfig
+from models.pretraining.paper_table import PRETRAINING_ROWS
+from models.world_models.config import variant
+
+DOCS = Path(__file__).parents[3] / "docs" / "methods" / "pretraining.md"
+
+
+def test_the_paper_preset_equals_the_paper() -> None:
+    values = flatten(resolve(PretrainConfig, "pretrain", "paper").config.model_dump(mode="json"))
+    assert {row.key: values[row.key] for row in PRETRAINING_ROWS} == {row.key: row.expected for row in PRETRAINING_ROWS}
+
+
+def test_the_paper_table_stands_in_the_docs() -> None:
+    text = DOCS.read_text()
+    for row in PRETRAINING_ROWS:
+        assert f"| {row.name} | {row.value} | `{row.key}` | {row.source} |" in text
+
+
+def test_dry_run_prints_the_table_and_the_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [
+        "pretrain",
+        "--preset",
+        "paper",
+        "--set",
+        "optimizer.lr=0.001",
+        "--run",
+        str(tmp_path / "run"),
+        "--dry-run",
+    ]
+    assert run(command) == 0
+    printed = capsys.readouterr().out
+    table, _, rest = printed.partition("\n\n")
+    lines = {line.split("  ")[0]: line for line in table.splitlines()}
+    assert " ≠ " in lines["learning rate"]
+    assert sum(" = " in line for line in lines.values()) == len(PRETRAINING_ROWS) - 1
+    shown = json.loads(rest)
+    assert shown["overrides"] == {"optimizer.lr": 0.001}
+    assert shown["config"]["data"]["length"] == 25
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fusion", "name"),
+    [
+        ({}, "cross_attention", ""),
+        ({"method": "apv"}, "none", ""),
+        ({"method": "contextwm", "context.fusion": "concat"}, "concat", "context.fusion=concat"),
+        ({"method": "apv", "data.num_videos": 1500}, "none", "data.num_videos=1500"),
+        ({"training.device": "cpu", "data.workers": 3, "validation.every": 7}, "cross_attention", ""),
+        ({"data.sets": ["elsewhere"]}, "cross_attention", ""),
+    ],
+)
+def test_fusion_follows_the_method_and_names_say_what_was_changed(
+    overrides: dict[str, object], fusion: str, name: str
+) -> None:
+    resolved = resolve(PretrainConfig, "pretrain", "tiny", overrides=overrides)
+    assert resolved.config.context.fusion == fusion
+    assert variant(resolved, RESOURCE_KEYS) == name
+
+
+def test_both_tiny_presets_have_the_same_world_model() -> None:
+    first = resolve(PretrainConfig, "pretrain", "tiny").config
+    second = resolve(FinetuneConfig, "finetune", "tiny").config
+    for section in ("image", "encoder", "decoder", "rssm", "context"):
+        assert getattr(first, section) == getattr(second, section), section
+
+
+def test_a_checkpoint_is_taken_at_least_every_ten_minutes() -> None:
+    with pytest.raises(ConfigError, match=r"training\.checkpoint_minutes"):
+        resolve(PretrainConfig, "pretrain", "tiny", overrides={"training.checkpoint_minutes": 11})

@@ -1,0 +1,91 @@
+"""Which videos are trained on, which are held out, and that nobody who decodes them changes the order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.pretraining.config import DataConfig
+from models.pretraining.video_batches import VideoBatches, VideoData, open_video_data
+from tests.shard_set_maker import Video, make_shard_set
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    videos = [Video(f"video{n}", 8 + n % 5, split="", size=(32, 32)) for n in range(30)]
+    return make_shard_set(tmp_path_factory.mktemp("sets") / "plain", videos)
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    videos = [Video(f"video{n}", 10, split="validation" if n % 4 == 0 else "train", size=(32, 32)) for n in range(20)]
+    return make_shard_set(tmp_path_factory.mktemp("sets") / "split", videos, name="split")
+
+
+def _open(*folders: Path, **changes: object) -> VideoData:
+    values = {"sets": [str(folder) for folder in folders], "length": 6, "holdout": 0.3, "batch_size": 4, **changes}
+    return open_video_data(DataConfig.model_validate(values), seed=0)
+
+
+def _ids(data: VideoData, side: str = "train") -> list[set[str]]:
+    segments = getattr(data, side)
+    return [{source.index.video_id(int(video)) for video in source.videos} for source in segments.sources]
+
+
+def test_held_out_videos_are_never_trained_on(plain: Path) -> None:
+    data = _open(plain)
+    train, held_out = _ids(data)[0], _ids(data, "validation")[0]
+    assert train | held_out == {f"video{n}" for n in range(30)}
+    assert not train & held_out
+    assert 3 <= len(held_out) <= 15
+    assert held_out < _ids(_open(plain, holdout=0.6), "validation")[0]  # a larger share keeps those of a smaller one
+    drawn = {data.train.describe(i).source_id for i in range(200)}
+    assert drawn == train
+    assert {data.validation.describe(i).source_id for i in range(200)} == held_out if data.validation else False
+    assert data.shard_sets[0]["num_videos"] == len(train)
+    assert data.shard_sets[0]["num_validation_videos"] == len(held_out)
+
+
+def test_a_validation_split_is_what_is_held_out(split: Path, plain: Path) -> None:
+    data = _open(split, plain, split="train")
+    assert _ids(data)[0] == {f"video{n}" for n in range(20) if n % 4}
+    assert _ids(data, "validation")[0] == {f"video{n}" for n in range(20) if n % 4 == 0}
+    assert _ids(data)[1] == _ids(_open(plain))[0]  # the other set has no splits
+    everything = _open(split, split=None, holdout=0)
+    assert len(_ids(everything)[0]) == 20
+    assert everything.validation is None
+
+
+def test_subsets_are_nested(plain: Path) -> None:
+    subsets = [_ids(_open(plain, num_videos=count))[0] for count in (3, 9, 15)]
+    assert [len(subset) for subset in subsets] == [3, 9, 15]
+    assert subsets[0] < subsets[1] < subsets[2] <= _ids(_open(plain))[0]
+
+
+@pytest.mark.parametrize(("workers", "prefetch"), [(1, 1), (3, 2), (2, 8)])
+def test_who_decodes_never_changes_the_batches(plain: Path, workers: int, prefetch: int) -> None:
+    segments = _open(plain).train
+    expected = [VideoBatches(segments, 4).batch(update) for update in range(2, 7)]
+    found = list(VideoBatches(segments, 4, workers=workers, prefetch=prefetch).iterate(2, 7))
+    assert len(found) == 5
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_ranks_take_disjoint_parts_of_the_same_batch(plain: Path) -> None:
+    segments = _open(plain).train
+    parts = [VideoBatches(segments, 4, rank=rank, world_size=2) for rank in range(2)]
+    assert [list(part.segment_numbers(3)) for part in parts] == [[12, 13], [14, 15]]
+    together = np.concatenate([part.batch(3) for part in parts])
+    np.testing.assert_array_equal(together, VideoBatches(segments, 4).batch(3))
+
+
+def test_no_thread_is_left_when_the_loop_stops_early(plain: Path) -> None:
+    import threading
+
+    batches = VideoBatches(_open(plain).train, 4, workers=2, prefetch=3).iterate(0, 1000)
+    next(batches)
+    batches.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]

@@ -1,0 +1,137 @@
+"""Decoders that hang, die, or eat: none stops the job, and each is in the quarantine with its reason."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from ipv_bench.shard_set import read_manifest
+from tests.pipelines.ssv2_maker import VIDEO_FOLDER, file_hashes, quarantine
+
+STUB = """
+    import os, sys, time
+
+    class Finder:
+        # replaces `av.open` in decoder processes only, when av is first imported there
+        def find_spec(self, name, path=None, target=None):
+            if name != "pipelines.decoding.video":
+                return None
+            sys.meta_path.remove(self)
+            import av
+            real = av.open
+
+            def stub(file, *arguments, **options):
+                name = os.path.basename(str(file))
+                if name == "1001.webm":
+                    {first}
+                if name == "1006.webm":
+                    {second}
+                return real(file, *arguments, **options)
+
+            av.open = stub
+            return None
+
+    if "pipelines.jobs.decode_worker" in " ".join(sys.orig_argv):
+        sys.meta_path.insert(0, Finder())
+"""
+
+SPIN = "sum(0 for _ in iter(int, 1))"
+ONCE = "mark = os.environ['ONCE_FILE']; os.path.exists(mark) or (open(mark, 'w').close(), os.abort())"
+
+
+def run_with_stub(
+    source: Path, out: Path, folder: Path, first: str, second: str = "pass", *options: str
+) -> tuple[int, str]:
+    """`prepare` with decoders that misbehave on two videos; exit status and what it printed."""
+    folder.mkdir(exist_ok=True)
+    (folder / "sitecustomize.py").write_text(textwrap.dedent(STUB).format(first=first, second=second))
+    environment = os.environ | {"PYTHONPATH": str(folder), "ONCE_FILE": str(folder / "once")}
+    command = [sys.executable, "-m", "ipv_bench", "prepare", "ssv2", "--source", str(source), "--out", str(out)]
+    limits = ["supervision.retry_factor=1.5", "max_failure_rate=0.5", *options]
+    for limit in limits:
+        command += ["--set", limit]
+    done = subprocess.run([*command, "--workers", "2"], env=environment, capture_output=True, text=True, timeout=120)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture
+def without_two(release: Path, tmp_path: Path) -> dict[str, int]:
+    """Samples that must be there when the two videos of the stub are lost."""
+    return {"1000": 30, "1003": 40, "1005": 33, "1007": 26, "1008": 29, "1009": 31, "1010": 27}
+
+
+def written(out: Path) -> dict[str, int]:
+    import pyarrow.parquet as pq
+
+    return {row["source_id"]: row["num_frames"] for row in pq.read_table(out / "samples.parquet").to_pylist()}
+
+
+def test_a_decoder_that_hangs_and_one_that_aborts(release: Path, tmp_path: Path, without_two: dict[str, int]) -> None:
+    out = tmp_path / "out"
+    status, text = run_with_stub(
+        release, out, tmp_path / "stub", "time.sleep(1000)", "os.abort()", "supervision.stall_seconds=1.5"
+    )
+    assert status == 0, text
+    assert written(out) == without_two
+    entries = quarantine(out)
+    assert {key: entry["reason"] for key, entry in entries.items()} == {"1001": "timeout", "1006": "crashed"}
+    assert "no frame for 2.25 s" in entries["1001"]["message"]  # the retry had the larger limit
+    assert "SIGABRT" in entries["1006"]["message"]
+    assert not any(entry["deterministic"] for entry in entries.values())
+    assert read_manifest(out).machine_dependent == ["1001", "1006"]
+    assert read_manifest(out).totals["num_quarantined"] == 2
+
+
+def test_a_decoder_that_computes_for_ever_and_one_that_eats_memory(
+    release: Path, tmp_path: Path, without_two: dict[str, int]
+) -> None:
+    out = tmp_path / "out"
+    eat = "hoard = [bytearray(1 << 26) for _ in range(12)]; time.sleep(1000)"
+    options = ("supervision.cpu_seconds=2", "supervision.memory_megabytes=400")
+    status, text = run_with_stub(release, out, tmp_path / "stub", SPIN, eat, *options)
+    assert status == 0, text
+    assert written(out) == without_two
+    entries = quarantine(out)
+    assert {key: entry["reason"] for key, entry in entries.items()} == {"1001": "timeout", "1006": "out_of_memory"}
+    assert "CPU time" in entries["1001"]["message"]
+
+
+def test_what_succeeds_at_the_second_try_leaves_no_trace(release: Path, prepared: Path, tmp_path: Path) -> None:
+    """A decoder that was killed once: the retry alone finds the video good, and the bytes are the usual ones."""
+    out = tmp_path / "out"
+    status, text = run_with_stub(release, out, tmp_path / "stub", ONCE)
+    assert status == 0, text
+    assert (tmp_path / "stub" / "once").exists()
+    assert file_hashes(out) == file_hashes(prepared)
+
+
+def test_retry_failed_gives_the_bytes_of_an_undisturbed_run(release: Path, prepared: Path, tmp_path: Path) -> None:
+    """The shard of a quarantined video is completed from its own blocks; only the video itself is decoded again."""
+    out = tmp_path / "out"
+    assert run_with_stub(release, out, tmp_path / "stub", "os.abort()", "os.abort()")[0] == 0
+    assert read_manifest(out).machine_dependent
+    shutil.rmtree(tmp_path / "stub")
+    command = [sys.executable, "-m", "ipv_bench", "prepare", "ssv2", "--source", str(release), "--out", str(out)]
+    subprocess.run([*command, "--retry-failed", "crashed"], check=True, capture_output=True)
+    assert file_hashes(out) == file_hashes(prepared)
+
+
+def test_the_failure_limit_stops_the_job_and_a_larger_one_goes_on(release: Path, tmp_path: Path) -> None:
+    source, out = tmp_path / "raw", tmp_path / "out"
+    shutil.copytree(release, source)
+    for number in (1000, 1003, 1005):
+        (source / VIDEO_FOLDER / f"{number}.webm").write_text("this is no video")
+    command = [sys.executable, "-m", "ipv_bench", "prepare", "ssv2", "--source", str(source), "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 3, done.stderr
+    assert "max_failure_rate" in done.stderr
+    assert "corrupt" in done.stderr
+    done = subprocess.run([*command, "--set", "max_failure_rate=0.5", "--strict"], capture_output=True, text=True)
+    assert done.returncode == 4, done.stderr
+    assert "3 quarantined (corrupt 3)" in done.stdout

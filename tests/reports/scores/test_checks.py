@@ -1,0 +1,152 @@
+"""Each planted mistake fires its finding, and clean runs fire none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ipv_bench.errors import InputError
+from reports.scores.checks import check, zero_width
+from reports.scores.score_table import Collection, ScoredRun
+from reports.statistics.intervals import interval
+from tests.reports.scored_runs import scored_run
+
+ENV = {"suite": "dmc", "mujoco": "3.3.0", "camera": 0}
+
+
+def good_runs(**changes: Any) -> list[ScoredRun]:
+    fields = {"status": "finished", "env_fingerprint": ENV, "action_repeat": 2, **changes}
+    return [scored_run(task=f"dmc/{task}", seed=seed, **fields) for task in ("a", "b") for seed in range(5)]
+
+
+def checked(runs: list[ScoredRun], **options: bool) -> tuple[Collection, dict[str, str]]:
+    found = check(Collection(tuple(runs)), **options)
+    return found, {finding.code: finding.level for finding in found.findings}
+
+
+def test_good_runs_have_no_warnings() -> None:
+    found, codes = checked(good_runs())
+    assert codes == {"x_axis": "note"}
+    assert len(found.runs) == 10
+    assert "action repeat 2" in found.findings[0].text
+
+
+def test_scores_that_are_not_finite_are_dropped_and_counted() -> None:
+    runs = good_runs()
+    runs[0] = scored_run(
+        task="dmc/a", seed=0, steps=[0, 10, 20, 30], scores=[1, np.nan, np.inf, 4], env_fingerprint=ENV
+    )
+    found, codes = checked(runs)
+    assert codes["not_finite"] == "warning"
+    assert found.runs[0].scores.tolist() == [1, 4]
+    assert "2 of 4" in next(finding.text for finding in found.findings if finding.code == "not_finite")
+
+
+def test_steps_out_of_order_are_sorted_and_the_last_written_counts() -> None:
+    runs = good_runs()
+    runs[0] = scored_run(task="dmc/a", seed=0, steps=[0, 10, 20, 10, 20], scores=[0, 1, 2, 3, 4], env_fingerprint=ENV)
+    found, codes = checked(runs)
+    assert codes["out_of_order"] == "warning"
+    assert found.runs[0].env_steps.tolist() == [0, 10, 20]
+    assert found.runs[0].scores.tolist() == [0, 3, 4]
+
+
+def test_same_run_twice_uses_the_longest() -> None:
+    copy = scored_run(task="dmc/a", seed=0, steps=[0, 10], source="elsewhere", env_fingerprint=ENV)
+    found, codes = checked([*good_runs(), copy])
+    assert codes["duplicate_runs"] == "warning"
+    assert len(found.runs) == 10
+    assert all(run.source != "elsewhere" for run in found.runs)
+
+
+def test_duplicates_with_different_configs_are_refused_with_the_difference() -> None:
+    runs = good_runs(record={"config": {"rssm": {"deter": 512}, "training": {"device": "cpu"}}})
+    copy = scored_run(
+        task="dmc/a", seed=0, source="a-copy", env_fingerprint=ENV, record={"config": {"rssm": {"deter": 64}}}
+    )
+    found, codes = checked([*runs, copy])
+    assert codes["duplicate_configs"] == "refusal"
+    assert len(found.runs) == 10
+    text = next(finding.text for finding in found.findings if finding.code == "duplicate_configs")
+    assert "rssm.deter: 64 → 512" in text
+    assert "device" not in text
+
+
+def test_runs_pretrained_on_other_videos_are_no_duplicates() -> None:
+    runs = [*good_runs(pretraining={"data": ["ssv2"]}), *good_runs(pretraining={"data": ["human36m"]})]
+    found, codes = checked(runs)
+    assert len(found.runs) == 20
+    assert "duplicate_runs" not in codes
+
+
+def test_other_environments_are_left_out_or_marked() -> None:
+    other = scored_run(task="dmc/a", seed=9, env_fingerprint={**ENV, "mujoco": "2.1"})
+    found, codes = checked([*good_runs(), other])
+    assert codes["mixed_environments"] == "refusal"
+    assert len(found.runs) == 10
+    assert "mujoco: '3.3.0' → '2.1'" in found.findings[0].text
+    pooled, codes = checked([*good_runs(), other], allow_mixed=True)
+    assert codes["mixed_environments"] == "warning"
+    assert len(pooled.runs) == 11
+    assert {run.label for run in pooled.runs} == {"contextwm (mixed environments)"}
+
+
+def test_tasks_may_differ_in_camera_but_seeds_of_a_task_may_not() -> None:
+    side = {**ENV, "camera": 1}
+    runs = good_runs()[:5] + [scored_run(task="dmc/b", seed=seed, env_fingerprint=side) for seed in range(5)]
+    assert "mixed_environments" not in checked(runs)[1]
+    runs[0] = scored_run(task="dmc/a", seed=0, env_fingerprint={**ENV, "camera": 3})
+    found, codes = checked(runs)
+    assert codes["mixed_environments"] == "refusal"
+    assert len(found.runs) == 9
+
+
+def test_methods_of_different_environments_are_warned_about() -> None:
+    others = [
+        scored_run("apv", run.task_id, int(run.seed), env_fingerprint={**ENV, "mujoco": "2.1"}) for run in good_runs()
+    ]
+    assert checked([*good_runs(), *others])[1]["compared_environments"] == "warning"
+    unknown = [scored_run("sac", run.task_id, int(run.seed)) for run in good_runs()]
+    assert checked([*good_runs(), *unknown])[1]["unknown_environment"] == "note"
+
+
+def one_more(**changes: Any) -> list[ScoredRun]:
+    return [*good_runs(), scored_run(**{"task": "dmc/a", "seed": 5, "env_fingerprint": ENV, **changes})]
+
+
+@pytest.mark.parametrize(
+    ("code", "runs"),
+    [
+        ("few_seeds", [run for run in good_runs() if int(run.seed) < 4]),
+        ("one_task", good_runs()[:5]),
+        ("unequal_seeds", one_more()),
+        ("unequal_lengths", one_more(steps=range(0, 90, 10))),
+        ("unfinished_runs", one_more(status="running")),
+        ("no_evaluations", one_more(steps=[])),
+        ("mixed_configs", one_more(record={"config": {"x": 1}})),
+        ("mixed_versions", one_more(record={"packages": {"torch": "2"}})),
+        ("mixed_metrics", one_more(method="apv", metric="success")),
+    ],
+)
+def test_planted_mistakes_fire(code: str, runs: list[ScoredRun]) -> None:
+    assert checked(runs)[1].get(code) == "warning"
+
+
+def test_zero_width_intervals() -> None:
+    draw = np.random.default_rng(0)
+    equal = interval(np.full((5, 2), 0.4), "iqm", 50, draw)
+    finding = zero_width("apv", equal)
+    assert finding is not None
+    assert "5 runs" in finding.text
+    assert finding.level == "warning"
+    single = zero_width("apv", interval(np.array([[0.1, 0.2]]), "iqm", 50, draw))
+    assert single is not None
+    assert "one run" in single.text
+    assert zero_width("apv", interval(draw.random((5, 2, 3)), "iqm", 50, draw)) is None
+
+
+def test_no_scores_at_all_is_an_error() -> None:
+    with pytest.raises(InputError, match="none of the 1 runs"):
+        check(Collection((scored_run(steps=[1], scores=[np.nan]),)))
