@@ -21,7 +21,7 @@ DATA_NAME     = $(shell $(BIN)/python -c "from ipv_bench.shard_set import read_m
 PRETRAIN_RUN  = $(if $(RUN),$(RUN),runs/pretrain/$(DATA_NAME)/$(MODEL)/seed$(SEED))
 FINETUNE_INIT = $(if $(filter dreamerv2,$(MODEL)),none,$(PRETRAIN_RUN))
 
-.PHONY: help install system-libraries demo test lint prepare pretrain finetune report bench clean
+.PHONY: help install system-libraries demo test test-slow lint prepare pretrain finetune report bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -44,6 +44,9 @@ demo: install ## the main job on the sample data: videos → shards → pre-trai
 
 test: install ## all tests, with the time per room
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+test-slow: install ## the proofs that take minutes
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m slow --timeout=1800
 
 lint: install ## formatting, lint, types, and the arrows between the packages
 	$(BIN)/ruff format --check .
