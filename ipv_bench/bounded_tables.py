@@ -1,0 +1,57 @@
+"""Parquet tables that somebody else made: the columns that are expected, no gaps, valid text, a bounded size."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ipv_bench.bounded_file import ErrorKind, read_bytes
+from ipv_bench.errors import InputError
+
+MAX_ROWS = 100_000_000
+MAX_TABLE_BYTES = 16 << 30
+
+
+def read_table(
+    source: str | Path | bytes, schema: pa.Schema, where: str = "", *, error: ErrorKind = InputError, fix: str = ""
+) -> pa.Table:
+    """The columns of `schema`, in its order and its types, without gaps.
+
+    Args:
+        source: a Parquet file, or its bytes.
+        schema: columns that must be there; others are left out.
+        where: for messages; the path by default.
+        error: kind of error to raise.
+        fix: what the user can do.
+
+    Raises:
+        error: no Parquet file, a column is absent, of another kind or has gaps, text is no UTF-8, or it is too large.
+    """
+    where = where or str(source)
+    data = source if isinstance(source, bytes) else read_bytes(source, error=error, fix=fix)
+    try:
+        file = pq.ParquetFile(
+            io.BytesIO(data),
+            thrift_string_size_limit=64 << 20,
+            thrift_container_size_limit=4 << 20,
+            page_checksum_verification=True,
+        )
+        meta = file.metadata
+        size = sum(meta.row_group(number).total_byte_size for number in range(meta.num_row_groups))
+        if meta.num_rows > MAX_ROWS or size > MAX_TABLE_BYTES:
+            raise error(f"{where} declares {meta.num_rows:,} rows and {size:,} bytes", fix=fix)
+        absent = [name for name in schema.names if name not in file.schema_arrow.names]
+        if absent:
+            raise error(f"{where} has no column {', '.join(absent)}", expected=", ".join(schema.names), fix=fix)
+        table = file.read(columns=schema.names, use_threads=False).select(schema.names).cast(schema)
+        table.validate(full=True)  # invalid UTF-8 would end in an exception far from here
+    except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, NotImplementedError, MemoryError) as found:
+        words = str(found).splitlines() or [type(found).__name__]
+        raise error(f"{where} is no readable Parquet table: {words[0][:300]}", fix=fix) from None
+    gaps = [name for name in schema.names if table[name].null_count]
+    if gaps:
+        raise error(f"{where} has gaps in column {', '.join(gaps)}", expected="a value in every row", fix=fix)
+    return table
