@@ -7,7 +7,6 @@ Requests to `s3://` are signed with the keys in the environment (`AWS_ACCESS_KEY
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -18,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from ipv_bench.atomic_file import atomic_writer
+from ipv_bench.bounded_arrays import read_npy
 from ipv_bench.errors import MissingDependencyError, ShardSetError, UsageError
+from ipv_bench.file_names import path_inside
 from ipv_bench.shard_set import MANIFEST_FILE, parse_manifest
 from ipv_bench.shard_store import REPAIR, LocalStore, cut_off, flat
 
@@ -105,11 +106,8 @@ class RemoteStore:
 
     def array(self, name: str) -> np.ndarray:
         """A one-dimensional `.npy` file, in memory."""
-        try:
-            values = np.load(io.BytesIO(self.read(name)), allow_pickle=False)
-        except ValueError as error:
-            raise ShardSetError(f"{self.location}/{name} is damaged: {error}", fix=REPAIR) from error
-        return flat(values, f"{self.location}/{name}")
+        where = f"{self.location}/{name}"
+        return flat(read_npy(self.read(name), where, error=ShardSetError, fix=REPAIR), where)
 
     def _ask(self, name: str, request: Callable[[], Any]) -> Any:
         if os.getpid() != self._process:
@@ -174,7 +172,7 @@ class CachedStore:
         return self._fetched(name).array(name)
 
     def _fetched(self, name: str) -> LocalStore:
-        path = self._local.folder / name
+        path = path_inside(self._local.folder, name, self.location, ShardSetError)
         if path.exists():
             return self._local
         with self._lock:

@@ -14,7 +14,7 @@ import operator
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +82,21 @@ class SegmentSource:
         """Frames `start` … `start + length - 1` of a video, uint8 (length, H, W, 3)."""
         parts = self.index.clips(video, start, length)
         columns, row = self.index.columns, parts[0][0]
-        out = np.empty((length, columns["height"][row], columns["width"][row], 3), np.uint8)
+        out = self._room(length, int(columns["height"][row]), int(columns["width"][row]))
         done = 0
         for row, first, count in parts:
             self._read_clip(row, first, out[done : done + count])
             done += count
         return out
+
+    def _room(self, length: int, height: int, width: int) -> np.ndarray:
+        try:
+            return np.empty((length, height, width, 3), np.uint8)
+        except MemoryError:
+            raise ShardSetError(
+                f"{self.store.location}: {length} frames of {height}x{width} pixels do not fit into memory",
+                fix="ask for shorter segments",
+            ) from None
 
     def _read_clip(self, row: int, first: int, out: np.ndarray) -> None:
         shard = self.manifest.shards[int(self.index.columns["shard"][row])].file
@@ -96,6 +105,8 @@ class SegmentSource:
         if self.manifest.encoding == "raw":
             frame_size = out[0].nbytes
             header = size - int(self.index.columns["num_frames"][row]) * frame_size
+            if header < 0:
+                raise self._no_frames(row, shard)
             data = self.store.read_range(shard, offset + header + first * frame_size, out.nbytes)
             out.reshape(-1)[:] = np.frombuffer(data, np.uint8)
             return
@@ -104,6 +115,8 @@ class SegmentSource:
         ends = self.index.frame_offsets[begin + first : min(begin + first + len(out) + 1, last)].tolist()
         if len(ends) == len(out):  # the clip's last frame ends with its stream
             ends.append(size)
+        if any(end <= start for start, end in pairwise(ends)) or ends[-1] > size:
+            raise self._no_frames(row, shard)
         data = self.store.read_range(shard, offset + ends[0], ends[-1] - ends[0])
         try:
             decode_frames(data, [end - ends[0] for end in ends], out)
@@ -113,6 +126,13 @@ class SegmentSource:
                 expected=f"JPEG frames at the offsets in {FRAMES_FILE}",
                 fix=REPAIR,
             ) from error
+
+    def _no_frames(self, row: int, shard: str) -> ShardSetError:
+        return ShardSetError(
+            f"{self.store.location}: the frames of sample {row} in {shard} do not divide its stream",
+            expected=f"frame sizes and offsets that fit ({FRAMES_FILE})",
+            fix=REPAIR,
+        )
 
 
 def decode_frames(stream: bytes, bounds: Sequence[int], out: np.ndarray) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from ipv_bench.bounded_tables import read_table
 from ipv_bench.errors import ShardSetError, UnknownNameError
 from ipv_bench.shard_set import FRAMES_FILE, SAMPLES_FILE, SAMPLES_SCHEMA, Manifest
 from ipv_bench.shard_store import REPAIR, ShardStore
@@ -26,6 +26,10 @@ _NUMBERS = (
     "frame_stride",
     "frames_start",
 )
+
+
+MAX_SIDE = 65_535
+"""Pixels; JPEG has no larger pictures."""
 
 
 class ShardIndex:
@@ -49,6 +53,7 @@ class ShardIndex:
         self._where = store.location
         table = _read_samples(store, manifest)
         self.columns = {name: table[name].to_numpy() for name in _NUMBERS}
+        _check_numbers(self.columns, manifest, store.location)
         self._splits = table["split"].combine_chunks().dictionary_encode()
         self._labels = table["label"].combine_chunks().dictionary_encode()
         self._group(table["source_id"].combine_chunks())
@@ -73,10 +78,10 @@ class ShardIndex:
 
     def _check_frame_offsets(self, manifest: Manifest) -> None:
         expected = int(self.columns["num_frames"].sum(dtype=np.int64)) if manifest.encoding == "mjpeg" else 0
-        if len(self.frame_offsets) != expected:
+        if len(self.frame_offsets) != expected or self.frame_offsets.dtype != np.uint32:
             raise ShardSetError(
-                f"{self._where}: {FRAMES_FILE} holds {len(self.frame_offsets)} frame offsets",
-                expected=f"{expected}, as {SAMPLES_FILE} says",
+                f"{self._where}: {FRAMES_FILE} holds {len(self.frame_offsets)} {self.frame_offsets.dtype} offsets",
+                expected=f"{expected} uint32, as {SAMPLES_FILE} says",
                 fix=REPAIR,
             )
 
@@ -179,11 +184,28 @@ def _read_samples(store: ShardStore, manifest: Manifest) -> pa.Table:
             expected=f"sha256 {expected}",
             fix=REPAIR,
         )
-    try:
-        table = pq.read_table(pa.BufferReader(data))
-    except pa.ArrowException as error:
-        raise ShardSetError(f"{store.location}: {SAMPLES_FILE} is damaged: {error}", fix=REPAIR) from error
-    missing = [name for name in SAMPLES_SCHEMA.names if name not in table.schema.names]
-    if missing:
-        raise ShardSetError(f"{store.location}: {SAMPLES_FILE} has no column {', '.join(missing)}", fix=REPAIR)
-    return table.cast(SAMPLES_SCHEMA) if table.schema != SAMPLES_SCHEMA else table
+    return read_table(data, SAMPLES_SCHEMA, f"{store.location}: {SAMPLES_FILE}", error=ShardSetError, fix=REPAIR)
+
+
+def _check_numbers(columns: dict[str, np.ndarray], manifest: Manifest, where: str) -> None:
+    """Refuse an index whose numbers lead nowhere: everything that reads frames trusts them."""
+    last_frames = columns["frames_start"] + (columns["num_frames"] if manifest.encoding == "mjpeg" else 0)
+    num_frames = columns["num_frames"].sum(dtype=np.int64)
+    wrong = {
+        "shard": (columns["shard"] < 0) | (columns["shard"] >= len(manifest.shards)),
+        "clip_index": columns["clip_index"] < 0,
+        "num_frames": columns["num_frames"] < 1,
+        "height": (columns["height"] < 1) | (columns["height"] > MAX_SIDE),
+        "width": (columns["width"] < 1) | (columns["width"] > MAX_SIDE),
+        "stream_offset": columns["stream_offset"] < 0,
+        "stream_size": columns["stream_size"] < columns["num_frames"],
+        "frames_start": (columns["frames_start"] < 0) | (last_frames > num_frames),
+    }
+    for name, rows in wrong.items():
+        if rows.any():
+            row = int(rows.argmax())
+            raise ShardSetError(
+                f"{where}: {SAMPLES_FILE} row {row}: {name} is {columns[name][row]}",
+                expected="numbers that fit the manifest and the other columns",
+                fix=REPAIR,
+            )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -19,10 +20,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
 from ipv_bench.atomic_file import write_bytes
+from ipv_bench.bounded_file import read_bytes
+from ipv_bench.bounded_json import as_model, parse_json
 from ipv_bench.errors import ShardSetError
+from ipv_bench.file_names import FileName, Name
 from ipv_bench.sample_encoding import STREAM_EXTENSION as STREAM_EXTENSION
 from ipv_bench.sample_encoding import Encoding as Encoding
 
@@ -34,6 +38,8 @@ MANIFEST_FILE, SOURCES_FILE, SAMPLES_FILE, FRAMES_FILE = (
     "frames.npy",
 )
 QUARANTINE_FILE, LOG_FILE = "quarantine.jsonl", "prepare_log.jsonl"
+MAX_MANIFEST_BYTES = 256 << 20
+"""A shard takes about 250 bytes of it."""
 
 SourceStatus = Literal["written", "too_short", "quarantined", "excluded"]
 
@@ -117,10 +123,10 @@ class ShardEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    file: str
-    num_samples: int
-    num_frames: int
-    size_bytes: int
+    file: FileName
+    num_samples: NonNegativeInt
+    num_frames: NonNegativeInt
+    size_bytes: NonNegativeInt
     sha256: str
 
 
@@ -130,7 +136,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     format: int = FORMAT
-    name: str
+    name: Name
     """Data set, such as "ssv2"; shards are `<name>-000000.tar`."""
     profile: str
     encoding: Encoding
@@ -143,7 +149,7 @@ class Manifest(BaseModel):
     versions: dict[str, str]
     """ipv-bench, decoder, codec and scaler versions."""
     shards: list[ShardEntry]
-    tables: dict[str, str]
+    tables: dict[FileName, str]
     """File → sha256 of sources.parquet, samples.parquet, frames.npy and quarantine.jsonl."""
     totals: dict[str, int]
     """num_sources, num_samples, num_frames, num_quarantined, num_too_short, num_excluded, size_bytes."""
@@ -179,17 +185,13 @@ def read_manifest(folder: str | Path) -> Manifest:
         ShardSetError: absent (the set is incomplete), damaged, or of a newer format version.
     """
     path = Path(folder) / MANIFEST_FILE
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         raise ShardSetError(
             f"{folder} has no {MANIFEST_FILE}",
             expected="a complete shard set",
             fix="make it with `ipv-bench prepare`, or run the interrupted command again",
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ShardSetError(f"{path} cannot be read: {error}") from None
-    return parse_manifest(text, str(path))
+        )
+    return parse_manifest(read_bytes(path, error=ShardSetError, limit=MAX_MANIFEST_BYTES), str(path))
 
 
 def parse_manifest(text: str | bytes, where: str) -> Manifest:
@@ -198,20 +200,13 @@ def parse_manifest(text: str | bytes, where: str) -> Manifest:
     Raises:
         ShardSetError: damaged, or of a newer format version.
     """
-    try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise ShardSetError(f"{where} is not JSON: {error}", fix="run `ipv-bench prepare` again") from None
-    version = values.get("format") if isinstance(values, dict) else None
+    values = parse_json(text, where, error=ShardSetError, expect=dict, fix="run `ipv-bench prepare` again")
+    version = values.get("format")
     if isinstance(version, int) and version > FORMAT:
         raise ShardSetError(
             f"{where} has shard set format {version}", expected=f"format {FORMAT}", fix="update ipv-bench"
         )
-    try:
-        return Manifest.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ShardSetError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return as_model(Manifest, values, where, error=ShardSetError)
 
 
 def file_sha256(path: str | Path) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from ipv_bench.bounded_arrays import read_npy
+from ipv_bench.bounded_file import read_bytes
 from ipv_bench.errors import ShardSetError
+from ipv_bench.file_names import path_inside
 
 
 class ShardStore(Protocol):
@@ -48,17 +52,14 @@ class LocalStore:
 
     def read(self, name: str) -> bytes:
         """Contents of a file."""
-        try:
-            return (self.folder / name).read_bytes()
-        except OSError as error:
-            raise _unreadable(self.folder / name, error) from error
+        return read_bytes(self._path(name), error=ShardSetError, limit=MAX_WHOLE_BYTES, fix=REPAIR)
 
     def read_range(self, name: str, offset: int, size: int) -> bytes:
         """`size` bytes of a file from byte `offset` on."""
         try:
             descriptor = self._descriptors.get(name)
             if descriptor is None:
-                descriptor = self._descriptors.setdefault(name, os.open(self.folder / name, os.O_RDONLY))
+                descriptor = self._descriptors.setdefault(name, _open_regular(self._path(name)))
             data = os.pread(descriptor, size, offset)
         except OSError as error:
             raise _unreadable(self.folder / name, error) from error
@@ -68,13 +69,11 @@ class LocalStore:
 
     def array(self, name: str) -> np.ndarray:
         """A one-dimensional `.npy` file, memory-mapped."""
-        try:
-            values = np.load(self.folder / name, mmap_mode="r", allow_pickle=False)
-        except OSError as error:
-            raise _unreadable(self.folder / name, error) from error
-        except ValueError as error:
-            raise ShardSetError(f"{self.folder / name} is damaged: {error}", fix=REPAIR) from error
-        return flat(values, str(self.folder / name))
+        path = self._path(name)
+        return flat(read_npy(path, error=ShardSetError, mapped=True, fix=REPAIR), str(path))
+
+    def _path(self, name: str) -> Path:
+        return path_inside(self.folder, name, self.location, ShardSetError)
 
     def __getstate__(self) -> dict[str, object]:
         return {"folder": self.folder, "location": self.location, "_descriptors": {}}
@@ -84,6 +83,8 @@ class LocalStore:
             os.close(descriptor)
 
 
+MAX_WHOLE_BYTES = 4 << 30
+"""Largest file that is read as a whole: tables and manifests; shards and frame offsets are not."""
 REPAIR = "run `ipv-bench verify` on the set: it names every defect and how to repair it"
 
 
@@ -103,6 +104,14 @@ def cut_off(where: str, offset: int, size: int) -> ShardSetError:
     return ShardSetError(
         f"{where} ends before byte {offset + size}", expected="the size that the index was made for", fix=REPAIR
     )
+
+
+def _open_regular(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would wait for a writer
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise ShardSetError(f"{path} is no regular file", expected="a complete shard set", fix=REPAIR)
 
 
 def _unreadable(path: Path, error: OSError) -> ShardSetError:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
+from ipv_bench.bounded_tables import read_table
 from ipv_bench.errors import ShardSetError
 from ipv_bench.open_store import open_store
 from ipv_bench.segments import SegmentSource
-from ipv_bench.shard_set import SAMPLES_FILE, SOURCES_FILE, Manifest, read_manifest
+from ipv_bench.shard_set import SAMPLES_FILE, SAMPLES_SCHEMA, SOURCES_FILE, SOURCES_SCHEMA, Manifest, read_manifest
 
 HISTOGRAM_BINS = 10
 _BAR_WIDTH = 40
@@ -138,12 +138,8 @@ def _statistics(source: SegmentSource) -> Inspection:
 
 
 def _table(source: SegmentSource, name: str) -> Any:
-    import pyarrow as pa
-
-    try:
-        return pq.read_table(pa.BufferReader(source.store.read(name)))
-    except pa.ArrowException as error:
-        raise ShardSetError(f"{source.store.location}: {name} is damaged: {error}") from error
+    schema = SAMPLES_SCHEMA if name == SAMPLES_FILE else SOURCES_SCHEMA
+    return read_table(source.store.read(name), schema, f"{source.store.location}: {name}", error=ShardSetError)
 
 
 def _sources(source: SegmentSource, manifest: Manifest) -> dict[str, int]:

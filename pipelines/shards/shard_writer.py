@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ipv_bench.atomic_file import TEMPORARY_SUFFIX, disk_errors, fsync_folder, write_bytes
+from ipv_bench.bounded_json import read_json
+from ipv_bench.errors import InputError
 from ipv_bench.shard_set import file_sha256
 from pipelines.datasets.base import SourceRow
 from pipelines.shards.plan import ShardTask
@@ -146,12 +148,26 @@ def _to_json(shard: StoredShard) -> bytes:
 def read_sidecar(path: Path) -> StoredShard | None:
     """The finished shard that a sidecar tells of; None when there is none, or when it is damaged."""
     try:
-        values = json.loads(path.read_bytes())
+        values = read_json(path, expect=dict)
         outcomes = tuple(_outcome(outcome) for outcome in values.pop("outcomes"))
         offsets, hashes = tuple(values.pop("offsets")), tuple(values.pop("item_hashes"))
-        return StoredShard(**values, outcomes=outcomes, offsets=offsets, item_hashes=hashes)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        shard = StoredShard(**values, outcomes=outcomes, offsets=offsets, item_hashes=hashes)
+    except (InputError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
         return None
+    # What it calls the tar is not followed anywhere: a sidecar stands beside its own.
+    return shard if shard.file == path.with_suffix(".tar").name and _is_consistent(shard) else None
+
+
+def _is_consistent(shard: StoredShard) -> bool:
+    sizes = [outcome.size_bytes for outcome in shard.outcomes]
+    numbers = [shard.size_bytes, *shard.offsets, *sizes]
+    return (
+        isinstance(shard.options, dict)
+        and isinstance(shard.versions, dict)
+        and len(shard.outcomes) == len(shard.offsets) == len(shard.item_hashes)
+        and all(type(number) is int and number >= 0 for number in numbers)
+        and all(start + size <= shard.size_bytes for start, size in zip(shard.offsets, sizes, strict=True))
+    )
 
 
 def _outcome(values: dict[str, Any]) -> Outcome:

@@ -8,7 +8,7 @@ set was made; it is no part of the set's identity and is not checked.
 
 from __future__ import annotations
 
-import json
+import os
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -17,9 +17,12 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ipv_bench.atomic_file import TEMPORARY_SUFFIX
+from ipv_bench.bounded_arrays import read_npy
+from ipv_bench.bounded_file import read_bytes
+from ipv_bench.bounded_json import as_model, parse_json
+from ipv_bench.bounded_tables import read_table
 from ipv_bench.errors import ShardSetError, UsageError
 from ipv_bench.progress import progress
 from ipv_bench.shard_set import (
@@ -27,6 +30,7 @@ from ipv_bench.shard_set import (
     FRAMES_FILE,
     LOG_FILE,
     MANIFEST_FILE,
+    MAX_MANIFEST_BYTES,
     QUARANTINE_FILE,
     SAMPLES_FILE,
     SAMPLES_SCHEMA,
@@ -137,17 +141,17 @@ def _check_manifest(folder: Path, result: Verification) -> Manifest | None:
             expected="a complete shard set",
             fix="make it with `ipv-bench prepare`, or run the interrupted command again",
         )
-    text = path.read_bytes()
+    text = read_bytes(path, error=ShardSetError, limit=MAX_MANIFEST_BYTES)
     result.num_files += 1
+    values: dict[str, Any] = {}
     try:
-        values = json.loads(text)
-        manifest = Manifest.model_validate(values)
+        values = parse_json(text, str(path), error=ShardSetError, expect=dict)
+        manifest = as_model(Manifest, values, str(path), error=ShardSetError)
         intact = manifest_text(manifest) == text
-    except ValueError as error:  # not UTF-8, not JSON, or not these fields
-        version = values.get("format") if "values" in locals() and isinstance(values, dict) else None
-        if isinstance(version, int) and version > FORMAT:
+    except ShardSetError as error:
+        if isinstance(values.get("format"), int) and values["format"] > FORMAT:
             parse_manifest(text, str(path))  # raises: a newer format may have other fields
-        result.add("manifest", MANIFEST_FILE, f"it is damaged: {str(error).splitlines()[0]}")
+        result.add("manifest", MANIFEST_FILE, f"it is damaged: {error.found}")
         return None
     if manifest.format > FORMAT and (intact or not manifest.checksum):
         parse_manifest(text, str(path))
@@ -165,9 +169,11 @@ def _check_files(folder: Path, manifest: Manifest, result: Verification) -> set[
     total = sum(shard.size_bytes for shard in manifest.shards)
     with progress("verify: sha256", total / 1e6, "MB") as bar:
         for name, (sha256, size) in sorted(expected.items()):
-            path = folder / name
+            path = folder / name  # a file name by the manifest's own rule
             result.num_files += 1
-            if not path.is_file():
+            if os.path.realpath(path) != os.path.join(os.path.realpath(folder), name) and path.exists():
+                result.add("leftover", name, "it is a link", f"put the file itself in place of the link {path}")
+            elif not path.is_file():
                 result.add("missing", name, "the file is missing")
             elif size >= 0 and path.stat().st_size != size:
                 result.add("checksum", name, f"it has {path.stat().st_size} bytes, expected {size}")
@@ -198,12 +204,12 @@ class _Tables:
         if damaged & set(TABLES):
             return None
         try:
-            sources = pq.read_table(folder / SOURCES_FILE).select(SOURCES_SCHEMA.names).cast(SOURCES_SCHEMA)
-            samples = pq.read_table(folder / SAMPLES_FILE).select(SAMPLES_SCHEMA.names).cast(SAMPLES_SCHEMA)
-            offsets = np.load(folder / FRAMES_FILE, mmap_mode="r", allow_pickle=False)
-            lines = (folder / QUARANTINE_FILE).read_bytes().count(b"\n")
-        except (pa.ArrowException, KeyError, ValueError) as error:
-            result.add("table", manifest.name, f"a table cannot be read: {error}")
+            sources = read_table(folder / SOURCES_FILE, SOURCES_SCHEMA, error=ShardSetError)
+            samples = read_table(folder / SAMPLES_FILE, SAMPLES_SCHEMA, error=ShardSetError)
+            offsets = read_npy(folder / FRAMES_FILE, error=ShardSetError, mapped=True)
+            lines = read_bytes(folder / QUARANTINE_FILE, error=ShardSetError).count(b"\n")
+        except ShardSetError as error:
+            result.add("table", manifest.name, f"a table cannot be read: {error.found}")
             return None
         return cls(sources, samples, offsets, lines)
 

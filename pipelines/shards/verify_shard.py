@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
+import math
 import mmap
 import tarfile
 import warnings
@@ -15,6 +15,9 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from ipv_bench.bounded_arrays import read_header
+from ipv_bench.bounded_json import parse_json
+from ipv_bench.errors import InputError
 from ipv_bench.segments import decode_frames
 from ipv_bench.shard_set import STREAM_EXTENSION, Encoding, is_key
 
@@ -51,6 +54,9 @@ def check_shard(shard: ShardContents, decode: frozenset[int]) -> Iterator[ShardF
         shard: file and index.
         decode: rows of samples.parquet whose frames are decoded.
     """
+    if not shard.path.stat().st_size:
+        yield "tar", "it is empty"
+        return
     with open(shard.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         yield from _check_tar(shard, data, decode)
 
@@ -59,8 +65,8 @@ def _check_tar(shard: ShardContents, data: mmap.mmap, decode: frozenset[int]) ->
     samples = shard.table.to_pylist()
     try:
         members = _members(data)
-    except (tarfile.TarError, EOFError) as error:
-        yield "tar", f"it is no readable tar: {error}"
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError, MemoryError, OSError) as error:
+        yield "tar", f"it is no readable tar: {error or type(error).__name__}"
         return
     extension = STREAM_EXTENSION[shard.encoding]
     names = [name for sample in samples for name in (f"{sample['key']}.json", f"{sample['key']}.{extension}")]
@@ -112,12 +118,9 @@ def _check_sample(
     sample: dict[str, Any], data: mmap.mmap, header: tarfile.TarInfo, stream: tarfile.TarInfo
 ) -> Iterator[ShardFinding]:
     try:
-        facts = json.loads(data[header.offset_data : header.offset_data + header.size])
-    except ValueError as error:
-        yield "tar", f"{header.name} is not JSON: {error}"
-        return
-    if not isinstance(facts, dict):
-        yield "tar", f"{header.name} holds a {type(facts).__name__}, expected an object"
+        facts = parse_json(data[header.offset_data : header.offset_data + header.size], header.name, expect=dict)
+    except InputError as error:
+        yield "tar", f"{error.found}" + (f", expected {error.expected}" if error.expected else "")
         return
     for name in sample.keys() & facts.keys():
         if facts[name] != sample[name]:
@@ -145,7 +148,7 @@ def _check_stream(shard: ShardContents, sample: dict[str, Any], payload: bytes, 
     if decode:
         try:
             decode_frames(payload, bounds, np.empty(shape, np.uint8))
-        except ValueError as error:
+        except (ValueError, MemoryError) as error:
             yield "decode", f"sample {sample['key']}: {error}"
             return
         shard.num_frames_decoded += shape[0]
@@ -156,13 +159,11 @@ def _check_raw(
 ) -> Iterator[ShardFinding]:
     file = io.BytesIO(payload)
     try:
-        version = np.lib.format.read_magic(file)
-        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        found, fortran, dtype = reader(file)
-    except ValueError as error:
-        yield "frames", f"sample {key} is no .npy file: {error}"
+        found, fortran, dtype = read_header(file, f"sample {key}")
+    except InputError as error:
+        yield "frames", error.found
         return
-    size = file.tell() + int(np.prod(shape))
+    size = file.tell() + math.prod(shape)
     if (found, fortran, dtype, len(payload)) != (shape, False, np.dtype(np.uint8), size):
         yield "frames", f"sample {key} holds {dtype} {found} in {len(payload)} bytes, expected uint8 {shape} in {size}"
         return
@@ -183,7 +184,7 @@ def _check_webdataset(
     count = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # webdataset 1.0 leaves its file to the garbage collector
-        loop = webdataset.WebDataset(str(path), shardshuffle=False, nodesplitter=None, empty_check=False)
+        loop = webdataset.WebDataset(str(path.absolute()), shardshuffle=False, nodesplitter=None, empty_check=False)
         try:
             for found, (key, header, stream) in zip(loop, expected, strict=True):
                 wanted = (key, _payload(data, header), _payload(data, stream))
