@@ -140,3 +140,15 @@ def array_names(path: Path) -> list[str]:
 def find_references(folders: list[Path]) -> list[Path]:
     """All npz files of the folders that have a JSON beside them."""
     return [path for folder in folders for path in sorted(folder.glob("*.npz")) if path.with_suffix(".json").is_file()]
+
+
+def find_float64(path: Path) -> list[Path]:
+    """The file of float64 losses and gradients that belongs to a reference: beside it, or in `float64/`; one or none."""
+    name = f"{path.stem}_grad64.npz"
+    return [found for found in (path.parent / name, path.parent / "float64" / name) if found.is_file()][:1]
+
+
+def spread(tensor: Tensor, count: int) -> Tensor:
+    """`count` numbers of a tensor, evenly spaced in row-major order."""
+    flat = tensor.flatten()
+    return flat[:: len(flat) // count][:count]
