@@ -143,7 +143,7 @@ def find_references(folders: list[Path]) -> list[Path]:
 
 
 def find_float64(path: Path) -> list[Path]:
-    """The file of float64 losses and gradients that belongs to a reference: beside it, or in `float64/`; one or none."""
+    """The file of float64 losses and gradients that belongs to a reference, beside it or in `float64/`; or none."""
     name = f"{path.stem}_grad64.npz"
     return [found for found in (path.parent / name, path.parent / "float64" / name) if found.is_file()][:1]
 

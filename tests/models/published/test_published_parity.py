@@ -33,10 +33,10 @@ INPUTS = re.compile(
 )
 # Evaluation mode. In train mode the reference's own float32 batch statistics are off by up to 2e-4.
 EVAL_TOLERANCE, TRAIN_TOLERANCE = 1e-5, 1e-3
-# Of the norm of all gradients together, with ours in float64. The published float64 run is the reference: it equals ours
+# Of the norm of all gradients together, with ours in float64. The published float64 run is the reference: ours equals it
 # to 1e-13. In a float32 file one ReLU input of 1.8 million may round to the other side of zero; in the files known here
-# that moves the whole by up to 0.9 % and one tensor by more, so float32 gradients are held as a whole, to 2 %: a wrong
-# term in a loss or a missing stop-gradient moves it by far more, and what is smaller is float64's to find.
+# that moves the whole by up to 0.9 %, and one tensor by more. So float32 gradients are held as a whole, to 2 %: a wrong
+# term in a loss or a missing stop-gradient moves it by far more, and what is smaller is for the float64 file to find.
 FLOAT64_GRADIENTS, FLOAT32_GRADIENTS = 1e-9, 0.02
 # A tensor whose gradient is zero by construction (a bias before batch norm) holds rounding alone.
 ROUNDING = 1e-12
@@ -91,6 +91,10 @@ def our_key(reference: Reference, key: str) -> str:
     return key
 
 
+def reference_name(path: Path) -> str:
+    return f"{path.parent.name}-{path.stem}"
+
+
 def test_there_is_a_reference_in_the_repository() -> None:
     assert any(path.parent == OWN_FOLDER for path in PATHS)
 
@@ -132,11 +136,9 @@ def gradient_error(found: dict[str, Tensor], expected: dict[str, Tensor]) -> tup
     return float(torch.stack(errors).norm()), float(torch.stack(norms).norm())
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in PATHS if find_float64(path)], ids=lambda p: f"{p.parent.name}-{p.stem}"
-)
+@pytest.mark.parametrize("path", [path for path in PATHS if find_float64(path)], ids=reference_name)
 def test_losses_and_gradients_equal_the_published_ones_in_float64(path: Path) -> None:
-    """`loss64:` scalars and `grad64:` tensors; a reduced file has `part64:` instead of large ones: every n-th number."""
+    """`loss64:` scalars and `grad64:` tensors; a reduced file has every n-th number of large ones (`part64:`)."""
     reference, found = load(path)
     with np.load(find_float64(path)[0]) as file:
         arrays = {key: torch.from_numpy(np.array(file[key])) for key in file.files}
@@ -162,7 +164,7 @@ def test_losses_and_gradients_equal_the_published_ones_in_float64(path: Path) ->
     assert own <= listed
 
 
-@pytest.mark.parametrize("path", PATHS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+@pytest.mark.parametrize("path", PATHS, ids=reference_name)
 def test_every_documented_array_is_checked(path: Path) -> None:
     reference, found = load(path)
     unchecked = [key for key in reference.keys if not INPUTS.fullmatch(key) and our_key(reference, key) not in found]
