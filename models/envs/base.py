@@ -7,7 +7,11 @@ All randomness of an episode comes from the seed given to `reset`.
 
 from __future__ import annotations
 
+import os
+import traceback
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
@@ -16,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import PositiveInt
 
 from ipv_bench.config import Config
-from ipv_bench.errors import ConfigError, SimulationError, TrainingError
+from ipv_bench.errors import ConfigError, IpvBenchError, SimulationError, TrainingError
 
 RenderProfileName = Literal["faithful", "fast", "default"]
 Factor = Literal["floor", "background", "body", "target", "reflectance", "light", "camera"]
@@ -34,7 +38,7 @@ class EnvConfig(Config):
     """Height and width of the images, pixels."""
 
     camera: str | int | None = None
-    """Camera by name or number; null: the suite's (`corner` in Meta-world, 0 in dm-control)."""
+    """Camera by name or number; null: the suite's (`corner` in Meta-world, 0 in dm-control, 2 for quadruped)."""
 
     flip: bool | None = None
     """Turn the image's rows upside-down; null: the suite's choice (Meta-world: true, which sets `corner` upright)."""
@@ -87,6 +91,31 @@ class ControlStep:
     success: bool | None = None
 
 
+@contextmanager
+def explained_simulator_errors(task: str, package: str) -> Iterator[None]:
+    """Around everything that a simulator's own code does: what it raises becomes an error of the environment.
+
+    Args:
+        task: the full name.
+        package: what `pip install` brings the simulator; empty where that is not known.
+
+    Raises:
+        SimulationError: the simulator raised something; with its task, package, and the line that raised.
+    """
+    try:
+        yield
+    except (IpvBenchError, ModuleNotFoundError):
+        raise
+    except Exception as error:  # simulators fail in their own ways
+        line = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{os.path.basename(line.filename)}:{line.lineno}"
+        raise SimulationError(
+            f"the simulator of {task} raised {type(error).__name__}: {error} ({where})",
+            expected=f"the task to run with {package}" if package else "the task to run",
+            fix="`pip check` shows packages that do not fit; `ipv-bench doctor` shows versions",
+        ) from error
+
+
 class Env(ABC):
     """An environment with images and one continuous action.
 
@@ -99,7 +128,12 @@ class Env(ABC):
 
     Raises:
         ConfigError: `time_limit` is longer than the suite's own.
+
+    Attributes:
+        package: what `pip install` brings the simulator; set by `make_env`, for messages.
     """
+
+    package = ""
 
     def __init__(
         self,
@@ -130,7 +164,7 @@ class Env(ABC):
         """Start an episode; equal seeds give equal episodes.
 
         Raises:
-            SimulationError: the simulator gave an image of the wrong shape.
+            SimulationError: the simulator raised something, or gave an image of the wrong shape.
         """
         self.begin(seed)
         return self._observe(first=True, terminated=False, last=False)
@@ -147,14 +181,16 @@ class Env(ABC):
 
         Raises:
             TrainingError: the action has a wrong size or is not finite.
-            SimulationError: reward or state are not finite, or the image has the wrong shape.
+            SimulationError: the simulator raised something, reward or state are not finite, or the image has the wrong
+                shape.
         """
         reward, terminated, truncated, info = self.simulate(action)
         return self._observe(False, terminated, terminated or truncated), reward, terminated, truncated, info
 
     def begin(self, seed: int) -> None:
         """Start an episode without rendering; `reset` without its image."""
-        self._start_episode(int(seed))
+        with explained_simulator_errors(self.task, self.package):
+            self._start_episode(int(seed))
         self._elapsed, self._success, self._running = 0, None, True
 
     def simulate(self, action: NDArray[np.floating[Any]]) -> tuple[float, bool, bool, dict[str, Any]]:
@@ -164,7 +200,8 @@ class Env(ABC):
         scaled = self._scaled(action)
         total, taken, terminated, truncated = 0.0, 0, False, False
         for _ in range(self.config.action_repeat):
-            result = self._control_step(scaled)
+            with explained_simulator_errors(self.task, self.package):
+                result = self._control_step(scaled)
             if not np.isfinite(result.reward):
                 raise self._fault(f"the reward is {result.reward}", "a finite number")
             total, taken = total + float(result.reward), taken + 1
@@ -180,7 +217,8 @@ class Env(ABC):
 
     def look(self) -> NDArray[np.uint8]:
         """The current image, (image_size, image_size, 3), of an episode that is played without frames."""
-        return self._image()
+        with explained_simulator_errors(self.task, self.package):
+            return self._image()
 
     def episode_metadata(self) -> dict[str, Any]:
         """What was drawn for the current episode (visual factors), JSON-ready; empty in most suites."""
@@ -221,7 +259,7 @@ class Env(ABC):
         return self._action_low + unit * (self._action_high - self._action_low)
 
     def _observe(self, first: bool, terminated: bool, last: bool) -> Observation:
-        image = self._image()
+        image = self.look()
         wanted = (self.config.image_size, self.config.image_size, 3)
         if image.shape != wanted or image.dtype != np.uint8:
             raise self._fault(f"the image is {image.dtype} {image.shape}", f"uint8 {wanted}")

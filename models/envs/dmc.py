@@ -51,6 +51,7 @@ ENDLESS_TASK_LIMIT = 1000
 """Control steps for the tasks that dm-control runs without a limit (lqr)."""
 
 UNBOUNDED_ACTION = 1e6
+QUADRUPED_CAMERA = 2
 
 _TASKS = {f"{domain}_{task}": (domain, task) for domain, tasks in DOMAINS.items() for task in tasks}
 
@@ -58,8 +59,16 @@ _TASKS = {f"{domain}_{task}": (domain, task) for domain, tasks in DOMAINS.items(
 _BUILD_SEED = 0
 
 
+def default_camera(name: str) -> int:
+    """Camera of `<domain>_<task>`, as in the published DreamerV2 and ContextWM code: 2 for quadruped, 0 for all others.
+
+    Quadruped's camera 0 stays where it is, and the animal soon walks out of its view; camera 2 goes with it.
+    """
+    return QUADRUPED_CAMERA if _TASKS[name][0] == "quadruped" else 0
+
+
 class DmcEnv(Env):
-    """A task of dm-control's suite, seen through camera 0 unless the config names another.
+    """A task of dm-control's suite, seen through `default_camera` unless the config names another.
 
     Args:
         name: `<domain>_<task>`.
@@ -72,6 +81,7 @@ class DmcEnv(Env):
 
         self._physics_error = PhysicsError
         self._simulator = self._load(*_TASKS[name])
+        self._camera = default_camera(name) if config.camera is None else config.camera
         action = self._simulator.action_spec()
         low, high = (np.broadcast_to(bound, action.shape) for bound in (action.minimum, action.maximum))
         bounded = np.abs(low) < UNBOUNDED_ACTION  # lqr's actions have no bounds: theirs are taken as -1 and 1
@@ -92,7 +102,7 @@ class DmcEnv(Env):
             "suite": self.task.partition("/")[0],
             "dm_control": metadata.version("dm-control"),
             "mujoco": metadata.version("mujoco"),
-            "camera": 0 if config.camera is None else config.camera,
+            "camera": self._camera,
             "flip": bool(config.flip),
             "render_profile": config.render_profile,
             "image_size": config.image_size,
@@ -116,6 +126,8 @@ class DmcEnv(Env):
         with explained_gl_errors():
             from dm_control import suite
 
+        if domain == "quadruped":
+            give_in1d(suite.quadruped)
         return suite.load(domain, task, task_kwargs={"random": _BUILD_SEED})
 
     def _start_episode(self, seed: int) -> None:
@@ -132,11 +144,32 @@ class DmcEnv(Env):
 
     def _image(self) -> NDArray[np.uint8]:
         if self._renderer is None:
-            camera = 0 if self.config.camera is None else self.config.camera
             profile = PROFILES[self.config.render_profile]
-            self._renderer = SceneRenderer(self.physics.model.ptr, self.config.image_size, camera, profile)
+            self._renderer = SceneRenderer(self.physics.model.ptr, self.config.image_size, self._camera, profile)
         image = self._renderer.render(self.physics.data.ptr)
         return image[::-1].copy() if self.config.flip else image
+
+
+class _NumpyWithIn1d:
+    """numpy, and `in1d`, which it had until 2.4."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+    @staticmethod
+    def in1d(values: Any, wanted: Any) -> NDArray[np.bool_]:
+        """Whether each of `values`, flattened, is among `wanted`."""
+        return np.isin(values, wanted).ravel()
+
+
+def give_in1d(module: Any) -> None:
+    """Let a module of dm-control that calls `np.in1d` find it, where numpy no longer has it.
+
+    dm-control 1.0.28 does so in quadruped.py. It cannot be updated (later ones do not accept the mujoco that metaworld
+    pins), and numpy below 2.4 for everything would be a high price for one call. Only that module's `np` is changed.
+    """
+    if not hasattr(np, "in1d"):
+        module.np = _NumpyWithIn1d()
 
 
 def make(name: str, config: EnvConfig) -> DmcEnv:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ipv_bench.errors import ConfigError, MissingDependencyError, UnknownNameError
 from ipv_bench.plugins import find_plugin, plugin_names
-from models.envs.base import Env, EnvConfig
+from models.envs.base import Env, EnvConfig, explained_simulator_errors
 
 MEMBERS = ("name", "tasks", "make", "package")
 _OPTIONAL_FIELDS = ("reward_version", "vary", "assets")
@@ -62,6 +62,7 @@ def make_env(task: str, config: EnvConfig | None = None) -> Env:
         UnknownNameError: no such task.
         ConfigError: a field is set that the suite does not have.
         MissingDependencyError: the suite's package, or offscreen rendering, is absent.
+        SimulationError: the simulator cannot build the task.
     """
     suite = suite_of(task)
     config = config or EnvConfig()
@@ -72,13 +73,16 @@ def make_env(task: str, config: EnvConfig | None = None) -> Env:
                 fix=f"leave env.{name} out",
             )
     try:
-        return suite.make(task.partition("/")[2], config)
+        with explained_simulator_errors(task, suite.package):
+            env = suite.make(task.partition("/")[2], config)
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"{task} needs the Python package {error.name!r}, which is not installed",
             expected=suite.package,
             fix=f"pip install '{suite.package}'",
         ) from error
+    env.package = suite.package
+    return env
 
 
 def _load(name: str) -> Suite:

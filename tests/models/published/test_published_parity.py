@@ -34,9 +34,9 @@ INPUTS = re.compile(
 # Evaluation mode. In train mode the reference's own float32 batch statistics are off by up to 2e-4.
 EVAL_TOLERANCE, TRAIN_TOLERANCE = 1e-5, 1e-3
 # Of the norm of all gradients together, with ours in float64. The published float64 run is the reference: ours equals
-# it to 1e-13. In a float32 file one ReLU input of 1.8 million may round to the other side of zero; in the files known here
-# that moves the whole by up to 0.9 %, and one tensor by more. So float32 gradients are held as a whole, to 2 %: a wrong
-# term in a loss or a missing stop-gradient moves it by far more, and what is smaller is for the float64 file to find.
+# it to 1e-13. In a float32 file one ReLU input of 1.8 million may round to the other side of zero; in the files known
+# here that moves the whole by up to 0.9 %, one tensor by more. So float32 gradients are held as a whole, to 2 %: a
+# wrong term in a loss or a missing stop-gradient moves it by far more; what is smaller, the float64 file finds.
 FLOAT64_GRADIENTS, FLOAT32_GRADIENTS = 1e-9, 0.02
 # A tensor whose gradient is zero by construction (a bias before batch norm) holds rounding alone.
 ROUNDING = 1e-12
