@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal, get_args
 
 import numpy as np
@@ -27,7 +28,7 @@ TABLE_RESAMPLES, CURVE_RESAMPLES = 50_000, 2_000
 CONFIDENCE = 0.95
 OPTIMAL_SCORE = 1.0
 """γ of the optimality gap: normalised scores above it count as it."""
-TRIM = 0.25
+TRIM = Fraction(1, 4)
 """Share of the scores that the IQM leaves out at each end, rounded down to whole scores."""
 
 
@@ -165,7 +166,7 @@ def _median(cube: np.ndarray, draws: Draws, weights: RunWeights) -> np.ndarray:
 def _iqm(cube: np.ndarray, draws: Draws, weights: RunWeights) -> np.ndarray:
     """(S, B) mean of the scores between the quartiles, over all runs and tasks, as scipy's `trim_mean` cuts them."""
     counts = draws.multiplicities(weights)  # (N, B)
-    cut = int(TRIM * weights.total)
+    cut = weights.share(TRIM)
     values = cube[weights.present]  # (N, S)
     order = np.argsort(values, axis=0, kind="stable")
     reached = np.empty_like(counts)
@@ -179,7 +180,7 @@ def _iqm(cube: np.ndarray, draws: Draws, weights: RunWeights) -> np.ndarray:
     return found
 
 
-def _trimmed_mean(ranked: np.ndarray, reached: np.ndarray, cut: int, total: int) -> np.ndarray:
+def _trimmed_mean(ranked: np.ndarray, reached: np.ndarray, cut: int | float, total: int | float) -> np.ndarray:
     """(B,) trimmed means of weighted scores.
 
     Args:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
@@ -19,6 +20,9 @@ _BLOCK_CELLS = 1 << 20
 _DRAWN_AT_ONCE = 1024
 """Blocks hold a multiple of so many draws."""
 
+_LARGEST_TOTAL = 1 << 31
+"""Repeats that add up to more than this are kept as fractions instead of whole numbers."""
+
 
 @dataclass(frozen=True, eq=False)
 class RunWeights:
@@ -28,17 +32,27 @@ class RunWeights:
         present: (R, M) whether there is such a run.
         num_runs: (M,) runs per task.
         repeats: (M,) how often each run of a task counts, so that all tasks count equally: the least common multiple
-            of the numbers of runs, divided by the task's. All 1 when every task has the same number.
+            of the numbers of runs, divided by the task's. All 1 when every task has the same number. With many
+            different numbers their multiple leaves every integer type (that of 1 … 64 has 27 digits): each task then
+            counts 1, its runs 1 / num_runs.
+        multiple: that least common multiple, exactly.
     """
 
     present: np.ndarray
     num_runs: np.ndarray
     repeats: np.ndarray
+    multiple: int
 
     @property
-    def total(self) -> int:
-        """Sum of the repeats over all runs; every task has `total / num_tasks` of it."""
-        return int((self.num_runs * self.repeats).sum())
+    def total(self) -> int | float:
+        """Sum of the repeats over all runs; every task has `total / num_tasks` of it. Whole when `repeats` are."""
+        num_tasks = len(self.num_runs)
+        return self.multiple * num_tasks if self.repeats.dtype.kind == "i" else float(num_tasks)
+
+    def share(self, part: Fraction) -> int | float:
+        """`part` of the total, rounded down to whole repeats; in units of `repeats`."""
+        whole = math.floor(part * self.multiple * len(self.num_runs))
+        return whole if self.repeats.dtype.kind == "i" else float(Fraction(whole, self.multiple))
 
 
 def run_weights(scores: np.ndarray, *, allow_infinite: bool = False) -> RunWeights:
@@ -73,7 +87,9 @@ def run_weights(scores: np.ndarray, *, allow_infinite: bool = False) -> RunWeigh
     num_runs = (~absent).sum(axis=0)
     if (num_runs == 0).any():
         raise InputError(f"task {int(np.argmin(num_runs))} has no runs", expected="at least one run of every task")
-    return RunWeights(~absent, num_runs, math.lcm(*num_runs.tolist()) // num_runs)
+    multiple = math.lcm(*num_runs.tolist())
+    whole = multiple * len(num_runs) <= _LARGEST_TOTAL
+    return RunWeights(~absent, num_runs, multiple // num_runs if whole else 1 / num_runs, multiple)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +137,9 @@ class Draws:
         return counts
 
 
-def _count_type(total: int) -> type:
+def _count_type(total: int | float) -> type:
+    if isinstance(total, float):
+        return np.float64
     # The IQM adds these up over and over; the narrowest type is several times faster than int64.
     return next(kind for kind in (np.int16, np.int32, np.int64) if total <= np.iinfo(kind).max)
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -153,6 +157,30 @@ def test_wide_weights_do_not_overflow() -> None:
     assert weights.total == 6 * 360360
     pooled = np.repeat(scores[weights.present], np.broadcast_to(weights.repeats, scores.shape)[weights.present])
     assert found.point == pytest.approx(scipy.stats.trim_mean(pooled, 0.25), abs=1e-9)
+
+
+@pytest.mark.parametrize("counts", [range(1, 65), (5, 7, 11, 13, 17, 19, 23, 29, 31)])
+def test_many_different_numbers_of_runs_are_weighed_exactly(counts: Iterable[int]) -> None:
+    """The least common multiple of 1 … 64 has 27 digits; the expected IQM is computed in exact fractions."""
+    numbers = list(counts)
+    scores = np.full((max(numbers), len(numbers)), np.nan)
+    for task, runs in enumerate(numbers):
+        scores[:runs, task] = scores_of(runs, 1, seed=task)[:, 0]
+    found = interval(scores, "iqm", 50, generator())
+    multiple = math.lcm(*numbers)
+    ranked = sorted((scores[run, task], multiple // numbers[task]) for run, task in np.argwhere(~np.isnan(scores)))
+    cut = multiple * len(numbers) // 4
+    total, reached = Fraction(0), 0
+    for score, repeats in ranked:
+        before, reached = reached, reached + repeats
+        kept = min(reached, multiple * len(numbers) - cut) - max(before, cut)
+        total += Fraction(float(score)) * max(0, kept)
+    assert found.point == pytest.approx(float(total / (multiple * len(numbers) - 2 * cut)), abs=1e-12)
+    assert found.low < found.point < found.high
+    mean = interval(scores, "mean", 50, generator())
+    assert mean.point == pytest.approx(np.nanmean(scores, axis=0).mean(), abs=1e-12)
+    median = interval(scores, "median", 50, generator())
+    assert median.point == pytest.approx(np.median(np.nanmean(scores, axis=0)), abs=1e-12)
 
 
 @pytest.mark.parametrize(
