@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from ipv_bench.config import Config
 from reports.readers.base import ReadOptions
 from reports.scores.align import GridConfig
+from reports.scores.ends import FinalAt
 from reports.scores.normalise import NormaliseConfig
 from reports.statistics.intervals import CONFIDENCE, Statistic
 
@@ -117,8 +118,15 @@ class ReportConfig(Config):
     """Final scores are means over the last so many env steps; 0: the last grid point."""
     reach: list[float] = [0.5, 0.9]
     """Normalised scores for which the env steps until they are reached are tabulated."""
-    compare_to: str = ""
-    """Method that every other one is compared with (probability of improvement); empty: each with each."""
+    final_at: FinalAt = "auto"
+    """Env steps at which final scores are read. auto: the last step that all methods reached on the task, where they
+    end within a fifth of each other, else each method at its own end; common, own: always the one or the other."""
+    min_tasks: float = Field(0.25, ge=0, le=1)
+    """Leave methods out of a suite's aggregates that were run on less than this share of its tasks: they would decide
+    over which tasks all others are aggregated."""
+    baseline: str = ""
+    """Method that every other one is compared with: differences and probability of improvement; empty: improvement of
+    each over each."""
     where: dict[str, Any] = {}
     """Only runs with these values are used."""
 

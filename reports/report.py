@@ -23,6 +23,8 @@ from reports.page.report_page import report_page
 from reports.readers.registry import read_sources
 from reports.scores.checks import check
 from reports.scores.findings import Finding, in_order, needs_attention
+from reports.scores.known_ranges import outside_known_ranges
+from reports.scores.normalise import multiplied
 from reports.scores.score_table import Collection, select, tidy
 from reports.statistics.intervals import CURVE_RESAMPLES, TABLE_RESAMPLES
 from reports.tables.provenance import provenance_records
@@ -70,7 +72,7 @@ def make_report(
         FindingsError: see `strict`.
     """
     out = Path(out)
-    config = build(ReportConfig, read_config_file(config_file) if config_file else {})
+    config = _read_config(config_file)
     described = described_figures(list(figures) or list(config.figures), config.figures)
     _check_writable(out)
     may_be_empty = bool(described) and missing_commands is not None
@@ -92,6 +94,16 @@ def make_report(
     return out / PAGE_FILE
 
 
+def _read_config(path: str | Path | None) -> ReportConfig:
+    """The report's config; a relative path in it is looked for beside it first."""
+    config = build(ReportConfig, read_config_file(path) if path else {})
+    human = config.normalise.human
+    if path and human and (beside := Path(path).parent / human).is_file():
+        rules = config.normalise.model_copy(update={"human": str(beside)})
+        return config.model_copy(update={"normalise": rules})
+    return config
+
+
 def _read(sources: Sequence[str | Path], config: ReportConfig, allow_mixed: bool, *, may_be_empty: bool) -> Collection:
     """Read, choose and check the runs.
 
@@ -108,7 +120,10 @@ def _read(sources: Sequence[str | Path], config: ReportConfig, allow_mixed: bool
             expected="at least one run",
             fix="correct `where` in the report's config",
         )
-    return check(replace(collection, runs=tuple(chosen)), allow_mixed=allow_mixed)
+    runs, multiplications = multiplied(chosen, config.normalise.factors)
+    checked = check(replace(collection, runs=runs), allow_mixed=allow_mixed, grid=config.grid)
+    ranges = outside_known_ranges(checked.runs, config.normalise)
+    return replace(checked, findings=(*checked.findings, *multiplications, *ranges))
 
 
 def _has_entries(path: Path) -> bool:

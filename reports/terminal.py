@@ -35,7 +35,7 @@ def show_summary(contents: Contents, findings: Sequence[Finding], page: Path) ->
 
 def _narrow(table: Table) -> Table:
     """The columns that fit a terminal."""
-    kept = [name for name in ("suite", "method", "tasks", "runs", "IQM", "mean") if name in table.columns]
+    kept = [name for name in ("suite", "method", "tasks", "runs", "env steps", "IQM", "mean") if name in table.columns]
     places = [list(table.columns).index(name) for name in kept]
     return Table(table.name, table.title, kept, [[row[place] for place in places] for row in table.rows[:SHOWN_ROWS]])
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.analysis import Computation, CurveResult, Curves, Groups, curves
+from reports.analysis import Computation, CurveResult, Curves, Groups, SuiteScores, curves
 from reports.config import FigureConfig
 from reports.figures.drawn import DrawnFigure, finish
 from reports.figures.panels import Curve, Panel, draw_panels
 from reports.figures.selection import Selection, missing_lines
 from reports.scores.score_table import ScoredRun
-from reports.text import file_name
+from reports.text import file_name, short_number
 
 PANELS_PER_SHEET = 30
 COLUMNS_OF_SHEET = 5
@@ -96,29 +96,56 @@ def task_sheets(
 def aggregate_sheet(
     suite: str,
     groups: Groups,
-    tasks: Sequence[str],
+    scores: SuiteScores,
     y_label: str,
     styles: Mapping[str, int],
     computation: Computation,
 ) -> Sheet:
-    """One line per method over all tasks of a suite.
+    """One line per method over the tasks of a suite that its tables aggregate.
 
     Args:
         groups: label → runs of the suite, normalised where a rule is known.
+        scores: what the tables aggregate.
         y_label: what the scores are.
     """
-    result = curves(groups, tasks, computation, computation.config.statistic, f"aggregate:{suite}")
-    number = len(result.lines[0].aligned.tasks) if result.lines else 0
+    result = curves(groups, scores.tasks, computation, computation.config.statistic, f"aggregate:{suite}")
+    number = f"{len(scores.tasks)} of {len(scores.every)} tasks"
     panel = Panel(
-        title=f"{suite or 'all'}, {number} tasks",
+        title=f"{suite or 'all'}, {number}",
         curves=[to_line(line, styles[line.label]) for line in result.lines],
         y_label=y_label,
         missing=result.problems,
     )
-    caption = f"Aggregate over the {number} tasks that every method was run on. {how(computation, [result])}"
+    caption = (
+        f"Aggregate over the {number} that every method was run on. {how(computation, [result])} "
+        f"{ends_beside_table(result, scores)}"
+    )
     name = file_name(f"aggregate_{suite or 'tasks'}")
     drawn = finish(draw_panels([panel], 1, 1.6), name, f"{suite or 'tasks'}: aggregate", caption)
     return Sheet(drawn, (result,))
+
+
+def ends_beside_table(result: Curves, scores: SuiteScores) -> str:
+    """Where each line ends and where the tables read that method, so that two numbers are not taken for one."""
+    same, other = [], []
+    for line in result.lines:
+        end, tasks = float(line.aligned.env_steps[-1]), len(line.aligned.tasks)
+        first, last = scores.read_at(line.label)
+        if first == last == end and tasks == len(scores.tasks):
+            same.append(f"{line.label} {short_number(end)}")
+            continue
+        read = short_number(first) if first == last else f"{short_number(first)} to {short_number(last)}"
+        fewer = f" over {tasks} tasks" if tasks != len(scores.tasks) else ""
+        other.append(f"{line.label} at {short_number(end)}{fewer}, tables read at {read}")
+    parts = []
+    if same:
+        parts.append(f"Lines end where the tables read the final scores: {', '.join(same)} env steps.")
+    if other:
+        parts.append(
+            f"Lines end where the shortest run of any of their tasks ends, tables read each task at its own end: "
+            f"{'; '.join(other)}."
+        )
+    return " ".join(parts)
 
 
 def described_sheet(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ipv_bench.errors import InputError
-from reports.analysis import Computation, Grouping, SuiteScores, common_tasks, suite_scores
+from ipv_bench.errors import UnknownNameError
+from reports.analysis import Computation, Ends, Grouping, Pooled, SuiteScores, pooled, suite_scores
 from reports.config import FigureConfig
 from reports.figures.bars import IntervalBar, draw_interval_bars
 from reports.figures.curve_figures import Sheet, aggregate_sheet, described_sheet, style_indices, task_sheets
@@ -19,12 +19,19 @@ from reports.figures.pretraining import loss_figure, prediction_figure
 from reports.figures.profiles import draw_profiles
 from reports.figures.selection import MissingRun, select_panels
 from reports.scores.align import Dropped
+from reports.scores.ends import FinalScore, unequal_ends
 from reports.scores.findings import Finding, warning
 from reports.scores.normalise import normalise
 from reports.scores.score_table import Collection, ScoredRun
 from reports.tables.comparison_tables import STATISTIC_NAMES, Comparison
 from reports.tables.provenance import provenance_table
-from reports.tables.result_tables import dropped_table, pretraining_table, run_table, unknown_table
+from reports.tables.result_tables import (
+    dropped_table,
+    left_out_entirely,
+    pretraining_table,
+    run_table,
+    unknown_table,
+)
 from reports.tables.tables import Estimate, Table
 from reports.text import file_name
 
@@ -85,32 +92,46 @@ def compute(
     """
     contents = Contents()
     comparison = Comparison(computation)
-    normalised = normalise(collection.runs, computation.config.normalise)
+    config = computation.config
+    normalised = normalise(collection.runs, config.normalise)
     contents.findings += normalised.findings
+    contents.dropped += [left_out_entirely(one) for one in collection.left_out]
     for name, figure in described.items():
         _add_described(contents, name, figure, normalised.runs, computation)
     grouping = Grouping(collection.runs)
+    if config.baseline and config.baseline not in grouping.labels:
+        raise UnknownNameError("method in baseline:", config.baseline, grouping.labels)
     styles = style_indices(grouping.labels)
     suites: dict[str, SuiteScores] = {}
+    finals: dict[int, FinalScore] = {}
     for suite in sorted({run.suite for run in collection.runs if run.num_points}):
         raw = [run for run in collection.runs if run.suite == suite and run.num_points]
-        scaled = grouping.groups([run for run in normalised.runs if run.suite == suite and run.num_points])
         groups = grouping.groups(raw)
-        tasks = sorted({run.task_id for run in raw})
+        ends = Ends(groups, config)
+        tasks = list(ends.tasks)
+        contents.findings += unequal_ends(suite, list(ends.tasks.values()))
+        finals |= {
+            id(one.run): one
+            for task in tasks
+            for label, runs in groups.items()
+            for one in ends.scores(runs, task, label)
+        }
+        scaled = grouping.groups([run for run in normalised.poolable if run.suite == suite and run.num_points])
+        scores = _suite_scores(contents, suite, pooled(scaled, tasks, config.min_tasks), ends, computation)
+        if scores is not None:
+            suites[suite] = scores
         if not described:
             for sheet in task_sheets(suite, groups, tasks, random_levels(raw), styles, computation):
                 contents.add_sheet(sheet, contents.curves)
-            if len(tasks) > 1:
-                sheet = aggregate_sheet(suite, scaled, tasks, normalised.scales[suite], styles, computation)
+            if scores is not None and len(tasks) > 1:
+                chosen = {label: scaled[label] for label in scores.final}
+                sheet = aggregate_sheet(suite, chosen, scores, normalised.scales[suite], styles, computation)
                 contents.add_sheet(sheet, contents.aggregates)
-        contents.add_table(comparison.final_scores(suite, groups, tasks))
-        scores = _suite_scores(contents, suite, scaled, computation)
-        if scores is not None:
-            suites[suite] = scores
+        contents.add_table(comparison.final_scores(suite, groups, ends))
     _add_aggregates(contents, suites, normalised.scales, styles, comparison)
     contents.findings += comparison.findings()
     _add_pretraining(contents, collection)
-    _add_lists(contents, collection, out)
+    _add_lists(contents, collection, finals, out)
     return contents
 
 
@@ -134,36 +155,48 @@ def _add_described(
 
 
 def _suite_scores(
-    contents: Contents, suite: str, groups: Mapping[str, Sequence[ScoredRun]], computation: Computation
+    contents: Contents, suite: str, chosen: Pooled, ends: Ends, computation: Computation
 ) -> SuiteScores | None:
     """Numbers of the tasks that every method was run on; None, with a warning, when there are none."""
-    tasks = common_tasks(groups)
-    if not tasks:
+    name = suite or "runs without a suite"
+    if chosen.left_out:
+        shown = ", ".join(f"{label} ({number} of {len(chosen.every)})" for label, number in chosen.left_out.items())
         contents.findings.append(
             warning(
-                "no_common_task",
-                f"{suite or 'unknown suite'}: no task was run by every method, so there is no aggregate",
-                "run each method on the same tasks, or choose runs with `where` in the report's config",
-                groups,
+                "methods_left_out",
+                f"{name}: methods that were run on few of its tasks are not in the aggregates, which would shrink to "
+                f"these tasks: {shown}",
+                "run them on more tasks, or set min_tasks in the report's config",
+                chosen.left_out,
             )
         )
-        return None
-    every = {run.task_id for runs in groups.values() for run in runs}
-    if len(tasks) < len(every):
+    if chosen.tasks and len(chosen.tasks) < len(chosen.every):
         contents.findings.append(
             warning(
                 "tasks_left_out",
-                f"{suite or 'unknown suite'}: aggregates are over {len(tasks)} of {len(every)} tasks, those that every "
-                "method was run on",
+                f"{name}: aggregates are over {len(chosen.tasks)} of {len(chosen.every)} tasks, those of which every "
+                "method has scores on one scale",
                 "run the missing tasks, or choose runs with `where` in the report's config",
-                sorted(every - set(tasks)),
+                sorted(set(chosen.every) - set(chosen.tasks)),
             )
         )
-    try:
-        return suite_scores(groups, tasks, computation.config)
-    except InputError as error:
-        contents.findings.append(warning("no_aggregate", f"{suite}: {error.found}", error.fix))
-        return None
+    scores, dropped = suite_scores(chosen, ends, computation.config)
+    contents.dropped += dropped
+    lost = [one for one in dropped if not one.points]
+    if lost:
+        shown = "; ".join(f"{one.run}: {one.reason}" for one in lost[:3])
+        contents.findings.append(
+            warning(
+                "tasks_not_read",
+                f"{name}: {len(lost)} times a task gave no number: {shown}",
+                "",
+                [one.run for one in lost],
+            )
+        )
+    if scores is None:
+        text = f"{name}: no task has final scores of every method, so there is no aggregate"
+        contents.findings.append(warning("no_aggregate", text, "choose runs with `where` in the report's config"))
+    return scores
 
 
 def _add_aggregates(
@@ -176,6 +209,8 @@ def _add_aggregates(
     """Tables that compare methods, and per suite interval bars and performance profiles."""
     table = comparison.aggregates(suites, scales)
     contents.add_table(table)
+    contents.add_table(comparison.ranking(suites))
+    contents.add_table(comparison.differences(suites))
     contents.add_table(comparison.improvement(suites))
     contents.add_table(comparison.sample_efficiency(suites, scales))
     for suite, scores in suites.items():
@@ -227,8 +262,8 @@ def _add_pretraining(contents: Contents, collection: Collection) -> None:
                 contents.pretraining.append(figure)
 
 
-def _add_lists(contents: Contents, collection: Collection, out: Path) -> None:
-    contents.add_table(run_table(collection.runs, out))
+def _add_lists(contents: Contents, collection: Collection, finals: Mapping[int, FinalScore], out: Path) -> None:
+    contents.add_table(run_table(collection.runs, collection.left_out, finals, out))
     contents.add_table(pretraining_table(collection.pretraining, out))
     contents.add_table(provenance_table(collection.runs, collection.pretraining, out))
     contents.add_table(dropped_table(contents.dropped))

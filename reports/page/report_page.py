@@ -44,8 +44,9 @@ def report_page(
         page.section("Figures", *map(_figure, contents.described), _commands(commands))
     if contents.aggregates:
         page.section("Aggregates", *map(_figure, contents.aggregates))
-    if "improvement" in tables:
-        page.section("Comparisons", *(_table(tables.pop(name, None)) for name in ("improvement", "sample_efficiency")))
+    compared = [name for name in ("ranking", "differences", "improvement", "sample_efficiency") if name in tables]
+    if compared:
+        page.section("Comparisons", *(_table(tables.pop(name)) for name in compared))
     if contents.curves:
         page.section("Learning curves", *map(_figure, contents.curves))
     finals = [name for name in tables if name.startswith("final_scores")]

@@ -29,8 +29,8 @@ class GridConfig(Config):
     """Last env step; unset: the last step that every run reached (common range). Runs that end before are dropped."""
     max_points: int = Field(101, ge=2)
     """At most this many grid points, spread evenly over the grid; its first and last point are kept."""
-    min_length: float = Field(0.0, ge=0, le=1)
-    """Leave out runs that are shorter than this share of their task's longest run."""
+    min_length: float = Field(0.8, ge=0, le=1)
+    """Leave out runs that end before this share of the median end of their method's runs on the task; 0: none."""
 
     @model_validator(mode="after")
     def _every_is_given(self) -> GridConfig:
@@ -129,7 +129,7 @@ def align(groups: Mapping[str, Sequence[ScoredRun]], grid: GridConfig | None = N
     filled = {name: runs for name, runs in filled.items() if runs}
     tasks = _common_tasks(filled)
     kept = {name: _keep_tasks(runs, tasks, dropped) for name, runs in filled.items()}
-    kept = _long_enough(kept, grid, dropped)
+    kept = _within_range(kept, grid, dropped)
     tasks = _common_tasks({name: runs for name, runs in kept.items() if runs})
     kept = {name: [run for run in runs if run.task_id in tasks] for name, runs in kept.items() if runs}
     every_run = [run for runs in kept.values() for run in runs]
@@ -137,7 +137,7 @@ def align(groups: Mapping[str, Sequence[ScoredRun]], grid: GridConfig | None = N
         raise InputError(
             "no runs are left to align: " + _reasons(dropped),
             expected="runs with evaluations, and at least one task that every method was run on",
-            fix="compare fewer methods, lower `stop` or `min_length`, or give more runs",
+            fix="compare fewer methods, lower `stop`, or give more runs",
         )
     env_steps = grid_points(every_run, grid)
     for run in every_run:
@@ -161,7 +161,7 @@ def grid_points(runs: Sequence[ScoredRun], grid: GridConfig) -> np.ndarray:
             f"the runs share no env steps: {late.name} starts at {late.env_steps[0]:g}, "
             f"{short.name} ends at {short.env_steps[-1]:g}",
             expected="runs whose evaluations overlap",
-            fix="leave the short run out, or set `stop` or `min_length` in the report's config",
+            fix="leave the short run out, or set `stop` in the report's config",
         )
     if grid.points == "every":
         assert grid.every is not None
@@ -217,21 +217,14 @@ def _keep_tasks(runs: Sequence[ScoredRun], tasks: tuple[str, ...], dropped: list
     return [run for run in runs if run.task_id in tasks]
 
 
-def _long_enough(
+def _within_range(
     groups: Mapping[str, Sequence[ScoredRun]], grid: GridConfig, dropped: list[Dropped]
 ) -> dict[str, list[ScoredRun]]:
-    longest: dict[str, float] = {}
-    for runs in groups.values():
-        for run in runs:
-            longest[run.task_id] = max(longest.get(run.task_id, -np.inf), run.env_steps[-1])
-
     def reason(run: ScoredRun) -> str:
         if grid.stop is not None and run.env_steps[-1] < grid.stop:
             return f"ends before {grid.stop:g}"
         if grid.start is not None and run.env_steps[0] > grid.start:
             return f"starts after {grid.start:g}"
-        if run.env_steps[-1] < grid.min_length * longest[run.task_id]:
-            return f"shorter than {grid.min_length:g} of its task's longest run"
         return ""
 
     kept: dict[str, list[ScoredRun]] = {}

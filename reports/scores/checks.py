@@ -9,8 +9,10 @@ import numpy as np
 
 from ipv_bench.config import differences
 from ipv_bench.errors import InputError
+from reports.scores.align import GridConfig
 from reports.scores.cleaning import clean_all
 from reports.scores.findings import Finding, note, warning
+from reports.scores.health import without_odd_runs
 from reports.scores.pooling import (
     Pool,
     config_differences,
@@ -19,28 +21,34 @@ from reports.scores.pooling import (
     same_environment,
     without_duplicates,
 )
-from reports.scores.score_table import Collection, ScoredRun
+from reports.scores.score_table import Collection, LeftOut, ScoredRun
 from reports.statistics.intervals import Interval
 
 ENOUGH_SEEDS = 5
 """Runs per task below which bootstrap intervals are much too narrow."""
 
 
-def check(collection: Collection, *, allow_mixed: bool = False) -> Collection:
-    """The runs that may be used, and all findings about them.
+def check(collection: Collection, *, allow_mixed: bool = False, grid: GridConfig | None = None) -> Collection:
+    """The runs that may be used, those that were left out, and all findings about them.
 
     Args:
         collection: what the readers found.
         allow_mixed: pool runs of different environments; they are marked as mixed.
+        grid: how long a run must be.
 
     Raises:
         InputError: no run has an evaluation with a finite score, and there is no pre-training run to show either.
     """
     runs, findings = clean_all(collection.runs)
     findings += _without_evaluations(runs)
-    runs, found = without_duplicates(runs)
+    single, found = without_duplicates(runs)
+    left_out = _left_out(runs, single, "another copy of this run was used")
     findings += found
-    runs, found = same_environment(runs, allow_mixed=allow_mixed)
+    runs, found = same_environment(single, allow_mixed=allow_mixed)
+    left_out += _left_out(single, runs, "another environment than its method's other runs")
+    findings += found
+    runs, odd, found = without_odd_runs(runs, grid or GridConfig())
+    left_out += odd
     findings += found
     scored = [run for run in runs if run.num_points]
     if not scored and not collection.pretraining:
@@ -54,7 +62,17 @@ def check(collection: Collection, *, allow_mixed: bool = False) -> Collection:
     findings += _few_seeds(scored)
     findings += _between_pools(scored)
     findings += _unfinished(runs)
-    return replace(collection, runs=tuple(runs), findings=(*collection.findings, *findings))
+    return replace(collection, runs=tuple(runs), findings=(*collection.findings, *findings), left_out=tuple(left_out))
+
+
+def _left_out(before: Sequence[ScoredRun], after: Sequence[ScoredRun], reason: str) -> list[LeftOut]:
+    # Runs that are pooled knowingly are copies with a mark, so runs are told apart by what they were read from.
+    kept = {(run.source, run.task_id, run.method, run.variant, run.seed) for run in after}
+    return [
+        LeftOut(run, reason)
+        for run in before
+        if (run.source, run.task_id, run.method, run.variant, run.seed) not in kept
+    ]
 
 
 def _without_evaluations(runs: Iterable[ScoredRun]) -> Iterator[Finding]:
@@ -123,7 +141,7 @@ def _unequal_lengths(pool: Pool, of_task: dict[str, list[ScoredRun]]) -> Iterato
         yield warning(
             "unequal_lengths",
             f"{pool_name(pool)}: runs of {len(uneven)} of {len(of_task)} tasks end at different env steps; the most "
-            f"uneven, {worst}, at {short:g} to {long:g}. Curves span the common range",
+            f"uneven, {worst}, at {short:g} to {long:g}. Curves and final scores end with the shortest of them",
             "finish the short runs, or leave them out with grid.min_length or grid.stop in the report's config",
             list(uneven),
         )

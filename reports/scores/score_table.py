@@ -24,6 +24,20 @@ Metric = Literal["return", "success", "score"]
 """What a score is: an episode's return, the share of successful episodes, or a number that the file calls a score."""
 
 
+@dataclass(frozen=True)
+class Scale:
+    """The scale of a run's scores.
+
+    Attributes:
+        kind: "human", "range", "share", "percent", "zero" (success that never was more than 0) or "raw": scores of
+            two kinds are never pooled.
+        text: what a score is, for the page ("return / 1000").
+    """
+
+    kind: str
+    text: str
+
+
 @dataclass(frozen=True, eq=False)
 class ScoredRun:
     """One seed of one config on one task, with its scores.
@@ -46,6 +60,7 @@ class ScoredRun:
         pretraining: {kind, data, num_videos, updates} of the run, or {} when the format does not say.
         record: the rest of what the run says about itself (config, shard sets, parent, packages, ...).
         mixed: pooled with runs of other environments, because the user asked for it; its label says so.
+        scale: what the scores were brought to; None for scores as they were logged.
     """
 
     method: str
@@ -65,6 +80,7 @@ class ScoredRun:
     pretraining: Mapping[str, Any] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
     mixed: bool = False
+    scale: Scale | None = None
 
     def __post_init__(self) -> None:
         if self.env_steps.shape != self.scores.shape or self.env_steps.ndim != 1:
@@ -136,6 +152,19 @@ class PretrainedRun:
     values: Mapping[str, np.ndarray]
 
 
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """A run that was read and is used nowhere.
+
+    Attributes:
+        run: the run.
+        reason: why, in words ("ends at 20000, its method's other runs at 100000").
+    """
+
+    run: ScoredRun
+    reason: str
+
+
 @dataclass(frozen=True)
 class UnknownFile:
     """A file that was given, or found in a given folder, and that no reader could use."""
@@ -153,12 +182,14 @@ class Collection:
         pretraining: pre-training runs, sorted by source.
         unknown: files that no reader could use.
         findings: what the readers have to say.
+        left_out: runs that the checks did not let through.
     """
 
     runs: tuple[ScoredRun, ...]
     pretraining: tuple[PretrainedRun, ...] = ()
     unknown: tuple[UnknownFile, ...] = ()
     findings: tuple[Finding, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def matches(run: ScoredRun, where: Mapping[str, Any]) -> bool:

@@ -86,21 +86,9 @@ def interval(
         InputError: see `run_weights`; resamples below 1; +∞ with another statistic than the IQM.
         UnknownNameError: unknown statistic.
     """
-    if statistic not in STATISTICS:
-        raise UnknownNameError("statistic", statistic, STATISTICS)
-    if resamples < 1:
-        raise InputError(f"resamples is {resamples}", expected="at least 1")
     scores = np.asarray(scores, dtype=np.float64)
     weights = run_weights(scores, allow_infinite=allow_infinite)
-    if statistic != "iqm" and np.isinf(scores).any():
-        raise InputError(f"{statistic} of scores with +∞", expected="the IQM, which trims them or is +∞")
-    cube = scores.reshape(*scores.shape[:2], -1)  # (R, M, S)
-    estimate = _ESTIMATES[statistic]
-    point = estimate(cube, every_run_once(weights), weights)[:, 0]  # (S,)
-    drawn = np.empty((cube.shape[2], resamples))
-    held = cube.shape[1] * cube.shape[2] * (cube.shape[0] if resample_tasks else 1) if statistic == "median" else None
-    for places, draws in blocks(weights, resamples, generator, resample_tasks=resample_tasks, cells_per_draw=held):
-        drawn[:, places] = estimate(cube, draws, weights)
+    point, drawn = estimates(scores, statistic, resamples, generator, weights, resample_tasks=resample_tasks)
     low, high = percentile_bounds(drawn, confidence)
     if scores.ndim == 2:
         point, low, high = point[0], low[0], high[0]
@@ -114,6 +102,32 @@ def interval(
         num_tasks=scores.shape[1],
         resamples=resamples,
     )
+
+
+def estimates(
+    scores: np.ndarray,
+    statistic: str,
+    resamples: int,
+    generator: np.random.Generator,
+    weights: RunWeights,
+    *,
+    resample_tasks: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(S,) the statistic of the data, and (S, resamples) of each draw; arguments and errors as of `interval`."""
+    if statistic not in STATISTICS:
+        raise UnknownNameError("statistic", statistic, STATISTICS)
+    if resamples < 1:
+        raise InputError(f"resamples is {resamples}", expected="at least 1")
+    if statistic != "iqm" and np.isinf(scores).any():
+        raise InputError(f"{statistic} of scores with +∞", expected="the IQM, which trims them or is +∞")
+    cube = scores.reshape(*scores.shape[:2], -1)  # (R, M, S)
+    estimate = _ESTIMATES[statistic]
+    point = estimate(cube, every_run_once(weights), weights)[:, 0]  # (S,)
+    drawn = np.empty((cube.shape[2], resamples))
+    held = cube.shape[1] * cube.shape[2] * (cube.shape[0] if resample_tasks else 1) if statistic == "median" else None
+    for places, draws in blocks(weights, resamples, generator, resample_tasks=resample_tasks, cells_per_draw=held):
+        drawn[:, places] = estimate(cube, draws, weights)
+    return point, drawn
 
 
 def label_of(statistic: str, total_runs: int) -> str:

@@ -1,4 +1,4 @@
-"""Tables that compare methods: final scores, aggregates, sample efficiency, probability of improvement."""
+"""Tables that compare methods: final scores, aggregates, ranks, differences, sample efficiency."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ipv_bench.errors import InputError, UnknownNameError
-from reports.analysis import Computation, Groups, SuiteScores, joint_alignment
+from reports.analysis import Computation, Ends, Groups, SuiteScores
 from reports.scores.checks import zero_width
 from reports.scores.findings import Finding, warning
+from reports.statistics.comparisons import difference, ranks
 from reports.statistics.intervals import STATISTICS, Interval, interval, label_of
 from reports.statistics.profiles import probability_of_improvement
 from reports.tables.tables import Cell, Estimate, Table
@@ -18,6 +18,8 @@ from reports.text import file_name, short_number
 STATISTIC_NAMES = {name: label_of(name, 4) for name in STATISTICS}
 MAX_PAIRED_METHODS = 6
 """With more methods than this, each is compared with the best one instead of each with each."""
+ONE_RUN = "n = 1"
+"""In place of an interval: one run per task says nothing about how much another would differ."""
 
 
 class Comparison:
@@ -41,30 +43,27 @@ class Comparison:
         fix = "run more seeds; check that runs are not copies of one another"
         return [warning("zero_width", text, fix, names)]
 
-    def final_scores(self, suite: str, groups: Groups, tasks: Sequence[str]) -> Table | None:
+    def final_scores(self, suite: str, groups: Groups, ends: Ends) -> Table | None:
         """Final scores per task, as they were logged: rows tasks, columns methods."""
         config, labels = self.computation.config, list(groups)
         rows: list[list[Cell]] = []
-        for task in tasks:
-            try:
-                aligned = joint_alignment(groups, [task], config.grid)
-            except InputError:
-                continue  # the curves' panel and the warnings say why
-            cells: list[Cell] = [task, short_number(float(next(iter(aligned.values())).env_steps[-1]))]
+        for task, its_ends in ends.tasks.items():
+            cells: list[Cell] = [task, steps_by_method(its_ends.read_at)]
             for label in labels:
-                if label in aligned:
-                    scores = aligned[label].final(config.final_window)
-                    cells.append(
-                        self._estimate(scores, config.statistic, f"final:{task}:{label}", f"{label} on {task}")
-                    )
-                else:
-                    cells.append(None)
+                found = ends.scores(groups[label], task, label)
+                scores = np.array([[one.score] for one in found])  # (R, 1)
+                purpose = f"final:{task}:{label}"
+                name = f"{label} on {task}"
+                cells.append(self._estimate(scores, config.statistic, purpose, name) if found else None)
             rows.append(cells)
         if not rows:
             return None
         window = config.final_window
-        when = f"mean over the last {window:g} env steps" if window else "the last env step that all methods reached"
-        note = f"{STATISTIC_NAMES[config.statistic]} over runs, {self._intervals()}; scores as logged, at {when}."
+        what = f"the mean of the evaluations in the last {window:g} env steps before" if window else "the score at"
+        note = (
+            f"{STATISTIC_NAMES[config.statistic]} over runs, {self._intervals()}; scores as logged. A final score is "
+            f"{what} the env steps shown: {END_RULES[config.final_at]}. The table of runs names the evaluations."
+        )
         name = file_name(f"final_scores_{suite}") if suite else "final_scores"
         title = f"{suite}: final scores per task" if suite else "Final scores per task"
         return Table(name, title, ["task", "env steps", *labels], rows, note)
@@ -74,7 +73,8 @@ class Comparison:
         rows: list[list[Cell]] = []
         for suite, scores in suites.items():
             for label, final in scores.final.items():
-                cells: list[Cell] = [suite or "–", label, len(scores.tasks), _count(final), scales[suite]]
+                cells: list[Cell] = [suite or "–", label, k_of_n(scores), _count(final)]
+                cells += [steps_text(*scores.read_at(label)), scales[suite]]
                 for statistic in STATISTICS:
                     if statistic == "optimality_gap" and not is_normalised(scales[suite]):
                         cells.append(None)
@@ -82,13 +82,78 @@ class Comparison:
                     purpose = f"aggregate:{suite}:{label}:{statistic}"
                     cells.append(self._estimate(final, statistic, purpose, f"{label} on {suite or 'all tasks'}"))
                 rows.append(cells)
-        columns = ["suite", "method", "tasks", "runs", "scale", *(STATISTIC_NAMES[name] for name in STATISTICS)]
+        columns = ["suite", "method", "tasks", "runs", "env steps", "scale"]
+        columns += [STATISTIC_NAMES[name] for name in STATISTICS]
         tasks = ", tasks resampled as well" if self.computation.config.resample_tasks else ""
         note = (
-            f"Final scores over the tasks that every method was run on, {self._intervals()}{tasks}. "
+            f"Final scores over the tasks that every method was run on, {self._intervals()}{tasks}. Env steps at which "
+            f"they are read: {END_RULES[self.computation.config.final_at]}. {ONE_RUN}: one run per task, no interval. "
             "Optimality gap: lower is better; the others: higher is better."
         )
         return Table("aggregates", "Aggregates of final scores", columns, rows, note) if rows else None
+
+    def ranking(self, suites: Mapping[str, SuiteScores]) -> Table | None:
+        """Methods of each suite by their statistic, and how sure their places are."""
+        statistic = self.computation.config.statistic
+        rows: list[list[Cell]] = []
+        for suite, scores in suites.items():
+            if len(scores.final) < 2:
+                continue
+            found = ranks(
+                scores.final,
+                statistic,
+                self.computation.table_resamples,
+                self.computation.generator(f"ranking:{suite}"),
+                confidence=self.computation.config.confidence,
+            )
+            single = all(_runs_per_task(final) == 1 for final in scores.final.values())
+            for label, rank in found.items():
+                bounds = (np.nan, np.nan, ONE_RUN) if single else (rank.low, rank.high, "")
+                share = None if single else rank.share_first
+                rows.append([suite or "–", label, Estimate(rank.rank, *bounds), share, k_of_n(scores)])
+        note = (
+            f"Rank by the {STATISTIC_NAMES[statistic]} of final scores (1: best), {self._intervals()}. Share first: of "
+            "the resamples, those in which the method is the best."
+        )
+        columns = ["suite", "method", "rank", "share first", "tasks"]
+        return Table("ranking", "Ranking", columns, rows, note) if rows else None
+
+    def differences(self, suites: Mapping[str, SuiteScores]) -> Table | None:
+        """Every method against the baseline: differences of the statistics, and probability of improvement."""
+        baseline = self.computation.config.baseline
+        rows: list[list[Cell]] = []
+        for suite, scores in suites.items():
+            if not baseline or baseline not in scores.final:
+                continue
+            for label in scores.final:
+                if label != baseline:
+                    rows.append([suite or "–", label, baseline, *self._against(suite, scores, label, baseline)])
+        note = (
+            f"Method minus baseline, final scores, {self._intervals()}; runs of both resampled on their own. "
+            "P(improvement): probability that a run of the method ends with a better score than one of the baseline "
+            "on a task drawn at random. 0.5: no difference."
+        )
+        columns = ["suite", "method", "baseline", "tasks", "env steps", "IQM difference", "mean difference"]
+        title = f"Differences from {baseline}"
+        return Table("differences", title, [*columns, "P(improvement)"], rows, note) if rows else None
+
+    def _against(self, suite: str, scores: SuiteScores, label: str, baseline: str) -> list[Cell]:
+        ours, theirs = scores.final[label], scores.final[baseline]
+        steps = {name: steps_text(*scores.read_at(name)) for name in (label, baseline)}
+        same = len(set(steps.values())) == 1
+        shown = steps[label] if same else "; ".join(f"{name}: {text}" for name, text in steps.items())
+        cells: list[Cell] = [k_of_n(scores), shown]
+        for statistic in ("iqm", "mean"):
+            found = difference(
+                ours,
+                theirs,
+                statistic,
+                self.computation.table_resamples,
+                self.computation.generator(f"difference:{suite}:{label}:{baseline}:{statistic}"),
+                confidence=self.computation.config.confidence,
+            )
+            cells.append(_without_width(found, ours, theirs))
+        return [*cells, self._improvement(suite, scores, label, baseline)]
 
     def sample_efficiency(self, suites: Mapping[str, SuiteScores], scales: Mapping[str, str]) -> Table | None:
         """Area under the curve, and env steps until scores are reached: per suite, then per task."""
@@ -96,19 +161,22 @@ class Comparison:
         rows: list[list[Cell]] = []
         for suite, scores in suites.items():
             kept = levels if is_normalised(scales[suite]) else []
-            for task, column in [("all", slice(None)), *((t, slice(i, i + 1)) for i, t in enumerate(scores.tasks))]:
-                for label in scores.final:
+            every = [("all", slice(None))] if scores.curve_tasks else []
+            for task, column in [*every, *((t, slice(i, i + 1)) for i, t in enumerate(scores.curve_tasks))]:
+                ranges = scores.ranges[column]
+                for label in scores.area:
                     area = scores.area[label][:, column]
                     steps = [scores.steps[level][label][:, column] for level in kept]
                     found = self._efficiency(area, steps, f"efficiency:{suite}:{task}:{label}")
                     empty: list[Cell] = [None] * (2 * (len(levels) - len(kept)))
-                    rows.append([suite or "–", task, label, *found, *empty])
-        columns = ["suite", "task", "method", "area under curve"]
+                    rows.append([suite or "–", task, label, _range_text(ranges), *found, *empty])
+        columns = ["suite", "task", "method", "env steps", "area under curve"]
         for level in levels:
             columns += [f"env steps to {level:g}", f"share reaching {level:g}"]
         note = (
-            f"Normalised scores, {self._intervals()}. Area: mean score over training. Env steps: IQM of the first "
-            "evaluation at or above the level; runs that never reach it count as ∞."
+            f"Normalised scores, {self._intervals()}, over the env steps that the runs of all methods cover. Area: "
+            "mean score over these. Env steps: IQM of the first evaluation at or above the level; runs that do not "
+            "reach it there count as ∞."
         )
         return Table("sample_efficiency", "Sample efficiency", columns, rows, note) if rows else None
 
@@ -129,22 +197,11 @@ class Comparison:
         return cells
 
     def improvement(self, suites: Mapping[str, SuiteScores]) -> Table | None:
-        """Probability that a run of one method is better than a run of another, per suite.
-
-        Raises:
-            UnknownNameError: `compare_to` names no method.
-        """
+        """Probability that a run of one method is better than a run of another, per suite."""
         rows: list[list[Cell]] = []
         for suite, scores in suites.items():
             for one, other in self._pairs(scores):
-                found = probability_of_improvement(
-                    scores.final[one],
-                    scores.final[other],
-                    self.computation.table_resamples,
-                    self.computation.generator(f"improvement:{suite}:{one}:{other}"),
-                    confidence=self.computation.config.confidence,
-                )
-                rows.append([suite or "–", one, other, to_estimate(found, "P(X > Y)")])
+                rows.append([suite or "–", one, other, self._improvement(suite, scores, one, other)])
         note = (
             f"Probability that a run of X ends with a better score than one of Y on a task drawn at random, "
             f"{self._intervals()}. 0.5: no difference."
@@ -152,19 +209,29 @@ class Comparison:
         columns = ["suite", "X", "Y", "P(X > Y)"]
         return Table("improvement", "Probability of improvement", columns, rows, note) if rows else None
 
+    def _improvement(self, suite: str, scores: SuiteScores, one: str, other: str) -> Estimate:
+        found = probability_of_improvement(
+            scores.final[one],
+            scores.final[other],
+            self.computation.table_resamples,
+            self.computation.generator(f"improvement:{suite}:{one}:{other}"),
+            confidence=self.computation.config.confidence,
+        )
+        return _without_width(found, scores.final[one], scores.final[other])
+
     def _pairs(self, scores: SuiteScores) -> list[tuple[str, str]]:
         labels = list(scores.final)
-        chosen = self.computation.config.compare_to
-        if chosen and chosen not in labels:
-            raise UnknownNameError("method in compare_to:", chosen, labels)
-        if not chosen and len(labels) <= MAX_PAIRED_METHODS:
+        baseline = self.computation.config.baseline
+        if baseline in labels:
+            return [(label, baseline) for label in labels if label != baseline]
+        if len(labels) <= MAX_PAIRED_METHODS:
             return [(one, other) for index, one in enumerate(labels) for other in labels[index + 1 :]]
-        reference = chosen or max(labels, key=lambda label: float(np.nanmean(scores.final[label])))
-        return [(reference, label) for label in labels if label != reference]
+        best = max(labels, key=lambda label: float(np.nanmean(scores.final[label])))
+        return [(best, label) for label in labels if label != best]
 
     def _estimate(self, scores: np.ndarray, statistic: str, purpose: str, checked: str = "") -> Estimate:
         found = self.computation.interval(scores, statistic, purpose)
-        if checked and zero_width(checked, found) is not None:
+        if checked and found.num_runs[1] > 1 and zero_width(checked, found) is not None:
             self._widthless.append(checked)
         return to_estimate(found, statistic)
 
@@ -176,13 +243,39 @@ class Comparison:
         )
 
 
+END_RULES = {
+    "auto": (
+        "the last that all methods' runs reached on the task, where they end within a fifth of each other; else each "
+        "method's own end"
+    ),
+    "common": "the last that all methods' runs reached on the task",
+    "own": "each method's own end on the task",
+}
+"""`final_at` in words."""
+
+
 def to_estimate(found: Interval, column_statistic: str = "") -> Estimate:
-    """A cell; its statistic is named where it is not what the column says."""
+    """A cell; its statistic is named where it is not what the column says; one run per task has no interval."""
+    if found.num_runs[1] == 1 and float(found.width) == 0:
+        return Estimate(float(found.point), np.nan, np.nan, ONE_RUN)
     label = "" if found.label == STATISTIC_NAMES.get(column_statistic, column_statistic) else found.label
     return Estimate(float(found.point), float(found.low), float(found.high), label)
 
 
+def _without_width(found: Interval, ours: np.ndarray, theirs: np.ndarray) -> Estimate:
+    """A comparison's cell: no interval where either method has one run per task."""
+    if 1 in (_runs_per_task(ours), _runs_per_task(theirs)):
+        return Estimate(float(found.point), np.nan, np.nan, ONE_RUN)
+    return Estimate(float(found.point), float(found.low), float(found.high))
+
+
+def _runs_per_task(scores: np.ndarray) -> int:
+    return int((~np.isnan(scores)).sum(axis=0).max())
+
+
 def _estimate_at(found: Interval, index: int) -> Estimate:
+    if found.num_runs[1] == 1:
+        return Estimate(float(found.point[index]), np.nan, np.nan, ONE_RUN)
     label = found.label if found.label.endswith(")") else ""  # "mean (n=3)" in place of the IQM
     return Estimate(float(found.point[index]), float(found.low[index]), float(found.high[index]), label)
 
@@ -190,6 +283,29 @@ def _estimate_at(found: Interval, index: int) -> Estimate:
 def is_normalised(scale: str) -> bool:
     """Whether a suite's scores are on a scale that tasks share."""
     return "not normalised" not in scale
+
+
+def k_of_n(scores: SuiteScores) -> str:
+    """How many of a suite's tasks an aggregate is over."""
+    return f"{len(scores.tasks)} of {len(scores.every)}"
+
+
+def steps_text(first: float, last: float) -> str:
+    """Env steps of a read-off, or the range of them over tasks."""
+    return short_number(first) if first == last else f"{short_number(first)} to {short_number(last)}"
+
+
+def steps_by_method(read_at: Mapping[str, float]) -> str:
+    """The env step of a task's final scores, or each method's where they differ."""
+    if len(set(read_at.values())) == 1:
+        return short_number(next(iter(read_at.values())))
+    return ", ".join(f"{label} {short_number(step)}" for label, step in read_at.items())
+
+
+def _range_text(ranges: Sequence[tuple[float, float]]) -> str:
+    if len(ranges) == 1:
+        return f"{short_number(ranges[0][0])} to {short_number(ranges[0][1])}"
+    return f"to {steps_text(min(end for _, end in ranges), max(end for _, end in ranges))}"
 
 
 def _count(scores: np.ndarray) -> int:

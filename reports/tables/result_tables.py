@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from reports.scores.align import Dropped
-from reports.scores.score_table import PretrainedRun, ScoredRun, UnknownFile
+from reports.scores.ends import FinalScore
+from reports.scores.score_table import LeftOut, PretrainedRun, ScoredRun, UnknownFile
 from reports.tables.provenance import run_link
 from reports.tables.tables import Cell, Table
 
 
-def run_table(runs: Sequence[ScoredRun], page_folder: Path) -> Table:
-    """Every scored run."""
+def run_table(
+    runs: Sequence[ScoredRun], left_out: Sequence[LeftOut], finals: Mapping[int, FinalScore], page_folder: Path
+) -> Table:
+    """Every scored run, the final score that was read from it, and from which evaluations.
+
+    Args:
+        runs: that were used.
+        left_out: that were not, with the reason.
+        finals: id of a run → its final score.
+        page_folder: the report's folder, for links.
+    """
     rows: list[list[Cell]] = []
-    for run in runs:
+    for run, reason in [*((run, "") for run in runs), *((one.run, one.reason) for one in left_out)]:
+        final = finals.get(id(run))
         rows.append(
             [
                 run_link(run.source, run.source, page_folder),
@@ -28,12 +39,28 @@ def run_table(runs: Sequence[ScoredRun], page_folder: Path) -> Table:
                 run.status,
                 run.num_points,
                 float(run.env_steps[-1]) if run.num_points else None,
-                float(run.scores[-1]) if run.num_points else None,
+                final.score if final else None,
+                _evaluations(final) if final else reason or "–",
                 run.format,
             ]
         )
     columns = ["run", "suite", "task", "method", "seed", "pre-training", "status", "evaluations"]
-    return Table("runs", "Every run that was read", [*columns, "last env step", "last score", "format"], rows)
+    columns += ["last env step", "final score", "read from", "format"]
+    note = "Final scores as logged; read from: the evaluations (env steps) that a final score is made of."
+    return Table("runs", "Every run that was read", columns, rows, note)
+
+
+def _evaluations(final: FinalScore) -> str:
+    if final.number == 1:
+        return f"the evaluation at {final.first:.15g}"
+    return f"{final.number} evaluations from {final.first:.15g} to {final.last:.15g}"
+
+
+def left_out_entirely(one: LeftOut) -> Dropped:
+    """A run that no number is made of, for the list of what was left out."""
+    steps = one.run.env_steps
+    first, last = (float(steps[0]), float(steps[-1])) if len(steps) else (float("nan"), float("nan"))
+    return Dropped(one.run.name, one.reason, len(steps), first, last)
 
 
 def pretraining_table(runs: Sequence[PretrainedRun], page_folder: Path) -> Table | None:
@@ -69,7 +96,11 @@ def dropped_table(dropped: Sequence[Dropped]) -> Table | None:
     unique = sorted({(one.run, one.reason, one.points, one.first, one.last) for one in dropped}, key=str)
     rows: list[list[Cell]] = [[run, reason, points, first, last] for run, reason, points, first, last in unique]
     columns = ["run", "reason", "evaluations", "from env step", "to env step"]
-    return Table("left_out", "Evaluations left out by the alignment", columns, rows) if rows else None
+    return (
+        Table("left_out", "Runs and evaluations that were left out of curves, tables or both", columns, rows)
+        if rows
+        else None
+    )
 
 
 def unknown_table(files: Sequence[UnknownFile]) -> Table | None:

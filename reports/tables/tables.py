@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,8 +19,9 @@ class Estimate:
 
     Attributes:
         point: the statistic.
-        low, high: ends of the interval.
-        label: what the statistic is called where this differs from the column's name ("mean (n=3)").
+        low, high: ends of the interval; NaN where there is none, as of one run.
+        label: what the statistic is called where this differs from the column's name ("mean (n=3)"), or why there is
+            no interval ("n = 1").
     """
 
     point: float
@@ -89,6 +91,8 @@ def cell_text(cell: Cell) -> str:
     if isinstance(cell, Estimate):
         label = f" {cell.label}" if cell.label else ""
         digits = _digits(cell.point)
+        if math.isnan(cell.low):
+            return f"{number(cell.point, digits)}{f' ({cell.label})' if cell.label else ''}"
         return f"{number(cell.point, digits)} [{number(cell.low, digits)}, {number(cell.high, digits)}]{label}"
     if isinstance(cell, Link):
         return cell.text
@@ -116,7 +120,8 @@ def to_csv(table: Table) -> str:
 
 def _csv_cells(cell: Cell, is_wide: bool) -> list[object]:
     if isinstance(cell, Estimate):
-        return [repr(float(cell.point)), repr(float(cell.low)), repr(float(cell.high)), cell.label]
+        bounds = ["" if math.isnan(end) else repr(float(end)) for end in (cell.low, cell.high)]
+        return [repr(float(cell.point)), *bounds, cell.label]
     if cell is None:
         return ["", "", "", ""] if is_wide else [""]
     text = cell.text if isinstance(cell, Link) else repr(cell) if isinstance(cell, float) else str(cell)
@@ -156,6 +161,7 @@ def to_latex(table: Table) -> str:
     ]
     lines = [
         f"% {plain(table.title, 400)}",
+        *(f"% {line}" for line in textwrap.wrap(plain(table.note, 2000), 110)),
         "% needs \\usepackage{booktabs}",
         r"\begin{tabular}{" + "".join("r" if right else "l" for right in numeric) + "}",
         r"\toprule",

@@ -60,14 +60,6 @@ def test_stop_drops_runs_that_do_not_reach_it() -> None:
     assert [item.reason for item in late.dropped] == ["starts after 0"]
 
 
-def test_min_length_leaves_out_short_runs() -> None:
-    runs = [scored_run(seed=0, steps=[0, 10, 20]), scored_run(seed=1, steps=[0, 2])]
-    assert align({"a": runs}).env_steps[-1] == 2
-    alignment = align({"a": runs}, grid(min_length=0.5))
-    assert alignment.env_steps[-1] == 20
-    assert len(alignment.dropped) == 1
-
-
 def test_groups_keep_their_common_tasks_and_one_grid() -> None:
     first = [scored_run(task="dmc/a"), scored_run(task="dmc/b", steps=[0, 10])]
     second = [scored_run("apv", task="dmc/b", steps=[0, 8]), scored_run("apv", task="dmc/c")]
