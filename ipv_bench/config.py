@@ -12,6 +12,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -45,34 +46,46 @@ class Resolved(Generic[ConfigT]):
     overrides: dict[str, Any]
 
 
-def preset_names(area: str) -> list[str]:
-    """Names of the presets of `area` ("pretrain", "finetune", ...)."""
-    folder = resources.files("ipv_bench") / "presets" / area
+def preset_names(area: str, presets: Traversable | None = None) -> list[str]:
+    """Names of the presets of `area` ("pretrain", "finetune", ...) in the folder `presets`; None: ours."""
+    folder = _area_folder(area, presets)
+    if not folder.is_dir():
+        return []
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name[0] != "_")
 
 
-def load_preset(area: str, name: str, parts: Iterable[str] = ()) -> dict[str, Any]:
+def load_preset(area: str, name: str, parts: Iterable[str] = (), presets: Traversable | None = None) -> dict[str, Any]:
     """Values of a preset.
 
     A preset is one file `<name>.yaml`, or a folder `<name>/` with one file per part; the first of `parts` that has a
     file is taken (fine-tuning passes "<suite>-<task>" and "<suite>": the paper's settings differ by suite). A file may
-    name another one of its folder in `base:`, whose values it changes.
+    name another one of its folder in `base:`, whose values it changes; files whose names start with `_` are only that.
+
+    Args:
+        area: "pretrain", "finetune", ...
+        name: of the preset.
+        parts: see above.
+        presets: folder with a folder per area; None: ours.
 
     Raises:
         UnknownNameError: no such preset, or no file of it fits.
     """
-    folder = resources.files("ipv_bench") / "presets" / area
+    folder = _area_folder(area, presets)
     if (folder / f"{name}.yaml").is_file():
         return _read_with_base(folder, f"{name}.yaml")
-    if name in preset_names(area):
+    if name in preset_names(area, presets):
         inside = folder / name
         wanted = list(parts)
         for part in wanted:
             if (inside / f"{part}.yaml").is_file():
                 return _read_with_base(inside, f"{part}.yaml")
-        known = [entry.name.removesuffix(".yaml") for entry in inside.iterdir()]
+        known = [entry.name.removesuffix(".yaml") for entry in inside.iterdir() if entry.name[0] != "_"]
         raise UnknownNameError(f"suite for {area} preset {name!r}:", wanted[-1] if wanted else "", known)
-    raise UnknownNameError(f"{area} preset", name, preset_names(area))
+    raise UnknownNameError(f"{area} preset", name, preset_names(area, presets))
+
+
+def _area_folder(area: str, presets: Traversable | None) -> Traversable:
+    return (presets or resources.files("ipv_bench") / "presets") / area
 
 
 def _read_with_base(folder: Any, file_name: str) -> dict[str, Any]:
@@ -130,14 +143,18 @@ def resolve(
     parts: Iterable[str] = (),
     config_file: str | Path | None = None,
     overrides: Mapping[str, Any] | Iterable[str] = (),
+    fixed: Mapping[str, Any] | None = None,
+    presets: Traversable | None = None,
 ) -> Resolved[ConfigT]:
     """Build a config from a preset, a file and overrides, in this order.
+
+    `fixed` holds values that stand as if the preset had them; `presets` is the folder of the presets, None: ours.
 
     Raises:
         UnknownNameError: unknown preset.
         ConfigError: unknown key (the nearest one is named), wrong type, or value out of range.
     """
-    base = load_preset(area, preset, parts)
+    base = merge(load_preset(area, preset, parts, presets), fixed or {})
     values = merge(base, read_config_file(config_file)) if config_file else base
     for key, value in parse_overrides(overrides).items():
         check_key(config_class, key)

@@ -7,18 +7,18 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from ipv_bench.config import resolve
 from ipv_bench.errors import CheckpointError, ConfigError, InterruptedRunError, RunError
+from ipv_bench.plugins import plugin_names
 from ipv_bench.progress import progress, say
 from ipv_bench.run_lock import run_lock
 from ipv_bench.run_record import RUN_FILE, RunRecord, check_same_config, git_commit, read_record, write_record
-from models.agents.agent import Agent
-from models.envs.registry import make_env
-from models.finetuning.config import RESOURCE_KEYS, FinetuneConfig
+from models.envs.registry import fields_of_other_suites, make_env
+from models.finetuning.config import RESOURCE_KEYS, FinetuneConfig, resolve_finetuning, saved_config
 from models.finetuning.counters import Counters
 from models.finetuning.loop import FinetuneLoop
 from models.finetuning.plan import FinetunePlan, plan_finetuning
 from models.finetuning.rollout import open_envs, random_policy_scores
+from models.methods.base import Agent, find_method
 from models.training.checkpoint import latest_checkpoint, load_checkpoint, remove_unfinished
 from models.training.hardware import check_precision, choose_device, hardware_record, prepare_torch
 
@@ -99,7 +99,9 @@ def build_agent(
         ConfigError: the image size differs from the config's.
     """
     name, _, part = preset.partition("/")
-    config = resolve(FinetuneConfig, "finetune", name, parts=(part,) if part else (), overrides=overrides).config
+    suite = part.partition("-")[0]
+    suite = suite if suite in plugin_names("suites") else ""
+    config = resolve_finetuning(name, suite, parts=(part,) if part else (), overrides=overrides).config
     _check_image_shape(obs_space, config.image.size)
     return _make_agent(config, _action_dim(act_space), seed)
 
@@ -112,7 +114,7 @@ def open_agent(folder: str | Path, record: RunRecord | None = None) -> tuple[Age
         CheckpointError: no checkpoint yet, or a damaged one.
     """
     record = record or read_record(folder)
-    config = FinetuneConfig.model_validate(record.config)
+    config = saved_config(record)
     # Where a run was trained says nothing about the machine that plays it.
     config = config.model_copy(update={"training": config.training.model_copy(update={"device": "auto"})})
     path = latest_checkpoint(folder)
@@ -132,14 +134,15 @@ def _make_agent(config: FinetuneConfig, action_dim: int, seed: int) -> Agent:
     device = choose_device(config.training.device)
     check_precision(device, config.training.precision)
     prepare_torch(device, config.training.threads)
-    return Agent(config, action_dim, seed, device)
+    return find_method(config.method).agent(config, action_dim, seed, device)
 
 
 def _is_finished(plan: FinetunePlan) -> bool:
     """Whether the run is complete; one that exists must be the same run."""
     if not (plan.folder / RUN_FILE).exists():
         return False
-    check_same_config(plan.folder, plan.record, ignore=RESOURCE_KEYS)
+    strange = tuple(f"env.{name}" for name in fields_of_other_suites(plan.record.suite))
+    check_same_config(plan.folder, plan.record, ignore=(*RESOURCE_KEYS, *strange))
     return read_record(plan.folder).status == "finished"
 
 
@@ -176,7 +179,7 @@ def _train(plan: FinetunePlan, record: RunRecord) -> None:
         agent = _make_agent(config, envs.action_dim, record.seed)
         checkpoint = latest_checkpoint(plan.folder)
         if checkpoint is None and plan.init is not None:
-            agent.load_pretrained(load_checkpoint(plan.init), config.init_parts)
+            agent.load_pretrained(load_checkpoint(plan.init))
         loop = FinetuneLoop(plan.folder, record, config, agent, envs, evaluation_envs, checkpoint)
         title = f"{plan.task} {record.method} seed {record.seed}"
         done = loop.counters.env_steps

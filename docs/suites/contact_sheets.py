@@ -12,6 +12,7 @@ from PIL import Image
 
 from models.envs import EnvConfig, make_env
 from models.envs.metaworld import PAPER_TASKS
+from models.envs.registry import suite_of
 
 IMAGES = Path(__file__).parents[1] / "images"
 Frame = NDArray[np.uint8]
@@ -42,7 +43,7 @@ def main() -> None:
 
 def frame(task: str, seed: int, **fields: Any) -> Frame:
     """First frame of an episode."""
-    with closing(make_env(task, EnvConfig(**fields))) as env:
+    with closing(make_env(task, suite_of(task).config(**fields))) as env:
         return env.reset(seed)["image"]
 
 

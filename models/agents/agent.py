@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ipv_bench.errors import TrainingError
 from ipv_bench.seeding import derive_seed
 from models.agents.behavior import ActorCritic
-from models.agents.config import AgentConfig, InitParts
+from models.agents.config import AgentConfig
 from models.training.checkpoint import Checkpoint, load_tensors
 from models.training.hardware import autocast
 from models.training.optimizer import OptimizerGroup, apply_update, assign_gradients
@@ -139,8 +139,8 @@ class Agent:
         """Take the mean of the prefill's frames (N, H, W, 3) as the image offset, where the config asks for that."""
         self.model.vision.scaling.set_mean_image(torch.from_numpy(frames).to(self.device))
 
-    def load_pretrained(self, checkpoint: Checkpoint, parts: InitParts) -> None:
-        """Take over a pre-trained model: encoders, decoder and, with `parts=all`, the action-free RSSM.
+    def load_pretrained(self, checkpoint: Checkpoint) -> None:
+        """Take over a pre-trained model: encoders, decoder and, with `init_parts=all`, the action-free RSSM.
 
         The image scaling stays this run's own.
 
@@ -151,7 +151,7 @@ class Agent:
             "vision.encoder": self.model.vision.encoder,
             "vision.context_encoder": self.model.vision.context_encoder,
             "vision.decoder": self.model.vision.decoder,
-            "action_free_rssm": self.model.action_free_rssm if parts == "all" else None,
+            "action_free_rssm": self.model.action_free_rssm if self.config.init_parts == "all" else None,
         }
         for prefix, module in chosen.items():
             if module is None:

@@ -23,12 +23,10 @@ from ipv_bench.config import Config
 from ipv_bench.errors import ConfigError, IpvBenchError, SimulationError, TrainingError
 
 RenderProfileName = Literal["faithful", "fast", "default"]
-Factor = Literal["floor", "background", "body", "target", "reflectance", "light", "camera"]
-RewardVersion = Literal["v2", "v2-paper", "v1"]
 
 
 class EnvConfig(Config):
-    """How a task is run and seen. A field that the task's suite does not have must stay at its default."""
+    """How a task is run and seen: what all suites have. A suite with more of it has a subclass of its own."""
 
     render_profile: RenderProfileName = "faithful"
     """`default`: the simulator's own settings; `faithful`: hardly distinguishable and cheaper; `fast`: no shadows, no
@@ -48,17 +46,6 @@ class EnvConfig(Config):
 
     time_limit: PositiveInt | None = None
     """Control steps per episode; null: the suite's own (Meta-world 500, dm-control mostly 1000)."""
-
-    reward_version: RewardVersion = "v2"
-    """Meta-world's reward: `v2` (dense, 0 to 10), `v1` (the old, unbounded one), or `v2-paper`: v2 with the
-    button task's grip term as it was when the paper's runs were made."""
-
-    vary: tuple[Factor, ...] | None = None
-    """DMC Remastered: visual factors that change from episode to episode; null: the paper's for the task."""
-
-    assets: str | None = None
-    """DMC Remastered: where floors and skies come from; null: drawn by a procedure; `labmaze`: that package's pictures;
-    else a folder with `floors/` and `skies/`."""
 
 
 class Observation(TypedDict):

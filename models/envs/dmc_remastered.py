@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipv_bench.errors import ConfigError
-from models.envs.base import EnvConfig, Factor
+from models.envs.base import EnvConfig
 from models.envs.dmc import PACKAGE, DmcEnv
-from models.envs.dmcr_factors import DOMAINS, Factors, draw_factors, dynamics_seed_of, visual_seed_of
+from models.envs.dmcr_factors import DOMAINS, Factor, Factors, draw_factors, dynamics_seed_of, visual_seed_of
 from models.envs.dmcr_textures import SKY_SIZE, TextureBank, open_textures
 from models.envs.registry import Suite
 
@@ -25,6 +25,16 @@ TASKS = {"cheetah_run": "cheetah", "hopper_stand": "hopper", "walker_run": "walk
 """Task → domain; the paper's three."""
 
 SKY_FACES = 6
+
+
+class DmcRemasteredConfig(EnvConfig):
+    """What this suite has beside what all suites have."""
+
+    vary: tuple[Factor, ...] | None = None
+    """Visual factors that change from episode to episode; null: the paper's for the task."""
+    assets: str | None = None
+    """Where floors and skies come from; null: drawn by a procedure; `labmaze`: that package's pictures; else a folder
+    with `floors/` and `skies/`."""
 
 
 class DmcRemasteredEnv(DmcEnv):
@@ -39,7 +49,7 @@ class DmcRemasteredEnv(DmcEnv):
         ConfigError: a camera other than the suite's first is to vary.
     """
 
-    def __init__(self, name: str, config: EnvConfig) -> None:
+    def __init__(self, name: str, config: DmcRemasteredConfig) -> None:
         self._domain = TASKS[name]
         self._vary: tuple[Factor, ...] = DOMAINS[self._domain].varies if config.vary is None else config.vary
         self._textures: TextureBank = open_textures(config.assets)
@@ -187,9 +197,9 @@ def _as_bytes(text: str | bytes) -> bytes:
     return text if isinstance(text, bytes) else text.encode()
 
 
-def make(name: str, config: EnvConfig) -> DmcRemasteredEnv:
+def make(name: str, config: DmcRemasteredConfig) -> DmcRemasteredEnv:
     """Build `dmcr/<name>`."""
     return DmcRemasteredEnv(name, config)
 
 
-SUITE = Suite("dmcr", tuple(TASKS), make, PACKAGE, frozenset({"vary", "assets"}))
+SUITE = Suite("dmcr", tuple(TASKS), make, PACKAGE, DmcRemasteredConfig)

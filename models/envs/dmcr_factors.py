@@ -8,17 +8,17 @@ those that vary are applied: switching one off leaves the others as they were.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ipv_bench.seeding import derive_seed, numpy_generator
-from models.envs.base import Factor
 
 Range = tuple[float, float]
 Ranges3 = tuple[Range, Range, Range]
 
+Factor = Literal["floor", "background", "body", "target", "reflectance", "light", "camera"]
 ALL_FACTORS: tuple[Factor, ...] = get_args(Factor)
 NUM_VISUAL_SEEDS, NUM_DYNAMICS_SEEDS = 1_000_000, 100_000
 

@@ -6,7 +6,7 @@ Version 3.1.1 of the package, whose tasks are called v3; the papers ran v2. What
 from __future__ import annotations
 
 from importlib import metadata
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,14 @@ PROFILES = {
 }
 
 
+class MetaworldConfig(EnvConfig):
+    """What this suite has beside what all suites have."""
+
+    reward_version: Literal["v2", "v2-paper", "v1"] = "v2"
+    """The reward: `v2` (dense, 0 to 10), `v1` (the old, unbounded one), or `v2-paper`: v2 with the button task's grip
+    term as it was when the paper's runs were made."""
+
+
 class MetaworldEnv(Env):
     """A Meta-world task with random positions in every episode.
 
@@ -56,7 +64,7 @@ class MetaworldEnv(Env):
         ConfigError: `reward_version` is `v2-paper` and the task is none of the six whose reward was compared.
     """
 
-    def __init__(self, name: str, config: EnvConfig) -> None:
+    def __init__(self, name: str, config: MetaworldConfig) -> None:
         mujoco = import_mujoco()
         from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
@@ -67,6 +75,7 @@ class MetaworldEnv(Env):
                 fix="leave env.reward_version at v2",
             )
         kind = ALL_V3_ENVIRONMENTS[name.replace("_", "-") + "-v3"]
+        self._reward_version = config.reward_version
         version = "v1" if config.reward_version == "v1" else "v2"
         self._simulator: Any = kind(reward_function_version=version)
         self._draw_positions_per_episode()
@@ -89,7 +98,7 @@ class MetaworldEnv(Env):
             "suite": "metaworld",
             "metaworld": metadata.version("metaworld"),
             "mujoco": metadata.version("mujoco"),
-            "reward_version": config.reward_version,
+            "reward_version": self._reward_version,
             "camera": config.camera if config.camera is not None else DEFAULT_CAMERA,
             "flip": self._flip,
             "render_profile": config.render_profile,
@@ -161,9 +170,9 @@ class MetaworldEnv(Env):
         return image[::-1].copy() if self._flip else image
 
 
-def make(name: str, config: EnvConfig) -> MetaworldEnv:
+def make(name: str, config: MetaworldConfig) -> MetaworldEnv:
     """Build `metaworld/<name>`."""
     return MetaworldEnv(name, config)
 
 
-SUITE = Suite("metaworld", TASKS, make, PACKAGE, frozenset({"reward_version"}))
+SUITE = Suite("metaworld", TASKS, make, PACKAGE, MetaworldConfig)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
-from ipv_bench.errors import ConfigError, MissingDependencyError, UnknownNameError
-from ipv_bench.plugins import find_plugin, plugin_names
+from ipv_bench.errors import ConfigError, MissingDependencyError, PluginError, UnknownNameError
+from ipv_bench.plugins import all_plugins, find_plugin, plugin_names
 from models.envs.base import Env, EnvConfig, explained_simulator_errors
 
-MEMBERS = ("name", "tasks", "make", "package")
-_OPTIONAL_FIELDS = ("reward_version", "vary", "assets")
+MEMBERS = ("name", "tasks", "make", "package", "config")
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,25 @@ class Suite:
         tasks: names of the tasks, without the suite.
         make: builds an environment from the task's name and a config.
         package: what `pip install` brings the simulator.
-        fields: optional config fields that mean something here.
+        config: the suite's config; a subclass of `EnvConfig` where it has fields of its own.
     """
 
     name: str
     tasks: tuple[str, ...]
-    make: Callable[[str, EnvConfig], Env]
+    make: Callable[[str, Any], Env]
     package: str
-    fields: frozenset[str] = field(default_factory=frozenset)
+    config: type[EnvConfig] = EnvConfig
+
+
+def find_suite(name: str) -> Suite:
+    """The suite called `name`.
+
+    Raises:
+        UnknownNameError: there is none.
+        PluginError: it belongs to another package and does not work.
+    """
+    suite: Suite = find_plugin("suites", name).load(MEMBERS)
+    return suite
 
 
 def suite_of(task: str) -> Suite:
@@ -40,7 +51,7 @@ def suite_of(task: str) -> Suite:
     """
     name, _, short = task.partition("/")
     if name in plugin_names("suites"):
-        suite = _load(name)
+        suite = find_suite(name)
         if short in suite.tasks:
             return suite
     raise UnknownNameError("task", task, task_names())
@@ -48,7 +59,7 @@ def suite_of(task: str) -> Suite:
 
 def task_names() -> list[str]:
     """All tasks, `<suite>/<task>`, sorted."""
-    return sorted(f"{name}/{task}" for name in plugin_names("suites") for task in _load(name).tasks)
+    return sorted(f"{name}/{task}" for name in plugin_names("suites") for task in find_suite(name).tasks)
 
 
 def make_env(task: str, config: EnvConfig | None = None) -> Env:
@@ -60,18 +71,12 @@ def make_env(task: str, config: EnvConfig | None = None) -> Env:
 
     Raises:
         UnknownNameError: no such task.
-        ConfigError: a field is set that the suite does not have.
+        ConfigError: a field is set that belongs to another suite.
         MissingDependencyError: the suite's package, or offscreen rendering, is absent.
         SimulationError: the simulator cannot build the task.
     """
     suite = suite_of(task)
-    config = config or EnvConfig()
-    for name in _OPTIONAL_FIELDS:
-        if name not in suite.fields and getattr(config, name) != EnvConfig.model_fields[name].default:
-            raise ConfigError(
-                f"env.{name} is {getattr(config, name)!r}, but {suite.name} tasks do not have it",
-                fix=f"leave env.{name} out",
-            )
+    config = _own_config(suite, config or EnvConfig())
     try:
         with explained_simulator_errors(task, suite.package):
             env = suite.make(task.partition("/")[2], config)
@@ -85,6 +90,43 @@ def make_env(task: str, config: EnvConfig | None = None) -> Env:
     return env
 
 
-def _load(name: str) -> Suite:
-    suite: Suite = find_plugin("suites", name).load(MEMBERS)
-    return suite
+def fields_of_other_suites(suite: str) -> dict[str, str]:
+    """Config fields that only other suites have → the suite that each belongs to.
+
+    Suites of other packages that do not work are passed over: this suite needs nothing of them.
+    """
+    own = find_suite(suite).config.model_fields if suite else EnvConfig.model_fields
+    found: dict[str, str] = {}
+    for plugin in all_plugins("suites"):
+        try:
+            fields = find_suite(plugin.name).config.model_fields
+        except PluginError:
+            continue
+        found |= {name: plugin.name for name in fields if name not in own}
+    return found
+
+
+def refuse_fields_of_other_suites(suite: str, keys: Iterable[str]) -> None:
+    """Refuse config keys `env.<field>` whose field belongs to another suite.
+
+    Raises:
+        ConfigError: naming that suite.
+    """
+    strange = fields_of_other_suites(suite)
+    for key in keys:
+        name = key.split(".")[1]
+        if name in strange:
+            raise ConfigError(
+                f"env.{name} belongs to the suite {strange[name]}, and "
+                + (f"{suite} tasks do not have it" if suite else "no suite is named"),
+                fix=f"leave env.{name} out, or choose a task of {strange[name]}",
+            )
+
+
+def _own_config(suite: Suite, config: EnvConfig) -> EnvConfig:
+    """`config` as the suite's own type; a config of another suite may set only what all suites have."""
+    if isinstance(config, suite.config):
+        return config
+    chosen = config.model_dump(exclude_unset=True)
+    refuse_fields_of_other_suites(suite.name, [f"env.{name}" for name in chosen])
+    return suite.config(**chosen)

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
 
-from ipv_bench.config import Config
-from models.agents.config import AgentConfig, AgentTrainingConfig
+from pydantic import Field, ValidationError, create_model, model_validator
+
+from ipv_bench.config import Config, Resolved, flatten, parse_overrides, read_config_file
+from ipv_bench.errors import RunError
+from ipv_bench.run_record import RUN_FILE, RunRecord
+from models.agents.config import AgentTrainingConfig
 from models.envs.base import EnvConfig
+from models.envs.registry import fields_of_other_suites, find_suite, refuse_fields_of_other_suites
 from models.finetuning.replay import ReplayConfig
+from models.methods.base import find_method
+from models.methods.resolve import resolve_for_method
+from models.world_models.config import MethodConfig
 
 
 class EnvsConfig(Config):
@@ -60,8 +71,8 @@ class FinetuneTrainingConfig(AgentTrainingConfig):
     """How long a stopped run (SIGTERM, Ctrl-C) may go on to finish its episode, so that nothing is lost."""
 
 
-class FinetuneConfig(AgentConfig):
-    """Everything that `ipv-bench finetune` needs."""
+class FinetuneConfig(MethodConfig):
+    """What `ipv-bench finetune` needs beside the sections of the method: see `finetune_config_class`."""
 
     replay: ReplayConfig = ReplayConfig()
     env: EnvConfig = EnvConfig()
@@ -75,11 +86,77 @@ class FinetuneConfig(AgentConfig):
             raise ValueError(
                 f"env.image_size is {self.env.image_size}, but the model takes image.size {self.image.size}"
             )
-        if self.replay.length < self.intrinsic.window:
-            raise ValueError(
-                f"replay.length {self.replay.length} is shorter than intrinsic.window {self.intrinsic.window}"
-            )
+        key, shortest = self.shortest_segment()
+        if self.replay.length < shortest:
+            raise ValueError(f"replay.length {self.replay.length} is shorter than {key} {shortest}")
         return self
+
+
+@cache
+def finetune_config_class(method: str, suite: str = "") -> type[FinetuneConfig]:
+    """The whole config of a method's agents on a suite's tasks.
+
+    Args:
+        method: its name.
+        suite: name of the suite, which owns the fields of `env` beside those that all suites have; empty: none.
+
+    Raises:
+        UnknownNameError: no such method or suite.
+        PluginError: one of another package does not work.
+    """
+    env = find_suite(suite).config if suite else EnvConfig
+    bases: Any = (FinetuneConfig, find_method(method).agent_config)
+    made = create_model("FinetuneConfig", __base__=bases, __module__=__name__, method=(str, method), env=(env, env()))
+    return cast(type[FinetuneConfig], made)
+
+
+def resolve_finetuning(
+    preset: str,
+    suite: str = "",
+    *,
+    parts: Iterable[str] = (),
+    config_file: str | Path | None = None,
+    overrides: Mapping[str, Any] | Iterable[str] = (),
+) -> Resolved[FinetuneConfig]:
+    """Resolve the config of a fine-tuning run.
+
+    Args:
+        preset: name of the preset.
+        suite: of the task; empty: only what all suites have in `env`.
+        parts: files of a preset by suite, the first that exists is taken.
+        config_file: YAML over the preset.
+        overrides: `key=value` texts, or dotted key → value, over both.
+
+    Raises:
+        UnknownNameError: unknown preset, method or suite.
+        ConfigError: unknown key, a key of another suite, or a wrong value.
+    """
+    changes = parse_overrides(overrides)
+    given = flatten(read_config_file(config_file)) if config_file else {}
+    refuse_fields_of_other_suites(suite, [key for key in (*given, *changes) if key.startswith("env.")])
+    return resolve_for_method(
+        lambda method: finetune_config_class(method.name, suite), "finetune", preset,
+        parts=parts, config_file=config_file, overrides=changes,
+    )  # fmt: skip
+
+
+def saved_config(record: RunRecord) -> FinetuneConfig:
+    """The config of a run, also of one from before each suite had its own fields of `env`.
+
+    Raises:
+        RunError: the record's config does not fit.
+    """
+    strange = fields_of_other_suites(record.suite)
+    env = {key: value for key, value in record.config.get("env", {}).items() if key not in strange}
+    try:
+        return finetune_config_class(record.method, record.suite).model_validate({**record.config, "env": env})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RunError(
+            f"the config in {RUN_FILE} does not fit {record.method}: "
+            f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+            fix="restore the file, or run the version of ipv-bench that wrote it",
+        ) from None
 
 
 RESOURCE_KEYS = (

@@ -17,12 +17,12 @@ from ipv_bench.errors import InterruptedRunError, RunError
 from ipv_bench.progress import Bar, say
 from ipv_bench.run_record import EVALUATIONS_FILE, METRICS_FILE, JsonlLog, RunRecord, write_record
 from ipv_bench.seeding import derive_seed, numpy_generator
-from models.agents.agent import Agent
 from models.finetuning.config import FinetuneConfig
 from models.finetuning.counters import Counters
 from models.finetuning.evaluation import play_evaluation
 from models.finetuning.replay import Replay
 from models.finetuning.rollout import EnvGroup, Policy, UniformPolicy, play_round
+from models.methods.base import Agent
 from models.training.checkpoint import load_checkpoint, save_checkpoint
 from models.training.interruption import StopRequest
 from models.training.metric_means import MetricMeans

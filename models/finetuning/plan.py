@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ipv_bench.config import Resolved, resolve
+from ipv_bench.config import Resolved
 from ipv_bench.errors import RunError, UsageError
 from ipv_bench.run_record import RUN_FILE, RunRecord, package_versions, read_record, run_folder
 from models.envs.registry import suite_of
-from models.finetuning.config import UNNAMED_KEYS, FinetuneConfig
+from models.finetuning.config import UNNAMED_KEYS, FinetuneConfig, resolve_finetuning
+from models.methods.base import find_method
 from models.training.checkpoint import checkpoint_sha256, find_checkpoint
 from models.world_models.config import variant
 
@@ -86,10 +87,9 @@ def plan_finetuning(
     """
     suite = suite_of(task).name
     short = task.partition("/")[2]
-    resolved = resolve(
-        FinetuneConfig, "finetune", preset, parts=(f"{suite}-{short}", suite), config_file=config_file,
-        overrides=overrides,
-    )  # fmt: skip
+    resolved = resolve_finetuning(
+        preset, suite, parts=(f"{suite}-{short}", suite), config_file=config_file, overrides=overrides
+    )
     config = resolved.config
     folder = Path(run) if run else None
     record = RunRecord(
@@ -117,9 +117,13 @@ def _variant(resolved: Resolved[FinetuneConfig], init: str | Path | None) -> str
     """Overrides that change the method, and what `--init` names where it is not a model of the default data set."""
     name = variant(resolved, UNNAMED_KEYS)
     origin = ""
-    if init is not None and resolved.config.method != "dreamerv2":
+    if init is not None and _starts_from_videos(resolved.config):
         origin = NO_INIT if str(init) == NO_INIT else _data_sets(Path(init))
     return ",".join(part for part in (name, f"init={origin}" if origin not in ("", DEFAULT_DATA) else "") if part)
+
+
+def _starts_from_videos(config: FinetuneConfig) -> bool:
+    return find_method(config.method).pretraining != "none"
 
 
 def _data_sets(init: Path) -> str:
@@ -150,14 +154,14 @@ def _known_parent(folder: Path, init: str | Path | None) -> Path | None:
 
 def _find_init(config: FinetuneConfig, init: str | Path | None, seed: int, root: Path) -> Path | None:
     if init is not None and str(init) != NO_INIT:
-        if config.method == "dreamerv2":
+        if not _starts_from_videos(config):
             raise UsageError(
-                f"dreamerv2 learns without pre-training, and --init names {init}",
+                f"{config.method} learns without pre-training, and --init names {init}",
                 expected="--init none, or no --init",
-                fix="use --set method=apv to fine-tune a pre-trained model without a context path",
+                fix="leave --init out, or choose a method that is pre-trained (--set method=...)",
             )
         return find_checkpoint(init)
-    if init is not None or config.method == "dreamerv2":
+    if init is not None or not _starts_from_videos(config):
         return None
     base = root / "pretrain" / DEFAULT_DATA / config.method
     for candidate in dict.fromkeys((base / f"seed{seed}", base / "seed0")):

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
-from ipv_bench.config import Config
+from ipv_bench.config import Config, Resolved
+from ipv_bench.errors import ConfigError
+from models.methods.base import find_method
+from models.methods.resolve import resolve_for_method
 from models.training.config import LoopConfig
-from models.world_models.config import WorldModelConfig
+from models.world_models.config import MethodConfig
 
 
 class DataConfig(Config):
@@ -80,8 +86,8 @@ class ValidationConfig(Config):
     """Segments shown as PNG strips and GIFs (truth, prediction, error)."""
 
 
-class PretrainConfig(WorldModelConfig):
-    """Everything that `ipv-bench pretrain` needs."""
+class PretrainConfig(MethodConfig):
+    """What `ipv-bench pretrain` needs beside the sections of the method: see `pretrain_config_class`."""
 
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
@@ -95,6 +101,42 @@ class PretrainConfig(WorldModelConfig):
                 f"in data.length {self.data.length}"
             )
         return self
+
+
+@cache
+def pretrain_config_class(method: str) -> type[PretrainConfig]:
+    """The whole config of a method's pre-training.
+
+    Raises:
+        UnknownNameError: no such method.
+        ConfigError: it learns without pre-training.
+        PluginError: it belongs to another package and does not work.
+    """
+    own = find_method(method).video_config
+    if own is None:
+        raise ConfigError(
+            f"{method} learns without pre-training",
+            expected="a method that is pre-trained on videos",
+            fix=f"fine-tune at once: ipv-bench finetune --set method={method}",
+        )
+    bases: Any = (PretrainConfig, own)
+    return cast(
+        type[PretrainConfig],
+        create_model("PretrainConfig", __base__=bases, __module__=__name__, method=(str, method)),
+    )
+
+
+def resolve_pretraining(
+    preset: str,
+    *,
+    config_file: str | Path | None = None,
+    overrides: Mapping[str, Any] | Iterable[str] = (),
+) -> Resolved[PretrainConfig]:
+    """Resolve the config of a pre-training run; see `models.methods.resolve.resolve_for_method`."""
+    return resolve_for_method(
+        lambda method: pretrain_config_class(method.name), "pretrain", preset,
+        config_file=config_file, overrides=overrides,
+    )  # fmt: skip
 
 
 RESOURCE_KEYS = (

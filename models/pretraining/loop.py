@@ -187,7 +187,7 @@ class PretrainLoop:
         if self.config.image.offset == "mean_image":
             count = MEAN_IMAGE_SEGMENTS
             frames = stack_segments([self.data.train[i][:1] for i in range(count)])[:, 0]  # (N, H, W, 3)
-            self.training.model.vision.scaling.set_mean_image(self.training.to_device(frames))
+            self.training.model.set_mean_image(self.training.to_device(frames))
 
     def _leave_if_stopped(self, stop: StopRequest) -> None:
         if not self.ranks.any(bool(stop.requested), self.training.device):

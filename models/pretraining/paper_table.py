@@ -61,8 +61,13 @@ PRETRAINING_ROWS = (
 
 
 def paper_table(config: PretrainConfig) -> str:
-    """A text table: the paper's value, ours, and `=` where they are equal or `≠` where not."""
+    """A text table: the paper's value, ours, and `=` where they are equal or `≠` where not.
+
+    Empty for a method whose config has other keys.
+    """
     values = flatten(config.model_dump(mode="json"))
+    if any(row.key not in values for row in PRETRAINING_ROWS):
+        return ""
     cells = [("hyper-parameter", "paper", "", "here", "config key", "source")]
     for row in PRETRAINING_ROWS:
         mark = "=" if values[row.key] == row.expected else "≠"

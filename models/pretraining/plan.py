@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ipv_bench.config import Resolved, parse_overrides, resolve
+from ipv_bench.config import Resolved, parse_overrides
 from ipv_bench.run_record import RunRecord, package_versions, run_folder
-from models.pretraining.config import RESOURCE_KEYS, PretrainConfig
+from models.pretraining.config import RESOURCE_KEYS, PretrainConfig, resolve_pretraining
 from models.pretraining.paper_table import paper_table
 from models.world_models.config import variant
 
@@ -93,7 +93,7 @@ def plan_pretraining(
     sets = [str(place) for place in data]
     if sets:
         changes["data.sets"] = sets
-    resolved = resolve(PretrainConfig, "pretrain", preset, config_file=config_file, overrides=changes)
+    resolved = resolve_pretraining(preset, config_file=config_file, overrides=changes)
     return PretrainPlan(resolved, seed, Path(run) if run else None, Path(root))
 
 
@@ -105,4 +105,4 @@ def describe(plan: PretrainPlan) -> str:
         "overrides": plan.resolved.overrides,
         "config": plan.config.model_dump(mode="json"),
     }
-    return f"{paper_table(plan.config)}\n\n{json.dumps(shown, indent=2)}"
+    return "\n\n".join(filter(None, (paper_table(plan.config), json.dumps(shown, indent=2))))

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ipv_bench.seeding import derive_seed
+from models.methods.base import VideoModel
 from models.metrics.image_quality import mean_squared_error, peak_signal_to_noise, structural_similarity
 from models.pretraining.config import ValidationConfig
-from models.world_models.video import VideoWorldModel
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class ValidationResult:
 
 @torch.no_grad()
 def validate(
-    model: VideoWorldModel, segments: np.ndarray, config: ValidationConfig, seed: int, batch_size: int = 16
+    model: VideoModel, segments: np.ndarray, config: ValidationConfig, seed: int, batch_size: int = 16
 ) -> ValidationResult:
     """Measure a model in evaluation mode; it is left in the mode it was in.
 

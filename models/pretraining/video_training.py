@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from ipv_bench.errors import ConfigError, TrainingError
 from ipv_bench.seeding import derive_seed
+from models.methods.base import find_method
 from models.pretraining.config import PretrainConfig
 from models.training.checkpoint import Checkpoint, load_tensors
 from models.training.distributed import Ranks
 from models.training.hardware import autocast, check_precision, choose_device
 from models.training.optimizer import OptimizerGroup, apply_update
-from models.world_models.video import VideoDraws, VideoWorldModel
 
 MAX_SKIPPED_IN_ROW = 10
 COUNTERS = ("updates", "skipped", "skipped_in_row", "scale_skips")
@@ -47,10 +47,10 @@ class VideoTraining:
         check_precision(self.device, self.precision)
         self.model = initial_model(config, seed).to(self.device)
         if self.device.type == "cuda":
-            self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.model = self.model.to(memory_format=torch.channels_last)
             if config.training.sync_batch_norm and self.ranks.world_size > 1:
                 self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)  # type: ignore[no-untyped-call]
-        self.optimizer = OptimizerGroup("world_model", dict(self.model.named_parameters()), config.optimizer)
+        self.optimizer: OptimizerGroup = self.model.optimizer_group()
         self.scaler = torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
         self._forward: Callable[..., Any] = self.ranks.wrap(self.model, self.device)
         if config.training.compile:
@@ -78,13 +78,13 @@ class VideoTraining:
         self.backward(loss)
         return self.apply(metrics)
 
-    def draw(self, batch: int, length: int, part: int) -> VideoDraws:
+    def draw(self, batch: int, length: int, part: int) -> Any:
         """Random numbers of the present update for `part`, the part of the batch that a rank takes."""
         generator = torch.Generator(self.device)
         generator.manual_seed(derive_seed(self.seed, self.updates, f"model, part {part}"))
         return self.model.draw(batch, length, generator)
 
-    def loss(self, images: Tensor, draws: VideoDraws) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, images: Tensor, draws: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and metrics of uint8 frames (B, T, H, W, 3) on the device."""
         for kept, values in zip(self._kept_statistics, self._statistics, strict=True):
             torch._foreach_copy_(kept, values)
@@ -168,11 +168,11 @@ class VideoTraining:
         return {"skipped": 1.0}
 
 
-def initial_model(config: PretrainConfig, seed: int) -> VideoWorldModel:
-    """A world model whose first parameters depend on `seed` alone; torch's global generator is left as it was."""
+def initial_model(config: PretrainConfig, seed: int) -> Any:
+    """The method's video model; first parameters depend on `seed` alone, torch's global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, 0, "parameters"))
-        return VideoWorldModel(config)
+        return find_method(config.method).video_model(config)
 
 
 def _batch_norm_statistics(model: nn.Module) -> list[list[Tensor]]:

@@ -8,20 +8,21 @@ import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from ipv_bench.atomic_file import write_json
-from ipv_bench.config import flatten, resolve
+from ipv_bench.config import flatten
 from ipv_bench.errors import CheckpointError, OutputError
 from ipv_bench.progress import say
 from ipv_bench.run_record import RUN_FILE, RunRecord, package_versions, write_record
 from ipv_bench.shard_set import file_sha256
-from models.pretraining.config import PretrainConfig
+from models.pretraining.config import resolve_pretraining
 from models.published.published_names import our_name
 from models.training.checkpoint import load_tensors, save_checkpoint
+from models.world_models.config import WorldModelConfig
 from models.world_models.video import VideoWorldModel
 
 REPORT_FILE = "import_report.json"
@@ -119,7 +120,7 @@ def read_published(file: Path) -> Published:
     return Published(files, tensors, names)
 
 
-def infer_config(tensors: dict[str, Tensor]) -> PretrainConfig:
+def infer_config(tensors: dict[str, Tensor]) -> WorldModelConfig:
     """Sizes of the model from the shapes of its tensors (our names); what shapes do not tell is as published.
 
     Raises:
@@ -151,7 +152,8 @@ def infer_config(tensors: dict[str, Tensor]) -> PretrainConfig:
         "rssm.deter": deter, "rssm.hidden": hidden, "rssm.stoch": stoch, "rssm.discrete": stoch,
         "rssm.action_dim": shape["action_free_rssm.img_in.weight"][1] - latents,
     }  # fmt: skip
-    return resolve(PretrainConfig, "pretrain", "paper", overrides=sizes).config
+    config: Any = resolve_pretraining("paper", overrides=sizes).config
+    return cast(WorldModelConfig, config)
 
 
 def _paths(file: Path) -> dict[str, Path]:
@@ -223,8 +225,8 @@ def _report(published: Published) -> dict[str, Any]:
     }
 
 
-def _record(config: PretrainConfig, published: Published) -> RunRecord:
-    preset = resolve(PretrainConfig, "pretrain", "paper")
+def _record(config: WorldModelConfig, published: Published) -> RunRecord:
+    preset = resolve_pretraining("paper")
     before, after = flatten(preset.config.model_dump(mode="json")), flatten(config.model_dump(mode="json"))
     return RunRecord(
         kind="pretrain",
@@ -241,7 +243,7 @@ def _record(config: PretrainConfig, published: Published) -> RunRecord:
     )
 
 
-def _say_report(out: Path, config: PretrainConfig, published: Published, model: VideoWorldModel) -> None:
+def _say_report(out: Path, config: WorldModelConfig, published: Published, model: VideoWorldModel) -> None:
     left_out = [key for key, name in published.names.items() if name is None]
     rssm, num_parameters = config.rssm, sum(p.numel() for p in model.parameters())
     say(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -17,10 +17,38 @@ from models.training.optimizer import OptimizerConfig
 from models.world_models.context import ContextConfig
 from models.world_models.intrinsic_bonus import IntrinsicConfig
 
-Method = Literal["contextwm", "apv", "dreamerv2"]
+DEFAULT_METHOD = "contextwm"
+"""The method where nothing names one."""
 
 
-FUSION_OF_METHOD: dict[str, str] = {"contextwm": "cross_attention", "apv": "none", "dreamerv2": "none"}
+class MethodConfig(Config):
+    """What every method's config has.
+
+    `method_values` (dotted key → value) are the values that make a method what its name says; they hold where neither
+    preset nor override says otherwise, and a saved config has them written out.
+    """
+
+    method_values: ClassVar[Mapping[str, Any]] = {}
+
+    method: str = DEFAULT_METHOD
+    """Name of the method; `ipv-bench doctor` lists them."""
+    image: ImageConfig = ImageConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _method_values_hold(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        for key, value in cls.method_values.items():
+            section, _, field = key.partition(".")
+            given = values.get(section, {})
+            if isinstance(given, dict) and given.get(field) is None:
+                values = {**values, section: {**given, field: value}}
+        return values
+
+    def shortest_segment(self) -> tuple[str, int]:
+        """Config key and value of the fewest steps that a training segment of an agent must have."""
+        return "", 1
 
 
 class LossConfig(Config):
@@ -38,12 +66,9 @@ class LossConfig(Config):
     """Weight of the action-free RSSM's own KL loss in the stacked model; 0 as published."""
 
 
-class WorldModelConfig(Config):
-    """What both training commands share: the method and its world model."""
+class WorldModelConfig(MethodConfig):
+    """Sections of a world model."""
 
-    method: Method = "contextwm"
-    """contextwm: context path; apv: the same without one (vanilla); dreamerv2: as apv, without pre-training."""
-    image: ImageConfig = ImageConfig()
     encoder: EncoderConfig = EncoderConfig()
     decoder: DecoderConfig = DecoderConfig()
     rssm: RSSMConfig = RSSMConfig()
@@ -51,32 +76,24 @@ class WorldModelConfig(Config):
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _fusion_follows_method(cls, values: Any) -> Any:
-        """Store `context.fusion` resolved: a config file of a run reads the same whatever the defaults become."""
-        if not isinstance(values, dict):
-            return values
-        method = values.get("method", "contextwm")
-        context = values.get("context", {})
-        if isinstance(context, dict) and context.get("fusion") is None and method in FUSION_OF_METHOD:
-            values = {**values, "context": {**context, "fusion": FUSION_OF_METHOD[method]}}
-        return values
-
 
 class StackedConfig(WorldModelConfig):
     """The action-conditional world model of an agent."""
+
+    stacked: ClassVar[bool] = True
+    """Whether it stands on an action-free one; else on the image embedding alone."""
 
     concat_embed: bool = False
     """Feed the image embedding beside the action-free features into the action-conditional RSSM (DMC, CARLA)."""
     reward: RewardConfig = RewardConfig()
     intrinsic: IntrinsicConfig = IntrinsicConfig()
 
+    def shortest_segment(self) -> tuple[str, int]:
+        """See `MethodConfig.shortest_segment`."""
+        return "intrinsic.window", self.intrinsic.window
+
 
 def variant(resolved: Resolved[Any], ignore: Iterable[str]) -> str:
     """Variant name of a run: what was changed beside the method; empty for the preset as it is."""
-    changed = dict(resolved.overrides)
-    method = changed.pop("method", resolved.config.method)
-    if changed.get("context.fusion") == FUSION_OF_METHOD[method]:
-        del changed["context.fusion"]
+    changed = {key: value for key, value in resolved.overrides.items() if key != "method"}
     return variant_name(changed, tuple(ignore))

@@ -17,7 +17,7 @@ class ContextConfig(Config):
     """Context frame and its fusion into the decoder."""
 
     fusion: Literal["cross_attention", "concat", "none"] | None = None
-    """How context features enter the decoder at 8x8 and 16x16; unset: by method (contextwm → cross_attention)."""
+    """How context features enter the decoder at 8x8 and 16x16; unset: by method."""
     frame: Literal["random", "first", "last"] = "random"
     """Which frame of a segment is the context frame, for all of its time steps."""
     augmentation: Literal["none", "erasing"] = "none"

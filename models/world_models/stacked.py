@@ -1,6 +1,6 @@
 """World model of an agent: an action-conditional RSSM on top of the pre-trained action-free one, with reward heads.
 
-The method `dreamerv2` has the action-conditional RSSM alone, directly on the image embedding.
+Where the config is not `stacked`, the action-conditional RSSM stands alone, directly on the image embedding.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class StackedDraws(NamedTuple):
 
 
 class StackedState(NamedTuple):
-    """What a policy carries from step to step: both models' states; `action_free` is None in `dreamerv2`."""
+    """What a policy carries from step to step: both models' states; `action_free` may be None."""
 
     action_free: State | None
     upper: State
@@ -49,7 +49,7 @@ class StackedOutput(NamedTuple):
 
     Attributes:
         embed: (B, T, E) embeddings.
-        action_free: states (B, T, ...) of the action-free model; None in `dreamerv2`.
+        action_free: states (B, T, ...) of the action-free model; None without one.
         action_free_prior: its prior logits (B, T, S, K).
         posterior: states (B, T, ...) of the action-conditional model.
         prior_logit: its prior logits (B, T, S, K).
@@ -85,7 +85,7 @@ class StackedWorldModel(nn.Module):
         feat_size = config.rssm.feat_size
         self.vision = ImageModel(config.image, config.encoder, config.decoder, config.context, feat_size)
         embed_size = self.vision.encoder.embed_size
-        stacked = config.method != "dreamerv2"
+        stacked = config.stacked
         self.action_free_rssm = RSSM(config.rssm, embed_size, action_free=True) if stacked else None
         seen = embed_size if not stacked else feat_size + (embed_size if config.concat_embed else 0)
         self.rssm = RSSM(config.rssm, seen, action_free=False)
@@ -101,7 +101,7 @@ class StackedWorldModel(nn.Module):
     def groups(self) -> list[OptimizerGroup]:
         """Optimiser groups, each clipped by itself: `encoder` (pre-trained parts but the decoder) and `model`.
 
-        `dreamerv2` has one group, `model`.
+        Without an action-free model there is one group, `model`.
         """
         named = dict(self.named_parameters())
         lower = ("vision.encoder.", "vision.context_encoder.", "action_free_rssm.")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from models.nets.distributions import balanced_kl, categorical_entropy, full_precision, gumbel_noise
 from models.nets.rssm import RSSM, Latents, State
+from models.training.optimizer import OptimizerGroup
 from models.world_models.context import ContextDraws
 from models.world_models.image_model import ImageModel, image_loss
 
@@ -61,6 +62,14 @@ class VideoWorldModel(nn.Module):
         self.config = config
         self.vision = ImageModel(config.image, config.encoder, config.decoder, config.context, config.rssm.feat_size)
         self.action_free_rssm = RSSM(config.rssm, self.vision.encoder.embed_size, action_free=True)
+
+    def optimizer_group(self) -> OptimizerGroup:
+        """All parameters, as one group."""
+        return OptimizerGroup("world_model", dict(self.named_parameters()), self.config.optimizer)
+
+    def set_mean_image(self, images: Tensor) -> None:
+        """Take the mean of uint8 frames (N, H, W, 3) as the image offset, where the config asks for that."""
+        self.vision.scaling.set_mean_image(images)
 
     def draw(self, batch: int, length: int, generator: torch.Generator, observed: int | None = None) -> VideoDraws:
         """Random numbers of a pass over (batch, length) frames; all of them come from `generator`, on its device.

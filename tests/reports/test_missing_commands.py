@@ -79,9 +79,8 @@ def test_a_finished_world_model_is_used_and_not_made_again():
 @pytest.mark.parametrize("figure", ["fig5a", "fig6", "fig7", "fig9", "fig10"])
 def test_commands_parse_and_resolve(figure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Each distinct kind of command is one that click accepts and whose overrides are fields of the config."""
-    from ipv_bench.config import resolve
-    from models.finetuning.config import FinetuneConfig
-    from models.pretraining.config import PretrainConfig
+    from models.finetuning.config import resolve_finetuning
+    from models.pretraining.config import resolve_pretraining
 
     found = commands_of(figure)
     kinds = {(tuple(option(line, "--set")), *option(line, "--task")): line for line in found.finetuning}
@@ -92,7 +91,8 @@ def test_commands_parse_and_resolve(figure: str, tmp_path: Path, monkeypatch: py
         command = cli.cli.get_command(click.Context(cli.cli), name)
         assert command is not None
         parsed = command.make_context(name, arguments).params
-        config = PretrainConfig if name == "pretrain" else FinetuneConfig
-        suite, _, task = parsed.get("task", "").partition("/")
-        parts = (f"{suite}-{task}", suite)
-        resolve(config, name, parsed["preset"], parts=parts, overrides=parsed["overrides"])
+        if name == "pretrain":
+            resolve_pretraining(parsed["preset"], overrides=parsed["overrides"])
+            continue
+        suite, _, task = parsed["task"].partition("/")
+        resolve_finetuning(parsed["preset"], suite, parts=(f"{suite}-{task}", suite), overrides=parsed["overrides"])

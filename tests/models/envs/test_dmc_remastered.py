@@ -13,13 +13,13 @@ import pytest
 from ipv_bench.cli import run
 from ipv_bench.errors import ConfigError, SourceError
 from models.envs import EnvConfig, make_env
-from models.envs.base import Factor
-from models.envs.dmc_remastered import TASKS, DmcRemasteredEnv
+from models.envs.dmc_remastered import TASKS, DmcRemasteredConfig, DmcRemasteredEnv
 from models.envs.dmcr_factors import (
     ALPHA,
     DOMAINS,
     HEADLIGHT,
     REFLECTANCE,
+    Factor,
     draw_factors,
     dynamics_seed_of,
     visual_seed_of,
@@ -32,7 +32,7 @@ FACTORS: tuple[Factor, ...] = get_args(Factor)
 
 
 def _env(vary: tuple[Factor, ...] | None = None, task: str = CHEETAH, **fields) -> DmcRemasteredEnv:
-    env = make_env(task, EnvConfig(vary=vary, **({"render_profile": "fast"} | fields)))
+    env = make_env(task, DmcRemasteredConfig(vary=vary, **({"render_profile": "fast"} | fields)))
     assert isinstance(env, DmcRemasteredEnv)
     return env
 

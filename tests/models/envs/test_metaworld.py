@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ipv_bench.errors import ConfigError, SimulationError
 from models.envs import EnvConfig, make_env
-from models.envs.metaworld import PAPER_TASKS, MetaworldEnv
+from models.envs.metaworld import PAPER_TASKS, MetaworldConfig, MetaworldEnv
 from tests.models.envs.episodes import check_seeding
 
 FAST = EnvConfig(render_profile="fast")
@@ -154,7 +154,7 @@ def test_reward_versions() -> None:
     """v2 rewards an open hand at the button, v2-paper a closed one; v1 is another scale."""
 
     def last(version: str, grip: float) -> float:
-        with closing(make_env("metaworld/button_press_topdown_wall", EnvConfig(reward_version=version))) as env:
+        with closing(make_env("metaworld/button_press_topdown_wall", MetaworldConfig(reward_version=version))) as env:
             env.begin(0)
             return [env.simulate(np.array([0, 1, 0, grip]))[0] for _ in range(40)][-1]
 
@@ -166,7 +166,7 @@ def test_reward_versions() -> None:
 
 def test_the_papers_reward_exists_for_its_six_tasks_only() -> None:
     with pytest.raises(ConfigError, match="v2-paper"):
-        make_env("metaworld/hammer", EnvConfig(reward_version="v2-paper"))
+        make_env("metaworld/hammer", MetaworldConfig(reward_version="v2-paper"))
 
 
 def test_an_unstable_simulation_is_named() -> None:

@@ -12,6 +12,8 @@ from ipv_bench.cli import run
 from ipv_bench.errors import ConfigError, MissingDependencyError, UnknownNameError
 from ipv_bench.plugins import OURS
 from models.envs import EnvConfig, make_env, task_names
+from models.envs.dmc_remastered import DmcRemasteredConfig
+from models.envs.metaworld import MetaworldConfig
 from models.envs.registry import suite_of
 
 
@@ -60,16 +62,18 @@ def test_an_unknown_task_through_the_command_line(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize(
-    ("task", "field"),
+    ("task", "config"),
     [
-        ("dmc/cheetah_run", {"vary": ("floor",)}),
-        ("metaworld/reach", {"assets": "labmaze"}),
-        ("dmcr/cheetah_run", {"reward_version": "v1"}),
+        ("dmc/cheetah_run", DmcRemasteredConfig(vary=("floor",))),
+        ("metaworld/reach", DmcRemasteredConfig(assets="labmaze")),
+        ("dmcr/cheetah_run", MetaworldConfig(reward_version="v1")),
     ],
 )
-def test_a_field_of_another_suite_is_refused(task: str, field: dict) -> None:
-    with pytest.raises(ConfigError, match=f"env.{next(iter(field))} is"):
-        make_env(task, EnvConfig(**field))
+def test_a_field_of_another_suite_is_refused(task: str, config: EnvConfig) -> None:
+    owner = "dmcr" if isinstance(config, DmcRemasteredConfig) else "metaworld"
+    (name,) = config.model_fields_set
+    with pytest.raises(ConfigError, match=f"env.{name} belongs to the suite {owner}, and {task.split('/')[0]} tasks"):
+        make_env(task, config)
 
 
 @pytest.mark.parametrize("suite", sorted(OURS["suites"]))

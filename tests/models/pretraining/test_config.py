@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from ipv_bench.cli import run
-from ipv_bench.config import flatten, resolve
+from ipv_bench.config import flatten
 from ipv_bench.errors import ConfigError
-from models.finetuning.config import FinetuneConfig
-from models.pretraining.config import RESOURCE_KEYS, PretrainConfig
+from models.finetuning.config import resolve_finetuning
+from models.pretraining.config import RESOURCE_KEYS, resolve_pretraining
 from models.pretraining.paper_table import PRETRAINING_ROWS
 from models.world_models.config import variant
 
@@ -19,7 +19,7 @@ DOCS = Path(__file__).parents[3] / "docs" / "methods" / "pretraining.md"
 
 
 def test_the_paper_preset_equals_the_paper() -> None:
-    values = flatten(resolve(PretrainConfig, "pretrain", "paper").config.model_dump(mode="json"))
+    values = flatten(resolve_pretraining("paper").config.model_dump(mode="json"))
     assert {row.key: values[row.key] for row in PRETRAINING_ROWS} == {row.key: row.expected for row in PRETRAINING_ROWS}
 
 
@@ -66,18 +66,18 @@ def test_dry_run_prints_the_table_and_the_config(tmp_path: Path, capsys: pytest.
 def test_fusion_follows_the_method_and_names_say_what_was_changed(
     overrides: dict[str, object], fusion: str, name: str
 ) -> None:
-    resolved = resolve(PretrainConfig, "pretrain", "tiny", overrides=overrides)
+    resolved = resolve_pretraining("tiny", overrides=overrides)
     assert resolved.config.context.fusion == fusion
     assert variant(resolved, RESOURCE_KEYS) == name
 
 
 def test_both_tiny_presets_have_the_same_world_model() -> None:
-    first = resolve(PretrainConfig, "pretrain", "tiny").config
-    second = resolve(FinetuneConfig, "finetune", "tiny").config
+    first = resolve_pretraining("tiny").config
+    second = resolve_finetuning("tiny").config
     for section in ("image", "encoder", "decoder", "rssm", "context"):
         assert getattr(first, section) == getattr(second, section), section
 
 
 def test_a_checkpoint_is_taken_at_least_every_ten_minutes() -> None:
     with pytest.raises(ConfigError, match=r"training\.checkpoint_minutes"):
-        resolve(PretrainConfig, "pretrain", "tiny", overrides={"training.checkpoint_minutes": 11})
+        resolve_pretraining("tiny", overrides={"training.checkpoint_minutes": 11})

@@ -10,6 +10,7 @@ import ast
 import functools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from ipv_bench.config import build
 from models.agents.behavior import ActorCritic
-from models.finetuning.config import FinetuneConfig
+from models.finetuning.config import finetune_config_class
 from models.nets.rssm import State
 from models.published.published_names import our_name
 from models.world_models.context import ContextDraws
@@ -30,7 +31,7 @@ ACTION_DIM_DEFAULT = 4
 class Agent(nn.Module):
     """A world model, and behaviour where the file has one, under the names that `our_name` gives."""
 
-    def __init__(self, config: FinetuneConfig, action_dim: int | None) -> None:
+    def __init__(self, config: Any, action_dim: int | None) -> None:
         super().__init__()
         if action_dim is None:
             self.world_model: VideoWorldModel | StackedWorldModel = VideoWorldModel(config)
@@ -79,7 +80,7 @@ class Reference:
         return str(self.documented[key]["meaning"])
 
     @functools.cached_property
-    def config_of_ours(self) -> FinetuneConfig:
+    def config_of_ours(self) -> Any:
         """Our config for the settings that the JSON names."""
         o = self.config["overrides"]
         values: dict[str, object] = {
@@ -96,7 +97,7 @@ class Reference:
             values["intrinsic"] = {
                 "beta": o["beta"], "queue_size": o["queue_size"], "queue_dim": o["queue_dim"], "neighbours": o["k"],
             }  # fmt: skip
-        return build(FinetuneConfig, values)
+        return build(finetune_config_class(str(values["method"])), values)
 
     def agent(self, dtype: torch.dtype = torch.float32) -> Agent:
         """A fresh agent with the file's parameters, an empty bonus queue, and the magnitude at 1."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_record
-from models.pretraining.config import PretrainConfig
+from models.pretraining.config import pretrain_config_class
 from models.published.import_published import import_published
 from models.published.published_names import our_name
 from models.training.checkpoint import load_checkpoint
@@ -46,7 +46,7 @@ def _published_keys() -> list[str]:
 
 def _published(method: str, seed: int = 0) -> tuple[dict[str, Tensor], VideoWorldModel]:
     """A model of ours with random numbers everywhere, and its tensors under their published names."""
-    model = VideoWorldModel(PretrainConfig.model_validate({"method": method, **SIZES}))
+    model = VideoWorldModel(pretrain_config_class(method).model_validate({"method": method, **SIZES}))
     generator = torch.Generator().manual_seed(seed)
     own = model.state_dict()
     for name, value in own.items():
@@ -69,7 +69,7 @@ def test_one_file_comes_back_as_the_same_model(method: str, tmp_path: Path, caps
     assert "deter 12, hidden 20, 4x4 latents" in capsys.readouterr().out
     record = read_record(tmp_path / "run")
     assert (record.kind, record.method, record.status) == ("pretrain", method, "finished")
-    config = PretrainConfig.model_validate(record.config)
+    config = pretrain_config_class(record.method).model_validate(record.config)
     assert config.rssm.action_dim == 50
     assert config.image.size == 64
     loaded = VideoWorldModel(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from benchmarks import plain_reading as plain
 from ipv_bench.config import build
 from models.agents.behavior import ActorCritic, BehaviorDraws
-from models.finetuning.config import FinetuneConfig
+from models.finetuning.config import finetune_config_class
 from models.nets.cross_attention import FusionDraws, kept_tokens
 from models.nets.distributions import gumbel_noise
 from models.nets.rssm import Latents
@@ -23,7 +24,7 @@ from models.world_models.video import VideoDraws, VideoWorldModel
 BATCH, LENGTH, ACTIONS = 2, 6, 3
 
 
-def small(method: str = "contextwm", **values: object) -> FinetuneConfig:
+def small(method: str = "contextwm", **values: object) -> Any:
     base: dict[str, object] = {
         "method": method,
         "encoder": {"cnn_depth": 4},
@@ -34,7 +35,7 @@ def small(method: str = "contextwm", **values: object) -> FinetuneConfig:
         "behavior": {"units": 16, "horizon": 4},
         "intrinsic": {"queue_size": 30, "queue_dim": 8, "neighbours": 4},
     }
-    return build(FinetuneConfig, base | values)
+    return build(finetune_config_class(method), base | values)
 
 
 @pytest.fixture

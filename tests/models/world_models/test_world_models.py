@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ipv_bench.config import build
 from ipv_bench.errors import CheckpointError, ConfigError
 from models.agents.behavior import ActorCritic
-from models.finetuning.config import FinetuneConfig
+from models.finetuning.config import finetune_config_class
 from models.nets.rssm import Latents
 from models.training.optimizer import OptimizerConfig, OptimizerGroup, apply_update, assign_gradients
 from models.world_models.stacked import StackedWorldModel
@@ -51,7 +51,8 @@ def test_parameter_counts_are_the_published_ones(name: str) -> None:
     method = "contextwm" if name.startswith("contextwm") else "apv"
     dual = name.endswith(("auxreward", "concat_embed"))
     config = build(
-        FinetuneConfig, {"method": method, "concat_embed": name.endswith("concat_embed"), "reward": {"dual": dual}}
+        finetune_config_class(method),
+        {"method": method, "concat_embed": name.endswith("concat_embed"), "reward": {"dual": dual}},
     )
     with torch.device("meta"):
         if name.endswith("pretrain"):

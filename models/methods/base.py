@@ -1,0 +1,149 @@
+"""What a method is to the commands: configs, presets, the model that videos pre-train, and the agent.
+
+A method is one object that follows `Method`. Ours stand in `ipv_bench.plugins.OURS`; another package names its own as
+entry points in `ipv_bench.methods`. No method's name is a condition anywhere but in its own file: whoever needs to know
+something about a method asks the object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import Any, Literal, Protocol, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ipv_bench.plugins import find_plugin
+from models.training.checkpoint import Checkpoint
+from models.training.optimizer import OptimizerGroup
+from models.world_models.config import MethodConfig
+
+Pretraining = Literal["none", "video", "latent_actions"]
+"""What a method's agent starts from: nothing, a model of videos without actions, or one with latent actions."""
+
+OUR_PRESETS = resources.files("ipv_bench") / "presets"
+MEMBERS = (
+    "name", "display_name", "pretraining", "video_config", "agent_config", "presets", "video_model", "agent",
+)  # fmt: skip
+
+
+class VideoModel(Protocol):
+    """A model that videos train; a `torch.nn.Module`. Frames are uint8 (B, T, H, W, 3)."""
+
+    training: bool
+
+    def draw(self, batch: int, length: int, generator: torch.Generator, observed: int | None = None) -> Any:
+        """All random numbers of a pass over (batch, length) frames, from `generator`, on its device."""
+
+    def __call__(self, image: Tensor, draws: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss (scalar) and its parts (detached scalars; `image_loss` and `kl` among them)."""
+
+    def loss(self, image: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same with draws made by `generator`."""
+
+    def open_loop(self, image: Tensor, observed: int, generator: torch.Generator) -> Tensor:
+        """(B, T, 3, H, W) in [0, 1]: frames decoded with the first `observed` ones seen, and the rest predicted."""
+
+    def set_mean_image(self, images: Tensor) -> None:
+        """Take the mean of uint8 frames (N, H, W, 3) as the image offset, where the config asks for that."""
+
+    def optimizer_group(self) -> OptimizerGroup:
+        """The parameters, and how they are trained."""
+
+    def train(self, mode: bool = True) -> Any:
+        """As `torch.nn.Module.train`."""
+
+    def eval(self) -> Any:
+        """As `torch.nn.Module.eval`."""
+
+    def parameters(self) -> Any:
+        """As `torch.nn.Module.parameters`."""
+
+
+class Policy(Protocol):
+    """Chooses actions for some environments, with a state of its own; see `models.finetuning.rollout.Policy`."""
+
+    def act(self, image: NDArray[np.uint8], is_first: NDArray[np.bool_], index: int) -> NDArray[np.float32]:
+        """(N, A) actions for uint8 (N, H, W, 3) frames; `is_first` (N,) resets states; `index` numbers the call."""
+
+
+class Agent(Protocol):
+    """What the loop around an agent needs; everything random comes from (seed, update or call, purpose)."""
+
+    action_dim: int
+
+    def update(self, batch: Mapping[str, NDArray[Any] | Tensor]) -> dict[str, float]:
+        """One update from image uint8 (B, T, H, W, 3), action (B, T, A), reward (B, T), is_first (B, T), ..."""
+
+    def act(self, obs: Mapping[str, Any]) -> NDArray[np.float32]:
+        """Action for one observation or a batch of them; the state is carried from call to call."""
+
+    def policy(self, count: int, seed: int, purpose: str, *, explore: bool) -> Policy:
+        """A policy with a state of its own for `count` environments."""
+
+    def see_prefill(self, frames: NDArray[np.uint8]) -> None:
+        """Look at the prefill's frames (N, H, W, 3) before the first update."""
+
+    def load_pretrained(self, checkpoint: Checkpoint) -> None:
+        """Take over the parts of a pre-trained model that the config names.
+
+        Raises:
+            CheckpointError: they do not fit.
+        """
+
+    def model_tensors(self) -> dict[str, Tensor]:
+        """Parameters and buffers by name, for a checkpoint."""
+
+    def optimizer_tensors(self) -> dict[str, Tensor]:
+        """Moments and step counts by name, for a checkpoint."""
+
+    def state(self) -> dict[str, Any]:
+        """JSON values for a checkpoint, `action_dim` among them."""
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint of a fine-tuning run.
+
+        Raises:
+            CheckpointError: it is of another model.
+        """
+
+
+class Method(Protocol):
+    """A method.
+
+    Attributes:
+        name: as in `--set method=...`, in run folders and records.
+        display_name: as papers write it.
+        pretraining: what its agents start from.
+        video_config: sections of its video model, beside those of the loop; None where it is not pre-trained.
+        agent_config: sections of its agent, beside those of the loop; has `training` with what the agent needs.
+        presets: folder with its presets: `pretrain/<preset>.yaml`, `finetune/<preset>.yaml`, or
+            `finetune/<preset>/<suite>.yaml` where they differ by suite.
+    """
+
+    name: str
+    display_name: str
+    pretraining: Pretraining
+    video_config: type[MethodConfig] | None
+    agent_config: type[MethodConfig]
+    presets: Traversable
+
+    def video_model(self, config: Any) -> nn.Module:
+        """The model that videos train, a `VideoModel`, with first weights drawn from torch's global generator."""
+
+    def agent(self, config: Any, action_dim: int, seed: int, device: torch.device) -> Agent:
+        """An agent with first weights that depend on `seed` alone."""
+
+
+def find_method(name: str) -> Method:
+    """The method called `name`.
+
+    Raises:
+        UnknownNameError: there is none.
+        PluginError: it belongs to another package and does not work.
+    """
+    return cast(Method, find_plugin("methods", name).load(MEMBERS))
