@@ -22,6 +22,8 @@ class MethodLine(Config):
     where: dict[str, Any]
     """Field → value that a run must have: `method`, `variant`, `pretraining.data`, any config field; `{any: [a, b]}`
     accepts several. Unset fields are not looked at."""
+    usual: dict[str, Any] = {}
+    """Conditions that a method fulfils by itself: runs must have them, commands that make runs do not say them."""
 
 
 class PanelConfig(Config):
@@ -58,6 +60,8 @@ class FigureConfig(Config):
     """Lines of all panels that name none."""
     where: dict[str, Any] = {}
     """Conditions for every line."""
+    usual: dict[str, Any] = {}
+    """Such conditions that the methods fulfil by themselves; see `MethodLine.usual`."""
     panels: list[PanelConfig] = Field([PanelConfig()], min_length=1)
     """What is drawn, in reading order."""
     columns: int = Field(3, ge=1)

@@ -23,7 +23,9 @@ ASSEMBLED_UPDATES = 1_200_000
 USUAL_DATA = "ssv2"
 """Data set of the pre-training that a run folder's name does not mention."""
 
-_FUSION = {"contextwm": "cross_attention"}
+_WORLD_MODEL = ("image.", "encoder.", "decoder.", "rssm.", "context.", "loss.")
+"""Sections that the pre-trained model shares with the agent."""
+
 _NOT_CONFIG = {"method", "variant", "suite", "task", "seed", "preset", "kind", "label", "metric", "format", "status"}
 
 
@@ -58,11 +60,13 @@ def missing_commands(
     finetuning: dict[str, None] = {}
     for run in missing:
         where = {key: _one(value) for key, value in run.where}
-        method = str(where.get("method", "contextwm"))
-        init = "none"
+        if "method" not in where:
+            continue  # the line is not one method's: no command makes its runs
+        method = str(where["method"])
+        init = "none" if where.get("pretraining.kind") == "none" else ""
         if where.get("pretraining.data"):
             folder, command = _pretraining(where, method, run.preset, root)
-            existing = _existing(where, method, pretrained)
+            existing = _existing(where, method, folder, pretrained)
             init = existing or folder
             if not existing:
                 pretraining.setdefault(folder, command)
@@ -77,9 +81,7 @@ def _one(value: Any) -> Any:
 def _pretraining(where: Mapping[str, Any], method: str, preset: str, root: str) -> tuple[str, str]:
     data = [str(name) for name in where["pretraining.data"]]
     overrides: dict[str, Any] = {"method": method}
-    fusion = where.get("context.fusion")
-    if fusion not in (None, _FUSION.get(method, "none")):
-        overrides["context.fusion"] = fusion
+    overrides |= {key: value for key, value in where.items() if key.startswith(_WORLD_MODEL)}
     if where.get("pretraining.num_videos"):
         overrides["data.num_videos"] = where["pretraining.num_videos"]
     if where.get("pretraining.updates"):
@@ -95,11 +97,8 @@ def _pretraining(where: Mapping[str, Any], method: str, preset: str, root: str) 
 
 
 def _finetuning(run: MissingRun, where: Mapping[str, Any], method: str, init: str, root: str) -> str:
-    usual = {"context.fusion": _FUSION.get(method, "none"), "reward.dual": True, "init_parts": "all"}
     changed = {
-        key: value
-        for key, value in where.items()
-        if key not in _NOT_CONFIG and not key.startswith("pretraining.") and value != usual.get(key, _ABSENT)
+        key: value for key, value in where.items() if key not in _NOT_CONFIG and not key.startswith("pretraining.")
     }
     # Runs that differ in their pre-training only would share a folder; `finetune` names it in the same way.
     origin = "+".join(map(str, where.get("pretraining.data") or []))
@@ -109,12 +108,9 @@ def _finetuning(run: MissingRun, where: Mapping[str, Any], method: str, init: st
     folder = f"{root}/{run.suite}/{run.task}/{method}{'@' + variant if variant else ''}/seed{run.seed}"
     words = ["ipv-bench", "finetune", "--preset", run.preset, "--task", f"{run.suite}/{run.task}"]
     words += _set({"method": method, **changed})
-    if method != "dreamerv2":
+    if init:
         words += ["--init", init]
     return shlex.join([*words, "--seed", str(run.seed), "--run", folder])
-
-
-_ABSENT = object()
 
 
 def _set(overrides: Mapping[str, Any]) -> list[str]:
@@ -125,8 +121,8 @@ def _set(overrides: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def _existing(where: Mapping[str, Any], method: str, pretrained: Sequence[PretrainedRun]) -> str | None:
-    """Folder of a finished pre-training run of this kind."""
+def _existing(where: Mapping[str, Any], method: str, folder: str, pretrained: Sequence[PretrainedRun]) -> str | None:
+    """Folder of a finished pre-training run of the kind that would be made in `folder`."""
     for run in pretrained:
         made = run.record.get("pretraining") or {}
         same = (
@@ -134,13 +130,17 @@ def _existing(where: Mapping[str, Any], method: str, pretrained: Sequence[Pretra
             and sorted(made.get("data") or []) == sorted(where["pretraining.data"])
             and (made.get("num_videos") or None) == (where.get("pretraining.num_videos") or None)
             and where.get("pretraining.updates") in (None, made.get("updates"))
-            and _fusion(run.record) == (where.get("context.fusion") or _FUSION.get(method, "none"))
+            and _model_variant(str(run.record.get("variant") or "")) == _model_variant(_variant_of(folder))
         )
         if same and run.record.get("status") == "finished":
             return run.source
     return None
 
 
-def _fusion(record: Mapping[str, Any]) -> Any:
-    context = (record.get("config") or {}).get("context") or {}
-    return context.get("fusion", _FUSION.get(str(record.get("method")), "none"))
+def _variant_of(folder: str) -> str:
+    return folder.split("/")[-2].partition("@")[2]
+
+
+def _model_variant(variant: str) -> tuple[str, ...]:
+    """The parts of a variant that say what the model is, not how long it was trained on what."""
+    return tuple(part for part in variant.split(",") if part and not part.startswith(("training.", "data.")))

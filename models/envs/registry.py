@@ -125,7 +125,7 @@ def refuse_fields_of_other_suites(suite: str, keys: Iterable[str]) -> None:
 
 def _own_config(suite: Suite, config: EnvConfig) -> EnvConfig:
     """`config` as the suite's own type; a config of another suite may set only what all suites have."""
-    if isinstance(config, suite.config):
+    if type(config) is suite.config:
         return config
     chosen = config.model_dump(exclude_unset=True)
     refuse_fields_of_other_suites(suite.name, [f"env.{name}" for name in chosen])

@@ -12,10 +12,10 @@ import yaml
 
 from ipv_bench.config import flatten, preset_names
 from ipv_bench.errors import UnknownNameError
+from ipv_bench.plugins import plugin_names
 from reports.config import FigureConfig, MethodLine, PanelConfig
 from reports.scores.score_table import ScoredRun, flatten_where, select
 
-KNOWN_METHODS = ("contextwm", "apv", "dreamerv2")
 KNOWN_FIELDS = (
     "method", "variant", "suite", "task", "seed", "metric", "format", "status", "preset", "label",
     "pretraining.kind", "pretraining.data", "pretraining.num_videos", "pretraining.updates",
@@ -72,7 +72,7 @@ def check_names(figure: FigureConfig, runs: Sequence[ScoredRun]) -> None:
     suites = set(known_tasks()) | {run.suite for run in runs}
     fields = set(KNOWN_FIELDS).union(*(_field_names(run) for run in _one_per_format(runs)))
     values = {
-        "method": set(KNOWN_METHODS) | {run.method for run in runs},
+        "method": set(plugin_names("methods")) | {run.method for run in runs},
         "suite": suites,
     }
     for panel in map(figure.filled, figure.panels):
@@ -81,7 +81,7 @@ def check_names(figure: FigureConfig, runs: Sequence[ScoredRun]) -> None:
         tasks = set(known_tasks().get(panel.suite, ())) | {run.task for run in runs if run.suite == panel.suite}
         _all_known("task in the figure:", panel.tasks, tasks)
         for line in panel.methods:
-            where = flatten_where({**panel.where, **line.where})
+            where = flatten_where(_conditions(figure, panel, line))
             _all_known("field in the figure's where:", where, fields)
             for key, known in values.items():
                 _all_known(f"{key} in the figure:", _wanted(where.get(key)), known)
@@ -132,13 +132,21 @@ def _select(
     missing: list[MissingRun] = []
     candidates = [run for run in runs if run.suite == panel.suite and run.task in tasks]
     for line in panel.methods:
-        where = {**panel.where, **line.where}
+        where = _conditions(figure, panel, line)
         found = select(candidates, where)
         groups[line.label] = tuple(found)
         for task in tasks:
             seeds = [run.seed for run in found if run.task == task]
             missing += _missing(name, figure, line, where, panel.suite, task, seeds)
     return Selection(title, panel.show, tuple(f"{panel.suite}/{task}" for task in tasks), groups, tuple(missing))
+
+
+def _conditions(figure: FigureConfig, panel: PanelConfig, line: MethodLine) -> dict[str, Any]:
+    """What the runs of a line fulfil."""
+    return {**figure.usual, **panel.where, **line.usual, **line.where}
+
+
+_ABSENT = object()
 
 
 def _missing(
@@ -152,7 +160,8 @@ def _missing(
 ) -> list[MissingRun]:
     absent = [seed for seed in range(figure.seeds) if str(seed) not in seeds]
     number = max(0, figure.seeds - len(set(seeds)))  # other seeds than 0 … n-1 count as well
-    conditions = tuple(flatten_where(where).items())
+    usual = flatten_where({**figure.usual, **line.usual})
+    conditions = tuple((key, value) for key, value in flatten_where(where).items() if usual.get(key, _ABSENT) != value)
     return [MissingRun(name, line.label, conditions, suite, task, seed, figure.preset) for seed in absent[:number]]
 
 

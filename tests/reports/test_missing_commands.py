@@ -65,7 +65,6 @@ def test_the_paper_trains_twice_as_long_on_several_data_sets():
 def test_a_finished_world_model_is_used_and_not_made_again():
     record = {
         "method": "contextwm", "status": "finished", "pretraining": {"data": ["ssv2"], "num_videos": None},
-        "config": {"context": {"fusion": "cross_attention"}},
     }  # fmt: skip
     empty = np.zeros(0)
     done = PretrainedRun("p", "elsewhere/model", record, empty, {})

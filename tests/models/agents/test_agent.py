@@ -196,9 +196,9 @@ def pretrained(folder, **changes):
 def test_pretrained_parts_are_taken_over(tmp_path):
     model, checkpoint = pretrained(tmp_path)
     for parts, has_rssm in (("all", True), ("encoder_decoder", False)):
-        agent = small_agent()
+        agent = small_agent(init_parts=parts)
         own = tensors(agent)
-        agent.load_pretrained(checkpoint, parts)
+        agent.load_pretrained(checkpoint)
         found, wanted = tensors(agent), model.state_dict()
         for name in wanted:
             taken = not name.startswith("vision.scaling") and (has_rssm or not name.startswith("action_free_rssm"))
@@ -210,10 +210,10 @@ def test_pretrained_parts_are_taken_over(tmp_path):
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     _, wide = pretrained(tmp_path / "wide", **{"rssm.deter": 12})
     with pytest.raises(CheckpointError, match=r"vision\.decoder"):
-        small_agent().load_pretrained(wide, "all")
+        small_agent().load_pretrained(wide)
     _, plain = pretrained(tmp_path / "plain", method="apv")
     with pytest.raises(CheckpointError, match="absent from the checkpoint"):
-        small_agent().load_pretrained(plain, "all")
+        small_agent().load_pretrained(plain)
 
 
 def test_spaces_of_gymnasium_are_understood():
