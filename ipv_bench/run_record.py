@@ -40,6 +40,8 @@ class RunRecord(BaseModel):
     format: int = FORMAT
     kind: Literal["pretrain", "finetune"]
     method: str
+    display_name: str = ""
+    """The method's name as papers write it; empty in records from before methods had one."""
     variant: str = ""
     """Short text of the overrides that change the method; empty for the preset as it is."""
     seed: int

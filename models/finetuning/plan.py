@@ -95,6 +95,7 @@ def plan_finetuning(
     record = RunRecord(
         kind="finetune",
         method=config.method,
+        display_name=find_method(config.method).display_name,
         variant=_variant(resolved, init),
         seed=seed,
         suite=suite,

@@ -40,7 +40,7 @@ class VideoModel(Protocol):
         """All random numbers of a pass over (batch, length) frames, from `generator`, on its device."""
 
     def __call__(self, image: Tensor, draws: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss (scalar) and its parts (detached scalars; `image_loss` and `kl` among them)."""
+        """Loss (scalar), and metrics (detached scalars): `loss`, `image_loss`, `kl` (nats) and others."""
 
     def loss(self, image: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """The same with draws made by `generator`."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from ipv_bench.config import Resolved, parse_overrides
 from ipv_bench.run_record import RunRecord, package_versions, run_folder
+from models.methods.base import find_method
 from models.pretraining.config import RESOURCE_KEYS, PretrainConfig, resolve_pretraining
 from models.pretraining.paper_table import paper_table
 from models.world_models.config import variant
@@ -44,13 +45,14 @@ class PretrainPlan:
         return RunRecord(
             kind="pretrain",
             method=config.method,
+            display_name=find_method(config.method).display_name,
             variant=variant(self.resolved, RESOURCE_KEYS),
             seed=self.seed,
             preset=self.resolved.preset,
             overrides=self.resolved.overrides,
             config=config.model_dump(mode="json"),
             pretraining={
-                "kind": "video",
+                "kind": find_method(config.method).pretraining,
                 "data": [entry["name"] for entry in shard_sets],
                 "num_videos": config.data.num_videos,
                 "updates": config.training.updates,

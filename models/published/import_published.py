@@ -19,6 +19,7 @@ from ipv_bench.errors import CheckpointError, OutputError
 from ipv_bench.progress import say
 from ipv_bench.run_record import RUN_FILE, RunRecord, package_versions, write_record
 from ipv_bench.shard_set import file_sha256
+from models.methods.base import find_method
 from models.pretraining.config import resolve_pretraining
 from models.published.published_names import our_name
 from models.training.checkpoint import load_tensors, save_checkpoint
@@ -231,6 +232,7 @@ def _record(config: WorldModelConfig, published: Published) -> RunRecord:
     return RunRecord(
         kind="pretrain",
         method=config.method,
+        display_name=find_method(config.method).display_name,
         variant="imported",
         seed=0,
         preset="paper",
