@@ -109,7 +109,7 @@ class VideoTraining:
             return self._count_skip()  # without the numbers: they would spoil the means that are logged
         self.skipped_in_row = 0
         numbers = dict(zip(found, values.tolist(), strict=True))
-        return numbers | {"gradient_norm": result.norms["world_model"], "skipped": 0.0}
+        return numbers | {"gradient_norm": result.norms[self.optimizer.name], "skipped": 0.0}
 
     def to_device(self, batch: np.ndarray | Tensor) -> Tensor:
         """uint8 frames (..., H, W, 3) on the device.
