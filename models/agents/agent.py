@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ipv_bench.errors import TrainingError
+from ipv_bench.errors import ConfigError, TrainingError
 from ipv_bench.seeding import derive_seed
 from models.agents.behavior import ActorCritic
 from models.agents.config import AgentConfig
 from models.training.checkpoint import Checkpoint, load_tensors
+from models.training.entry_check import check_observation, check_update_batch
 from models.training.hardware import autocast
 from models.training.optimizer import OptimizerGroup, apply_update, assign_gradients
 from models.world_models.stacked import StackedState, StackedWorldModel
@@ -69,8 +70,11 @@ class Agent:
             Losses and norms; only `skipped_updates` (1) when something was not finite and nothing was changed.
 
         Raises:
+            ConfigError: a field of the batch is absent, or has another shape, dtype or range.
             TrainingError: ten updates in a row were skipped.
         """
+        window = self.config.intrinsic.window if self.model.intrinsic_bonus is not None else 1
+        check_update_batch(batch, self.config.image.size, self.action_dim, window)
         image, action, reward, is_first = (self._tensor(batch[name]) for name in BATCH_FIELDS)
         self.networks.train()
         # The forward pass changes statistics, queue and magnitudes: a skipped update must not leave its NaN there.
@@ -121,15 +125,21 @@ class Agent:
 
         Returns:
             (A,) or (N, A) in [-1, 1], sampled from the policy.
+
+        Raises:
+            ConfigError: a field is absent or has another shape or dtype, or N changed in the middle of episodes.
         """
-        image, is_first = np.asarray(obs["image"]), np.atleast_1d(np.asarray(obs["is_first"]))
-        single = image.ndim == 3
-        image = image[None] if single else image
+        image, is_first = check_observation(obs, self.config.image.size)
         if self._own_policy is None or self._own_policy.count != len(image):
+            if self._own_policy is not None and not is_first.all():
+                raise ConfigError(
+                    f"{len(image)} observations in the middle of episodes, and {self._own_policy.count} before",
+                    expected="the same number from call to call, or is_first everywhere",
+                )
             self._own_policy = self.policy(len(image), self.seed, "act", explore=True)
         action = self._own_policy.act(image, is_first, self._own_calls)
         self._own_calls += 1
-        return action[0] if single else action
+        return action[0] if np.ndim(obs["image"]) == 3 else action
 
     def policy(self, count: int, seed: int, purpose: str, *, explore: bool) -> AgentPolicy:
         """A policy with a state of its own for `count` environments; see `AgentPolicy`."""

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ipv_bench.errors import ConfigError, TrainingError
+from ipv_bench.errors import TrainingError
 from ipv_bench.seeding import derive_seed
 from models.methods.base import find_method
 from models.pretraining.config import PretrainConfig
 from models.training.checkpoint import Checkpoint, load_tensors
 from models.training.distributed import Ranks
+from models.training.entry_check import check_array, check_frames
 from models.training.hardware import autocast, check_precision, choose_device
 from models.training.optimizer import OptimizerGroup, apply_update
 
@@ -71,8 +72,10 @@ class VideoTraining:
             `scale_skipped` while the loss scale is still being found).
 
         Raises:
+            ConfigError: the batch has another shape or dtype.
             TrainingError: ten updates in a row were skipped.
         """
+        check_array("the batch of videos", batch, ("B", "T", "H", "W", 3), ("uint8",))
         images = self.to_device(batch)  # (B, T, H, W, 3)
         loss, metrics = self.loss(images, self.draw(images.shape[0], images.shape[1], self.ranks.rank))
         self.backward(loss)
@@ -115,15 +118,9 @@ class VideoTraining:
         """uint8 frames (..., H, W, 3) on the device.
 
         Raises:
-            ConfigError: they are not of the model's size.
+            ConfigError: they are not of the model's size, or not uint8.
         """
-        size = self.config.image.size
-        if batch.shape[-3:] != (size, size, 3):
-            raise ConfigError(
-                f"the videos have {batch.shape[-3]}x{batch.shape[-2]} pixels, and the model takes image.size {size}",
-                expected=f"{size}x{size}",
-                fix="prepare the shard set in that size, or change image.size",
-            )
+        check_frames(batch, self.config.image.size)
         images = torch.from_numpy(batch) if isinstance(batch, np.ndarray) else batch
         if self.device.type != "cuda":
             return images.to(self.device)
