@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,13 +137,30 @@ class _Walk:
 
 def _file(path: str, entry: os.DirEntry[str]) -> FoundFile:
     try:
-        size_bytes = entry.stat().st_size
+        status = entry.stat()
     except OSError as error:
         reason = "missing" if error.errno == errno.ENOENT else "unreadable"
         return FoundFile(printable(path), 0, (reason, f"a link that leads nowhere: {error.strerror}"))
+    size_bytes = status.st_size
+    if not stat.S_ISREG(status.st_mode):
+        return FoundFile(
+            printable(path), 0, ("unreadable", f"it is {kind_of_file(status.st_mode)}, not a regular file")
+        )
     if printable(path) != path:
         return FoundFile(printable(path), size_bytes, ("unreadable", "its name is not UTF-8"))
     return FoundFile(path, size_bytes)
+
+
+def kind_of_file(mode: int) -> str:
+    """What a file that is not regular is, in words; opening such a file may block for ever."""
+    kinds = (
+        (stat.S_ISFIFO, "a pipe (FIFO)"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISCHR, "a character device"),
+        (stat.S_ISBLK, "a block device"),
+    )
+    return next((words for is_kind, words in kinds if is_kind(mode)), "of an unknown kind")
 
 
 def printable(path: str) -> str:

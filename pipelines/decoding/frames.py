@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
 import av
-import av.error
-import av.logging
 import numpy as np
-from av.stream import Disposition
 
+from pipelines.datasets.file_tree import kind_of_file
 from pipelines.datasets.quarantine import SourceFailure
-from pipelines.decoding.container_size import declared_size
+
+Time = Fraction | float
+"""Seconds; fractions where frames are picked by time."""
 
 
 @dataclass
@@ -34,6 +35,8 @@ class SourceInfo:
     height: int = 0
     width: int = 0
     codec: str = ""
+    notes: dict[str, Any] = field(default_factory=dict)
+    """What was odd about the source and what was done about it; goes to the sample's JSON."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class StoredFrame:
 
 
 class FrameReader(Protocol):
-    """Reads one source item: a `StoredFrame` for each kept frame, None for each other one that was decoded."""
+    """Reads one source item: a `StoredFrame` for each kept frame, None for each other sign of progress."""
 
     info: SourceInfo
 
@@ -70,40 +73,18 @@ def system_errors() -> Iterator[None]:
         raise SourceFailure("unreadable", error.strerror or type(error).__name__) from error
 
 
-def check_file(path: Path) -> SourceFailure | None:
-    """Refuse a video file that cannot be read or is empty; report one that ends before its container says.
-
-    Returns:
-        The `truncated` failure, to be raised once the frames that are there have been counted; None when all is well.
+def check_file(path: Path) -> None:
+    """Refuse a source file that cannot be read: what is no regular file could block its reader for ever.
 
     Raises:
         SourceFailure: `missing`, `unreadable` or `empty_file`.
     """
-    with system_errors(), open(path, "rb") as file:
-        size_bytes = os.fstat(file.fileno()).st_size
-        if not size_bytes:
-            raise SourceFailure("empty_file", "0 bytes")
-        declared = declared_size(file, size_bytes)
-    return SourceFailure("truncated", f"{size_bytes} bytes of {declared}") if declared > size_bytes else None
-
-
-LOCAL_ONLY = {"protocol_whitelist": "file"}
-"""A playlist that is named like a video must not make the decoder open addresses."""
-
-
-def video_stream(container: Any) -> Any:
-    """The first real video stream, with one codec thread.
-
-    Raises:
-        SourceFailure: `no_video_stream`; cover pictures of music files do not count.
-    """
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            stream.codec_context.thread_count = 1
-            stream.codec_context.thread_type = "NONE"
-            return stream
-    kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "no stream"
-    raise SourceFailure("no_video_stream", f"it holds {kinds}")
+    with system_errors():
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise SourceFailure("unreadable", f"it is {kind_of_file(status.st_mode)}, not a regular file")
+    if not status.st_size:
+        raise SourceFailure("empty_file", "0 bytes")
 
 
 def describe(stream: Any, info: SourceInfo) -> None:
@@ -120,8 +101,3 @@ def describe(stream: Any, info: SourceInfo) -> None:
         seconds = stream.container.duration / av.time_base
     if info.fps and 0 < seconds < 1e7:
         info.num_frames_header = round(seconds * info.fps)
-
-
-def last_words(messages: list[Any]) -> str:
-    """The decoder's last message, without its trailing newline and addresses."""
-    return str(messages[-1][2]).strip() if messages else ""

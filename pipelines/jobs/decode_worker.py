@@ -22,7 +22,7 @@ from pipelines.datasets.base import SourceItem
 from pipelines.datasets.prepare_config import PrepareConfig
 
 PAGE = struct.Struct("<qq")
-"""Shared page: number of the item in work (-1 between items), frames decoded since the process began."""
+"""Shared page: number of the item in work (-1 between items), signs of progress since the process began."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -89,8 +89,8 @@ def _serve(order: WorkOrder, connection: Connection, page: mmap.mmap) -> None:
             ticks += 1
             page[:] = PAGE.pack(work.number, ticks)
 
-            def tick(frames: int, number: int = work.number, base: int = ticks) -> None:
-                page[:] = PAGE.pack(number, base + frames)
+            def tick(number: int = work.number) -> None:
+                page[:] = PAGE.pack(number, PAGE.unpack(page[:])[1] + 1)
 
             signal.setitimer(signal.ITIMER_PROF, work.cpu_seconds)
             start = file.tell()

@@ -90,7 +90,7 @@ def write_block(
     source: Path,
     config: PrepareConfig,
     file: IO[bytes],
-    tick: Callable[[int], None],
+    tick: Callable[[], None],
 ) -> Outcome:
     """Decode an item and append its block to `file`; on failure nothing is appended.
 
@@ -100,7 +100,7 @@ def write_block(
         source: the folder that its paths are relative to.
         config: of the job.
         file: the unfinished shard, at its end.
-        tick: is told the number of decoded frames, after each.
+        tick: called after each decoded frame, and at other signs of progress.
     """
     start = file.tell()
     reader = open_frames(item, source, config)
@@ -124,16 +124,17 @@ def write_block(
 
 def _with_info(row: SourceRow, info: Any) -> SourceRow:
     values = asdict(info)
-    values.pop("kept_fps")
+    for field_of_ours in ("kept_fps", "notes"):
+        values.pop(field_of_ours)
     return replace(row, **values)
 
 
-def _write_samples(writer: _Writer, reader: FrameReader, tick: Callable[[int], None]) -> tuple[SampleEntry, ...]:
+def _write_samples(writer: _Writer, reader: FrameReader, tick: Callable[[], None]) -> tuple[SampleEntry, ...]:
     entries: list[SampleEntry] = []
     with tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=str(writer.folder)) as stream:
         clip = _Clip(stream, writer.config)
         for frame in reader:
-            tick(reader.info.num_frames_decoded)
+            tick()
             if frame is None:
                 continue
             if len(clip.positions) == writer.config.clip_frames:
@@ -217,6 +218,8 @@ class _Writer:
             facts["source_frames"] = clip.positions
         if self.config.fps is not None:
             facts["pts_seconds"] = [round(time, 6) for time in clip.times]
+        if reader.info.notes:
+            facts["notes"] = dict(reader.info.notes)
         if self.item.metadata:
             facts["metadata"] = dict(self.item.metadata)
         text = json.dumps(facts, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -98,7 +98,7 @@ def test_human36m_faults_of_single_sequences(people, tmp_path):
         "S6_Phoning.54138969": "bad_annotation",
         "S7_Phoning.54138969": "bad_annotation",
         "S8_Phoning.54138969": "missing",
-        "S9_Posing.54138969": "corrupt",
+        "S9_Posing.54138969": "truncated",
         "S9_Waiting.54138969": "bad_annotation",
         "holiday.jpg": "bad_annotation",
     }

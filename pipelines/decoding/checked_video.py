@@ -1,0 +1,173 @@
+"""The frames of a video file with their times, and the verdict on whether the file is whole.
+
+Facts come first: flags of packets and frames, what the container's structure says, pictures announced and read. Then
+the messages of the decoder, by the table in `damage_words`. Every decoder of this project reads its verdict here, so
+all of them refuse the same files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import av.error
+
+from pipelines.datasets.quarantine import SourceFailure
+from pipelines.decoding.clock import BROADCAST, Clock
+from pipelines.decoding.containers.inspect_container import inspect_container
+from pipelines.decoding.containers.structure import Structure
+from pipelines.decoding.damage_words import meaning_of
+from pipelines.decoding.decoder_log import DecoderLog, listening
+from pipelines.decoding.frames import SourceInfo, Time, check_file, describe, system_errors
+from pipelines.decoding.picture_fault import check_jpeg_data
+from pipelines.decoding.video_stream import NOT_WHITELISTED, choose_stream, open_container
+
+
+class TimedFrame(NamedTuple):
+    """A decoded frame.
+
+    Attributes:
+        position: 0-based, in decoded order.
+        time: in seconds; never decreases from frame to frame.
+        frame: as decoded.
+    """
+
+    position: int
+    time: Time
+    frame: av.VideoFrame
+
+
+class CheckedVideo:
+    """Frames of the film in a video file through PyAV, with one codec thread.
+
+    Iterating gives a `TimedFrame` for each frame and None now and then while the container is checked; it ends with
+    `SourceFailure` when the file is damaged.
+
+    Args:
+        path: of the file.
+        info: filled while reading.
+        exact_times: give times as fractions.
+    """
+
+    def __init__(self, path: Path, info: SourceInfo, exact_times: bool) -> None:
+        self._path, self._info, self._exact = path, info, exact_times
+        self.stream: Any = None
+        """The stream, once the first frame was given."""
+        self._num_packets = 0
+        self._num_indexed = 0
+        self._place = 0
+        self._starts_inside = False
+
+    def __iter__(self) -> Iterator[TimedFrame | None]:
+        check_file(self._path)
+        with listening() as log:
+            failure = None
+            try:
+                with open_container(self._path) as container:
+                    yield from self._frames(container, log)
+            except av.error.FFmpegError as error:
+                failure = self._failure(error, log)
+            except SourceFailure as found:
+                failure = found
+            if failure is not None and failure.reason not in ("corrupt", "truncated", "no_video_stream"):
+                raise failure
+            structure = yield from self._structure()
+            self._judge(structure, failure)
+        if not self._info.num_frames_decoded:
+            raise SourceFailure("zero_frames", "the video stream holds no frame")
+
+    def _frames(self, container: Any, log: DecoderLog) -> Iterator[TimedFrame]:
+        index, num_streams = choose_stream(self._path, container)
+        stream = self.stream = container.streams[index]
+        self._place = [one.index for one in container.streams.video].index(index)
+        if num_streams > 1:
+            self._info.notes["video_stream"] = f"{index}, one of {num_streams}"
+        context = stream.codec_context
+        if context is None:
+            raise SourceFailure("corrupt", "there is no decoder for its video stream")
+        context.thread_count, context.thread_type = 1, "NONE"
+        describe(stream, self._info)
+        if container.format.name.startswith("mov"):
+            self._num_indexed = sum(1 for entry in stream.index_entries if entry.size)
+        self._check(log, context.name, opening=True)
+        clock = Clock(stream, exact=self._exact)
+        for packet in container.demux(stream):
+            is_end = not packet.size and packet.dts is None and packet.pts is None
+            if not packet.size and not is_end:
+                continue  # AVI: the picture before is shown once more
+            if context.name == "mjpeg" and not is_end:
+                check_jpeg_data(bytes(packet))
+            for frame in self._decode(packet, is_end, log):
+                position = self._info.num_frames_decoded
+                if frame.is_corrupt:
+                    self._check(log, context.name)
+                    raise SourceFailure("corrupt", f"frame {position} is damaged" + _said(log))
+                self._info.num_frames_decoded = position + 1
+                yield TimedFrame(position, clock.time(frame.pts), frame)
+            if log:
+                self._check(log, context.name)
+        self._info.notes |= clock.notes
+
+    def _decode(self, packet: Any, is_end: bool, log: DecoderLog) -> list[Any]:
+        if not is_end:
+            if not self._num_packets and not packet.is_keyframe:
+                self._starts_inside = True
+                self._info.notes["starts_between_key_frames"] = 1
+            self._num_packets += 1
+            if packet.is_corrupt and packet.stream.container.format.name not in BROADCAST:
+                raise SourceFailure("corrupt", f"packet {self._num_packets - 1} is damaged" + _said(log))
+        try:
+            frames: list[Any] = packet.decode()
+        except av.error.FFmpegError:
+            if self._info.num_frames_decoded or not self._starts_inside:
+                raise
+            return []  # between key frames: ffmpeg goes on as well
+        return frames
+
+    def _check(self, log: DecoderLog, decoder: str, opening: bool = False) -> None:
+        """Raise when a message means damage. While a file is opened its decoders only guess: they say it again."""
+        for message in log.take():
+            if opening and message.component == decoder:
+                continue
+            meaning = meaning_of(message, decoder, self._info.num_frames_decoded > 0)
+            if meaning in ("truncated", "corrupt"):
+                raise SourceFailure(meaning, message.text)
+
+    def _failure(self, error: av.error.FFmpegError, log: DecoderLog) -> SourceFailure:
+        if isinstance(error, OSError):  # the disk's fault, or a decoder's way to say "damaged": read it all to know
+            with system_errors(), open(self._path, "rb") as file:
+                while file.read(1 << 20):
+                    pass
+        decoder = self.stream.codec_context.name if self.stream is not None else ""
+        try:
+            self._check(log, decoder, opening=not decoder)
+        except SourceFailure as failure:
+            if failure.reason == "truncated":
+                return failure
+        if log.last.startswith(NOT_WHITELISTED):
+            return SourceFailure("corrupt", "a text or a playlist, no video")
+        words = [error.strerror or type(error).__name__, log.last]
+        return SourceFailure("corrupt", ": ".join(filter(None, words)))
+
+    def _structure(self) -> Generator[None, None, Structure]:
+        with system_errors(), open(self._path, "rb") as file:
+            return (yield from inspect_container(file))
+
+    def _judge(self, structure: Structure, failure: SourceFailure | None) -> None:
+        """The container's own word goes before the decoder's: it says how much is missing."""
+        if structure.fault is not None:
+            raise SourceFailure(*structure.fault) from failure
+        if failure is not None:
+            raise failure
+        announced = structure.num_packets[self._place] if self._place < len(structure.num_packets) else -1
+        if announced < 0:
+            announced = self._num_indexed
+        if self._num_packets < announced:
+            raise SourceFailure("corrupt", f"{self._num_packets} of {announced} coded pictures could be read")
+
+
+def _said(log: DecoderLog) -> str:
+    log.take()
+    return f": {log.last}" if log.last else ""

@@ -1,0 +1,1 @@
+"""Structures of container formats, checked without a decoder: one file each."""

@@ -1,0 +1,269 @@
+"""The structure of MP4, MOV and 3GP files: boxes within boxes, and the tables that say where each picture lies."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pipelines.decoding.containers.source_bytes import SourceBytes
+from pipelines.decoding.containers.structure import Structure, broken, cut_off
+
+FIRST = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"pnot"})
+"""Boxes that a file may begin with."""
+_TOP = FIRST | {b"moof", b"mfra", b"sidx", b"ssix", b"prft", b"emsg", b"meta", b"udta", b"uuid", b"pdin", b"PICT"}
+_PARENTS = frozenset({b"trak", b"mdia", b"minf", b"stbl", b"edts", b"mvex"})
+_MAX_TABLE = 1 << 28  # bytes of one table: far above any real one
+
+Walk = Iterator[None]
+Span = tuple[int, int]
+
+
+@dataclass
+class _Track:
+    """What a `trak` says."""
+
+    number: int = 0
+    is_video: bool = False
+    tables: dict[bytes, Span] = field(default_factory=dict)
+    num_samples: int = 0
+    trimmed: bool = False
+
+
+def walk_mp4(data: SourceBytes) -> Generator[None, None, Structure]:
+    """Check a file; the structure is the generator's value.
+
+    Raises:
+        StructureError: it does not hold together.
+    """
+    walk = _Walk(data)
+    yield
+    walk.file()
+    return walk.structure()
+
+
+class _Walk:
+    def __init__(self, data: SourceBytes) -> None:
+        self._data, self._size = data, data.size_bytes
+        self._tracks: list[_Track] = []
+        self._mdat: list[Span] = []
+        self._fragmented = self._moov = False
+        self._media_scale: dict[int, int] = {}
+
+    def structure(self) -> Structure:
+        video = [track for track in self._tracks if track.is_video]
+        return Structure([-1 if track.trimmed else track.num_samples for track in video])
+
+    def file(self) -> None:
+        position, moofs = 0, list[Span]()
+        while position < self._size:
+            kind, start, end = self._box(position)
+            whole = self._moov and bool(self._mdat)
+            if kind not in _TOP or end < start:
+                if whole:
+                    self._refuse_lost_fragments(position)
+                    break  # bytes behind the last box are nobody's
+                if end < start or not kind.isascii() or not kind.strip(b"\0"):
+                    raise broken("no box", position)
+            if end > self._size:
+                if whole and kind not in _TOP:
+                    break
+                raise cut_off(self._size, end)
+            if kind == b"moov":
+                self._moov = True
+                self._read_moov(start, end)
+            elif kind == b"mdat":
+                self._mdat.append((start, end))
+            elif kind == b"moof":
+                moofs.append((start, end))
+            position = end
+        if not self._moov:
+            raise cut_off(self._size, self._size + 1) if self._mdat else broken("no `moov` box", self._size)
+        for track in self._tracks:
+            self._check_samples(track)
+        for start, end in moofs:
+            self._read_moof(start, end)
+
+    def _box(self, position: int) -> tuple[bytes, int, int]:
+        """(type, start of the contents, end; before the start when the length is impossible)."""
+        head = self._data.at(position, 16)
+        length, kind, start = int.from_bytes(head[:4], "big"), head[4:8], position + 8
+        if len(head) < 8:
+            return b"", position, position - 1
+        if length == 0:
+            return kind, start, self._size
+        if length == 1:
+            length, start = int.from_bytes(head[8:16], "big"), position + 16
+        end = position + length
+        return kind, start, end if end >= start else position - 1
+
+    def _refuse_lost_fragments(self, position: int) -> None:
+        """In a file of fragments what is no box may have been one: only text may follow the last."""
+        while self._fragmented and position < self._size:
+            piece = self._data.stream(position, 1 << 20)
+            if not piece.isascii() or b"\0" in piece:
+                raise broken("no box", position)
+            position += len(piece)
+
+    def _inside(self, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+        position = start
+        while position < end:
+            kind, inside, after = self._box(position)
+            if after < inside or after > end:
+                if end - position < 8 and not any(self._data.at(position, end - position)):
+                    return  # QuickTime ends some lists with zeros
+                raise broken(f"box {kind!r} does not fit into its parent", position)
+            yield kind, inside, after
+            position = after
+
+    def _read_moov(self, start: int, end: int) -> None:
+        for kind, inside, after in self._inside(start, end):
+            if kind == b"trak":
+                track = _Track()
+                self._read_track(track, inside, after)
+                self._tracks.append(track)
+            elif kind == b"mvex":
+                self._fragmented = True
+
+    def _read_track(self, track: _Track, start: int, end: int) -> None:
+        for kind, inside, after in self._inside(start, end):
+            if kind in _PARENTS:
+                self._read_track(track, inside, after)
+            elif kind == b"tkhd":
+                wide = self._data.at(inside, 1) == b"\1"
+                track.number = int.from_bytes(self._data.at(inside + (20 if wide else 12), 4), "big")
+            elif kind == b"hdlr":
+                kinds = self._data.at(inside + 4, 8)
+                if kinds[:4] in (b"mhlr", b"\0\0\0\0") or kinds[4:] in (b"vide", b"soun"):
+                    track.is_video = track.is_video or kinds[4:] == b"vide"
+            elif kind == b"elst":
+                track.trimmed = track.trimmed or self._trims(inside)
+            else:
+                track.tables[kind] = (inside, after)
+
+    def _trims(self, start: int) -> bool:
+        """Whether an edit list may leave pictures out: more than one edit, or one that begins late."""
+        wide = self._data.at(start, 1) == b"\1"
+        count, size = int.from_bytes(self._data.at(start + 4, 4), "big"), 20 if wide else 12
+        real = 0
+        for number in range(min(count, 64)):
+            entry = self._data.at(start + 8 + number * size, size)
+            half = (size - 4) // 2
+            media_time = int.from_bytes(entry[half : 2 * half], "big", signed=True)
+            real += media_time >= 0
+        return real > 0
+
+    def _table(self, track: _Track, kind: bytes, width: int, skip: int = 8) -> np.ndarray | None:
+        """The rows of a table, uint32 (N, width); None when the track has no such table."""
+        if kind not in track.tables:
+            return None
+        start, end = track.tables[kind]
+        count = int.from_bytes(self._data.at(start + skip - 4, 4), "big")
+        length = count * width * 4
+        if start + skip + length > end or length > _MAX_TABLE:
+            raise broken(f"table {kind!r} says {count} entries", start)
+        rows: np.ndarray = np.frombuffer(self._data.stream(start + skip, length), ">u4")
+        return rows.reshape(-1, width)
+
+    def _check_samples(self, track: _Track) -> None:
+        sizes = self._sizes(track)
+        if sizes is None:
+            return
+        track.num_samples = int(np.count_nonzero(sizes))
+        if len(sizes):  # also of sound: a reader stops at the first sample that is not there
+            self._check_chunks(track, sizes)
+        if not track.is_video:
+            return
+        for kind in (b"stts", b"ctts"):
+            rows = self._table(track, kind, 2)
+            if rows is not None and (len(sizes) or len(rows)) and int(rows[:, 0].sum(dtype=np.int64)) != len(sizes):
+                raise broken(f"table {kind!r} is not for {len(sizes)} samples", track.tables[kind][0])
+        keys = self._table(track, b"stss", 1)
+        if (
+            keys is not None
+            and len(keys)
+            and (keys[0, 0] < 1 or keys[-1, 0] > len(sizes) or np.any(np.diff(keys[:, 0].astype(np.int64)) <= 0))
+        ):
+            raise broken("the table of key frames", track.tables[b"stss"][0])
+
+    def _sizes(self, track: _Track) -> np.ndarray | None:
+        """Bytes of each sample, (N,)."""
+        if b"stsz" not in track.tables:
+            return None
+        start = track.tables[b"stsz"][0]
+        fixed = int.from_bytes(self._data.at(start + 4, 4), "big")
+        count = int.from_bytes(self._data.at(start + 8, 4), "big")
+        if fixed:
+            return np.full(min(count, _MAX_TABLE), fixed, np.int64)
+        rows = self._table(track, b"stsz", 1, skip=12)
+        assert rows is not None
+        return rows[:, 0].astype(np.int64)
+
+    def _check_chunks(self, track: _Track, sizes: np.ndarray) -> None:
+        wide = b"co64" in track.tables
+        rows = self._table(track, b"co64" if wide else b"stco", 2 if wide else 1)
+        per_chunk = self._table(track, b"stsc", 3)
+        place = track.tables.get(b"stsc", (0, 0))[0]
+        if rows is None or per_chunk is None or not len(rows) or not len(per_chunk):
+            raise broken("a track with samples and without chunks", place)
+        offsets = rows.astype(np.int64)
+        starts = (offsets[:, 0] << 32) + offsets[:, 1] if wide else offsets[:, 0]
+        firsts = per_chunk[:, 0].astype(np.int64) - 1
+        if firsts[0] != 0 or np.any(np.diff(firsts) <= 0) or firsts[-1] >= len(starts):
+            raise broken("the table of chunks", place)
+        counts = np.repeat(per_chunk[:, 1].astype(np.int64), np.diff([*firsts.tolist(), len(starts)]))
+        ends = np.cumsum(counts)
+        if ends[-1] < len(sizes) or np.any(counts == 0):
+            raise broken(f"the chunks hold {int(ends[-1])} of {len(sizes)} samples", place)
+        bytes_before = np.concatenate([[0], np.cumsum(sizes)])
+        ends = np.minimum(ends, len(sizes))
+        stops = starts + np.diff(bytes_before[np.concatenate([[0], ends])])
+        if stops.max() > self._size:
+            raise cut_off(self._size, int(stops.max()))
+        order = np.argsort(starts, kind="stable")
+        if np.any(starts[order][1:] < stops[order][:-1]):
+            raise broken("chunks overlap", place)
+        inside = np.zeros(len(starts), bool)
+        for begin, end in self._mdat:
+            inside |= (starts >= begin) & (stops <= end)
+        if not inside.all():
+            raise broken("a chunk outside the media data", int(starts[~inside][0]))
+
+    def _read_moof(self, start: int, end: int) -> None:
+        """Adds the samples of a fragment to their tracks."""
+        by_number = {track.number: track for track in self._tracks}
+        total = 0
+        for kind, inside, after in self._inside(start, end):
+            if kind != b"traf":
+                continue
+            track, default = None, 0
+            for part, begin, stop in self._inside(inside, after):
+                flags = int.from_bytes(self._data.at(begin + 1, 3), "big")
+                if part == b"tfhd":
+                    number = int.from_bytes(self._data.at(begin + 4, 4), "big")
+                    track = by_number.get(number)
+                    if track is None:
+                        raise broken(f"a fragment of the unknown track {number}", begin)
+                    skip = 8 + 8 * bool(flags & 1) + 4 * bool(flags & 2) + 4 * bool(flags & 8)
+                    default = int.from_bytes(self._data.at(begin + skip, 4), "big") if flags & 16 else 0
+                elif part == b"trun" and track is not None:
+                    count, size_bytes = self._run(begin, stop, flags, default)
+                    total += size_bytes
+                    track.num_samples += count
+        following = next((stop - begin for begin, stop in self._mdat if begin > start), 0)
+        if total > following:
+            raise broken(f"a fragment of {total} bytes with {following} bytes of media data", start)
+
+    def _run(self, start: int, end: int, flags: int, default: int) -> Span:
+        """(samples, bytes) of a `trun`."""
+        count = int.from_bytes(self._data.at(start + 4, 4), "big")
+        skip = 8 + 4 * bool(flags & 1) + 4 * bool(flags & 4)
+        width = sum(bool(flags & bit) for bit in (0x100, 0x200, 0x400, 0x800))
+        if start + skip + count * width * 4 != end:
+            raise broken(f"a fragment's run of {count} samples does not fit its box", start)
+        if not flags & 0x200:
+            return count, count * default
+        rows = np.frombuffer(self._data.stream(start + skip, count * width * 4), ">u4").reshape(-1, width)
+        sizes = rows[:, int(bool(flags & 0x100))]
+        return int(np.count_nonzero(sizes)), int(sizes.sum(dtype=np.int64))
