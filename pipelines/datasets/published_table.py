@@ -7,6 +7,6 @@ from importlib import resources
 
 
 def published_table(name: str) -> list[dict[str, str]]:
-    """Rows of `pipelines/tables/<name>.csv`; its comment lines say where it is from."""
+    """Rows of `pipelines/datasets/tables/<name>.csv`; its comment lines say where it is from."""
     text = (resources.files("pipelines.datasets") / "tables" / f"{name}.csv").read_text()
     return list(csv.DictReader(line for line in text.splitlines() if not line.startswith("#")))
