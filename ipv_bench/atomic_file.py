@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
+import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +19,14 @@ from ipv_bench.errors import OutputError
 TEMPORARY_SUFFIX = ".tmp"
 """Names that end so are unfinished and may be deleted by the next run of the same command."""
 
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
 
 @contextmanager
 def atomic_writer(path: str | Path) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path`; on success it is fsynced and renamed to `path`, on error removed.
+
+    What killed processes left of earlier attempts at `path` is deleted.
 
     Raises:
         OutputError: the disk is full, or the folder cannot be written.
@@ -28,7 +36,9 @@ def atomic_writer(path: str | Path) -> Iterator[IO[bytes]]:
     with disk_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            remove_abandoned(path)
             with open(temporary, "wb") as file:
+                _hold(file.fileno())
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -37,6 +47,31 @@ def atomic_writer(path: str | Path) -> Iterator[IO[bytes]]:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def remove_abandoned(path: Path) -> None:
+    """Delete unfinished files of earlier attempts to write `path`, whose processes are gone.
+
+    A writer holds a lock on its file, which the kernel gives back when it ends; so one at work elsewhere, on another
+    machine too, keeps its file.
+    """
+    pattern = re.compile(re.escape(f".{path.name}.") + "[0-9]+" + re.escape(TEMPORARY_SUFFIX))
+    with contextlib.suppress(OSError):
+        with os.scandir(path.parent) as entries:
+            found = [entry.path for entry in entries if pattern.fullmatch(entry.name)]
+        for leftover in found:
+            with open(leftover, "rb") as file:
+                if _hold(file.fileno()):
+                    os.unlink(leftover)
+
+
+def _hold(descriptor: int) -> bool:
+    """Lock an open file; False when another process has it, or the file system has no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -58,6 +93,23 @@ def fsync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Let two files or folders of one file system change names in one step; False where the system cannot.
+
+    Raises:
+        OSError: one of them is not there, or the folder cannot be written.
+    """
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:  # another system than Linux, or an old C library
+        return False
+    if rename(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):  # some file systems cannot
+        return False
+    raise OSError(code, os.strerror(code), str(first), None, str(second))
 
 
 @contextmanager

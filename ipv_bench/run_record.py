@@ -16,9 +16,10 @@ import platform
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -28,6 +29,9 @@ from ipv_bench.errors import RunError
 
 FORMAT = 1
 RUN_FILE, METRICS_FILE, EVALUATIONS_FILE = "run.json", "metrics.jsonl", "evaluations.jsonl"
+
+MAX_REASONS = 20
+"""Sentences that `inexact_because` keeps."""
 
 Status = Literal["running", "interrupted", "finished", "failed"]
 
@@ -61,7 +65,9 @@ class RunRecord(BaseModel):
     env_fingerprint: dict[str, Any] = {}
     """Suite and physics versions, camera, flip, render profile, textures, reward version; equal or not poolable."""
     exact: bool = True
-    """False once an environment process was lost and its episode dropped."""
+    """False once something was lost that an uninterrupted run has: an episode, replay files, lines of a log."""
+    inexact_because: list[str] = []
+    """What was lost, one sentence each; empty while the run is exact."""
     packages: dict[str, str] = {}
     git_commit: str = ""
     hardware: dict[str, Any] = {}
@@ -100,6 +106,16 @@ def variant_name(overrides: Mapping[str, Any], ignore: tuple[str, ...] = ()) -> 
 def write_record(folder: str | Path, record: RunRecord) -> None:
     """Write `run.json`, complete or not at all."""
     write_json(Path(folder) / RUN_FILE, record.model_dump(mode="json"))
+
+
+def mark_inexact(folder: str | Path, reason: str) -> RunRecord:
+    """Note in `run.json` that the run is not what an uninterrupted one would be, and why; returns the new record."""
+    record = read_record(folder)
+    known = record.inexact_because
+    reasons = known if reason in known or len(known) >= MAX_REASONS else [*known, reason]
+    record = record.model_copy(update={"exact": False, "inexact_because": reasons})
+    write_record(folder, record)
+    return record
 
 
 def read_record(folder: str | Path) -> RunRecord:
@@ -154,6 +170,31 @@ def check_same_config(folder: str | Path, record: RunRecord, ignore: tuple[str, 
         )
 
 
+_BLOCK_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class LogCut:
+    """What cutting a log to a checkpoint's record did.
+
+    Attributes:
+        path: the log.
+        dropped: lines that were newer.
+        missing_bytes: how much of what the checkpoint knows is not there; 0 unless somebody touched the file.
+    """
+
+    path: Path
+    dropped: int
+    missing_bytes: int
+
+    @property
+    def loss(self) -> str:
+        """A sentence about what is missing; empty when nothing is."""
+        if not self.missing_bytes:
+            return ""
+        return f"{self.path.name} lacks {self.missing_bytes:,} of the bytes that the checkpoint knows"
+
+
 class JsonlLog:
     """An append-only log of one JSON object per line, each flushed as it is written.
 
@@ -182,19 +223,35 @@ class JsonlLog:
         os.fsync(self._file.fileno())
         return self._file.tell()
 
-    def cut(self, size_bytes: int) -> int:
-        """Drop what was logged after `size_bytes` (a checkpoint's record); returns the number of lines dropped."""
+    def cut(self, size_bytes: int) -> LogCut:
+        """Drop what was logged after `size_bytes` (a checkpoint's record).
+
+        A log that was shortened or changed meanwhile keeps its whole lines up to there.
+        """
         self._file.flush()
         with open(self.path, "rb") as file:
-            file.seek(size_bytes)
-            dropped = file.read().count(b"\n")
-        os.truncate(self.path, size_bytes)
+            end = _line_end(file, min(size_bytes, file.seek(0, os.SEEK_END)))
+            file.seek(end)
+            dropped = sum(block.count(b"\n") for block in iter(lambda: file.read(_BLOCK_BYTES), b""))
+        os.truncate(self.path, end)
         self._file.seek(0, os.SEEK_END)
-        return dropped
+        return LogCut(self.path, dropped, size_bytes - end)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _line_end(file: IO[bytes], position: int) -> int:
+    """The last end of a line at or before `position`."""
+    while position:
+        start = max(0, position - _BLOCK_BYTES)
+        file.seek(start)
+        found = file.read(position - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        position = start
+    return 0
 
 
 def _finite(value: Any) -> Any:

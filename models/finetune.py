@@ -19,7 +19,7 @@ from models.finetuning.loop import FinetuneLoop
 from models.finetuning.plan import FinetunePlan, plan_finetuning
 from models.finetuning.rollout import open_envs, random_policy_scores
 from models.methods.base import Agent, find_method
-from models.training.checkpoint import latest_checkpoint, load_checkpoint, remove_unfinished
+from models.training.checkpoint import latest_checkpoint, load_checkpoint, refuse_unknown_checkpoints, remove_unfinished
 from models.training.hardware import check_precision, choose_device, hardware_record, prepare_torch
 
 
@@ -152,6 +152,7 @@ def _start_record(plan: FinetunePlan) -> RunRecord:
         record = read_record(plan.folder).model_copy(update={"status": "running", "failure": ""})
         remove_unfinished(plan.folder)
     else:
+        refuse_unknown_checkpoints(plan.folder)
         device = choose_device(plan.config.training.device)
         check_precision(device, plan.config.training.precision)
         prepare_torch(device, plan.config.training.threads)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from models.pretraining.loop import PretrainLoop
 from models.pretraining.plan import PretrainPlan, describe, plan_pretraining
 from models.pretraining.video_batches import VideoData, check_batch_size, open_video_data
 from models.pretraining.video_training import VideoTraining
+from models.training.checkpoint import refuse_unknown_checkpoints, remove_unfinished
 from models.training.distributed import Ranks, launched_ranks, process_group
 from models.training.hardware import choose_device, hardware_record, prepare_torch
 
@@ -91,9 +92,23 @@ def _pretrain(plan: PretrainPlan, training: VideoTraining, ranks: Ranks) -> Path
     with run_lock(folder) if ranks.is_main else nullcontext():
         if ranks.is_main:
             _note_changes(previous, record)
-            write_record(folder, record)
+            record = _start_record(folder, previous, record)
         _train(plan, folder, record, data, training)
     return folder
+
+
+def _start_record(folder: Path, previous: RunRecord | None, record: RunRecord) -> RunRecord:
+    """Write `run.json` of a new run, or of the one that goes on, which keeps what it says of its losses.
+
+    Raises:
+        RunError: the folder holds checkpoints, and no `run.json` says of which run.
+    """
+    refuse_unknown_checkpoints(folder)
+    remove_unfinished(folder)
+    if previous is not None:
+        record = record.model_copy(update={"exact": previous.exact, "inexact_because": previous.inexact_because})
+    write_record(folder, record)
+    return record
 
 
 def _train(plan: PretrainPlan, folder: Path, record: RunRecord, data: VideoData, training: VideoTraining) -> None:
@@ -115,6 +130,8 @@ def _train(plan: PretrainPlan, folder: Path, record: RunRecord, data: VideoData,
         raise
     finally:
         if training.ranks.is_main:
+            with suppress(RunError):  # gone or damaged meanwhile: then what this process knows is written
+                record = read_record(folder)  # the loop may have noted a loss
             write_record(folder, record.model_copy(update={"status": status, "failure": failure}))
 
 

@@ -115,6 +115,7 @@ def prepare(job: Job) -> Manifest:
         tally.add_all(state.finished)
         if state.complete:
             manifest = read_manifest(out)
+            shutil.rmtree(out / EXTRACTED_FOLDER, ignore_errors=True)  # of a job that was killed at its very end
             say(f"{job.out} is complete and intact; nothing to do again")
         else:
             manifest = _make(job, release, plan, state, tally, out)

@@ -15,7 +15,7 @@ from typing import Any
 
 from ipv_bench.errors import InterruptedRunError, RunError
 from ipv_bench.progress import Bar, say
-from ipv_bench.run_record import EVALUATIONS_FILE, METRICS_FILE, JsonlLog, RunRecord, write_record
+from ipv_bench.run_record import EVALUATIONS_FILE, METRICS_FILE, JsonlLog, RunRecord, mark_inexact
 from ipv_bench.seeding import derive_seed, numpy_generator
 from models.finetuning.config import FinetuneConfig
 from models.finetuning.counters import Counters
@@ -63,8 +63,7 @@ class FinetuneLoop:
         if checkpoint is not None:
             state = self._restore(checkpoint)
         else:
-            self._metrics.cut(0)
-            self._scores.cut(0)
+            self._cut_logs({"metrics": 0, "evaluations": 0})
         self.replay = Replay(folder / "replay", config.replay, agent.action_dim, state and state["replay"])
         self._report_losses(checkpoint)
         self._started = time.monotonic() - self.counters.wall_seconds
@@ -190,8 +189,7 @@ class FinetuneLoop:
 
     def _book_loss(self) -> None:
         self.counters.lost += 1
-        if self.record.exact:
-            self._mark_inexact()
+        self._mark_inexact("an environment process was lost, and its episode dropped")
         say(f"an environment process was lost and started again; its episode is dropped ({self.counters.lost} so far)")
 
     # Scores, checkpoints, logs.
@@ -265,9 +263,16 @@ class FinetuneLoop:
         state = checkpoint.state
         self.counters = Counters(**state["counters"])
         self._means = MetricMeans(**state["means"])
-        self._metrics.cut(state["logs"]["metrics"])
-        self._scores.cut(state["logs"]["evaluations"])
+        self._cut_logs(state["logs"])
         return state
+
+    def _cut_logs(self, sizes: Mapping[str, int]) -> None:
+        """Bring the logs back to what the checkpoint knows; one that somebody shortened is kept as it is."""
+        for log, name in ((self._metrics, "metrics"), (self._scores, "evaluations")):
+            cut = log.cut(int(sizes[name]))
+            if cut.loss:
+                say(f"{self.folder}: {cut.loss}; what is there is kept, and the run is no longer exact")
+                self._mark_inexact(cut.loss)
 
     def _report_losses(self, checkpoint: Path | None) -> None:
         if checkpoint is not None or self.replay.dropped:
@@ -277,12 +282,13 @@ class FinetuneLoop:
                 f"{self.replay.dropped} newer episodes moved to {self.folder / 'replay' / 'dropped'}"
             )
         if self.replay.damaged:
-            say(f"{len(self.replay.damaged)} replay files are truncated or gone: {', '.join(self.replay.damaged)}")
-            self._mark_inexact()
+            loss = f"{len(self.replay.damaged)} replay files are truncated or gone"
+            say(f"{loss}: {', '.join(self.replay.damaged)}")
+            self._mark_inexact(loss)
 
-    def _mark_inexact(self) -> None:
-        self.record = self.record.model_copy(update={"exact": False})
-        write_record(self.folder, self.record)
+    def _mark_inexact(self, reason: str) -> None:
+        if reason not in self.record.inexact_because:
+            self.record = mark_inexact(self.folder, reason)
 
     def _leave_if_stopped(self) -> None:
         """After a signal, save and end the run. Called only while every training environment is between episodes.

@@ -11,7 +11,7 @@ import numpy as np
 
 from ipv_bench.errors import InterruptedRunError
 from ipv_bench.progress import Bar, say
-from ipv_bench.run_record import METRICS_FILE, JsonlLog, RunRecord
+from ipv_bench.run_record import METRICS_FILE, JsonlLog, RunRecord, mark_inexact
 from models.pretraining.config import PretrainConfig
 from models.pretraining.prediction_strips import write_gif, write_strips
 from models.pretraining.validation import ValidationResult, validate
@@ -171,17 +171,30 @@ class PretrainLoop:
         path = latest_checkpoint(self.folder)
         if path is None:
             self._set_mean_image()
-            if self._log is not None:
-                self._log.cut(0)
+            self._cut_log(0)
             return
         checkpoint = load_checkpoint(path)
         self.training.restore(checkpoint)
         self._saved_at = self.training.updates
         self._means = MetricMeans(**checkpoint.state["means"])
         self._wall_before = checkpoint.state["wall_seconds"]
-        if self._log is not None:
-            dropped = self._log.cut(checkpoint.state["logs"]["metrics"])
+        dropped = self._cut_log(checkpoint.state["logs"]["metrics"])
+        if self.ranks.is_main:
             say(f"continuing from update {self.training.updates}; {dropped} newer log lines dropped")
+
+    def _cut_log(self, size_bytes: int) -> int:
+        """Bring the log back to what the checkpoint knows; one that somebody shortened is kept as it is.
+
+        Returns:
+            The number of newer lines that were dropped.
+        """
+        if self._log is None:
+            return 0
+        cut = self._log.cut(size_bytes)
+        if cut.loss:
+            say(f"{self.folder}: {cut.loss}; what is there is kept, and the run is no longer exact")
+            mark_inexact(self.folder, cut.loss)
+        return cut.dropped
 
     def _set_mean_image(self) -> None:
         if self.config.image.offset == "mean_image":

@@ -5,13 +5,19 @@
 `checkpoint.json` comes last into a temporary folder and lists the size and sha256 of every other file, so that a
 truncated or changed file is found on loading; then the folder is renamed. Nothing here can run code that somebody
 else put into a file.
+
+A folder with a hidden name is one of three things: `.<step>.<pid>.tmp` is being written; `.old-<step>.<pid>.tmp` is a
+complete checkpoint whose successor of the same step takes its place, and counts until that is there; `.gone-….tmp` is
+being deleted. So at every moment of a save or a deletion the run has a complete checkpoint if it had one before.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,12 +29,16 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from ipv_bench.atomic_file import TEMPORARY_SUFFIX, disk_errors, fsync_folder
-from ipv_bench.errors import CheckpointError
+from ipv_bench.atomic_file import TEMPORARY_SUFFIX, disk_errors, exchange, fsync_folder
+from ipv_bench.errors import CheckpointError, RunError
+from ipv_bench.run_record import RUN_FILE
 
 FORMAT = 1
 FOLDER, INDEX_FILE, STATE_FILE = "checkpoints", "checkpoint.json", "state.json"
 MODEL, OPTIMIZER = "model", "optimizer"
+
+_UNFINISHED = re.compile(r"\.(?P<step>[0-9]+)\.[0-9]+" + re.escape(TEMPORARY_SUFFIX))
+_SET_ASIDE = re.compile(r"\.old-(?P<step>[0-9]+)\.[0-9]+" + re.escape(TEMPORARY_SUFFIX))
 
 Tensors = Mapping[str, Tensor]
 
@@ -102,22 +112,28 @@ def save_checkpoint(
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-    _prune(run_folder, keep_last, keep_every)
+        _prune(run_folder, keep_last, keep_every)
     return final
 
 
 def checkpoint_steps(run_folder: str | Path) -> list[int]:
     """Steps of the complete checkpoints of a run, rising."""
-    folder = Path(run_folder) / FOLDER
-    if not folder.is_dir():
-        return []
-    return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit() and entry.is_dir())
+    return sorted(_complete(run_folder))
 
 
 def latest_checkpoint(run_folder: str | Path) -> Path | None:
     """The newest complete checkpoint of a run, or None when there is none yet."""
-    steps = checkpoint_steps(run_folder)
-    return Path(run_folder) / FOLDER / str(steps[-1]) if steps else None
+    found = _complete(run_folder)
+    return found[max(found)] if found else None
+
+
+def _complete(run_folder: str | Path) -> dict[int, Path]:
+    """Step → folder of a run's complete checkpoints, those included that are set aside while they are replaced."""
+    folder = Path(run_folder) / FOLDER
+    entries = [entry for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
+    set_aside = {int(match["step"]): entry for entry in entries if (match := _SET_ASIDE.fullmatch(entry.name))}
+    named = {int(entry.name): entry for entry in entries if re.fullmatch(r"[0-9]+", entry.name)}
+    return set_aside | named
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -183,10 +199,64 @@ def load_tensors(module: torch.nn.Module, tensors: Tensors, where: str | Path) -
     module.load_state_dict(dict(tensors))
 
 
+def refuse_unknown_checkpoints(run_folder: str | Path) -> None:
+    """Refuse to go on from checkpoints of which no `run.json` says what they are: a run writes that first.
+
+    Raises:
+        RunError: there are checkpoints and no run record.
+    """
+    found = checkpoint_steps(run_folder)
+    if found and not (Path(run_folder) / RUN_FILE).exists():
+        raise RunError(
+            f"{run_folder} holds checkpoints ({', '.join(map(str, found[:5]))}) and no {RUN_FILE}",
+            expected="the record of the run that they belong to",
+            fix=f"restore {RUN_FILE}, or choose another folder with --run (or delete this one)",
+        )
+
+
 def remove_unfinished(run_folder: str | Path) -> None:
-    """Delete what interrupted saves left behind."""
-    for entry in (Path(run_folder) / FOLDER).glob(f".*{TEMPORARY_SUFFIX}"):
-        shutil.rmtree(entry, ignore_errors=True)
+    """Put right what an interrupted save left, and delete the rest of it; only for who holds the run's lock.
+
+    A checkpoint that was set aside and not replaced gets its name back. A new one that was complete but for its name
+    is taken when it is the only one: nothing that the run could go on from is ever deleted.
+    """
+    folder = Path(run_folder) / FOLDER
+    for entry in _complete(run_folder).values():
+        if match := _SET_ASIDE.fullmatch(entry.name):
+            os.rename(entry, folder / match["step"])
+    hidden = sorted(folder.glob(f".*{TEMPORARY_SUFFIX}"))
+    if not _complete(run_folder):
+        whole = {int(match["step"]): entry for entry in hidden if (match := _whole(entry))}
+        if whole:
+            os.rename(whole[max(whole)], folder / str(max(whole)))
+    for entry in hidden:
+        if entry.is_dir():
+            _discard(entry)
+        else:
+            entry.unlink(missing_ok=True)
+
+
+def _whole(entry: Path) -> re.Match[str] | None:
+    """The match of its name, when a folder that was being written has all that its index lists."""
+    match = _UNFINISHED.fullmatch(entry.name)
+    if match is None or not entry.is_dir():
+        return None
+    try:
+        load_checkpoint(entry)
+    except CheckpointError:
+        return None
+    return match
+
+
+def _discard(folder: Path) -> None:
+    """Delete a checkpoint folder.
+
+    Renamed first, so that a kill in the middle of the deletion leaves nothing that looks complete.
+    """
+    gone = folder.with_name(f".gone-{os.urandom(8).hex()}{TEMPORARY_SUFFIX}")
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(folder, gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def _to_bytes(tensors: Tensors) -> bytes:
@@ -208,27 +278,27 @@ def _write(path: Path, data: bytes) -> dict[str, Any]:
 
 
 def _replace_folder(temporary: Path, final: Path) -> None:
-    if final.exists():
+    """Give a complete folder its name; another one that has it is deleted once the new one is durable."""
+    old = None
+    if not final.exists():
+        os.rename(temporary, final)
+    elif exchange(temporary, final):
+        old = temporary
+    else:
         old = final.with_name(f".old-{final.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
         os.rename(final, old)
         os.rename(temporary, final)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        os.rename(temporary, final)
     fsync_folder(final.parent)
+    if old is not None:
+        _discard(old)
 
 
 def _prune(run_folder: str | Path, keep_last: int, keep_every: int) -> None:
     if not keep_last:
         return
     for step in checkpoint_steps(run_folder)[:-keep_last]:
-        if keep_every and step % keep_every == 0:
-            continue
-        folder = Path(run_folder) / FOLDER / str(step)
-        # Renamed first, so that a kill in the middle of the deletion leaves no folder that looks complete.
-        gone = folder.with_name(f".old-{step}.{os.getpid()}{TEMPORARY_SUFFIX}")
-        os.rename(folder, gone)
-        shutil.rmtree(gone, ignore_errors=True)
+        if not (keep_every and step % keep_every == 0):
+            _discard(Path(run_folder) / FOLDER / str(step))
 
 
 def _read_index(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -180,5 +181,9 @@ def _other_plan(task: ShardTask, shard: StoredShard, out: Path) -> ShardSetError
 
 def note(out: Path, **facts: object) -> None:
     """Append a line to prepare_log.jsonl: when, where, how fast, by how many workers; no part of the identity."""
-    with disk_errors(out), open(out / LOG_FILE, "a") as log:
-        log.write(json.dumps(facts, sort_keys=True) + "\n")
+    line = json.dumps(facts, sort_keys=True).encode() + b"\n"
+    with disk_errors(out), open(out / LOG_FILE, "a+b") as log:
+        if log.tell():  # opened at its end; a killed job may have left half a line there
+            log.seek(-1, os.SEEK_END)
+            line = line if log.read(1) == b"\n" else b"\n" + line
+        log.write(line)

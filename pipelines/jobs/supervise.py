@@ -28,6 +28,12 @@ _POLL_SECONDS = 0.25
 _MEMORY_EVERY_SECONDS = 1.0
 _START_SECONDS = 300.0
 """A process that has not taken an item yet is loading its libraries, on a busy machine or from a slow disk."""
+MAX_LOST_STARTING = 3
+"""Processes that may be killed one after another before they take an item; then the job stops."""
+
+_NOT_STARTED = (-1, 0)
+"""`ticks` of a process that has not taken an item yet."""
+
 OnOutcome = Callable[[int, Outcome], None]
 
 
@@ -45,7 +51,7 @@ class DecodeWorker:
         self.on_poll: Callable[[], None] | None = None
         """Called from time to time while a process is at work; for measurements."""
         self._process: _Process | None = None
-        self._served = 0
+        self._served = self._lost_starting = 0
 
     def resident_megabytes(self) -> float:
         """Memory of the process that is at work, 0 when there is none."""
@@ -61,11 +67,19 @@ class DecodeWorker:
         items, done = list(order.items), order.start
         while items:
             batch = items[: self._limits.recycle_videos - self._served]
-            process = self._process = self._process or _Process()
-            process.connection.send(replace(order, start=done, items=batch))
+            process = self._process = self._process or _start()
+            try:
+                process.connection.send(replace(order, start=done, items=batch))
+            except OSError:  # it died while it had nothing to do, or starts and was killed: no item's fault
+                self._lost(process)
+                continue
             taken = 0
             while taken < len(batch):
-                number, outcome = self._next(process, batch[taken])
+                answer = self._next(process, batch[taken])
+                if answer is None:
+                    break
+                number, outcome = answer
+                self._lost_starting = 0
                 assert number == batch[taken].number
                 done += outcome.size_bytes
                 taken += 1
@@ -83,8 +97,11 @@ class DecodeWorker:
             self._process.end()
         self._process, self._served = None, 0
 
-    def _next(self, process: _Process, work: WorkItem) -> tuple[int, Outcome]:
-        """The next outcome: what the process sends, or what its death or its killing means."""
+    def _next(self, process: _Process, work: WorkItem) -> tuple[int, Outcome] | None:
+        """The next outcome: what the process sends, or what its death or its killing means.
+
+        None when it died before it took an item: the same items then go to another process.
+        """
         seen, since = process.ticks(), time.monotonic()
         memory_checked = since
         stall_seconds = self._limits.stall_seconds * self._factor
@@ -95,7 +112,10 @@ class DecodeWorker:
                     if kind == "output":
                         raise _output_error(*rest)
                     return rest[0], rest[1]
-            except (EOFError, ConnectionResetError):
+            except (EOFError, OSError):  # OSError: it died in the middle of an answer
+                if process.ticks() == _NOT_STARTED:
+                    self._lost(process)
+                    return None
                 return work.number, self._died(process, work)
             if self._stop.is_set():
                 self.close()
@@ -117,21 +137,38 @@ class DecodeWorker:
         self.close()
         return failure_outcome(work.item, reason, message)
 
-    def _died(self, process: _Process, work: WorkItem) -> Outcome:
-        status, started = process.wait(), process.ticks() != (-1, 0)
+    def _lost(self, process: _Process) -> None:
+        """Book the death of a process that had no item in work.
+
+        Raises:
+            IpvBenchError: it ended by itself while it started, or several in a row were killed there.
+        """
+        status, started = process.wait(), process.ticks() != _NOT_STARTED
         self.close()
-        if not started:  # not the item's fault: the next process would end like this one
-            raise IpvBenchError(
-                f"a decoder process could not start (exit status {status}); its own words are above",
-                expected="the same Python environment as this command's",
-                fix="run `ipv-bench doctor`",
-            )
+        self._lost_starting += 1
+        ended_itself = status >= 0 and not started
+        if not ended_itself and self._lost_starting < MAX_LOST_STARTING:
+            return
+        words = f"exit status {status}" if status >= 0 else f"ended by {_signal_name(-status)}"
+        times = "" if ended_itself else f" {self._lost_starting} times in a row"
+        raise IpvBenchError(
+            f"a decoder process could not start{times} ({words}); its own words, if any, are above",
+            expected="the same Python environment as this command's, and memory for it",
+            fix="run `ipv-bench doctor`",
+        )
+
+    def _died(self, process: _Process, work: WorkItem) -> Outcome:
+        status = process.wait()
+        self.close()
         if status == -signal.SIGPROF:
             return failure_outcome(work.item, "timeout", f"more than {work.cpu_seconds:g} s of CPU time")
         if status < 0:
-            name = signal.Signals(-status).name if -status in list(signal.Signals) else f"signal {-status}"
-            return failure_outcome(work.item, "crashed", f"the decoder process was ended by {name}")
+            return failure_outcome(work.item, "crashed", f"the decoder process was ended by {_signal_name(-status)}")
         return failure_outcome(work.item, "crashed", f"the decoder process ended with exit status {status}")
+
+
+def _signal_name(number: int) -> str:
+    return signal.Signals(number).name if number in list(signal.Signals) else f"signal {number}"
 
 
 def _output_error(number: int | None, text: str) -> IpvBenchError:
@@ -144,6 +181,17 @@ def _output_error(number: int | None, text: str) -> IpvBenchError:
             fix="free some space, then run the same command again: finished shards are kept",
         )
     return OutputError(f"a shard cannot be written: {text}", fix="check the output folder and its file system")
+
+
+def _start() -> _Process:
+    try:
+        return _Process()
+    except OSError as error:
+        raise IpvBenchError(
+            f"a decoder process cannot be started: {error.strerror}",
+            expected="memory, a process and a temporary file for it",
+            fix="stop other programs, or use fewer --workers; then run the same command again",
+        ) from error
 
 
 class _Process:

@@ -17,11 +17,14 @@ from typing import Any
 from ipv_bench.atomic_file import TEMPORARY_SUFFIX, disk_errors, fsync_folder, write_bytes
 from ipv_bench.bounded_json import read_json
 from ipv_bench.errors import InputError
-from ipv_bench.shard_set import file_sha256
+from ipv_bench.shard_set import FRAMES_FILE, MANIFEST_FILE, QUARANTINE_FILE, SAMPLES_FILE, SOURCES_FILE, file_sha256
 from pipelines.datasets.base import SourceRow
 from pipelines.shards.plan import ShardTask
 from pipelines.shards.sample_block import TAR_BLOCK, Outcome, SampleEntry
 from pipelines.shards.versions import versions
+
+SET_FILES = (SOURCES_FILE, SAMPLES_FILE, FRAMES_FILE, QUARANTINE_FILE, MANIFEST_FILE)
+"""What is written once all shards are finished."""
 
 _RECORD = 10240  # tar files are padded to whole records
 
@@ -62,9 +65,10 @@ def temporary_path(task: ShardTask, purpose: str) -> Path:
 
 
 def remove_leftovers(out: Path, name: str) -> None:
-    """Delete unfinished files of interrupted runs."""
-    for path in out.glob(f".{name}-*{TEMPORARY_SUFFIX}"):
-        path.unlink(missing_ok=True)
+    """Delete unfinished files of interrupted runs: of shards, and of the tables and the manifest."""
+    for start in (f"{name}-", *(f"{file}." for file in SET_FILES)):
+        for path in out.glob(f".{start}*{TEMPORARY_SUFFIX}"):
+            path.unlink(missing_ok=True)
 
 
 def finish_shard(task: ShardTask, outcomes: Sequence[Outcome], blocks: Sequence[Block]) -> StoredShard:

@@ -22,6 +22,9 @@ from reports.scores.findings import Finding, note, warning
 from reports.scores.score_table import PretrainedRun, ScoredRun
 from reports.scores.task_names import suite_metric
 
+DROPPED_EPISODE = "it lost an environment process and dropped its episode"
+"""Why runs of older versions, which give no reason, are not exact."""
+
 
 class RunFormat1:
     """Reads run format 1; a pre-training run gives a `PretrainedRun`, a fine-tuning run a `ScoredRun`."""
@@ -87,7 +90,7 @@ def _findings(log: Path, name: str, record: RunRecord) -> Iterator[Finding]:
     if not record.exact:
         yield warning(
             "not_exact",
-            f"{name} lost an environment process and dropped its episode: it is not an exact run of its seed",
+            f"{name} is not an exact run of its seed: {'; '.join(record.inexact_because) or DROPPED_EPISODE}",
             subjects=[name],
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import pickle
@@ -110,10 +111,58 @@ def test_a_log_can_be_cut_back_to_a_checkpoint(tmp_path: Path) -> None:
     size = log.size_bytes()
     log.append({"updates": 2, "loss": float("nan")})
     assert list(run_record.read_jsonl(log.path))[1] == {"updates": 2, "loss": None}
-    assert log.cut(size) == 1
+    cut = log.cut(size)
+    assert (cut.dropped, cut.missing_bytes, cut.loss) == (1, 0, "")
     log.append({"updates": 2, "loss": 0.25})
     log.close()
     assert [line["loss"] for line in run_record.read_jsonl(log.path)] == [0.5, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [("", []), ('{"n": 1}\n', [1]), ('{"n": 1}\n{"n"', [1]), ('{"n": 1}\n{"n": 2, "changed": true}\n', [1])],
+)
+def test_a_log_that_is_not_what_the_checkpoint_knows_keeps_its_whole_lines(
+    tmp_path: Path, text: str, kept: list[int]
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(text)
+    log = run_record.JsonlLog(path)
+    cut = log.cut(18)  # two lines of nine bytes
+    assert cut.missing_bytes == 18 - 9 * len(kept)
+    assert cut.loss == f"metrics.jsonl lacks {cut.missing_bytes} of the bytes that the checkpoint knows"
+    log.append({"n": 3})
+    log.close()
+    assert [line["n"] for line in run_record.read_jsonl(path)] == [*kept, 3]
+    assert b"\0" not in path.read_bytes()
+
+
+def test_a_long_line_before_the_cut_is_found(tmp_path: Path) -> None:
+    log = run_record.JsonlLog(tmp_path / "log.jsonl")
+    log.append({"n": 1})
+    log.append({"n": "x" * 200_000})
+    size = log.size_bytes()
+    os.truncate(log.path, size - 1)
+    assert log.cut(size).missing_bytes == size - 9
+    log.close()
+    assert [line["n"] for line in run_record.read_jsonl(log.path)] == [1]
+
+
+def test_what_a_killed_writer_left_goes_at_the_next_write_and_that_of_a_living_one_stays(tmp_path: Path) -> None:
+    left = tmp_path / ".table.parquet.999.tmp"
+    others = [tmp_path / name for name in (".table.parquet.x.tmp", ".other.999.tmp", ".table.parquet.999.tmp.bak")]
+    for path in (left, *others):
+        path.write_text("half")
+    alive = tmp_path / ".table.parquet.998.tmp"
+    with open(alive, "wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        atomic_file.write_bytes(tmp_path / "table.parquet", b"whole")
+        assert alive.exists()
+    assert not left.exists()
+    assert all(path.exists() for path in others)
+    atomic_file.write_bytes(tmp_path / "table.parquet", b"whole")
+    assert not alive.exists()
+    assert (tmp_path / "table.parquet").read_bytes() == b"whole"
 
 
 def test_a_line_cut_off_at_the_end_is_left_out_and_one_in_the_middle_is_an_error(tmp_path: Path) -> None:

@@ -145,6 +145,31 @@ def test_a_truncated_replay_file_is_skipped_counted_and_named(uninterrupted, tmp
     assert read_record(folder).exact is False
 
 
+@pytest.mark.parametrize("change", ["shortened", "deleted"])
+def test_a_log_that_was_shortened_is_named_and_kept(uninterrupted, tmp_path, capsys, change):
+    folder = tmp_path / "run"
+    shutil.copytree(uninterrupted, folder)
+    _reopen(folder)
+    metrics, scores = folder / "metrics.jsonl", folder / "evaluations.jsonl"
+    if change == "shortened":
+        metrics.write_bytes(metrics.read_bytes()[:-30])
+    else:
+        metrics.unlink()
+    scores.write_bytes(b"".join(scores.read_bytes().splitlines(keepends=True)[:2]))
+    left = [path.read_bytes().rpartition(b"\n")[0] if path.exists() else b"" for path in (metrics, scores)]
+    assert run(command_line(folder)) == 0
+    printed = capsys.readouterr().out
+    assert all(f"{path.name} lacks" in printed for path in (metrics, scores))
+    record = read_record(folder)
+    assert (record.status, record.exact, len(record.inexact_because)) == ("finished", False, 2)
+    for path, before in zip((metrics, scores), left, strict=True):
+        assert path.read_bytes().startswith(before)
+        assert b"\0" not in path.read_bytes()
+    assert [line["env_steps"] for line in log_without_wall(scores)] == [320, 640]
+    assert run(["report", str(folder), "--out", str(tmp_path / "report"), "--resamples", "50"]) == 0
+    assert "is not an exact run of its seed: metrics.jsonl lacks" in (tmp_path / "report" / "report.html").read_text()
+
+
 def _reopen(folder: Path) -> None:
     """Mark a finished run as interrupted."""
     record = folder / "run.json"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ipv_bench.errors import CheckpointError, OutputError
+from ipv_bench.errors import CheckpointError, OutputError, RunError
 from models.training import checkpoint as module
 from models.training.checkpoint import (
     checkpoint_sha256,
@@ -19,6 +19,8 @@ from models.training.checkpoint import (
     latest_checkpoint,
     load_checkpoint,
     load_tensors,
+    refuse_unknown_checkpoints,
+    remove_unfinished,
     save_checkpoint,
 )
 
@@ -81,6 +83,56 @@ def test_what_a_killed_save_left_is_no_checkpoint(tmp_path: Path) -> None:
     assert latest_checkpoint(tmp_path) is None
     _save(tmp_path, 1)
     assert not unfinished.exists()
+
+
+@pytest.mark.parametrize("hidden", [".old-5.123.tmp", ".5.123.tmp"])
+def test_the_only_complete_checkpoint_is_never_deleted(tmp_path: Path, hidden: str) -> None:
+    """What a kill between two renames may leave: it gets its name back."""
+    path = _save(tmp_path, 5)
+    os.rename(path, path.with_name(hidden))
+    remove_unfinished(tmp_path)
+    assert latest_checkpoint(tmp_path) == path
+    assert load_checkpoint(path).state == {"updates": 5}
+    assert [entry.name for entry in path.parent.iterdir()] == ["5"]
+
+
+def test_a_checkpoint_that_is_set_aside_counts_until_its_successor_is_there(tmp_path: Path) -> None:
+    path = _save(tmp_path, 5)
+    os.rename(path, path.with_name(".old-5.123.tmp"))
+    assert checkpoint_steps(tmp_path) == [5]
+    assert load_checkpoint(find_checkpoint(tmp_path)).state == {"updates": 5}
+    _save(tmp_path, 6, keep_last=1)
+    assert [entry.name for entry in path.parent.iterdir()] == ["6"]
+
+
+def test_an_unfinished_checkpoint_is_not_taken_for_the_only_one(tmp_path: Path) -> None:
+    path = _save(tmp_path, 5)
+    (path / "state.json").write_text("{}")
+    os.rename(path, path.with_name(".5.123.tmp"))
+    remove_unfinished(tmp_path)
+    assert latest_checkpoint(tmp_path) is None
+    assert not list(path.parent.iterdir())
+
+
+@pytest.mark.parametrize("in_one_step", [True, False])
+def test_a_checkpoint_of_the_same_step_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_one_step: bool
+) -> None:
+    if not in_one_step:
+        monkeypatch.setattr(module, "exchange", lambda first, second: False)
+    path = _save(tmp_path, 5)
+    save_checkpoint(tmp_path, 5, MODEL, OPTIMIZER, {"updates": 5, "second": True})
+    assert load_checkpoint(path).state == {"updates": 5, "second": True}
+    assert [entry.name for entry in path.parent.iterdir()] == ["5"]
+
+
+def test_checkpoints_without_a_run_record_are_refused(tmp_path: Path) -> None:
+    refuse_unknown_checkpoints(tmp_path)
+    _save(tmp_path, 5)
+    with pytest.raises(RunError, match=r"checkpoints \(5\) and no run\.json"):
+        refuse_unknown_checkpoints(tmp_path)
+    (tmp_path / "run.json").touch()
+    refuse_unknown_checkpoints(tmp_path)
 
 
 def test_a_truncated_file_is_named(tmp_path: Path) -> None:

@@ -71,6 +71,28 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(release: Path, tmp_pa
     assert (out / MANIFEST_FILE).exists()
 
 
+def test_what_a_killed_job_left_of_its_tables_goes_at_the_next_run(
+    release: Path, prepared: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(prepared, out)
+    for name in ("sources.parquet", "samples.parquet", "frames.npy", "quarantine.jsonl", "manifest.json"):
+        (out / f".{name}.123.tmp").write_text("half")
+    (out / ".ssv2-000000.tar.part-0123.tmp").write_text("half")
+    (out / ".extracted" / "videos").mkdir(parents=True)
+    (out / LOG_FILE).write_bytes((out / LOG_FILE).read_bytes() + b'{"event": "st')
+    others = out / ".mine.tmp"
+    others.write_text("the user's own")
+    assert prepare(release, out) == 0
+    others.unlink()
+    assert file_hashes(out) == file_hashes(prepared)
+    assert not (out / ".extracted").exists()
+    (out / MANIFEST_FILE).unlink()
+    assert prepare(release, out) == 0
+    whole = [line for line in (out / LOG_FILE).read_text().splitlines() if line.endswith("}")]
+    assert [json.loads(line)["event"] for line in whole] == ["start", "end"] * 2
+
+
 def test_another_plan_is_refused_with_the_difference(
     release: Path, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,10 +8,16 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from ipv_bench.shard_set import read_manifest
+from pipelines.datasets.base import SourceItem, VideoFile
+from pipelines.datasets.prepare_config import PrepareConfig, SupervisionConfig
+from pipelines.jobs.decode_worker import WorkItem, WorkOrder
+from pipelines.jobs.supervise import DecodeWorker
+from pipelines.shards.sample_block import Outcome
 from tests.pipelines.ssv2_maker import VIDEO_FOLDER, file_hashes, quarantine
 
 STUB = """
@@ -109,6 +115,65 @@ def test_what_succeeds_at_the_second_try_leaves_no_trace(release: Path, prepared
     assert status == 0, text
     assert (tmp_path / "stub" / "once").exists()
     assert file_hashes(out) == file_hashes(prepared)
+
+
+STARTING_STUB = """
+    import os, signal, sys
+
+    if "pipelines.jobs.decode_worker" in " ".join(sys.orig_argv):
+        mark = os.environ["ONCE_FILE"]
+        open(mark + str(os.getpid()), "w").close()
+        if len(os.listdir(os.path.dirname(mark))) <= {times}:
+            {end}
+"""
+
+
+@pytest.mark.parametrize(
+    ("times", "end", "status"),
+    [
+        (2, "os.kill(os.getpid(), signal.SIGKILL)", 0),
+        (9, "os.kill(os.getpid(), signal.SIGKILL)", 1),
+        (9, "os._exit(7)", 1),
+    ],
+)
+def test_a_decoder_that_is_killed_while_it_starts_is_tried_again(
+    release: Path, prepared: Path, tmp_path: Path, times: int, end: str, status: int
+) -> None:
+    folder, out = tmp_path / "stub", tmp_path / "out"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(textwrap.dedent(STARTING_STUB).format(times=times, end=end))
+    environment = os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    (tmp_path / "marks").mkdir()
+    environment["ONCE_FILE"] = str(tmp_path / "marks" / "once")
+    command = [sys.executable, "-m", "ipv_bench", "prepare", "ssv2", "--source", str(release), "--out", str(out)]
+    done = subprocess.run([*command, "--workers", "1"], env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == status, done.stderr
+    marks = len(list((tmp_path / "marks").iterdir()))
+    if status == 0:
+        assert marks == 3  # two that were killed, and the third that lives
+        assert file_hashes(out) == file_hashes(prepared)
+    else:
+        assert "could not start" in done.stderr
+        assert ("3 times in a row (ended by SIGKILL)" if "SIGKILL" in end else "(exit status 7)") in done.stderr
+        assert marks == (3 if "SIGKILL" in end else 1)
+
+
+def test_an_idle_decoder_that_is_killed_is_replaced(release: Path, tmp_path: Path) -> None:
+    """Between two shards a decoder waits for work; its death there is no item's fault."""
+    item = SourceItem("1000", f"{VIDEO_FOLDER}/1000.webm", 1, VideoFile(f"{VIDEO_FOLDER}/1000.webm"))
+    path, worker = tmp_path / "part.tar", DecodeWorker(SupervisionConfig(), Event())
+    path.write_bytes(b"")
+    order = WorkOrder(path, 0, release, PrepareConfig(), [WorkItem(0, "a", item, 60.0)])
+    found: list[Outcome] = []
+    worker.run(order, lambda number, outcome: found.append(outcome))
+    assert worker._process is not None
+    worker._process._popen.kill()
+    worker._process._popen.wait()
+    first = path.read_bytes()
+    worker.run(order, lambda number, outcome: found.append(outcome))
+    worker.close()
+    assert [outcome.row.status for outcome in found] == ["written", "written"]
+    assert path.read_bytes() == first
 
 
 def test_retry_failed_gives_the_bytes_of_an_undisturbed_run(release: Path, prepared: Path, tmp_path: Path) -> None:
