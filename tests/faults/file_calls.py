@@ -1,8 +1,8 @@
 """Counts the file-system calls that a process makes below a folder, and kills the process (-9) at one of them.
 
-Opening for writing, renaming, exchanging, deleting, cutting and making folders are seen by Python's audit events; writes
-and fsyncs, which have none, by standing in their way. A fatal write is half done, every other fatal call is not done at
-all: so all states that a kill can leave are reached, one by one. What is written by libraries in C is not seen.
+Opening for writing, renaming, exchanging, deleting, cutting and making folders are seen by Python's audit events;
+writes and fsyncs, which have none, by standing in their way. A fatal write is half done, every other fatal call is not
+done at all: so all states that a kill can leave are reached, one by one. What is written by libraries in C is not seen.
 """
 
 from __future__ import annotations

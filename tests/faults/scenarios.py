@@ -191,11 +191,13 @@ def replay_and_checkpoints(shared: Path) -> Scenario:
         state = load_checkpoint(path).state if path is not None else None
         replay = Replay(run / "replay", config, 2, state and state["replay"])
         for number in range(state["episodes"] if state else 0, 5):
-            images = np.full((6, 4, 4, 3), number, np.uint8)
             episode = {
-                "image": images, "action": np.full((6, 2), number, np.float32),
-                "reward": np.full(6, number, np.float32), "is_first": np.arange(6) == 0, "is_terminal": np.zeros(6, bool),
-            }  # fmt: skip
+                "image": np.full((6, 4, 4, 3), number, np.uint8),
+                "action": np.full((6, 2), number, np.float32),
+                "reward": np.full(6, number, np.float32),
+                "is_first": np.arange(6) == 0,
+                "is_terminal": np.zeros(6, bool),
+            }
             replay.add(episode, number, {"episode": number})
             if number in (0, 3, 4):
                 state = {"replay": replay.state(), "episodes": number + 1}
