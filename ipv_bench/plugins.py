@@ -51,6 +51,11 @@ OURS: Mapping[Kind, Mapping[str, str]] = {
         "tensorboard": "reports.readers.tensorboard:READER",
         "dreamerv3-scores": "reports.readers.dreamerv3_scores:READER",
         "tdmpc2": "reports.readers.tdmpc2:READER",
+        "wandb-export": "reports.readers.wandb_export:READER",
+        "sb3-evaluations": "reports.readers.sb3_evaluations:READER",
+        "sb3-monitor": "reports.readers.sb3_monitor:READER",
+        "rllib-results": "reports.readers.rllib_results:READER",
+        "run-table": "reports.readers.run_table:READER",
         "plain-csv": "reports.readers.plain_csv:READER",
     },
     "methods": {

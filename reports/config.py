@@ -7,7 +7,9 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ipv_bench.config import Config
-from reports.readers.base import ReadOptions
+from reports.readers.base import ReadConfig, ReadOptions
+from reports.readers.column_names import OPTIONAL, REQUIRED
+from reports.readers.name_patterns import check_pattern
 from reports.scores.align import GridConfig
 from reports.scores.ends import FinalAt
 from reports.scores.normalise import NormaliseConfig
@@ -106,8 +108,13 @@ class ReportConfig(Config):
     """Heading of the page."""
     figures: dict[str, FigureConfig] = {}
     """Name → figure of one's own, to be asked for with `--figures`; drawn without being asked when it is not given."""
-    read: ReadOptions = ReadOptions()
+    read: ReadConfig = ReadConfig()
     """What to read where a log has several scores."""
+    names: str | list[str] = []
+    """Where in a log's path the names stand that the log does not hold: "{suite}_{task}/{method}/{seed}", `{}` for
+    anything, `{method=sac}` for what no path says. Of several patterns the first that fits is used."""
+    columns: dict[str, str] = {}
+    """Our name (method, variant, suite, task, seed, step, score, metric) → a table's name of the column."""
     normalise: NormaliseConfig = NormaliseConfig()
     """Scales on which tasks are pooled."""
     grid: GridConfig = GridConfig()
@@ -133,6 +140,27 @@ class ReportConfig(Config):
     each over each."""
     where: dict[str, Any] = {}
     """Only runs with these values are used."""
+
+    @property
+    def read_options(self) -> ReadOptions:
+        """What readers are asked for."""
+        names = (self.names,) if isinstance(self.names, str) else tuple(self.names)
+        return ReadOptions(metric=self.read.metric, names=names, columns=self.columns)
+
+    @field_validator("names")
+    @classmethod
+    def _patterns(cls, names: str | list[str]) -> str | list[str]:
+        for pattern in [names] if isinstance(names, str) else names:
+            check_pattern(pattern)
+        return names
+
+    @field_validator("columns")
+    @classmethod
+    def _our_names(cls, columns: dict[str, str]) -> dict[str, str]:
+        for name in columns:
+            if name not in (*REQUIRED, *OPTIONAL):
+                raise ValueError(f"columns has {name!r}; ours are {', '.join((*REQUIRED, *OPTIONAL))}: the file's name")
+        return columns
 
     @field_validator("figures")
     @classmethod

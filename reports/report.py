@@ -112,7 +112,7 @@ def _read(sources: Sequence[str | Path], config: ReportConfig, allow_mixed: bool
     """
     if may_be_empty and not any(Path(source).is_file() or _has_entries(Path(source)) for source in sources):
         return Collection(())
-    collection = read_sources(sources, config.read)
+    collection = read_sources(sources, config.read_options)
     chosen = select(collection.runs, config.where)
     if collection.runs and not chosen:
         raise InputError(

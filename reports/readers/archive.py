@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import lzma
+import shutil
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ipv_bench.errors import InputError
@@ -17,6 +20,8 @@ from reports.scores.score_table import UnknownFile
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz")
 LARGEST_BYTES = 4 << 30
 """Contents above this are refused: an archive of scores has megabytes."""
+
+MOST_MEMBERS = 1_000_000
 
 
 def is_archive(path: Path) -> bool:
@@ -37,16 +42,8 @@ def unpacked(path: Path) -> Iterator[tuple[Path, Callable[[Any], Any]]]:
     """
     with tempfile.TemporaryDirectory(prefix="ipv-bench-report-") as folder:
         try:
-            with tarfile.open(path) as archive:
-                size = sum(member.size for member in archive)
-                if size > LARGEST_BYTES:
-                    raise InputError(
-                        f"{path} holds {size / 2**30:.0f} GiB",
-                        expected="an archive of scores",
-                        fix="unpack it yourself",
-                    )
-                archive.extractall(folder, filter="data")
-        except (tarfile.TarError, OSError, EOFError) as error:
+            _unpack(path, Path(folder))
+        except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
             raise InputError(f"{path} cannot be unpacked: {error}", expected="a whole tar archive") from None
 
         def named(text: str) -> str:
@@ -62,3 +59,32 @@ def unpacked(path: Path) -> Iterator[tuple[Path, Callable[[Any], Any]]]:
             return replace(item, source=named(item.source))
 
         yield Path(folder), renamed
+
+
+def _unpack(path: Path, folder: Path) -> None:
+    """Write the plain files of an archive below a folder; links, devices and the like are passed over.
+
+    Raises:
+        InputError: too many or too large members, or one that would lie outside the folder.
+    """
+    left = LARGEST_BYTES
+    with tarfile.open(path) as archive:
+        for count, member in enumerate(archive):
+            left -= member.size
+            if left < 0 or count >= MOST_MEMBERS:
+                raise InputError(
+                    f"{path} holds more than {LARGEST_BYTES >> 30} GiB or {MOST_MEMBERS:,} files",
+                    expected="an archive of scores",
+                    fix="unpack it yourself",
+                )
+            if not member.isreg():
+                continue
+            name = PurePosixPath(member.name)
+            if name.is_absolute() or ".." in name.parts or "\0" in member.name:
+                raise InputError(f"{path} has a member {member.name!r}", expected="names inside the archive's folder")
+            target = folder.joinpath(*name.parts)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            contents = archive.extractfile(member)
+            assert contents is not None  # a plain file has contents
+            with open(target, "wb") as file:
+                shutil.copyfileobj(contents, file)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
-
-import yaml
 
 from ipv_bench.config import Config
 from ipv_bench.errors import ConfigError, InputError
@@ -18,11 +15,20 @@ FIELDS_FILE = "run_fields.yaml"
 """A file that users may put beside logs that do not say what they are: method, variant, suite, task, seed, ..."""
 
 
-class ReadOptions(Config):
-    """What readers are asked for."""
+class ReadConfig(Config):
+    """What a report's config says about reading, under `read:`."""
 
     metric: Literal["auto", "return", "success"] = "auto"
     """Which score to take where a log has both; auto: the one that the task suite is reported in."""
+
+
+class ReadOptions(ReadConfig):
+    """What readers are asked for."""
+
+    names: tuple[str, ...] = ()
+    """Patterns for the names that logs do not hold; see `name_patterns`."""
+    columns: dict[str, str] = {}
+    """Our name → a table's name of a column (method, variant, suite, task, seed, step, score, metric)."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,12 @@ class Read:
 
 
 class Reader(Protocol):
-    """Reads one format."""
+    """Reads one format.
+
+    A reader of folders may have `uses`, patterns of the files that it reads there (`("*tfevents*",)`): the folder's
+    other files, and the folders in it, are then offered to other readers. Without it, an accepted folder is the
+    reader's whole.
+    """
 
     name: str
     """Name of the format, as shown in the report."""
@@ -91,15 +102,6 @@ def read_fields(folder: Path) -> RunFields:
     if fields.steps_are == "agent_steps" and not fields.action_repeat:
         raise ConfigError(f"{path}: steps_are is agent_steps", expected="action_repeat beside it")
     return fields
-
-
-def read_yaml_mapping(path: Path) -> Mapping[str, Any]:
-    """A foreign project's YAML config, read as plain values only; empty when it cannot be read as such."""
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return {}
-    return values if isinstance(values, Mapping) else {}
 
 
 def first_bytes(path: Path, count: int = 4096) -> bytes:

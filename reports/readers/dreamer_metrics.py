@@ -1,14 +1,14 @@
-"""Log folders of ContextWM, APV, DreamerV2 and DreamerV3: `metrics.jsonl` or `scores.jsonl`, beside `config.yaml`.
+"""Logs of one JSON object per line: `metrics.jsonl` or `scores.jsonl` of ContextWM, APV and Dreamer, and their like.
 
 Lines are `{"step": env steps, name: value, ...}`; DreamerV2's loggers write the step already multiplied by the action
-repeat, so it is taken as env steps. Lines without a score (losses) are passed over without being parsed.
+repeat, so it is taken as env steps. Lines without a score (losses) are not parsed: only their step is read, because a
+run that is resumed goes back in steps before it evaluates again.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +16,37 @@ import numpy as np
 
 from ipv_bench.errors import InputError
 from ipv_bench.run_record import RUN_FILE
-from reports.readers.base import Read, ReadOptions, RunFields, first_bytes, read_fields, read_yaml_mapping
+from reports.readers.base import Read, ReadOptions, first_bytes
+from reports.readers.bounded import parse_json
+from reports.readers.log_run import choose_score, log_run
 from reports.readers.run_format1 import is_cut_off
-from reports.scores.findings import note
-from reports.scores.score_table import Metric, ScoredRun
-from reports.scores.task_names import split_dreamer_task, suite_metric
+from reports.readers.run_names import names_of_log
+from reports.readers.score_names import STEPS
+from reports.scores.findings import Finding, note, warning
+from reports.scores.restarts import find_restarts, restarted
 
 LOGS = ("metrics.jsonl", "scores.jsonl")
-NAMES: dict[Metric, tuple[str, ...]] = {
-    "success": ("eval_success", "eval/success", "eval_episode/success", "train_success"),
-    "return": (
-        "eval_return", "eval/return", "eval_episode/score", "eval/score",
-        "train_return", "train/return", "episode/score", "score",
-    ),
-}  # fmt: skip
-"""Names of scores, in the order in which they are looked for; evaluation before training episodes."""
+PATTERNS = ("metrics*.jsonl", "scores*.jsonl", "eval*.jsonl", "log*.jsonl", "progress*.jsonl", "train*.jsonl")
+"""Names of logs, in the order in which they are looked for; all files of the first pattern that fits are one run's."""
+LONGEST_LINE = 1 << 26
+_LOOKED_INTO = 1 << 26
+"""Bytes of a log in which its names are looked for: whatever is logged now and then is in them several times."""
+_KEY = re.compile(rb'"((?:[^"\\]|\\.){1,100})"\s*:\s*(?=[-\d.NIt"fn])')
+_NUMBER = rb"\s*:\s*(-?\d[\d.eE+-]*)"
 
 
 class DreamerMetrics:
-    """Reads a log folder as one run."""
+    """Reads the logs of a folder as one run."""
 
     name = "dreamer_metrics"
+    uses = PATTERNS
 
     def accepts(self, path: Path) -> bool:
-        """A folder with `metrics.jsonl` or `scores.jsonl` whose lines have `step`, and that is not one of our runs."""
-        log = path / LOGS[0] if (path / LOGS[0]).is_file() else path / LOGS[1]
-        return log.is_file() and not (path / RUN_FILE).exists() and b'"step"' in first_bytes(log, 1 << 16)
+        """A folder with such a log whose lines have a step, and that is not one of our runs."""
+        if not path.is_dir() or (path / RUN_FILE).exists():
+            return False
+        logs = _logs(path)
+        return bool(logs) and _step_key(first_bytes(logs[0], 1 << 16)) is not None
 
     def read(self, path: Path, options: ReadOptions) -> Read:
         """Read the run.
@@ -50,118 +55,125 @@ class DreamerMetrics:
             InputError: a line before the last is not JSON, or no line has a score.
             ConfigError: `run_fields.yaml` is wrong.
         """
-        fields, config = read_fields(path), _config(path)
-        suite, task = task_of_folder(path, fields, config)
-        log = next(path / name for name in LOGS if (path / name).is_file())
-        metric, name = _score_name(log, fields, options, suite)
-        points = list(_points(log, name))
-        repeat = fields.action_repeat or _whole_number(config.get("action_repeat"))
-        factor = repeat if fields.steps_are == "agent_steps" and repeat else 1
-        run = ScoredRun(
-            method=fields.method or method_of_folder(path),
-            variant=fields.variant or "",
-            suite=suite,
-            task=task,
-            seed=str(fields.seed if fields.seed is not None else config.get("seed", seed_of_folder(path))),
-            env_steps=np.array([step for step, _ in points], dtype=np.float64) * factor,
-            scores=np.array([score for _, score in points], dtype=np.float64),
-            metric=metric,
-            source=str(path),
-            format=self.name,
-            action_repeat=repeat,
-            env_fingerprint=fields.env_fingerprint,
-            pretraining=fields.pretraining,
-            record={"config": dict(config)},
-        )
-        findings = [note("score_name", f"{path}: the score is {name!r}", subjects=[run.name])]
-        if is_cut_off(log):
-            findings.append(
-                note("cut_off_log", f"the last line of {log} is cut off; it was used up to there", subjects=[run.name])
-            )
+        names = names_of_log(path, options)
+        logs, left_out = _continued(_logs(path))
+        key = _step_key(first_bytes(logs[0], 1 << 16)) or "step"
+        score = choose_score(logs[0], _names_in(logs), names, options)
+        lines = [line for log in logs for line in _lines(log, key, score.name)]
+        every = np.array([step for step, _ in lines], dtype=np.float64)
+        values = np.array([np.inf if value is None else value for _, value in lines], dtype=np.float64)
+        has_score = np.array([value is not None for _, value in lines], dtype=bool)
+        restarts = find_restarts(every)
+        kept = has_score & restarts.keep
+        run, said = log_run(self.name, path, names, score, every[kept], values[kept])
+        findings = [said, *_cut_off(logs, run.name), *_left_out(left_out)]
+        if len(restarts.places) and has_score.any():
+            findings.append(restarted(run.name, restarts, int((has_score & ~restarts.keep).sum()), str(path)))
         return Read(runs=(run,), findings=tuple(findings))
 
 
-def _score_name(log: Path, fields: RunFields, options: ReadOptions, suite: str) -> tuple[Metric, str]:
-    if fields.score:
-        return "score", fields.score
-    wanted = suite_metric(suite) if options.metric == "auto" else options.metric
-    orders: tuple[Metric, ...] = (wanted,) if options.metric != "auto" else (wanted, "return", "success")
-    present = _names_in(log, {name for metric in orders for name in NAMES[metric]})
-    for metric in orders:
-        for name in NAMES[metric]:
-            if name in present:
-                return metric, name
-    raise InputError(
-        f"{log} has no line with a score",
-        expected=f"one of {', '.join(name for metric in orders for name in NAMES[metric])}",
-        fix="name the log's score in run_fields.yaml beside it (score: ...)",
-    )
+def _logs(folder: Path) -> list[Path]:
+    """The logs of the first pattern that fits, in natural order of their names."""
+    for pattern in PATTERNS:
+        found = [path for path in folder.glob(pattern) if path.is_file()]
+        if found:
+            return sorted(found, key=lambda path: (len(path.name), path.name))
+    return []
 
 
-def _names_in(log: Path, names: set[str]) -> set[str]:
-    # One pass over the raw bytes; all names found, or the end of the log, stops it.
-    patterns = {name: f'"{name}"'.encode() for name in names}
-    found: set[str] = set()
+def _step_key(start: bytes) -> str | None:
+    """The name of the steps in a log's first lines."""
+    present = {name.decode("utf-8", "replace") for name in _KEY.findall(start)}
+    return next((name for name in ("step", *STEPS) if name in present), None)
+
+
+def _first_steps(log: Path) -> list[float]:
+    start = first_bytes(log, 1 << 16)
+    key = _step_key(start)
+    pattern = re.compile(b'"' + re.escape((key or "step").encode()) + b'"' + _NUMBER)
+    return [_float(found) for found in pattern.findall(start)[:2]]
+
+
+def _float(text: bytes) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def _continued(logs: list[Path]) -> tuple[list[Path], list[Path]]:
+    """The logs that are one run's, in the order of its steps; and those that begin anew and may be another run's.
+
+    A run that was resumed into a new file goes on somewhere behind its first steps.
+    """
+    started = [(steps, log) for log in logs if (steps := _first_steps(log))]
+    if len(started) < 2:
+        return logs[:1] if not started else [started[0][1]], []
+    first, main = min(started, key=lambda one: one[0][0])
+    begin = first[-1]  # its second step
+    later = sorted((steps[0], log.name, log) for steps, log in started if log != main and steps[0] >= begin > first[0])
+    chosen = [main, *(log for _, _, log in later)]
+    return chosen, [log for log in logs if log not in chosen]
+
+
+def _names_in(logs: Iterable[Path]) -> list[str]:
+    """All names of numbers at the logs' beginnings."""
+    found: set[bytes] = set()
+    for log in logs:
+        found.update(_KEY.findall(first_bytes(log, _LOOKED_INTO)))
+    return [name.decode("utf-8", "replace").removeprefix("scalars/") for name in found]
+
+
+def _lines(log: Path, key: str, score: str) -> Iterable[tuple[float, float | None]]:
+    """Step and score of each line; no score where the line has none."""
+    wanted, step_of = f'"{score}"'.encode(), re.compile(b'"' + re.escape(key.encode()) + b'"' + _NUMBER)
     with open(log, "rb") as file:
-        for raw in file:
-            found |= {name for name, pattern in patterns.items() if name not in found and pattern in raw}
-            if len(found) == len(names):
-                break
-    return found
-
-
-def _points(log: Path, name: str) -> Iterator[tuple[float, float]]:
-    """Step and score of each line that has the score; the last line may be cut off."""
-    pattern = f'"{name}"'.encode()
-    with open(log, "rb") as file:
-        for number, raw in enumerate(file, start=1):
-            if pattern not in raw or not raw.endswith(b"\n"):
+        number = 0
+        while raw := file.readline(LONGEST_LINE):
+            number += 1
+            if not raw.endswith(b"\n"):
+                if len(raw) >= LONGEST_LINE:
+                    raise InputError(f"{log} line {number} is longer than {LONGEST_LINE >> 20} MiB")
+                return  # cut off by a run that is still writing, or was killed
+            if wanted not in raw:
+                found = step_of.search(raw)
+                if found and np.isfinite(step := _float(found.group(1))):
+                    yield step, None
                 continue
-            try:
-                line: Any = json.loads(raw)
-                step, score = float(line["step"]), line[name]
-            except (ValueError, TypeError, KeyError):
-                raise InputError(
-                    f"{log} line {number} is damaged",
-                    expected=f"JSON with step and {name}",
-                    fix="mend or leave out the log",
-                ) from None
-            yield step, float(score) if isinstance(score, int | float) else float("nan")
+            yield _point(log, number, raw, key, score)
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    for name in ("config.yaml", "used_config.yaml"):
-        if (folder / name).is_file():
-            return dict(read_yaml_mapping(folder / name))
-    return {}
+def _point(log: Path, number: int, raw: bytes, key: str, score: str) -> tuple[float, float]:
+    try:
+        line: Any = parse_json(raw, f"{log} line {number}")
+        step, value = float(line[key]), line[score]
+    except (InputError, ValueError, TypeError, KeyError, OverflowError):
+        raise InputError(
+            f"{log} line {number} is damaged", expected=f"JSON with {key} and {score}", fix="mend or leave out the log"
+        ) from None
+    if not isinstance(value, int | float) or isinstance(value, bool) or abs(value) > 1e300:
+        return step, float("nan")
+    return step, float(value)
 
 
-def task_of_folder(folder: Path, fields: RunFields, config: dict[str, Any]) -> tuple[str, str]:
-    """Suite and task: as given, as the config has it, or from a path `<suite>_<task>/<method>/<seed>`."""
-    named = config.get("task")
-    if not isinstance(named, str):
-        parents = folder.resolve().parts
-        named = parents[-3] if len(parents) >= 3 and "_" in parents[-3] else folder.resolve().name
-    suite, task = split_dreamer_task(named)
-    return fields.suite if fields.suite is not None else suite, fields.task or task
+def _cut_off(logs: Iterable[Path], name: str) -> list[Finding]:
+    return [
+        note("cut_off_log", f"the last line of {log} is cut off; it was used up to there", subjects=[name])
+        for log in logs
+        if is_cut_off(log)
+    ]
 
 
-def method_of_folder(folder: Path) -> str:
-    """The folder above the seed's (`<task>/<method>/<seed>`), else the run folder's name without its seed."""
-    path = folder.resolve()
-    if re.fullmatch(r"(seed[_-]?)?\d+", path.name):
-        return path.parent.name
-    return re.sub(r"[_-]?(seed|s)?[_-]?\d+$", "", path.name) or path.name
-
-
-def seed_of_folder(folder: Path) -> str:
-    """The number at the end of the folder's name; 0 without one."""
-    found = re.search(r"(\d+)$", folder.resolve().name)
-    return found.group(1) if found else "0"
-
-
-def _whole_number(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+def _left_out(logs: Iterable[Path]) -> list[Finding]:
+    return [
+        warning(
+            "second_log",
+            f"{log} begins where the log beside it begins: it may be another run's, and was not used",
+            "put each run's log into a folder of its own",
+            [str(log)],
+        )
+        for log in logs
+    ]
 
 
 READER = DreamerMetrics()

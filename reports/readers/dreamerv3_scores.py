@@ -1,22 +1,23 @@
-"""DreamerV3's published scores: `scores/<suite>-<method>.json.gz`, a list of {task, method, seed, xs, ys}.
+"""DreamerV2's and DreamerV3's published scores: `<suite>-<method>.json`, `<suite>_<method>.json.gz`.
 
-`xs` are env steps, `ys` mean episode scores of the steps binned there. The suite is the file name's first part; tasks
-lose the suite's name where they repeat it (`atari_pong` in `atari57-…` becomes `pong` of suite `atari57`).
+Each is a list of {task, method, seed, xs, ys}: `xs` are env steps, `ys` mean episode scores of the steps binned there.
+The suite is the file name's first part where the tasks are of its family (`atari_pong` in `atari57-…` becomes `pong` of
+suite `atari57`), else what the task says (`dmc_humanoid_walk` in `humanoid-…` is DMControl's).
 """
 
 from __future__ import annotations
 
-import gzip
-import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ipv_bench.errors import InputError
-from reports.readers.base import Read, ReadOptions, unreadable
+from reports.readers.base import Read, ReadOptions, first_bytes
+from reports.readers.bounded import parse_json, read_bounded
 from reports.scores.score_table import ScoredRun
-from reports.scores.task_names import suite_metric
+from reports.scores.task_names import known_task, suite_metric
 
 FIELDS = ("task", "method", "seed", "xs", "ys")
 
@@ -27,8 +28,13 @@ class DreamerV3Scores:
     name = "dreamerv3_scores"
 
     def accepts(self, path: Path) -> bool:
-        """A file that ends in `.json.gz`."""
-        return path.name.endswith(".json.gz")
+        """A file that ends in `.json.gz`, or a `.json` that begins with a list of objects with `xs`."""
+        if not path.is_file():
+            return False
+        start = first_bytes(path, 1 << 12).lstrip() if path.suffix == ".json" else b""
+        return path.name.endswith(".json.gz") or (
+            re.match(rb"\[\s*\{", start) is not None and any(name in start for name in (b'"xs"', b'"ys"', b'"method"'))
+        )
 
     def read(self, path: Path, options: ReadOptions) -> Read:
         """Read all runs. A file has one score per run, so `options` choose nothing here.
@@ -36,11 +42,7 @@ class DreamerV3Scores:
         Raises:
             InputError: it is not gzip or JSON, or an entry lacks a field or has xs and ys of unequal lengths.
         """
-        try:
-            with gzip.open(path, "rt", encoding="utf-8") as file:
-                entries = json.load(file)
-        except (OSError, EOFError, ValueError) as error:
-            raise unreadable(path, error, "gzip-compressed JSON") from None
+        entries = parse_json(read_bounded(path), str(path))
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise InputError(f"{path} is not a list of runs", expected=f"a list of {{{', '.join(FIELDS)}}}")
         return Read(runs=tuple(self._run(path, number, entry) for number, entry in enumerate(entries)))
@@ -54,25 +56,40 @@ class DreamerV3Scores:
             )
         try:
             xs, ys = np.asarray(entry["xs"], dtype=np.float64), np.asarray(entry["ys"], dtype=np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise InputError(f"{path}: entry {number} has xs or ys that are not numbers", expected="numbers") from None
         if xs.shape != ys.shape or xs.ndim != 1:
             raise InputError(f"{path}: entry {number} has {xs.size} xs and {ys.size} ys", expected="one y per x")
-        suite = path.name.removesuffix(".json.gz").split("-")[0]
-        family = suite.split("_")[0].rstrip("0123456789km")
-        task = str(entry["task"])
+        suite, task = _suite_and_task(path, str(entry["task"]))
         return ScoredRun(
             method=str(entry["method"]),
             variant="",
             suite=suite,
-            task=task.removeprefix(suite + "_").removeprefix(family + "_"),
+            task=task,
             seed=str(entry["seed"]),
             env_steps=xs,
             scores=ys,
-            metric=suite_metric(family),
+            metric=suite_metric(_family(suite)),
             source=str(path),
             format=self.name,
         )
+
+
+def _suite_and_task(path: Path, task: str) -> tuple[str, str]:
+    name = re.sub(r"\.json(\.gz)?$", "", path.name)
+    suite = name.split("-")[0] if "-" in name else name.split("_")[0]
+    for prefix in (suite, _family(suite)):
+        if task.startswith(prefix + "_"):
+            return suite, task.removeprefix(prefix + "_")
+    known = known_task(task)
+    if known and known[0] and not suite.startswith(known[0]):
+        return known
+    return suite, task.removeprefix(known[0] + "_") if known and known[0] else task
+
+
+def _family(suite: str) -> str:
+    """`atari` of `atari100k` and `atari57`, `dmc` of `dmc_vision`."""
+    return suite.split("_")[0].rstrip("0123456789km")
 
 
 READER = DreamerV3Scores()

@@ -7,36 +7,55 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ipv_bench.run_record import read_jsonl
+from ipv_bench.errors import InputError, RunError
+from reports.readers.bounded import parse_json
 
 BLOCK_BYTES = 1 << 20
 """Text that is parsed at once: bounds the memory, whatever the size of the log."""
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """As `ipv_bench.run_record.read_jsonl`: a last line that is cut off is left out.
+    """Lines of a log in order; a last line that is cut off is left out.
+
+    Bytes of zero, with which a crashed machine's file system or an interrupted copy fills a log, are passed over.
 
     Raises:
-        RunError: a line before the last one is not JSON; the line is named.
+        RunError: a line before the last one is not a JSON object; the line is named.
     """
     number = 0
     with open(path, "rb") as file:
         while lines := file.readlines(BLOCK_BYTES):
             if not lines[-1].endswith(b"\n"):
                 lines.pop()
+            lines = [line.replace(b"\0", b"") for line in lines]
+            whole = [line for line in lines if line.strip()]
             try:
-                parsed = json.loads(b"[" + b",".join(lines) + b"]")
-            except ValueError:
-                parsed = None
-            if parsed is None or len(parsed) != len(lines):
+                parsed = json.loads(b"[" + b",".join(whole) + b"]")
+            except (ValueError, RecursionError):
+                parsed = []
+            if len(parsed) != len(whole) or not all(isinstance(line, dict) for line in parsed):
                 # Find the line that is wrong; lines of this block before it were not given out yet.
-                yield from _one_by_one(path, number)
-                return
-            yield from parsed
+                yield from (_object(path, place, line) for place, line in enumerate(lines, number + 1) if line.strip())
+            else:
+                yield from parsed
             number += len(lines)
 
 
-def _one_by_one(path: Path, skip: int) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(read_jsonl(path)):
-        if number >= skip:
-            yield line
+def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        found = parse_json(line, f"{path} line {number}")
+    except InputError as error:
+        raise RunError(error.found, fix="restore the file from a backup") from None
+    if not isinstance(found, dict):
+        raise RunError(f"{path} line {number} is no JSON object", fix="restore the file from a backup")
+    return found
+
+
+def as_number(value: Any) -> float:
+    """A number as a float; NaN for null, texts, true, and whole numbers beyond a float's range."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return float("nan")
+    try:
+        return float(value)
+    except OverflowError:
+        return float("nan")

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
-from ipv_bench.errors import InputError, IpvBenchError
-from ipv_bench.plugins import all_plugins, find_plugin
+from ipv_bench.errors import ConfigError, InputError, IpvBenchError, PluginError
+from ipv_bench.plugins import all_plugins, clashes, find_plugin
 from reports.readers.archive import is_archive, unpacked
 from reports.readers.base import FIELDS_FILE, Read, Reader, ReadOptions
-from reports.scores.findings import Finding, note, refusal
+from reports.readers.config_beside import FILES as CONFIG_FILES
+from reports.readers.near_miss import why_not
+from reports.readers.one_run_many_logs import one_log_per_run
+from reports.readers.run_names import NamesError
+from reports.scores.findings import Finding, few_of_a_kind, note, refusal
+from reports.scores.identity import with_plain_names, without_pseudo_tasks
 from reports.scores.score_table import Collection, PretrainedRun, ScoredRun, UnknownFile, in_order
 
 MEMBERS = ("name", "accepts", "read")
@@ -30,9 +37,10 @@ class _Reading:
         self.pretraining: list[PretrainedRun] = []
         self.findings: list[Finding] = []
         self.unknown: list[UnknownFile] = []
+        self.unnamed: list[tuple[str, NamesError]] = []
 
     def add(self, read: Read) -> None:
-        self.runs += read.runs
+        self.runs += [with_plain_names(run) for run in read.runs]
         self.pretraining += read.pretraining
         self.findings += read.findings
 
@@ -44,33 +52,39 @@ def readers() -> tuple[Reader, ...]:
     Raises:
         PluginError: a reader of another package does not work, or takes a name that is taken.
     """
-    return tuple(find_plugin("readers", plugin.name).load(MEMBERS) for plugin in all_plugins("readers"))
+    for name in clashes("readers"):
+        find_plugin("readers", name)  # says who gives it twice
+    return tuple(plugin.load(MEMBERS) for plugin in all_plugins("readers"))
 
 
 def read_sources(sources: Iterable[str | Path], options: ReadOptions | None = None) -> Collection:
     """Read runs from run folders, folders of anything, score files, and tar archives of these.
 
     A path that is given twice, or lies in a folder that is given as well, is read once. What cannot be used inside a
-    folder becomes a finding; a file that was named itself must be readable.
+    folder becomes a finding; a file that was named itself must be readable, unless several were named: then what
+    cannot be used is listed as if it had been found, so that one odd file among many does not stop the report.
 
     Args:
         sources: paths.
-        options: what to read where a log has several scores.
+        options: what to read where a log has several scores, and how to name what says no names.
 
     Raises:
         InputError: a path does not exist, a named file is damaged or of no known format, or nothing has a run.
     """
     reading = _Reading(options or ReadOptions())
-    given = [Path(source) for source in sources]
-    for path in _outermost(given):
-        _read_given(path, reading)
+    given = _outermost([Path(source) for source in sources])
+    for path in given:
+        _read_given(path, reading, alone=len(given) == 1)
     if not reading.runs and not reading.pretraining:
         raise _nothing_found(given, reading)
+    runs, findings = without_pseudo_tasks(reading.runs)
+    runs, twins = one_log_per_run(runs)
+    asked = list(_names_needed(reading.unnamed))
     return Collection(
-        tuple(in_order(reading.runs)),
+        tuple(in_order(runs)),
         tuple(sorted(reading.pretraining, key=lambda run: run.source)),
-        tuple(reading.unknown),
-        tuple(reading.findings),
+        tuple(_shortened(reading.unknown)),
+        (*few_of_a_kind([*reading.findings, *findings, *twins]), *asked),
     )
 
 
@@ -83,68 +97,152 @@ def _outermost(paths: Sequence[Path]) -> list[Path]:
     return list(kept.values())
 
 
-def _read_given(path: Path, reading: _Reading) -> None:
+def _read_given(path: Path, reading: _Reading, *, alone: bool) -> None:
     if not path.exists():
         raise InputError(
             f"{path} does not exist", expected="a run, a folder of runs, or a score file", fix="check the path"
         )
-    reader = _reader_of(path)
-    if reader:
-        reading.add(reader.read(path, reading.options))
-    elif path.is_dir():
-        _walk(path, reading)
+    if path.is_dir():
+        _walk(path, reading, alone=alone)
     elif is_archive(path):
+        _read_archive(path, reading, alone=alone)
+    elif not alone:
+        _read_found(path, reading)
+    else:
+        reader = _reader_of(path) if _is_regular(path) else None
+        if reader is None:
+            raise InputError(
+                f"{path} is of no known format: {why_not(path, reading.options)}",
+                expected=_known_formats(),
+                fix="docs/reports/formats.md shows each",
+            )
+        reading.add(_read(reader, path, reading.options))
+
+
+def _read_archive(path: Path, reading: _Reading, *, alone: bool) -> None:
+    try:
         with unpacked(path) as (folder, renamed):
             inside = _Reading(reading.options)
-            _walk(folder, inside)
+            _walk(folder, inside, alone=False)
             reading.add(
                 Read(*(tuple(map(renamed, items)) for items in (inside.runs, inside.pretraining, inside.findings)))
             )
             reading.unknown += map(renamed, inside.unknown)
-    else:
-        raise InputError(
-            f"{path} is of no known format", expected=_known_formats(), fix="docs/reports/formats.md shows each"
-        )
+            reading.unnamed += [(renamed(UnknownFile(where, "")).path, error) for where, error in inside.unnamed]
+    except InputError as error:
+        if alone:
+            raise
+        _refuse(path, error, reading)
 
 
 def _reader_of(path: Path) -> Reader | None:
-    return next((reader for reader in readers() if reader.accepts(path)), None)
+    for reader in readers():
+        try:
+            if reader.accepts(path):
+                return reader
+        except Exception:  # noqa: BLE001  (a look at a foreign file must not end the report; others are asked)
+            continue
+    return None
+
+
+def _read(reader: Reader, path: Path, options: ReadOptions) -> Read:
+    """What a reader finds; whatever goes wrong in it is an error about this path.
+
+    Raises:
+        InputError: the file cannot be used.
+        ConfigError: `run_fields.yaml` or the config's `names:` or `columns:` are wrong.
+    """
+    try:
+        return reader.read(path, options)
+    except IpvBenchError:
+        raise
+    except MemoryError:
+        raise InputError(f"{path} does not fit into memory", fix="leave the file out") from None
+    except Exception as error:  # a reader met what it does not expect: the other files are read all the same
+        raise InputError(
+            f"{path} cannot be read as {reader.name}: {type(error).__name__}: {str(error)[:200]}",
+            expected="a file as docs/reports/formats.md shows it",
+            fix="mend the file, or leave it out",
+        ) from error
 
 
 def _known_formats() -> str:
     return f"one of {', '.join(reader.name for reader in readers())}"
 
 
-def _walk(root: Path, reading: _Reading) -> None:
-    unknown: list[UnknownFile] = []
-    for folder, inner, names in os.walk(root):
+def _walk(root: Path, reading: _Reading, *, alone: bool) -> None:
+    for folder, inner, names in os.walk(root, onerror=lambda error: _refuse_folder(error, reading)):
         here = Path(folder)
         inner[:] = sorted(name for name in inner if not name.startswith("."))
-        if here != root and _reader_of(here):
-            inner.clear()
-            _read_found(here, reading, unknown)
-            continue
+        for name in [name for name in inner if (here / name).is_symlink()]:
+            reading.unknown.append(UnknownFile(str(here / name), "a link to a folder: not followed; give it by itself"))
+        reader = _reader_of(here)
+        uses: Sequence[str] = ()
+        if reader:
+            _read_found(here, reading, reader, must=alone and here == root)
+            uses = getattr(reader, "uses", ())
+            if not uses:
+                inner.clear()
+                continue
         if all((here / name).is_file() for name in _REPORT_FILES):
             reading.findings.append(note("earlier_report", f"{here} is a report; it was passed over"))
             inner.clear()
             continue
         for name in sorted(names):
-            if not name.startswith(".") and name != FIELDS_FILE:
-                _read_found(here / name, reading, unknown)
-    reading.unknown += _shortened(unknown)
+            passed_over = name.startswith(".") or name == FIELDS_FILE or name in CONFIG_FILES
+            if not passed_over and not any(fnmatch(name, pattern) for pattern in uses):
+                _read_found(here / name, reading)
 
 
-def _read_found(path: Path, reading: _Reading, unknown: list[UnknownFile]) -> None:
-    reader = _reader_of(path)
+def _refuse_folder(error: OSError, reading: _Reading) -> None:
+    reading.unknown.append(UnknownFile(str(error.filename), f"cannot be opened: {error.strerror}"))
+
+
+def _is_regular(path: Path) -> bool:
+    """Whether a path is a plain file: reading a pipe or a device may never end."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+def _read_found(path: Path, reading: _Reading, reader: Reader | None = None, *, must: bool = False) -> None:
     if reader is None:
-        unknown.append(UnknownFile(str(path), "no known format"))
+        if not _is_regular(path):
+            kind = "a link to nothing" if path.is_symlink() and not path.exists() else "no plain file"
+            reading.unknown.append(UnknownFile(str(path), kind))
+            return
+        reader = _reader_of(path)
+    if reader is None:
+        reading.unknown.append(UnknownFile(str(path), why_not(path, reading.options)))
         return
     try:
-        reading.add(reader.read(path, reading.options))
-    except IpvBenchError as error:
-        unknown.append(UnknownFile(str(path), error.found))
-        text = error.found + (f" (expected: {error.expected})" if error.expected else "")
-        reading.findings.append(refusal("unreadable", text, error.fix, [str(path)]))
+        reading.add(_read(reader, path, reading.options))
+    except NamesError as error:
+        reading.unknown.append(UnknownFile(str(path), error.found))
+        reading.unnamed.append((str(path), error))
+    except (InputError, ConfigError, PluginError) as error:
+        if must and (isinstance(error, ConfigError) or not hasattr(reader, "uses")):
+            raise
+        _refuse(path, error, reading)
+
+
+def _refuse(path: Path, error: IpvBenchError, reading: _Reading) -> None:
+    reading.unknown.append(UnknownFile(str(path), error.found))
+    text = error.found + (f" (expected: {error.expected})" if error.expected else "")
+    reading.findings.append(refusal("unreadable", text, error.fix, [str(path)]))
+
+
+def _names_needed(unnamed: Sequence[tuple[str, NamesError]]) -> Iterator[Finding]:
+    """One question per kind of path: a thousand logs of one layout need one line."""
+    kinds: dict[str, list[tuple[str, NamesError]]] = {}
+    for where, error in unnamed:
+        kinds.setdefault(error.pattern, []).append((where, error))
+    for same in kinds.values():
+        error = same[0][1]
+        places = [where for where, _ in same]
+        more = f" (and {len(places) - 1} more logs of this layout)" if len(places) > 1 else ""
+        yield refusal("names_needed", f"{error.found}{more}; not used", error.fix, places)
 
 
 def _shortened(unknown: Sequence[UnknownFile]) -> Iterator[UnknownFile]:
@@ -161,8 +259,11 @@ def _shortened(unknown: Sequence[UnknownFile]) -> Iterator[UnknownFile]:
 
 def _nothing_found(given: Sequence[Path], reading: _Reading) -> InputError:
     found = f"no runs in {', '.join(map(str, given)) or 'nothing'}"
-    if reading.unknown:
-        shown = "; ".join(f"{file.path} ({file.reason})" for file in reading.unknown[:5])
-        more = f"; and {len(reading.unknown) - 5} more" if len(reading.unknown) > 5 else ""
+    unknown = list(_shortened(reading.unknown))
+    if unknown:
+        shown = "; ".join(f"{file.path} ({file.reason})" for file in unknown[:5])
+        more = f"; and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         found += f"; files that could not be used: {shown}{more}"
-    return InputError(found, expected=_known_formats(), fix="docs/reports/formats.md shows each with an example")
+    asked = list(_names_needed(reading.unnamed))
+    fix = asked[0].fix if asked else "docs/reports/formats.md shows each with an example"
+    return InputError(found, expected=_known_formats(), fix=fix)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,8 +15,9 @@ from ipv_bench.run_record import (
     read_record,
 )
 from reports.readers.base import Read, ReadOptions
+from reports.readers.bounded import check_bounds
 from reports.readers.evaluation_log import read_evaluations
-from reports.readers.jsonl_blocks import read_lines
+from reports.readers.jsonl_blocks import as_number, read_lines
 from reports.scores.findings import Finding, note, warning
 from reports.scores.score_table import PretrainedRun, ScoredRun
 from reports.scores.task_names import suite_metric
@@ -42,6 +42,7 @@ class RunFormat1:
             RunError: `run.json` is damaged or of a newer format, or a log is damaged before its last line.
         """
         record = read_record(path)
+        check_bounds(record.model_dump(mode="json"), str(path / RUN_FILE))
         if record.kind == "pretrain":
             return _read_pretraining(path, record)
         return _read_finetuning(path, record, options)
@@ -66,6 +67,8 @@ def _read_finetuning(folder: Path, record: RunRecord, options: ReadOptions) -> R
         format=RunFormat1.name,
         action_repeat=_action_repeat(record),
         episodes=found.episodes,
+        origin="evaluation",
+        in_written_order=True,
         status=record.status,
         env_fingerprint=record.env_fingerprint,
         pretraining=record.pretraining,
@@ -110,7 +113,7 @@ def _read_pretraining(folder: Path, record: RunRecord) -> Read:
     lines = [line for line in read_lines(log) if "updates" in line] if log.is_file() else []
     names = sorted({key for line in lines for key, value in line.items() if isinstance(value, int | float)})
     values = {
-        name: np.array([_scalar(line.get(name)) for line in lines], dtype=np.float64)
+        name: np.array([as_number(line.get(name)) for line in lines], dtype=np.float64)
         for name in names
         if name != "updates"
     }
@@ -120,15 +123,11 @@ def _read_pretraining(folder: Path, record: RunRecord) -> Read:
         name=name,
         source=str(folder),
         record=record.model_dump(mode="json"),
-        updates=np.array([line["updates"] for line in lines], dtype=np.float64),
+        updates=np.array([as_number(line["updates"]) for line in lines], dtype=np.float64),
         values=values,
     )
     findings = list(_findings(log, name, record))
     return Read(pretraining=(run,), findings=tuple(findings))
-
-
-def _scalar(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else float("nan")
 
 
 READER = RunFormat1()

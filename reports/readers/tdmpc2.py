@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from reports.readers.base import Read, ReadOptions
-from reports.readers.csv_columns import CsvColumns, csv_header
+from reports.readers.text_table import TextTable, table_header, table_stem
 from reports.scores.score_table import Metric, ScoredRun
 from reports.scores.task_names import split_tdmpc2_task
 
@@ -18,8 +18,8 @@ class TDMPC2:
     name = "tdmpc2"
 
     def accepts(self, path: Path) -> bool:
-        """A `.csv` file with exactly step, seed, and reward or success."""
-        return path.suffix == ".csv" and set(csv_header(path)) in ({"step", "seed", name} for name in _METRICS)
+        """A table with exactly step, seed, and reward or success."""
+        return set(table_header(path)) in ({"step", "seed", name} for name in _METRICS)
 
     def read(self, path: Path, options: ReadOptions) -> Read:
         """Read all seeds of a task. A file has one metric, so `options` choose nothing here.
@@ -27,11 +27,11 @@ class TDMPC2:
         Raises:
             InputError: a step or score is not a number.
         """
-        header = csv_header(path)
+        header = table_header(path)
         score = next(name for name in _METRICS if name in header)
-        columns = CsvColumns(path)
+        columns = TextTable(path)
         steps, scores = columns.numbers("step"), columns.numbers(score)
-        suite, task = split_tdmpc2_task(path.stem)
+        suite, task = split_tdmpc2_task(table_stem(path))
         runs = [
             ScoredRun(
                 method=path.resolve().parent.name,
@@ -44,8 +44,9 @@ class TDMPC2:
                 metric=_METRICS[score],
                 source=str(path),
                 format=self.name,
+                origin="evaluation",
             )
-            for fields, rows in columns.groups(["seed"])
+            for fields, rows in columns.groups(["seed"], seed="seed")
         ]
         return Read(runs=tuple(runs))
 

@@ -1,128 +1,147 @@
 """TensorBoard event files, read without TensorBoard: records of length, checksum and a protocol-buffer `Event`.
 
-Only what a scalar needs is decoded: Event.step (2), Event.summary (5), Summary.value (1), Value.tag (1),
-Value.simple_value (2), Value.tensor (8) with one number in it. Field numbers: event.proto, summary.proto, tensor.proto
-of TensorBoard. Checksums are not verified; a damaged record ends the file.
+Only what a scalar needs is decoded: Event.wall_time (1), Event.step (2), Event.summary (5), Summary.value (1),
+Value.tag (1), Value.simple_value (2), Value.tensor (8) with one number in it. Field numbers: event.proto,
+summary.proto, tensor.proto of TensorBoard. Checksums are not verified; a damaged record ends the file.
 """
 
 from __future__ import annotations
 
+import math
+import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from ipv_bench.errors import InputError
 from ipv_bench.run_record import RUN_FILE
-from reports.readers.base import Read, ReadOptions, RunFields, read_fields
-from reports.readers.dreamer_metrics import LOGS, method_of_folder, seed_of_folder, task_of_folder
+from reports.readers.base import Read, ReadOptions
+from reports.readers.log_run import choose_score, log_run
+from reports.readers.run_names import names_of_log
+from reports.readers.score_names import PREFIX
 from reports.scores.findings import Finding, note
-from reports.scores.score_table import Metric, ScoredRun
-from reports.scores.task_names import suite_metric
+from reports.scores.restarts import find_restarts, restarted
 
-TAGS: dict[Metric, tuple[str, ...]] = {
-    "success": ("eval_success", "eval/success", "eval/success_rate", "train_success"),
-    "return": (
-        "eval_return", "eval/return", "eval/mean_reward", "eval/episode_reward", "eval_episode/score",
-        "charts/episodic_return", "rollout/ep_rew_mean", "train_return", "episode/score",
-    ),
-}  # fmt: skip
-"""Tags of scores, in the order in which they are looked for; a leading `scalars/` is taken off."""
-
+_MIRRORED = (RUN_FILE, "metrics.jsonl", "scores.jsonl")
+"""Logs of which event files in the same folder are a mirror."""
 _FLOAT, _DOUBLE = struct.Struct("<f"), struct.Struct("<d")
+
+
+@dataclass
+class _Events:
+    """The scalars of one file: tag → (step, value) in the order in which they were written.
+
+    Attributes:
+        began: seconds of the first event.
+        scalars: all of them; a tag's leading `scalars/` is taken off.
+        whole: False when the file ends in the middle of a record, or with a damaged one.
+    """
+
+    path: Path
+    began: float = math.inf
+    scalars: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    whole: bool = True
+
+    @property
+    def first_step(self) -> float:
+        """The lowest step of what is logged again and again: a tag of one value may be a setting, written at step 0."""
+        return min((points[0][0] for points in self.scalars.values() if len(points) > 1), default=math.inf)
 
 
 class TensorBoard:
     """Reads the event files of a folder as one run."""
 
     name = "tensorboard"
+    uses = ("*tfevents*",)
 
     def accepts(self, path: Path) -> bool:
         """A folder with `*tfevents*` files that holds no log of ours or Dreamer's (of which they are mirrors)."""
-        if not path.is_dir() or any((path / name).exists() for name in (RUN_FILE, *LOGS)):
+        if not path.is_dir() or any((path / name).exists() for name in _MIRRORED):
             return False
-        return any(path.glob("*tfevents*"))
+        return any(file.is_file() for file in path.glob("*tfevents*"))
 
     def read(self, path: Path, options: ReadOptions) -> Read:
-        """Read the run; several event files (a resumed run) are read in the order of their names.
+        """Read the run; several event files are a run that was resumed, in the order of their first events.
 
         Raises:
             InputError: no event has a score's tag; the tags found are named.
             ConfigError: `run_fields.yaml` is wrong.
         """
-        fields = read_fields(path)
-        suite, task = task_of_folder(path, fields, {})
-        scalars: dict[str, list[tuple[float, float]]] = {}
-        findings: list[Finding] = []
-        for file in sorted(path.glob("*tfevents*")):
-            if not _read_scalars(file, scalars):
-                findings.append(note("cut_off_log", f"{file} ends in the middle of a record; it was used up to there"))
-        metric, tag = _score_tag(path, scalars, fields, options, suite)
-        factor = fields.action_repeat if fields.steps_are == "agent_steps" and fields.action_repeat else 1
-        points = np.array(scalars[tag], dtype=np.float64).reshape(-1, 2)
-        run = ScoredRun(
-            method=fields.method or method_of_folder(path),
-            variant=fields.variant or "",
-            suite=suite,
-            task=task,
-            seed=str(fields.seed if fields.seed is not None else seed_of_folder(path)),
-            env_steps=points[:, 0] * factor,
-            scores=points[:, 1],
-            metric=metric,
-            source=str(path),
-            format=self.name,
-            action_repeat=fields.action_repeat,
-            env_fingerprint=fields.env_fingerprint,
-            pretraining=fields.pretraining,
-        )
-        findings.append(note("score_name", f"{path}: the score is {tag!r}", subjects=[run.name]))
-        return Read(runs=(run,), findings=tuple(findings))
+        names = names_of_log(path, options)
+        files = sorted((_read_events(file) for file in path.glob("*tfevents*") if file.is_file()), key=_order)
+        findings: list[Finding] = [
+            note("cut_off_log", f"{events.path} ends in the middle of a record; it was used up to there")
+            for events in files
+            if not events.whole
+        ]
+        present = sorted({tag for events in files for tag in events.scalars})
+        score = choose_score(path, present, names, options)
+        steps, values, is_score = _joined(files, score.name)
+        restarts = find_restarts(steps)
+        kept = is_score & restarts.keep
+        run, said = log_run(self.name, path, names, score, steps[kept], values[kept])
+        if len(restarts.places):
+            findings.append(restarted(run.name, restarts, int((is_score & ~restarts.keep).sum()), str(path)))
+        return Read(runs=(run,), findings=(said, *findings))
 
 
-def _score_tag(
-    folder: Path, scalars: dict[str, list[tuple[float, float]]], fields: RunFields, options: ReadOptions, suite: str
-) -> tuple[Metric, str]:
-    if fields.score and fields.score in scalars:
-        return "score", fields.score
-    wanted = suite_metric(suite) if options.metric == "auto" else options.metric
-    orders: tuple[Metric, ...] = (wanted,) if options.metric != "auto" else (wanted, "return", "success")
-    for metric in () if fields.score else orders:
-        for tag in TAGS[metric]:
-            if tag in scalars:
-                return metric, tag
-    names = ", ".join(sorted(scalars)[:20]) or "none"
-    raise InputError(
-        f"{folder}: no event has a score; its scalar tags are {names}",
-        expected=fields.score or f"one of {', '.join(tag for metric in orders for tag in TAGS[metric])}",
-        fix="name the tag in run_fields.yaml beside the event files (score: ...)",
-    )
+def _order(events: _Events) -> tuple[float, list[tuple[int, str]]]:
+    """By time, then by name with its numbers as numbers (`.9.` before `.10.`)."""
+    pieces = re.findall(r"\d+|\D+", events.path.name)
+    return events.began, [(int(piece[:18]), "") if piece.isdigit() else (-1, piece) for piece in pieces]
 
 
-def _read_scalars(file: Path, scalars: dict[str, list[tuple[float, float]]]) -> bool:
-    """Add the scalars of a file, tag → (step, value); False when its end is cut off or damaged."""
+def _joined(files: Sequence[_Events], tag: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Steps and values of a tag over all files, and whether each is a score: others mark where a file goes on.
+
+    A resumed run logs its losses before it evaluates again: the step at which it went on is that of any of its tags.
+    """
+    points: list[tuple[float, float, bool]] = []
+    for events in files:
+        if tag not in events.scalars:
+            continue
+        if points and math.isfinite(events.first_step):
+            points.append((events.first_step, 0.0, False))
+        points += [(step, value, True) for step, value in events.scalars[tag]]
+    steps, values, is_score = np.array(points, dtype=np.float64).reshape(-1, 3).T
+    return steps, values, is_score.astype(bool)
+
+
+def _read_events(file: Path) -> _Events:
+    found = _Events(file)
+    left = file.stat().st_size
     with open(file, "rb") as stream:
         while header := stream.read(12):
             if len(header) < 12:
-                return False
+                return _cut(found)
             (length,) = struct.unpack("<Q", header[:8])
-            if length > 1 << 30:  # no event is so large: the length itself is damaged
-                return False
+            left -= 16 + length
+            if left < 0:  # cut off, or the length itself is damaged
+                return _cut(found)
             data = stream.read(length)
             if len(data) < length or len(stream.read(4)) < 4:
-                return False
+                return _cut(found)
             try:
-                for step, tag, value in _scalars_of(data):
-                    scalars.setdefault(tag.removeprefix("scalars/"), []).append((step, value))
+                _add_event(data, found)
             except (IndexError, struct.error, UnicodeDecodeError):
-                return False
-    return True
+                return _cut(found)
+    return found
 
 
-def _scalars_of(event: bytes) -> Iterator[tuple[int, str, float]]:
+def _cut(events: _Events) -> _Events:
+    events.whole = False
+    return events
+
+
+def _add_event(event: bytes, found: _Events) -> None:
     step, summaries = 0, []
     for number, value in _messages(event):
-        if number == 2 and isinstance(value, int):
+        if number == 1 and isinstance(value, bytes) and math.isinf(found.began):
+            seconds = float(_DOUBLE.unpack(value)[0])
+            found.began = seconds if math.isfinite(seconds) else 0.0
+        elif number == 2 and isinstance(value, int):
             step = value - (1 << 64) if value >> 63 else value
         elif number == 5 and isinstance(value, bytes):
             summaries.append(value)
@@ -131,7 +150,7 @@ def _scalars_of(event: bytes) -> Iterator[tuple[int, str, float]]:
             if number == 1 and isinstance(value, bytes):
                 tag, scalar = _value_of(value)
                 if scalar is not None:
-                    yield step, tag, scalar
+                    found.scalars.setdefault(tag.removeprefix(PREFIX), []).append((step, scalar))
 
 
 def _value_of(message: bytes) -> tuple[str, float | None]:

@@ -13,6 +13,7 @@ from reports.scores.align import GridConfig
 from reports.scores.cleaning import clean_all
 from reports.scores.findings import Finding, note, warning
 from reports.scores.health import without_odd_runs
+from reports.scores.identity import identity_findings
 from reports.scores.pooling import (
     Pool,
     config_differences,
@@ -59,6 +60,7 @@ def check(collection: Collection, *, allow_mixed: bool = False, grid: GridConfig
         )
     for pool, its_runs in pools(scored).items():
         findings += _pool_findings(pool, its_runs)
+    findings += identity_findings(scored)
     findings += _few_seeds(scored)
     findings += _between_pools(scored)
     findings += _unfinished(runs)

@@ -60,6 +60,24 @@ def in_order(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(dict.fromkeys(findings), key=lambda finding: (rank[finding.level], finding.code, finding.text))
 
 
+def few_of_a_kind(findings: Iterable[Finding], at_most: int = 3) -> list[Finding]:
+    """Findings of one code as one, where there are more than `at_most`: the first, with the subjects of all.
+
+    Refusals are kept one by one: each names a file and its own reason.
+    """
+    kinds: dict[tuple[Level, str], list[Finding]] = {}
+    for finding in dict.fromkeys(findings):
+        kinds.setdefault((finding.level, finding.code), []).append(finding)
+    kept: list[Finding] = []
+    for (level, code), same in kinds.items():
+        if level == "refusal" or len(same) <= at_most:
+            kept += same
+            continue
+        subjects = tuple(dict.fromkeys(subject for finding in same for subject in finding.subjects))
+        kept.append(Finding(level, code, f"{same[0].text} (and {len(same) - 1} more like this)", same[0].fix, subjects))
+    return kept
+
+
 def needs_attention(findings: Iterable[Finding]) -> bool:
     """Whether `--strict` has to fail."""
     return any(finding.level != "note" for finding in findings)

@@ -23,6 +23,9 @@ Status = Literal["finished", "running", "interrupted", "failed", "unknown"]
 Metric = Literal["return", "success", "score"]
 """What a score is: an episode's return, the share of successful episodes, or a number that the file calls a score."""
 
+Origin = Literal["evaluation", "training_mean", "training_episode", "unknown"]
+"""What is behind a score: an evaluation of the policy, a mean over the last training episodes, one training episode."""
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -55,6 +58,9 @@ class ScoredRun:
         format: name of the reader ("run_format1", "tdmpc2", ...).
         action_repeat: control steps per agent step, or None where the format does not say.
         episodes: (T,) number of episodes behind each score, or None where the format does not say.
+        origin: what is behind each score; "unknown" where the format does not say.
+        in_written_order: the points are in the order in which a run logged them, so that steps that go back mean that
+            it was resumed; rows of a table may stand in any order.
         status: how the run ended.
         env_fingerprint: what the scores depend on besides the method (versions, camera, ...); empty when unknown.
         pretraining: {kind, data, num_videos, updates} of the run, or {} when the format does not say.
@@ -75,6 +81,8 @@ class ScoredRun:
     format: str
     action_repeat: int | None = None
     episodes: np.ndarray | None = None
+    origin: Origin = "unknown"
+    in_written_order: bool = False
     status: Status = "unknown"
     env_fingerprint: Mapping[str, Any] = field(default_factory=dict)
     pretraining: Mapping[str, Any] = field(default_factory=dict)

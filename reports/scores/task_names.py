@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from reports.scores.score_table import Metric
 
 SUITE_METRIC: dict[str, Metric] = {
@@ -18,10 +20,73 @@ SUITE_METRIC: dict[str, Metric] = {
 
 _MANISKILL = {"lift-cube", "pick-cube", "stack-cube", "pick-ycb", "turn-faucet"}
 
+_PREFIXES = (
+    "dmc_vision", "dmc_proprio", "dmcr", "dmc", "metaworld", "rlbench", "myosuite", "maniskill", "carla", "atari100k",
+    "atari57", "atari200m", "atari", "crafter", "minecraft", "dmlab", "procgen", "robodesk", "loconav", "pinpad",
+    "bsuite", "memorymaze",
+)  # fmt: skip
+"""Suites by which Dreamer's family begins its task names: `<suite>_<task>`."""
+
+_DMC_TASKS = {
+    "acrobot": ("swingup", "swingup_sparse"),
+    "ball_in_cup": ("catch",),
+    "cartpole": ("balance", "balance_sparse", "swingup", "swingup_sparse", "two_poles", "three_poles"),
+    "cheetah": ("run",),
+    "cup": ("catch",),
+    "dog": ("stand", "walk", "trot", "run", "fetch"),
+    "finger": ("spin", "turn_easy", "turn_hard"),
+    "fish": ("upright", "swim"),
+    "hopper": ("stand", "hop"),
+    "humanoid": ("stand", "walk", "run", "run_pure_state"),
+    "manipulator": ("bring_ball", "bring_peg", "insert_ball", "insert_peg"),
+    "pendulum": ("swingup",),
+    "point_mass": ("easy", "hard"),
+    "quadruped": ("walk", "run", "escape", "fetch"),
+    "reach": ("duplo",),
+    "reacher": ("easy", "hard"),
+    "stacker": ("stack_2", "stack_4"),
+    "swimmer": ("swimmer6", "swimmer15"),
+    "walker": ("stand", "walk", "run"),
+}
+DMC_TASKS = frozenset(f"{domain}_{task}" for domain, tasks in _DMC_TASKS.items() for task in tasks)
+"""The DeepMind Control Suite's tasks as `<domain>_<task>`; `cup_catch` and `reach_duplo` as DrQ-v2 has them."""
+
+_NAMESPACES = ("ALE", "dm_control", "gymnasium_robotics", "minigrid", "procgen", "shimmy")
+_GYM_ID = re.compile(r"[A-Za-z][\w.:-]*-v\d{1,3}")
+"""An environment's name as Gymnasium registers it, with its version."""
+
 
 def suite_metric(suite: str) -> Metric:
     """What a suite's tasks are scored by."""
     return SUITE_METRIC.get(suite, "return")
+
+
+def known_task(name: str) -> tuple[str, str] | None:
+    """Suite and task of a name that is surely a task's; None for any other name.
+
+    `dmc_walker_walk` and `walker-walk` → ("dmc", "walker_walk"); `Hopper-v4` → ("", "Hopper-v4");
+    `ALE/Pong-v5` → ("ALE", "Pong-v5").
+    """
+    plain = name.replace("-", "_")
+    if plain.lower() in DMC_TASKS:
+        return "dmc", plain.lower()
+    for prefix in _PREFIXES:
+        if plain.startswith(prefix + "_") and len(plain) > len(prefix) + 1:
+            return prefix, name[len(prefix) + 1 :].replace("-", "_") if prefix != "procgen" else name[len(prefix) + 1 :]
+    space, slash, task = name.partition("/")
+    if slash and space in _NAMESPACES and task:
+        return space, task
+    return ("", name) if _GYM_ID.fullmatch(name) else None
+
+
+def is_suite(name: str) -> bool:
+    """Whether a name is that of a known suite or of a namespace of environments."""
+    return name in _PREFIXES or name in _NAMESPACES or name in SUITE_METRIC
+
+
+def split_task(name: str) -> tuple[str, str]:
+    """Suite and task of any task's name; no suite where none is known."""
+    return known_task(name) or ("", name)
 
 
 def split_dreamer_task(name: str) -> tuple[str, str]:
@@ -29,6 +94,9 @@ def split_dreamer_task(name: str) -> tuple[str, str]:
 
     `metaworld_drawer_open` → ("metaworld", "drawer_open"). A name without an underscore has no suite.
     """
+    known = known_task(name)
+    if known:
+        return known
     suite, underscore, task = name.partition("_")
     return (suite, task) if underscore else ("", name)
 

@@ -131,17 +131,21 @@ def test_dreamer_metrics_without_a_config_are_named_by_their_path(tmp_path: Path
         tmp_path / "dmc_walker_walk" / "dreamerv2" / "7" / "metrics.jsonl", jsonl({"step": 2000, "eval_return": 55.5})
     )
     write(tmp_path / "dreamerv3-run2" / "scores.jsonl", jsonl({"step": 64, "episode/score": 12.0}))
+    write(tmp_path / "dreamerv3-run2" / "config.yaml", "logdir: x\ntask: crafter_reward\nseed: 2\n")
     first, second = sorted(read_sources([tmp_path]).runs, key=lambda run: run.method)
     assert first.name == "dmc/walker_walk/dreamerv2/seed7"
-    assert (second.method, second.seed, second.scores.tolist()) == ("dreamerv3-run", "2", [12.0])
+    assert (second.name, second.scores.tolist()) == ("crafter/reward/dreamerv3/seed2", [12.0])
 
 
 def test_run_fields_say_what_a_log_does_not(tmp_path: Path) -> None:
     write(tmp_path / "x" / "metrics.jsonl", jsonl({"step": 100, "my/score": 2.0}, {"step": 200, "my/score": 3.0}))
-    with pytest.raises(InputError, match="no line with a score"):
+    with pytest.raises(InputError, match="nothing says which method and task and seed"):
         read_sources([tmp_path / "x"])
-    fields = "method: sac\nsuite: gym\ntask: ant\nseed: 5\nsteps_are: agent_steps\naction_repeat: 2\nscore: my/score\n"
+    fields = "method: sac\nsuite: gym\ntask: ant\nseed: 5\nsteps_are: agent_steps\naction_repeat: 2\n"
     write(tmp_path / "x" / "run_fields.yaml", fields)
+    with pytest.raises(InputError, match="has no line with a score; its values are my/score, step"):
+        read_sources([tmp_path / "x"])
+    write(tmp_path / "x" / "run_fields.yaml", fields + "score: my/score\n")
     (run,) = read_sources([tmp_path]).runs
     assert run.name == "gym/ant/sac/seed5"
     assert run.env_steps.tolist() == [200, 400]
@@ -239,7 +243,7 @@ def test_tensorboard_events(tmp_path: Path) -> None:
     assert found.runs[0].num_points == 2
     assert "cut_off_log" in codes(found)
     file.write_bytes(bytes(range(256)) * 4)
-    with pytest.raises(InputError, match="scalar tags are none"):
+    with pytest.raises(InputError, match="its values are none"):
         read_sources([folder])
 
 

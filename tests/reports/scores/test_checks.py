@@ -18,7 +18,11 @@ ENV = {"suite": "dmc", "mujoco": "3.3.0", "camera": 0}
 
 def good_runs(**changes: Any) -> list[ScoredRun]:
     fields = {"status": "finished", "env_fingerprint": ENV, "action_repeat": 2, **changes}
-    return [scored_run(task=f"dmc/{task}", seed=seed, **fields) for task in ("a", "b") for seed in range(5)]
+    return [
+        scored_run(task=f"dmc/{task}", seed=seed, **{"scores": [seed, 10 + seed, 20], **fields})
+        for task in ("a", "b")
+        for seed in range(5)
+    ]
 
 
 def checked(runs: list[ScoredRun], **options: bool) -> tuple[Collection, dict[str, str]]:
@@ -44,11 +48,11 @@ def test_scores_that_are_not_finite_are_dropped_and_counted() -> None:
     assert "2 of 4" in next(finding.text for finding in found.findings if finding.code == "not_finite")
 
 
-def test_steps_out_of_order_are_sorted_and_the_last_written_counts() -> None:
+def test_steps_that_go_back_are_a_resumed_run() -> None:
     runs = good_runs()
     runs[0] = scored_run(task="dmc/a", seed=0, steps=[0, 10, 20, 10, 20], scores=[0, 1, 2, 3, 4], env_fingerprint=ENV)
     found, codes = checked(runs)
-    assert codes["out_of_order"] == "warning"
+    assert codes["restarted"] == "warning"
     assert found.runs[0].env_steps.tolist() == [0, 10, 20]
     assert found.runs[0].scores.tolist() == [0, 3, 4]
 

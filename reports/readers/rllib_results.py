@@ -1,0 +1,87 @@
+"""RLlib's and Tune's `result.json`: one JSON object per training iteration, nested, with the trial's config inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ipv_bench.errors import InputError
+from reports.readers.base import Read, ReadOptions, first_bytes
+from reports.readers.bounded import parse_json, read_bounded
+from reports.readers.log_run import choose_score, log_run
+from reports.readers.path_layouts import Fields
+from reports.readers.run_names import names_of_log
+from reports.readers.score_names import find_step
+from reports.scores.findings import Finding, note
+from reports.scores.task_names import split_task
+
+_DEPTH = 4
+"""Scores and steps lie at most this deep (`evaluation/env_runners/episode_return_mean`)."""
+
+
+class RllibResults:
+    """Reads one trial."""
+
+    name = "rllib_results"
+
+    def accepts(self, path: Path) -> bool:
+        """A file `result.json` whose first line has `training_iteration`."""
+        return path.is_file() and path.name == "result.json" and b'"training_iteration"' in first_bytes(path, 1 << 16)
+
+    def read(self, path: Path, options: ReadOptions) -> Read:
+        """Read the trial; a last line that is cut off is left out.
+
+        Raises:
+            InputError: a line is not JSON, there is no score or no count of env steps, or the run has no names.
+        """
+        raw = read_bounded(path)
+        lines = raw.split(b"\n")
+        findings: list[Finding] = []
+        if lines[-1]:
+            findings.append(note("cut_off_log", f"the last line of {path} is cut off; it was used up to there"))
+        results = [_object(path, number, line) for number, line in enumerate(lines[:-1], start=1) if line.strip()]
+        rows = [_flat(result, _DEPTH) for result in results]
+        present = list(dict.fromkeys(name for row in rows for name in row))
+        names = names_of_log(path, options, inside=_named_inside(results))
+        score = choose_score(path, present, names, options)
+        step = options.columns.get("step") or find_step(present)
+        if step not in present:
+            raise InputError(f"{path} counts no env steps", expected="num_env_steps_sampled_lifetime, timesteps_total")
+        points = [(row[step], row[score.name]) for row in rows if step in row and score.name in row]
+        pairs = np.array(points, dtype=np.float64).reshape(-1, 2)
+        run, said = log_run(self.name, path, names, score, pairs[:, 0], pairs[:, 1])
+        return Read(runs=(run,), findings=(said, *findings))
+
+
+def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    value = parse_json(line, f"{path} line {number}")
+    if not isinstance(value, dict):
+        raise InputError(f"{path} line {number} is no JSON object", expected="one object per iteration")
+    return value
+
+
+def _flat(values: dict[str, Any], depth: int, prefix: str = "") -> dict[str, float]:
+    found: dict[str, float] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and depth > 1 and key != "config":
+            found |= _flat(value, depth - 1, f"{prefix}{key}/")
+        elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300:
+            found[prefix + key] = float(value)
+    return found
+
+
+def _named_inside(results: list[dict[str, Any]]) -> Fields:
+    config = results[0].get("config") if results else None
+    found: Fields = {}
+    if isinstance(config, dict):
+        if isinstance(config.get("env"), str):
+            suite, task = split_task(config["env"])
+            found |= {"task": task} | ({"suite": suite} if suite else {})
+        if isinstance(config.get("seed"), int):
+            found["seed"] = str(config["seed"])
+    return found
+
+
+READER = RllibResults()

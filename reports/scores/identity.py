@@ -1,0 +1,154 @@
+"""Which run is which: seeds in one spelling, runs that are copies, names and steps that do not fit together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from reports.scores.findings import Finding, note, warning
+from reports.scores.score_table import ScoredRun
+
+_WHOLE = re.compile(r"([-+]?\d{1,15})(?:\.0*)?")
+_PSEUDO_TASK = re.compile(r"(?:.*[/_])?stats_\w+", re.IGNORECASE)
+_AGGREGATES = {"mean", "median", "average", "avg", "overall", "aggregate", "iqm", "all_tasks", "total"}
+_LONGEST_NAME = 500
+_FAR_APART = 10
+"""Ends of methods of one task that differ by more than this factor are hardly in one unit."""
+
+
+def whole_seed(text: str) -> str:
+    """A seed in one spelling: `0.0`, `0.` and ` 0` are `0`, since tables turn whole numbers into floats."""
+    found = _WHOLE.fullmatch(text.strip())
+    return str(int(found.group(1))) if found else text.strip()
+
+
+def with_plain_names(run: ScoredRun) -> ScoredRun:
+    """The run with its seed in one spelling, and without characters that no table or page can hold."""
+    return replace(
+        run,
+        method=_printable(run.method),
+        variant=_printable(run.variant),
+        suite=_printable(run.suite),
+        task=_printable(run.task),
+        seed=whole_seed(_printable(run.seed)),
+        source=_printable(run.source),
+    )
+
+
+def _printable(text: str) -> str:
+    if text.isascii() and text.isprintable() and len(text) <= _LONGEST_NAME:
+        return text.strip()
+    whole = text.encode("utf-8", "replace").decode()  # a lone surrogate becomes a question mark
+    return "".join(mark if mark.isprintable() else "?" for mark in whole.strip())[:_LONGEST_NAME]
+
+
+def without_pseudo_tasks(runs: Iterable[ScoredRun]) -> tuple[list[ScoredRun], list[Finding]]:
+    """Leave out entries such as `stats_mean`, which published files keep beside the tasks; they are no tasks."""
+    kept: list[ScoredRun] = []
+    dropped: dict[str, int] = {}
+    for run in runs:
+        if _PSEUDO_TASK.fullmatch(run.task):
+            dropped[run.task_id] = dropped.get(run.task_id, 0) + 1
+        else:
+            kept.append(run)
+    if not dropped:
+        return kept, []
+    text = f"{sum(dropped.values())} entries are statistics and no tasks: {', '.join(sorted(dropped)[:5])}"
+    return kept, [note("pseudo_tasks", f"{text}; they were left out", subjects=sorted(dropped))]
+
+
+def identity_findings(runs: Sequence[ScoredRun]) -> Iterator[Finding]:
+    """What suggests that a run, name or step is not what it is taken for.
+
+    Args:
+        runs: cleaned runs, each with points.
+    """
+    yield from _equal_points(runs)
+    yield from _similar_names(runs)
+    yield from _aggregates_as_tasks(runs)
+    yield from _steps_far_apart(runs)
+
+
+def _equal_points(runs: Sequence[ScoredRun]) -> Iterator[Finding]:
+    same: dict[tuple[str, bytes, bytes], list[ScoredRun]] = {}
+    for run in runs:
+        if (
+            run.num_points and np.ptp(run.scores) > 0
+        ):  # unlike the zeros of a sparse reward, these do not agree by chance
+            key = (run.task_id, run.env_steps.tobytes(), run.scores.tobytes())
+            same.setdefault(key, []).append(run)
+    for copies in same.values():
+        if len(copies) > 1:
+            names = [run.name for run in copies]
+            yield warning(
+                "equal_runs",
+                f"{len(copies)} runs have exactly the same points: {', '.join(names[:5])}"
+                + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+                + " (first in " + ", ".join(dict.fromkeys(run.source for run in copies[:2])) + ")",
+                "they are copies of one run, or were made with one seed: keep one",
+                names,
+            )  # fmt: skip
+
+
+def _similar_names(runs: Sequence[ScoredRun]) -> Iterator[Finding]:
+    for what, names in (
+        ("methods", {run.label for run in runs}),
+        ("tasks", {run.task_id for run in runs}),
+    ):
+        spelled: dict[str, list[str]] = {}
+        for name in sorted(names):
+            spelled.setdefault(re.sub(r"[^\w]|_", "", name).lower() or name, []).append(name)
+        for alike in spelled.values():
+            if len(alike) > 1:
+                yield warning(
+                    "similar_names",
+                    f"{what} that differ only in spelling are kept apart: {', '.join(map(repr, alike))}",
+                    "spell them one way if they are one",
+                    alike,
+                )
+
+
+def _aggregates_as_tasks(runs: Sequence[ScoredRun]) -> Iterator[Finding]:
+    found = sorted({run.task_id for run in runs if run.task.lower() in _AGGREGATES})
+    if found and len({run.task_id for run in runs}) > len(found):
+        yield warning(
+            "aggregate_as_task",
+            f"{', '.join(found)} reads like an aggregate over tasks, and is counted as a task",
+            "leave these rows out, or rename the task",
+            found,
+        )
+
+
+def _steps_far_apart(runs: Sequence[ScoredRun]) -> Iterator[Finding]:
+    """Methods whose runs of one task end at steps that differ more than tenfold: units, rather than lengths."""
+    ends: dict[str, dict[str, list[float]]] = {}
+    for run in runs:
+        ends.setdefault(run.task_id, {}).setdefault(run.label, []).append(float(run.env_steps[-1]))
+    told: set[tuple[str, str]] = set()
+    for task, of_label in ends.items():
+        medians = {label: float(np.median(values)) for label, values in of_label.items()}
+        positive = {label: end for label, end in medians.items() if end > 0}
+        if len(positive) < 2:
+            continue
+        short, long = min(positive, key=lambda one: positive[one]), max(positive, key=lambda one: positive[one])
+        factor = positive[long] / positive[short]
+        if factor > _FAR_APART and (short, long) not in told:
+            told.add((short, long))
+            yield warning(
+                "steps_far_apart",
+                f"{task}: {long} ends at {positive[long]:g} env steps and {short} at {positive[short]:g}, "
+                f"a factor of {factor:.4g}: {_likely_unit(factor)}",
+                f"bring both to env steps (simulator control steps), or leave out the runs that are meant to be short: "
+                f"for a CSV of {short}, multiply its steps",
+                [long, short],
+            )
+
+
+def _likely_unit(factor: float) -> str:
+    for size, words in ((1e6, "millions of steps"), (1e3, "thousands of steps")):
+        if 0.2 < factor / size < 5:
+            return f"one may be in {words}"
+    return "one may count frames, iterations or episodes"
