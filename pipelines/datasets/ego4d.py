@@ -62,7 +62,7 @@ def _metadata(source: Path, tree: FileTree) -> tuple[dict[str, dict[str, Any]], 
     if file is None:
         return {}, []
     try:
-        videos = json.loads((source / file.path).read_text())["videos"]
+        videos = json.loads((source / file.path).read_text(encoding="utf-8-sig"))["videos"]
         return {str(video["video_uid"]): video for video in videos}, []
     except (OSError, ValueError, KeyError, TypeError) as error:
         return {}, [f"{file.path} cannot be used ({type(error).__name__}: {error}): the videos get no label"]

@@ -109,7 +109,11 @@ class Human36m:
         warnings = list(tree.warnings)
         num_found = num_listed = 0
         for prefix, split in SPLITS.items():
-            lines = (source / files[f"{prefix}_images.txt"].path).read_text(errors="replace").splitlines()
+            lines = (
+                (source / files[f"{prefix}_images.txt"].path)
+                .read_text(encoding="utf-8-sig", errors="replace")
+                .splitlines()
+            )
             lines = [line.strip() for line in lines if line.strip()]
             joints = _read_joints(source / files[f"{prefix}.h5"].path)
             if not joints.problem and len(joints.part) != len(lines):

@@ -7,6 +7,8 @@ removed when the set is complete.
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import lzma
 import os
@@ -17,7 +19,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, cast
 
 from ipv_bench.atomic_file import TEMPORARY_SUFFIX, disk_errors
 from ipv_bench.errors import SourceError
@@ -121,11 +123,47 @@ def _members(source: Path, pieces: Sequence[str]) -> Iterator[tuple[tarfile.TarI
     """Regular members in order, each with its contents, which must be read before the next."""
     with _archive_errors(pieces):
         joined = io.BufferedReader(_Joined([source / piece for piece in pieces]), 1 << 20)  # type: ignore[type-var]
-        with tarfile.open(fileobj=joined, mode="r|*") as tar:
-            for member in tar:
+        with tarfile.open(fileobj=_decompressed(joined), mode="r|", tarinfo=_StrictHeader) as tar:
+            while (member := tar.next()) is not None:
+                tar.members.clear()  # type: ignore[attr-defined]  # it would keep all headers
                 file = tar.extractfile(member) if member.isreg() else None
                 if file is not None:
                     yield member, file
+            _check_end(tar.fileobj)
+
+
+class _StrictHeader(tarfile.TarInfo):
+    """A header that is not one is an error: `tarfile` takes it for the end of the archive, without a word."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> _StrictHeader:
+        """See `tarfile.TarInfo.fromtarfile`."""
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the block of zeros that ends an archive
+            raise
+        except tarfile.HeaderError as error:
+            position = archive.fileobj.tell() if archive.fileobj else 0
+            raise tarfile.ReadError(f"{error} before byte {position:,} of the joined archive") from error
+
+
+def _check_end(stream: Any) -> None:
+    """Behind the end mark there are zeros only; reading them lets the compression compare its checksum."""
+    while piece := stream.read(1 << 16):
+        if piece.strip(b"\0"):
+            raise tarfile.ReadError(f"data behind the archive's end mark, before byte {stream.tell():,}")
+
+
+def _decompressed(joined: Any) -> IO[bytes]:
+    """The tar within; unlike `tarfile`'s own streams these compare the checksums of the compressed data."""
+    head = joined.peek(6)
+    if head.startswith(b"\x1f\x8b"):
+        return cast(IO[bytes], gzip.GzipFile(fileobj=joined))
+    if head.startswith(b"BZh"):
+        return bz2.BZ2File(joined)
+    if head.startswith(b"\xfd7zXZ"):
+        return lzma.LZMAFile(joined)
+    return cast(IO[bytes], joined)
 
 
 class _Joined(io.RawIOBase):

@@ -157,7 +157,7 @@ def _read_lists(source: Path, tree: FileTree, splits: Sequence[str]) -> list[_En
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8-sig"))  # some editors put a byte order mark in front
     except (OSError, ValueError) as error:
         raise SourceError(
             f"{path} cannot be read: {error}", expected="JSON as released", fix="download it again"
