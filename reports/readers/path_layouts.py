@@ -44,7 +44,7 @@ TIME = re.compile(
 _TIME_BEFORE = re.compile(r"^(?:" + TIME.pattern + r")[-_]+(?=\D)")
 _TIME_AFTER = re.compile(r"[-_]+(?:" + TIME.pattern + r")$")
 SEED = re.compile(r"(?:(?:seed|s|run|rep|trial)[-_=]?)?(\d{1,7})", re.IGNORECASE)
-_NAME_AND_SEED = re.compile(r"(?P<name>.*[^\d_-].*?)(?:[-_](?:seed|s|run)?[-_=]?|[-_]?seed[-_=]?)(?P<seed>\d{1,7})")
+_NAME_AND_SEED = re.compile(r"(?P<name>.*?[^_-])(?:[-_](?:seed|s|run)[-_=]?|[-_])(?P<seed>\d{1,7})", re.IGNORECASE)
 _RLLIB = re.compile(r"(?P<method>[A-Za-z]\w*?)_(?P<task>[A-Za-z][^_].*?)_[0-9a-f]{5,8}_\d{5}(?:_.*)?")
 _ALGORITHM = re.compile(
     r"(a2c|a3c|apv|bc|contextwm|curl|ddpg|dqn|dreamer|drq|impala|iql|isodream|planet|ppo|rainbow|random|sac|td3|tdmpc|tqc)",
@@ -78,9 +78,12 @@ def layout_fields(folder: PurePath) -> Fields:
             return found
     keyed: Fields = {}
     for part in parts:
-        keyed |= _key_values(part)
+        keyed |= {} if SEED.fullmatch(part) else _key_values(part)
     if keyed:
-        return keyed
+        plain = [
+            name for part in parts if "=" not in part and (name := without_time(part)) and not SEED.fullmatch(name)
+        ]
+        return (_task_and_method(plain) if plain else {}) | keyed
     if len(parts) > 1 and SEED.fullmatch(parts[-1]) and TIME.fullmatch(parts[-2]):
         return {}  # Hydra numbers its jobs below a date: no seed
     plain = [name for part in parts if (name := without_time(part))]
@@ -114,7 +117,9 @@ def _one_folder(part: str, above: str) -> Fields:
 def _key_values(part: str) -> Fields:
     """`task=walker_walk,seed=1`, as Hydra names folders."""
     found: Fields = {}
-    for name, value in re.findall(r"(?:^|[,_+ ])\+*([A-Za-z][\w.]*?)=([^,=]+?)(?=,|$|_[A-Za-z][\w.]*=)", part):
+    for name, value in re.findall(
+        r"(?:^|[,_+ ])\+*([A-Za-z][\w.]*?)=([^,=]+?)(?=,|$|_[A-Za-z][\w.]*=|_\d{4}-\d\d)", part
+    ):
         field = _KEYS.get(name.split(".")[-1])
         if field == "task":
             suite, task = split_task(value)
@@ -135,7 +140,9 @@ def _folders(parts: Sequence[str]) -> Fields:
     if not named or known_task(inner):
         return _task_and_method(parts)
     name, number = named["name"], named["seed"]
-    above = list(parts[:-1])
+    if not re.search(r"[A-Za-z]", name):
+        return {}
+    above = [part for part in parts[:-1] if part != name]  # Spinning Up: <exp>/<exp>_s<seed>
     if len(above) >= 2 and name == f"{above[-2]}_{above[-1]}":  # SheepRL: <algo>/<env>/<algo>_<env>_<seed>
         suite, task = split_task(above[-1])
         return {"method": above[-2], "suite": suite, "task": task, "seed": number}
@@ -173,14 +180,20 @@ def _method_above(parts: Sequence[str], task: tuple[str, str]) -> Fields:
 
 def _joined(part: str) -> Fields:
     """`<task>-<method>` or `<method>-<task>` in one name, when exactly one way of cutting it has a known task."""
-    found = []
-    for mark in re.finditer(r"[-_]+", part):
-        first, second = part[: mark.start()], part[mark.end() :]
-        for task, method in ((first, second), (second, first)):
-            known = known_task(task)
-            if known and method and not known_task(method):
-                found.append({"suite": known[0], "task": known[1], "method": method})
-    if len(found) == 1:
-        return found[0]
+    for marks in (r"-+", r"[-_]+"):
+        found = [
+            fields for mark in re.finditer(marks, part) for fields in _cut(part[: mark.start()], part[mark.end() :])
+        ]
+        if len(found) == 1:
+            return found[0]
     known = known_task(part)
     return {"suite": known[0], "task": known[1]} if known else {}
+
+
+def _cut(first: str, second: str) -> list[Fields]:
+    pairs = [(known_task(task), method) for task, method in ((first, second), (second, first))]
+    return [
+        {"suite": task[0], "task": task[1], "method": method}
+        for task, method in pairs
+        if task and method and not known_task(method)
+    ]

@@ -15,8 +15,6 @@ _WHOLE = re.compile(r"([-+]?\d{1,15})(?:\.0*)?")
 _PSEUDO_TASK = re.compile(r"(?:.*[/_])?stats_\w+", re.IGNORECASE)
 _AGGREGATES = {"mean", "median", "average", "avg", "overall", "aggregate", "iqm", "all_tasks", "total"}
 _LONGEST_NAME = 500
-_FAR_APART = 10
-"""Ends of methods of one task that differ by more than this factor are hardly in one unit."""
 
 
 def whole_seed(text: str) -> str:
@@ -69,7 +67,6 @@ def identity_findings(runs: Sequence[ScoredRun]) -> Iterator[Finding]:
     yield from _equal_points(runs)
     yield from _similar_names(runs)
     yield from _aggregates_as_tasks(runs)
-    yield from _steps_far_apart(runs)
 
 
 def _equal_points(runs: Sequence[ScoredRun]) -> Iterator[Finding]:
@@ -120,35 +117,3 @@ def _aggregates_as_tasks(runs: Sequence[ScoredRun]) -> Iterator[Finding]:
             "leave these rows out, or rename the task",
             found,
         )
-
-
-def _steps_far_apart(runs: Sequence[ScoredRun]) -> Iterator[Finding]:
-    """Methods whose runs of one task end at steps that differ more than tenfold: units, rather than lengths."""
-    ends: dict[str, dict[str, list[float]]] = {}
-    for run in runs:
-        ends.setdefault(run.task_id, {}).setdefault(run.label, []).append(float(run.env_steps[-1]))
-    told: set[tuple[str, str]] = set()
-    for task, of_label in ends.items():
-        medians = {label: float(np.median(values)) for label, values in of_label.items()}
-        positive = {label: end for label, end in medians.items() if end > 0}
-        if len(positive) < 2:
-            continue
-        short, long = min(positive, key=lambda one: positive[one]), max(positive, key=lambda one: positive[one])
-        factor = positive[long] / positive[short]
-        if factor > _FAR_APART and (short, long) not in told:
-            told.add((short, long))
-            yield warning(
-                "steps_far_apart",
-                f"{task}: {long} ends at {positive[long]:g} env steps and {short} at {positive[short]:g}, "
-                f"a factor of {factor:.4g}: {_likely_unit(factor)}",
-                f"bring both to env steps (simulator control steps), or leave out the runs that are meant to be short: "
-                f"for a CSV of {short}, multiply its steps",
-                [long, short],
-            )
-
-
-def _likely_unit(factor: float) -> str:
-    for size, words in ((1e6, "millions of steps"), (1e3, "thousands of steps")):
-        if 0.2 < factor / size < 5:
-            return f"one may be in {words}"
-    return "one may count frames, iterations or episodes"

@@ -67,12 +67,13 @@ def known_task(name: str) -> tuple[str, str] | None:
     `dmc_walker_walk` and `walker-walk` → ("dmc", "walker_walk"); `Hopper-v4` → ("", "Hopper-v4");
     `ALE/Pong-v5` → ("ALE", "Pong-v5").
     """
-    plain = name.replace("-", "_")
+    plain = name if "_" in name else name.replace("-", "_")
     if plain.lower() in DMC_TASKS:
         return "dmc", plain.lower()
     for prefix in _PREFIXES:
         if plain.startswith(prefix + "_") and len(plain) > len(prefix) + 1:
-            return prefix, name[len(prefix) + 1 :].replace("-", "_") if prefix != "procgen" else name[len(prefix) + 1 :]
+            rest = plain[len(prefix) + 1 :]
+            return (prefix, rest) if re.fullmatch(r"\w+", rest) else None
     space, slash, task = name.partition("/")
     if slash and space in _NAMESPACES and task:
         return space, task
