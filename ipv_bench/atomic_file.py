@@ -16,6 +16,11 @@ from typing import IO, Any
 
 from ipv_bench.errors import OutputError
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP,
+    errno.EFBIG, errno.EIO, errno.EINVAL, errno.EILSEQ, errno.ESTALE, errno.ENXIO, errno.ETXTBSY, errno.EOPNOTSUPP,
+)  # fmt: skip
 TEMPORARY_SUFFIX = ".tmp"
 """Names that end so are unfinished and may be deleted by the next run of the same command."""
 
@@ -74,7 +79,7 @@ def _hold(descriptor: int) -> bool:
     return True
 
 
-def write_bytes(path: str | Path, data: bytes) -> None:
+def write_bytes(path: str | Path, data: bytes | memoryview) -> None:
     """Write `data` to `path`, complete or not at all."""
     with atomic_writer(path) as file:
         file.write(data)
@@ -114,17 +119,24 @@ def exchange(first: Path, second: Path) -> bool:
 
 @contextmanager
 def disk_errors(path: str | Path) -> Iterator[None]:
-    """Turn "disk full", "read-only" and "permission denied" while writing `path` into an OutputError."""
+    """Turn what a disk refuses while `path` is written (full, read-only, not permitted, …) into an OutputError.
+
+    The error names the file that the system named, which may be another one than `path`. Keep the block to the writing
+    itself: a file that cannot be read inside it would be called one that cannot be written.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        named = error.filename2 or error.filename
+        if isinstance(named, str) and not named.endswith(TEMPORARY_SUFFIX):
+            path = named
+        if error.errno in _FULL:
             raise OutputError(
                 f"the disk is full while writing {path}",
                 expected="room for the output",
                 fix="free some space, then run the same command again: finished parts are kept",
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        if error.errno in _REFUSED:
             raise OutputError(
                 f"cannot write {path}: {error.strerror}",
                 expected="a folder that you may write to",

@@ -146,7 +146,7 @@ def as_model(model: type[Model], values: Any, where: str, *, error: ErrorKind = 
     except ValidationError as found:
         first = found.errors(include_input=False, include_url=False)[0]
         place = ".".join(shown(part, 60).strip("'") for part in first["loc"]) or "the whole"
-        raise error(f"{where}: {place}: {first['msg']}", fix=fix) from None
+        raise error(f"{where}: {place}: {first['msg'].removeprefix('Value error, ')}", fix=fix) from None
     except RecursionError:
         raise _nested(where, error, fix) from None
 

@@ -18,17 +18,21 @@ from ipv_bench.errors import InputError, IpvBenchError
 
 NAME_RULE = "letters, digits, _ and - (at most 100)"
 FILE_NAME_RULE = "a name of letters, digits, _ and -, with one dot at most (at most 150 characters)"
+FOLDER_NAME_RULE = "a name of letters, digits and _ - . , = + @ that does not begin with a dot (at most 200)"
 RELATIVE_PATH_RULE = "a path inside the folder: no leading /, no .., no control characters"
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,130}(\.[A-Za-z0-9_-]{1,19})?")
+_FOLDER_NAME = re.compile(r"[A-Za-z0-9_@+,=-][A-Za-z0-9_@+,=.-]{0,199}")
 _LONGEST_PART, _LONGEST_PATH = 255, 4000  # bytes; what Linux takes
 
 
 def shown(value: object, limit: int = 80) -> str:
     """A foreign value for a message: short, in quotes, without control characters or lone surrogates."""
+    if value is None or isinstance(value, bool | int | float):
+        return str(value)[:limit] if not isinstance(value, int) or -(2**64) < value < 2**64 else "a huge number"
     if not isinstance(value, str):
-        return type(value).__name__ if isinstance(value, list | dict | tuple) else shown(str(value), limit)
+        return f"a {type(value).__name__}"
     return repr(value[:limit]) + ("…" if len(value) > limit else "")
 
 
@@ -40,6 +44,17 @@ def is_name(value: object) -> bool:
 def is_file_name(value: object) -> bool:
     """Whether a value fits the rule for file names: one dot at most, no separator, not empty."""
     return isinstance(value, str) and _FILE_NAME.fullmatch(value) is not None
+
+
+def folder_name(value: object, where: str, error: type[IpvBenchError] = InputError) -> str:
+    """`value` when it may name a folder of a run: as file names, also with `.`, `,`, `=`, `+` and `@` inside.
+
+    Raises:
+        error: it holds a separator or another character, begins with a dot, or is longer than 200.
+    """
+    if not isinstance(value, str) or not _FOLDER_NAME.fullmatch(value):
+        raise error(f"{where} is {shown(value)}", expected=FOLDER_NAME_RULE, fix="do not use this file")
+    return value
 
 
 def checked_file_name(value: object, where: str, error: type[IpvBenchError] = InputError) -> str:

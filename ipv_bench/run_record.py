@@ -21,11 +21,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from ipv_bench.atomic_file import disk_errors, write_json
+from ipv_bench.bounded_json import as_model, read_json, read_json_lines
 from ipv_bench.config import differences
 from ipv_bench.errors import RunError
+from ipv_bench.file_names import folder_name
 
 FORMAT = 1
 RUN_FILE, METRICS_FILE, EVALUATIONS_FILE = "run.json", "metrics.jsonl", "evaluations.jsonl"
@@ -33,6 +35,7 @@ RUN_FILE, METRICS_FILE, EVALUATIONS_FILE = "run.json", "metrics.jsonl", "evaluat
 MAX_REASONS = 20
 """Sentences that `inexact_because` keeps."""
 
+MAX_RECORD_BYTES = 64 << 20
 Status = Literal["running", "interrupted", "finished", "failed"]
 
 
@@ -75,15 +78,35 @@ class RunRecord(BaseModel):
     status: Status = "running"
     failure: str = ""
 
+    @field_validator("pretraining")
+    @classmethod
+    def _data_are_names(cls, values: dict[str, Any]) -> dict[str, Any]:
+        data = values.get("data")
+        if data is not None and not (isinstance(data, list) and all(isinstance(name, str) for name in data)):
+            raise ValueError("data must be a list of data set names")
+        return values
+
+    @property
+    def data_names(self) -> list[str]:
+        """Names of the data sets of the pre-training; empty without one."""
+        return list(self.pretraining.get("data") or [])
+
 
 def run_folder(root: str | Path, record: RunRecord) -> Path:
-    """Where a run of this record belongs below `root` (usually `runs/`)."""
+    """Where a run of this record belongs below `root` (usually `runs/`).
+
+    Raises:
+        RunError: a part of the path is no name; those of shard sets and of runs to start from come from their files.
+    """
     method = record.method + (f"@{record.variant}" if record.variant else "")
     if record.kind == "pretrain":
-        middle = Path("pretrain") / "+".join(record.pretraining.get("data", []) or ["none"])
+        parts = {"data": "+".join(record.data_names or ["none"])}
     else:
-        middle = Path(record.suite) / record.task
-    return Path(root) / middle / method / f"seed{record.seed}"
+        parts = {"suite": record.suite, "task": record.task}
+    parts["method and variant"] = method
+    names = [folder_name(value, f"the run's {what}", RunError) for what, value in parts.items()]
+    first = ("pretrain",) if record.kind == "pretrain" else ()
+    return Path(root, *first, *names, f"seed{record.seed}")
 
 
 def variant_name(overrides: Mapping[str, Any], ignore: tuple[str, ...] = ()) -> str:
@@ -125,23 +148,17 @@ def read_record(folder: str | Path) -> RunRecord:
         RunError: it is absent, damaged, or of a newer format version.
     """
     path = Path(folder) / RUN_FILE
-    try:
-        values = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise RunError(f"{folder} has no {RUN_FILE}", expected="the folder of a run") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise RunError(f"{path} cannot be read: {error}", fix="restore it, or delete the run folder") from None
-    if isinstance(values, dict) and isinstance(values.get("format"), int) and values["format"] > FORMAT:
+    if not os.path.lexists(path):
+        raise RunError(f"{folder} has no {RUN_FILE}", expected="the folder of a run")
+    fix = "restore it, or delete the run folder"
+    values = read_json(path, error=RunError, expect=dict, limit=MAX_RECORD_BYTES, fix=fix)
+    if isinstance(values.get("format"), int) and values["format"] > FORMAT:
         raise RunError(
             f"{path} has run format {values['format']}",
             expected=f"format {FORMAT} or older",
             fix="update ipv-bench",
         )
-    try:
-        return RunRecord.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise RunError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return as_model(RunRecord, values, str(path), error=RunError, fix=fix)
 
 
 def check_same_config(folder: str | Path, record: RunRecord, ignore: tuple[str, ...] = ()) -> None:
@@ -268,17 +285,9 @@ def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
     """Lines of a log in order; a last line that is cut off (a running or killed run) is left out.
 
     Raises:
-        RunError: a line before the last one is not JSON.
+        RunError: it cannot be read, or a line before the last one is no JSON object.
     """
-    path = Path(path)
-    with open(path, "rb") as file:
-        for number, raw in enumerate(file, start=1):
-            if not raw.endswith(b"\n"):
-                return
-            try:
-                yield json.loads(raw)
-            except ValueError:
-                raise RunError(f"{path} line {number} is not JSON", fix="restore the file from a backup") from None
+    return read_json_lines(path, error=RunError, fix="restore the file from a backup")
 
 
 def package_versions(names: tuple[str, ...]) -> dict[str, str]:

@@ -19,7 +19,13 @@ from models.finetuning.loop import FinetuneLoop
 from models.finetuning.plan import FinetunePlan, plan_finetuning
 from models.finetuning.rollout import open_envs, random_policy_scores
 from models.methods.base import Agent, find_method
-from models.training.checkpoint import latest_checkpoint, load_checkpoint, refuse_unknown_checkpoints, remove_unfinished
+from models.training.checkpoint import (
+    latest_checkpoint,
+    load_checkpoint,
+    refuse_unknown_checkpoints,
+    remove_unfinished,
+    state_errors,
+)
 from models.training.hardware import check_precision, choose_device, hardware_record, prepare_torch
 
 
@@ -125,9 +131,10 @@ def open_agent(folder: str | Path, record: RunRecord | None = None) -> tuple[Age
             fix="let `ipv-bench finetune` go on until it has",
         )
     checkpoint = load_checkpoint(path)
-    agent = _make_agent(config, int(checkpoint.state["agent"]["action_dim"]), record.seed)
-    agent.load(checkpoint)
-    return agent, config, Counters(**checkpoint.state["counters"])
+    with state_errors(path):
+        agent = _make_agent(config, _action_dim(checkpoint.state["agent"]["action_dim"]), record.seed)
+        agent.load(checkpoint)
+        return agent, config, Counters.of(checkpoint.state["counters"])
 
 
 def _make_agent(config: FinetuneConfig, action_dim: int, seed: int) -> Agent:

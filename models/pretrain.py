@@ -142,13 +142,13 @@ def _check_same_run(folder: Path, previous: RunRecord, record: RunRecord) -> Non
         RunError: something that decides the result differs.
     """
     check_same_config(folder, record, RESUMABLE_KEYS)
-    before = [entry["manifest_sha256"] for entry in previous.shard_sets]
+    before = [entry.get("manifest_sha256") for entry in previous.shard_sets]
     after = [entry["manifest_sha256"] for entry in record.shard_sets]
     if before != after:
         named = [f"{entry['name']} in {entry['path']}" for entry in record.shard_sets]
         raise RunError(
             f"{folder} was trained on other shard sets than {', '.join(named)}",
-            expected=", ".join(f"{entry['name']} with manifest {entry['manifest_sha256'][:12]}"
+            expected=", ".join(f"{entry.get('name')} with manifest {str(entry.get('manifest_sha256'))[:12]}"
                                for entry in previous.shard_sets),
             fix="name the same shard sets with --data, or choose another folder with --run",
         )  # fmt: skip

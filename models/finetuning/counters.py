@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter
 
 
 @dataclass
@@ -30,3 +33,12 @@ class Counters:
     prefill_end: int = -1
     evaluated_at: int = -1
     wall_seconds: float = 0.0
+
+    @classmethod
+    def of(cls, values: Any) -> Counters:
+        """The counters that a checkpoint's state holds.
+
+        Raises:
+            ValueError: a value is no number.
+        """
+        return TypeAdapter(cls).validate_python(values)

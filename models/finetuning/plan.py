@@ -10,6 +10,7 @@ from typing import Any
 
 from ipv_bench.config import Resolved
 from ipv_bench.errors import RunError, UsageError
+from ipv_bench.file_names import folder_name, shown
 from ipv_bench.run_record import RUN_FILE, RunRecord, package_versions, read_record, run_folder
 from models.envs.registry import suite_of
 from models.finetuning.config import UNNAMED_KEYS, FinetuneConfig, resolve_finetuning
@@ -132,11 +133,16 @@ def _data_sets(init: Path) -> str:
     folder = find_checkpoint(init).parent.parent
     if not (folder / RUN_FILE).is_file():
         return ""
-    return "+".join(read_record(folder).pretraining.get("data") or [])
+    where = f"{folder / RUN_FILE}: pretraining.data"
+    return "+".join(folder_name(name, where, RunError) for name in read_record(folder).data_names)
 
 
 def _known_parent(folder: Path, init: str | Path | None) -> Path | None:
     parent = read_record(folder).parent.get("checkpoint")
+    if not isinstance(parent, str | None):
+        raise RunError(
+            f"{folder / RUN_FILE}: parent.checkpoint is {shown(parent)}", expected="the path of a checkpoint"
+        )
     known = Path(parent) if parent else None
     if init is None:
         return known

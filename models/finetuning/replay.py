@@ -6,12 +6,18 @@
 
 Only the index is held in memory: 10⁶ steps need some megabytes. A file is mapped for the time of one read, so neither
 the process's resident memory nor its number of open files grows with the replay.
+
+A run that goes on reads every listed file once: one that is gone, has another size, other contents than its sha256 in
+the index says, or numbers that are not finite, is left out and counted. Names in the index are names; nothing outside
+the folder is touched, and nothing is deleted or moved that is not called as this module calls its files.
 """
 
 from __future__ import annotations
 
-import json
+import hashlib
+import io
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +25,23 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, NonNegativeInt
 
-from ipv_bench.atomic_file import TEMPORARY_SUFFIX, atomic_writer
+from ipv_bench.atomic_file import TEMPORARY_SUFFIX, disk_errors, write_bytes
+from ipv_bench.bounded_arrays import read_npy
+from ipv_bench.bounded_json import as_model
 from ipv_bench.config import Config
-from ipv_bench.errors import ConfigError, RunError
+from ipv_bench.errors import ConfigError, InputError, RunError, TrainingError
+from ipv_bench.file_names import FileName, folder_inside, path_inside
 from ipv_bench.run_record import JsonlLog, read_jsonl
 
 INDEX_FILE, DROPPED_FOLDER = "index.jsonl", "dropped"
 FIELDS = ("image", "action", "reward", "is_first", "is_terminal")
+CHECKED_RECORDS = 512
+"""Time steps that are looked at together when a file is checked."""
+
+_FILE = re.compile(r"[0-9]{8,18}-[0-9]{1,12}\.npy")
+_UNFINISHED = re.compile(r"\." + _FILE.pattern + r"\.[0-9]+" + re.escape(TEMPORARY_SUFFIX))
 
 Batch = dict[str, NDArray[Any]]
 
@@ -64,6 +79,16 @@ class StoredEpisode:
     def num_steps(self) -> int:
         """Agent steps of the episode."""
         return self.num_records - 1
+
+
+class _Line(BaseModel):
+    """What is needed of a line of the index."""
+
+    file: FileName
+    num_records: NonNegativeInt
+    size_bytes: NonNegativeInt
+    sha256: str = ""
+    """Of the file; empty in the index of a run made before this was written."""
 
 
 class EpisodeBuilder:
@@ -119,6 +144,8 @@ class Replay:
 
     Attributes:
         damaged: files that were listed but are truncated or gone, by name.
+        changed: files of the right size whose contents are not what was written, by name.
+        not_finite: files with an action or reward that is not finite, by name.
         dropped: number of episodes moved to `dropped/` because they are newer than the checkpoint.
         short: episodes that were refused since they are shorter than a window.
     """
@@ -127,7 +154,9 @@ class Replay:
         self, folder: str | Path, config: ReplayConfig, action_dim: int, state: Mapping[str, Any] | None = None
     ) -> None:
         self.folder, self.config, self.action_dim = Path(folder), config, action_dim
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with disk_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        folder_inside(self.folder.parent, self.folder, RunError)  # files are deleted and moved in it
         self._log = JsonlLog(self.folder / INDEX_FILE)
         self._episodes: list[StoredEpisode] = []
         self._evicted: list[StoredEpisode] = []
@@ -135,6 +164,9 @@ class Replay:
         self._num_lines = 0
         self.short = int(state["short"]) if state else 0
         self.damaged: list[str] = []
+        self.changed: list[str] = []
+        self.not_finite: list[str] = []
+        self._image_shape: tuple[int, ...] = ()
         self._log.cut(_checked_size(self._log.path, int(state["index_bytes"]) if state else 0))
         self._load_index()
         self.dropped = self._drop_unlisted()
@@ -149,6 +181,19 @@ class Replay:
         """Episodes stored."""
         return len(self._episodes)
 
+    def losses(self) -> list[str]:
+        """A sentence for each kind of loss that was found when the replay was opened, with the files' names."""
+        kinds = {
+            "truncated or gone": self.damaged,
+            "not what was written (other contents at the same size)": self.changed,
+            "not finite in an action or a reward": self.not_finite,
+        }
+        return [
+            f"{len(files)} replay files are {kind}: {', '.join(files[:5])}" + (", …" if len(files) > 5 else "")
+            for kind, files in kinds.items()
+            if files
+        ]
+
     def add(self, episode: Batch, number: int, info: Mapping[str, Any]) -> bool:
         """Store an episode, complete or not at all, and drop the oldest ones beyond the capacity.
 
@@ -162,6 +207,7 @@ class Replay:
 
         Raises:
             OutputError: the disk is full.
+            TrainingError: an action or a reward is not finite.
         """
         num_records = len(episode["reward"])
         if num_records < self.config.length:
@@ -170,11 +216,21 @@ class Replay:
         records = np.empty(num_records, _record_type(episode["image"].shape[1:], self.action_dim))
         for name in FIELDS:
             records[name] = episode[name]
+        if not _is_finite(records):
+            raise TrainingError(
+                f"episode {number} has an action or a reward that is not finite",
+                expected="numbers",
+                fix="start the run again with a smaller learning rate; its replay and checkpoints are unharmed",
+            )
         file = f"{number:08d}-{num_records - 1}.npy"
-        with atomic_writer(self.folder / file) as output:
-            np.lib.format.write_array(output, records, allow_pickle=False)
-        stored = StoredEpisode(file, num_records, (self.folder / file).stat().st_size, self._num_lines)
-        self._log.append({"file": file, "num_records": num_records, "size_bytes": stored.size_bytes, **info})
+        # Through memory: numpy's own writing to a file ends in an OSError without a number when the disk is full.
+        buffer = io.BytesIO()
+        np.lib.format.write_array(buffer, records, allow_pickle=False)
+        data = buffer.getbuffer()
+        write_bytes(self.folder / file, data)
+        stored = StoredEpisode(file, num_records, len(data), self._num_lines)
+        line = {"file": file, "num_records": num_records, "size_bytes": len(data)}
+        self._log.append({**info, **line, "sha256": hashlib.sha256(data).hexdigest()})
         self._num_lines += 1
         self._episodes.append(stored)
         self._evict()
@@ -236,13 +292,13 @@ class Replay:
     def _read(self, episode: StoredEpisode, start: int, length: int) -> NDArray[Any]:
         path = self.folder / episode.file
         try:
-            records = np.load(path, mmap_mode="r", allow_pickle=False)
-            return np.array(records[start : start + length])
-        except (OSError, ValueError) as error:
+            records = read_npy(path, mapped=True)
+        except InputError as error:
             raise RunError(
-                f"the replay file {path} cannot be read: {error}",
+                f"the replay file {path} cannot be read: {error.found}",
                 fix="run the same command again: it continues from the last checkpoint and skips that file",
             ) from error
+        return np.array(records[start : start + length])
 
     def _evict(self) -> None:
         total = self.num_steps
@@ -253,52 +309,97 @@ class Replay:
             total -= oldest.num_steps
 
     def _load_index(self) -> None:
-        lines = list(read_jsonl(self._log.path))
+        where = str(self._log.path)
+        lines = [
+            as_model(_Line, line, f"{where} line {number}", error=RunError)
+            for number, line in enumerate(read_jsonl(self._log.path), start=1)
+        ]
         self._num_lines = len(lines)
-        for line in lines[: self._first_line]:
-            (self.folder / line["file"]).unlink(missing_ok=True)
-        for number, line in enumerate(lines[self._first_line :], start=self._first_line):
-            episode = StoredEpisode(line["file"], int(line["num_records"]), int(line["size_bytes"]), number)
-            path = self.folder / episode.file
-            if path.is_file() and path.stat().st_size == episode.size_bytes:
-                self._check_action_dim(path)
-                self._episodes.append(episode)
-            else:
-                self.damaged.append(episode.file)
+        for number, line in enumerate(lines):
+            path = path_inside(self.folder, line.file, f"{where} line {number + 1}", RunError)
+            if not _FILE.fullmatch(line.file):
+                raise RunError(f"{where} line {number + 1} names {line.file}", expected="<episode>-<steps>.npy")
+            if number < self._first_line:
+                path.unlink(missing_ok=True)
+            elif self._is_as_written(path, line):
+                self._episodes.append(StoredEpisode(line.file, line.num_records, line.size_bytes, number))
 
-    def _check_action_dim(self, path: Path) -> None:
-        """Refuse episodes of another action size; the first file speaks for all."""
-        if self._episodes:
-            return
-        found = np.load(path, mmap_mode="r", allow_pickle=False).dtype["action"].shape[0]
+    def _is_as_written(self, path: Path, line: _Line) -> bool:
+        """Whether a listed file can be used; the list that fits takes its name otherwise."""
+        if not path.is_file() or path.stat().st_size != line.size_bytes:
+            self.damaged.append(line.file)
+            return False
+        if line.sha256 and _sha256(path) != line.sha256:
+            self.changed.append(line.file)
+            return False
+        try:
+            records = read_npy(path, error=RunError, mapped=True)
+        except RunError:
+            self.changed.append(line.file)
+            return False
+        if not self._has_our_layout(records, path) or len(records) != line.num_records:
+            self.changed.append(line.file)
+            return False
+        if not _is_finite(records):
+            self.not_finite.append(line.file)
+            return False
+        return len(records) >= self.config.length
+
+    def _has_our_layout(self, records: NDArray[Any], path: Path) -> bool:
+        """Refuse episodes of another action size; whether the rest is as this module writes it."""
+        dtype = records.dtype
+        if records.ndim != 1 or dtype.names != FIELDS or dtype["image"].ndim != 3 or dtype["action"].ndim != 1:
+            return False
+        found = dtype["action"].shape[0]
         if found != self.action_dim:
             raise ConfigError(
-                f"the replay in {self.folder} holds actions of size {found}",
+                f"the replay in {self.folder} holds actions of size {found} ({path.name})",
                 expected=f"size {self.action_dim}, that of the environment",
                 fix="continue the run with the task it was started with",
             )
+        self._image_shape = self._image_shape or dtype["image"].shape
+        return dtype == _record_type(self._image_shape, self.action_dim)
 
     def _drop_unlisted(self) -> int:
-        """Move episodes that the checkpoint does not know to `dropped/`; delete unfinished files."""
-        known = {episode.file for episode in self._episodes} | set(self.damaged)
+        """Move episodes that the checkpoint does not know to `dropped/`; delete unfinished files.
+
+        Files that are called otherwise are nobody's business here and stay.
+        """
+        known = {episode.file for episode in self._episodes} | {*self.damaged, *self.changed, *self.not_finite}
+        aside = path_inside(self.folder, DROPPED_FOLDER, str(self.folder), RunError)
         dropped = 0
-        for path in sorted(self.folder.iterdir()):
-            if path.name.endswith(TEMPORARY_SUFFIX):
-                path.unlink()
-            elif path.suffix == ".npy" and path.name not in known:
-                (self.folder / DROPPED_FOLDER).mkdir(exist_ok=True)
-                os.replace(path, self.folder / DROPPED_FOLDER / path.name)
-                dropped += 1
+        with disk_errors(aside):
+            for path in sorted(self.folder.iterdir()):
+                if _UNFINISHED.fullmatch(path.name) and not path.is_dir():
+                    path.unlink()
+                elif _FILE.fullmatch(path.name) and path.name not in known:
+                    aside.mkdir(exist_ok=True)
+                    os.replace(path, aside / path.name)
+                    dropped += 1
         return dropped
 
 
 def read_index(folder: str | Path) -> Sequence[dict[str, Any]]:
-    """The index of a replay folder, one mapping per stored episode (with the environment's metadata)."""
-    path = Path(folder) / INDEX_FILE
-    try:
-        return list(read_jsonl(path))
-    except (OSError, json.JSONDecodeError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from error
+    """The index of a replay folder, one mapping per stored episode (with the environment's metadata).
+
+    Raises:
+        RunError: it is absent or damaged.
+    """
+    return list(read_jsonl(Path(folder) / INDEX_FILE))
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_finite(records: NDArray[Any]) -> bool:
+    """Whether all actions and rewards (T,) are finite; some time steps at once, so that a mapped file is not held."""
+    return all(
+        bool(np.isfinite(records[name][start : start + CHECKED_RECORDS]).all())
+        for start in range(0, len(records), CHECKED_RECORDS)
+        for name in ("action", "reward")
+    )
 
 
 def _record_type(image_shape: tuple[int, ...], action_dim: int) -> np.dtype[Any]:

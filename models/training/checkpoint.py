@@ -19,18 +19,23 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
+from pydantic import BaseModel, NonNegativeInt
 from safetensors import SafetensorError
 from torch import Tensor
 
 from ipv_bench.atomic_file import TEMPORARY_SUFFIX, disk_errors, exchange, fsync_folder
+from ipv_bench.bounded_file import MEGABYTE, read_bytes
+from ipv_bench.bounded_json import as_model, parse_json, read_json
 from ipv_bench.errors import CheckpointError, RunError
+from ipv_bench.file_names import FileName, path_inside, shown
 from ipv_bench.run_record import RUN_FILE
 
 FORMAT = 1
@@ -163,19 +168,21 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     index = _read_index(path)
-    contents = {name: _read_checked(path / name, entry) for name, entry in index["files"].items()}
+    contents = {name: _read_checked(path, name, entry) for name, entry in index.files.items()}
     try:
-        state = json.loads(contents.pop(STATE_FILE))
+        text = contents.pop(STATE_FILE)
+        state = parse_json(text, str(path / STATE_FILE), error=CheckpointError, expect=dict, fix=_DELETE)
         groups = {name.removesuffix(".safetensors"): safetensors.torch.load(data) for name, data in contents.items()}
         model, optimizer = groups.pop(MODEL), groups.pop(OPTIMIZER)
-    except (KeyError, ValueError, SafetensorError) as error:
+    except (KeyError, ValueError, AttributeError, SafetensorError) as error:
         raise _damaged(f"{path} cannot be read: {error}") from None
-    return Checkpoint(path, int(index["step"]), model, optimizer, state, groups)
+    return Checkpoint(path, index.step, model, optimizer, state, groups)
 
 
 def checkpoint_sha256(path: str | Path) -> str:
     """Hash that stands for a whole checkpoint: that of its index, which holds the hashes of its files."""
-    return hashlib.sha256((Path(path) / INDEX_FILE).read_bytes()).hexdigest()
+    data = read_bytes(Path(path) / INDEX_FILE, error=CheckpointError, limit=MEGABYTE)
+    return hashlib.sha256(data).hexdigest()
 
 
 def load_tensors(module: torch.nn.Module, tensors: Tensors, where: str | Path) -> None:
@@ -301,40 +308,67 @@ def _prune(run_folder: str | Path, keep_last: int, keep_every: int) -> None:
             _discard(Path(run_folder) / FOLDER / str(step))
 
 
-def _read_index(path: Path) -> dict[str, Any]:
-    try:
-        index = json.loads((path / INDEX_FILE).read_bytes())
-        version, files = index["format"], index["files"]
-    except FileNotFoundError:
+class _FileEntry(BaseModel):
+    size_bytes: NonNegativeInt
+    sha256: str
+
+
+class _Index(BaseModel):
+    """The contents of `checkpoint.json`."""
+
+    format: int
+    step: NonNegativeInt
+    files: dict[FileName, _FileEntry]
+
+
+def _read_index(path: Path) -> _Index:
+    where = path / INDEX_FILE
+    if not os.path.lexists(where):
         raise CheckpointError(
             f"{path} has no {INDEX_FILE}", expected="a complete checkpoint", fix="name another checkpoint or run folder"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(f"{path / INDEX_FILE} cannot be read: {error}") from None
-    if not isinstance(version, int) or version > FORMAT:
-        raise CheckpointError(
-            f"{path} has checkpoint format {version}", expected=f"format {FORMAT} or older", fix="update ipv-bench"
         )
-    if not isinstance(files, dict) or any("/" in name or name.startswith(".") for name in files):
-        raise _damaged(f"{path / INDEX_FILE} lists files outside its folder")
-    return dict(index)
+    values = read_json(where, error=CheckpointError, expect=dict, limit=MEGABYTE, fix=_DELETE)
+    version = values.get("format")
+    if type(version) is not int or version > FORMAT:
+        raise CheckpointError(
+            f"{path} has checkpoint format {shown(version)}",
+            expected=f"format {FORMAT} or older",
+            fix="update ipv-bench",
+        )
+    index = as_model(_Index, values, str(where), error=CheckpointError, fix=_DELETE)
+    odd = [name for name in index.files if name != STATE_FILE and not name.endswith(".safetensors")]
+    if odd or not {STATE_FILE, f"{MODEL}.safetensors", f"{OPTIMIZER}.safetensors"} <= index.files.keys():
+        raise _damaged(f"{where} lists {', '.join(sorted(index.files)[:10])}")
+    return index
 
 
-def _read_checked(path: Path, entry: Mapping[str, Any]) -> bytes:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise _damaged(f"{path} cannot be read: {error.strerror}") from None
-    if len(data) != entry["size_bytes"]:
-        raise _damaged(f"{path} is truncated: {len(data)} bytes instead of {entry['size_bytes']}")
-    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
+def _read_checked(folder: Path, name: str, entry: _FileEntry) -> bytes:
+    path = path_inside(folder, name, str(folder / INDEX_FILE), CheckpointError)
+    if not path.is_file() or path.stat().st_size != entry.size_bytes:
+        found = f"{path.stat().st_size} bytes" if path.is_file() else "no such file"
+        raise _damaged(f"{path} is truncated: {found} instead of {entry.size_bytes} bytes")
+    data = read_bytes(path, error=CheckpointError, limit=entry.size_bytes, fix=_DELETE)
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
         raise _damaged(f"{path} was changed after it was saved: its sha256 is not the recorded one")
     return data
 
 
+_DELETE = "delete this checkpoint folder: the run then continues from the one before it"
+
+
 def _damaged(found: str) -> CheckpointError:
-    return CheckpointError(
-        found,
-        expected="a checkpoint as it was saved",
-        fix="delete this checkpoint folder: the run then continues from the one before it",
-    )
+    return CheckpointError(found, expected="a checkpoint as it was saved", fix=_DELETE)
+
+
+@contextmanager
+def state_errors(path: Path) -> Iterator[None]:
+    """Turn what is absent from the `state.json` of the checkpoint in `path`, or of a wrong kind, into an error.
+
+    Raises:
+        CheckpointError: the block raised LookupError, TypeError, ValueError, AttributeError or OverflowError.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        words = f"no {error}" if isinstance(error, KeyError) else shown(str(error), 200).strip("'")
+        raise _damaged(f"{path / STATE_FILE} is not the state of this kind of run: {words}") from error

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import TypeAdapter
+
 
 @dataclass
 class MetricMeans:
@@ -13,6 +15,18 @@ class MetricMeans:
 
     sums: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, values: Any) -> MetricMeans:
+        """The sums that a checkpoint's state holds.
+
+        Raises:
+            ValueError: a value is no number, or a mean has no count.
+        """
+        means = TypeAdapter(cls).validate_python(values)
+        if means.sums.keys() != means.counts.keys() or not all(count > 0 for count in means.counts.values()):
+            raise ValueError("sums and counts of the metrics do not belong together")
+        return means
 
     def add(self, metrics: Mapping[str, Any]) -> None:
         """Add one update's metrics."""

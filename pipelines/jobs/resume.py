@@ -13,6 +13,7 @@ from pathlib import Path
 from ipv_bench.atomic_file import disk_errors
 from ipv_bench.config import differences
 from ipv_bench.errors import OutputError, ShardSetError, UnknownNameError
+from ipv_bench.progress import say
 from ipv_bench.shard_set import LOG_FILE, MANIFEST_FILE, Manifest, file_sha256, read_manifest
 from pipelines.datasets.quarantine import REASONS
 from pipelines.jobs.shard_job import PendingShard
@@ -48,16 +49,19 @@ def locked(out: Path) -> Iterator[None]:
     Raises:
         OutputError: one is at work there, or the folder cannot be written.
     """
-    with disk_errors(out):
+    with disk_errors(out / LOG_FILE):
         out.mkdir(parents=True, exist_ok=True)
-        with open(out / LOG_FILE, "ab") as log:
-            try:
-                fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise OutputError(
-                    f"another `prepare` is writing to {out}", fix="wait for it, or choose another --out"
-                ) from None
-            yield
+        log = open(out / LOG_FILE, "ab")  # noqa: SIM115  (closed below; the block is not part of the writing)
+    with log:
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputError(
+                f"another `prepare` is writing to {out}", fix="wait for it, or choose another --out"
+            ) from None
+        except OSError as error:  # some network file systems cannot lock
+            say(f"{out} cannot be locked ({error.strerror}): make sure that no other `prepare` writes there")
+        yield
 
 
 def look_at(plan: Plan, out: Path, retry_failed: str | None) -> Progress:
@@ -182,7 +186,7 @@ def _other_plan(task: ShardTask, shard: StoredShard, out: Path) -> ShardSetError
 def note(out: Path, **facts: object) -> None:
     """Append a line to prepare_log.jsonl: when, where, how fast, by how many workers; no part of the identity."""
     line = json.dumps(facts, sort_keys=True).encode() + b"\n"
-    with disk_errors(out), open(out / LOG_FILE, "a+b") as log:
+    with disk_errors(out / LOG_FILE), open(out / LOG_FILE, "a+b") as log:
         if log.tell():  # opened at its end; a killed job may have left half a line there
             log.seek(-1, os.SEEK_END)
             line = line if log.read(1) == b"\n" else b"\n" + line

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import errno
+import hashlib
+import json
 import os
+import resource
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ipv_bench.errors import ConfigError, OutputError, RunError
+from ipv_bench.errors import ConfigError, OutputError, RunError, TrainingError
+from ipv_bench.file_names import shown
 from models.finetuning.replay import EpisodeBuilder, Replay, ReplayConfig, read_index
+from tests.hostile_files import HOSTILE_ARRAYS, HOSTILE_NAMES
 
 ACTION_DIM = 2
 
@@ -24,7 +29,7 @@ def counting_episode(number: int, num_steps: int, side: int = 4):
     builder = EpisodeBuilder(np.full((side, side, 3), 0, np.uint8), ACTION_DIM)
     for step in range(1, num_steps + 1):
         action = np.array([number, step], np.float32)
-        builder.add(np.full((side, side, 3), step, np.uint8), action, number + step / 1000, step == num_steps)
+        builder.add(np.full((side, side, 3), step % 256, np.uint8), action, number + step / 1000, step == num_steps)
     return builder.arrays()
 
 
@@ -151,53 +156,144 @@ def test_a_shortened_index_is_refused(tmp_path):
         Replay(tmp_path, config(), ACTION_DIM, state)
 
 
+def reopened(folder: Path, replay: Replay) -> Replay:
+    state = replay.state()
+    replay.close()
+    return Replay(folder, config(), ACTION_DIM, state)
+
+
+def test_contents_that_changed_at_equal_size_are_found_and_counted(tmp_path):
+    replay = filled(tmp_path, [10, 11, 12])
+    path = tmp_path / "00000002-11.npy"
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(data)
+    again = reopened(tmp_path, replay)
+    assert (again.changed, again.damaged, again.num_episodes) == (["00000002-11.npy"], [], 2)
+    assert again.losses() == [
+        "1 replay files are not what was written (other contents at the same size): 00000002-11.npy"
+    ]
+    assert path.read_bytes() == data  # left for whoever wants to know
+
+
+def rewrite_index(folder: Path, number: int, **changes) -> None:
+    """Change a line of the index as somebody would who wants his file to be used."""
+    lines = [json.loads(line) for line in (folder / "index.jsonl").read_text().splitlines()]
+    lines[number] |= changes
+    (folder / "index.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.mark.parametrize("field", ["action", "reward"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_refused_and_counted(tmp_path, field, value):
+    replay = filled(tmp_path, [10, 11])
+    path = tmp_path / "00000001-10.npy"
+    records = np.load(path)
+    records[field][7] = value
+    np.save(path, records)
+    rewrite_index(tmp_path, 0, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    again = reopened(tmp_path, replay)
+    assert (again.not_finite, again.changed, again.num_episodes) == (["00000001-10.npy"], [], 1)
+    episode = counting_episode(3, 9)
+    episode[field][2] = value
+    with pytest.raises(TrainingError, match="episode 3 has an action or a reward that is not finite"):
+        again.add(episode, 3, {})
+    assert len(read_index(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("name", [*HOSTILE_NAMES, "index.jsonl", "00000001-10.txt"], ids=lambda name: shown(name, 20))
+def test_an_index_with_foreign_names_is_refused_and_nothing_is_touched(tmp_path, name):
+    folder = tmp_path / "seed0" / "replay"
+    replay = filled(folder, [10, 11])
+    state = replay.state() | {"first_line": 1}  # line 0 is to be deleted
+    replay.close()
+    rewrite_index(folder, 0, file=name)
+    state["index_bytes"] = (folder / "index.jsonl").stat().st_size
+    for path in (tmp_path / "evil", tmp_path / "evil.pth", folder.parent / "evil"):
+        path.write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(RunError, match=r"index\.jsonl line 1"):
+        Replay(folder, config(), ACTION_DIM, state)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_replay_folder_that_leads_elsewhere_is_refused(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "00000009-9.npy").write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "replay").symlink_to(tmp_path / "mine")
+    with pytest.raises(RunError, match="leads out of its folder"):
+        Replay(tmp_path / "run" / "replay", config(), ACTION_DIM)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["00000009-9.npy"]
+
+
+def test_files_that_are_not_the_replays_stay(tmp_path):
+    for name in ("notes.npy", ".notes.tmp", "00000001-5.npy.bak"):
+        (tmp_path / name).write_text("mine")
+    (tmp_path / ".00000001-5.npy.7.tmp").write_text("half")
+    (tmp_path / "00000001-5.npy").write_text("newer")
+    replay = Replay(tmp_path, config(), ACTION_DIM)
+    assert replay.dropped == 1
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "notes.npy", ".notes.tmp", "00000001-5.npy.bak", "dropped", "index.jsonl",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", HOSTILE_ARRAYS)
+def test_files_that_are_no_episodes_are_left_out(tmp_path, kind):
+    replay = filled(tmp_path, [10, 11])
+    (tmp_path / "00000001-10.npy").write_bytes(HOSTILE_ARRAYS[kind])
+    rewrite_index(tmp_path, 0, size_bytes=len(HOSTILE_ARRAYS[kind]), sha256="")
+    state = {"index_bytes": (tmp_path / "index.jsonl").stat().st_size, "first_line": 0, "short": 0}
+    again = Replay(tmp_path, config(), ACTION_DIM, state)
+    assert (again.changed, again.num_episodes) == (["00000001-10.npy"], 1)
+    replay.close()
+
+
 def test_an_empty_replay_says_so(tmp_path):
     with pytest.raises(RunError, match="is empty"):
         Replay(tmp_path, config(), ACTION_DIM).sample(np.random.default_rng(0))
 
 
-def test_a_full_disk_leaves_no_half_written_episode(tmp_path, monkeypatch):
+def test_a_full_disk_leaves_no_half_written_episode(tmp_path):
+    """A file that may not grow further stands for the full disk: what the kernel says goes through numpy and all."""
     replay = filled(tmp_path, [10])
-
-    def full(file, array, **_):
-        file.write(b"half an episode")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(np.lib.format, "write_array", full)
-    with pytest.raises(OutputError, match="disk is full"):
-        replay.add(counting_episode(2, 20), 2, {})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        with pytest.raises(OutputError, match=r"cannot write .*00000002-20\.npy: File too large"):
+            replay.add(counting_episode(2, 20), 2, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["00000001-10.npy", "index.jsonl"]
     assert (replay.num_episodes, len(read_index(tmp_path))) == (1, 1)
 
 
 def test_a_million_steps_need_little_memory(tmp_path):
-    """2,000 sparse files of 500 steps stand for 10⁶ steps: start-up opens one of them, a batch maps 50 windows."""
+    """2,000 names of one file of 500 steps stand for 10⁶ steps (180 MB): each is read once, a batch maps 50 windows."""
     replay = Replay(tmp_path, config(capacity=10**6, length=50, batch_size=50), ACTION_DIM)
-    builder = EpisodeBuilder(np.zeros((64, 64, 3), np.uint8), ACTION_DIM)
-    for _ in range(500):
-        builder.add(np.zeros((64, 64, 3), np.uint8), np.zeros(2), 0.0, False)
-    replay.add(builder.arrays(), 0, {})
-    first = tmp_path / "00000000-500.npy"
-    header, size = first.read_bytes()[:512], first.stat().st_size
-    lines = (tmp_path / "index.jsonl").read_text()
+    replay.add(counting_episode(0, 500, side=5), 0, {})
+    line = (tmp_path / "index.jsonl").read_text()
+    lines = [line]
     for number in range(1, 2000):
         name = f"{number:08d}-500.npy"
-        with open(tmp_path / name, "wb") as file:
-            file.write(header)
-            file.truncate(size)
-        lines += lines.splitlines()[0].replace("00000000-500.npy", name) + "\n"
-    (tmp_path / "index.jsonl").write_text(lines)
+        os.link(tmp_path / "00000000-500.npy", tmp_path / name)
+        lines.append(line.replace("00000000-500.npy", name))
+    text = "".join(lines)
+    (tmp_path / "index.jsonl").write_text(text)
     before = _resident_bytes()
     big = Replay(
         tmp_path,
         config(capacity=10**6, length=50, batch_size=50),
         ACTION_DIM,
-        {"index_bytes": len(lines.encode()), "first_line": 0, "short": 0},
+        {"index_bytes": len(text), "first_line": 0, "short": 0},
     )
     assert big.num_steps == 10**6
     for index in range(4):
         big.sample(np.random.default_rng(index))
-    assert _resident_bytes() - before < 200e6
+    assert _resident_bytes() - before < 90e6
 
 
 def _resident_bytes() -> int:

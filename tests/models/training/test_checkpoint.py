@@ -160,7 +160,7 @@ def test_a_newer_format_and_a_listing_outside_the_folder_are_refused(tmp_path: P
         load_checkpoint(path)
     index["files"]["../../x"] = {"size_bytes": 0, "sha256": ""}
     (path / "checkpoint.json").write_text(json.dumps(index))
-    with pytest.raises(CheckpointError, match="outside its folder"):
+    with pytest.raises(CheckpointError, match="no file name"):
         load_checkpoint(path)
 
 
