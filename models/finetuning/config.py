@@ -7,8 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import Field, ValidationError, create_model, model_validator
+from pydantic import Field, create_model, model_validator
 
+from ipv_bench.bounded_json import as_model
 from ipv_bench.config import Config, Resolved, flatten, parse_overrides, read_config_file
 from ipv_bench.errors import RunError
 from ipv_bench.run_record import RUN_FILE, RunRecord
@@ -147,16 +148,16 @@ def saved_config(record: RunRecord) -> FinetuneConfig:
         RunError: the record's config does not fit.
     """
     strange = fields_of_other_suites(record.suite)
-    env = {key: value for key, value in record.config.get("env", {}).items() if key not in strange}
-    try:
-        return finetune_config_class(record.method, record.suite).model_validate({**record.config, "env": env})
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise RunError(
-            f"the config in {RUN_FILE} does not fit {record.method}: "
-            f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
-            fix="restore the file, or run the version of ipv-bench that wrote it",
-        ) from None
+    env: Any = record.config.get("env", {})
+    if isinstance(env, dict):
+        env = {key: value for key, value in env.items() if key not in strange}
+    return as_model(
+        finetune_config_class(record.method, record.suite),
+        {**record.config, "env": env},
+        f"the config in {RUN_FILE} does not fit {record.method}",
+        error=RunError,
+        fix="restore the file, or run the version of ipv-bench that wrote it",
+    )
 
 
 RESOURCE_KEYS = (

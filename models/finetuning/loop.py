@@ -281,9 +281,8 @@ class FinetuneLoop:
                 f"continuing from {where} ({self.counters.env_steps} env steps); "
                 f"{self.replay.dropped} newer episodes moved to {self.folder / 'replay' / 'dropped'}"
             )
-        if self.replay.damaged:
-            loss = f"{len(self.replay.damaged)} replay files are truncated or gone"
-            say(f"{loss}: {', '.join(self.replay.damaged)}")
+        for loss in self.replay.losses():
+            say(loss)
             self._mark_inexact(loss)
 
     def _mark_inexact(self, reason: str) -> None:

@@ -31,7 +31,9 @@ def rewrite(folder: Path, **changes: object) -> None:
     values = json.loads((folder / "manifest.json").read_text()) | changes
 
     def text(checksum: str) -> bytes:
-        return (json.dumps(values | {"checksum": checksum}, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+        return (
+            json.dumps(values | {"checksum": checksum}, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        ).encode()
 
     (folder / "manifest.json").write_bytes(text(hashlib.sha256(text("")).hexdigest()))
 
