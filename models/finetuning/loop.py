@@ -23,7 +23,7 @@ from models.finetuning.evaluation import play_evaluation
 from models.finetuning.replay import Replay
 from models.finetuning.rollout import EnvGroup, Policy, UniformPolicy, play_round
 from models.methods.base import Agent
-from models.training.checkpoint import load_checkpoint, save_checkpoint
+from models.training.checkpoint import count_of, load_checkpoint, save_checkpoint, state_errors
 from models.training.interruption import StopRequest
 from models.training.metric_means import MetricMeans
 from models.training.tracking import MetricMirrors
@@ -64,7 +64,8 @@ class FinetuneLoop:
             state = self._restore(checkpoint)
         else:
             self._cut_logs({"metrics": 0, "evaluations": 0})
-        self.replay = Replay(folder / "replay", config.replay, agent.action_dim, state and state["replay"])
+        with state_errors(checkpoint or folder):
+            self.replay = Replay(folder / "replay", config.replay, agent.action_dim, state and state["replay"])
         self._report_losses(checkpoint)
         self._started = time.monotonic() - self.counters.wall_seconds
         self._saved = time.monotonic()
@@ -259,17 +260,18 @@ class FinetuneLoop:
 
     def _restore(self, path: Path) -> dict[str, Any]:
         checkpoint = load_checkpoint(path)
-        self.agent.load(checkpoint)
         state = checkpoint.state
-        self.counters = Counters(**state["counters"])
-        self._means = MetricMeans(**state["means"])
-        self._cut_logs(state["logs"])
+        with state_errors(path):
+            self.agent.load(checkpoint)
+            self.counters = Counters.of(state["counters"])
+            self._means = MetricMeans.of(state["means"])
+            self._cut_logs(state["logs"])
         return state
 
     def _cut_logs(self, sizes: Mapping[str, int]) -> None:
         """Bring the logs back to what the checkpoint knows; one that somebody shortened is kept as it is."""
         for log, name in ((self._metrics, "metrics"), (self._scores, "evaluations")):
-            cut = log.cut(int(sizes[name]))
+            cut = log.cut(count_of(sizes[name]))
             if cut.loss:
                 say(f"{self.folder}: {cut.loss}; what is there is kept, and the run is no longer exact")
                 self._mark_inexact(cut.loss)

@@ -34,6 +34,7 @@ from ipv_bench.config import Config
 from ipv_bench.errors import ConfigError, InputError, RunError, TrainingError
 from ipv_bench.file_names import FileName, folder_inside, path_inside
 from ipv_bench.run_record import JsonlLog, read_jsonl
+from models.training.checkpoint import count_of
 
 INDEX_FILE, DROPPED_FOLDER = "index.jsonl", "dropped"
 FIELDS = ("image", "action", "reward", "is_first", "is_terminal")
@@ -160,14 +161,14 @@ class Replay:
         self._log = JsonlLog(self.folder / INDEX_FILE)
         self._episodes: list[StoredEpisode] = []
         self._evicted: list[StoredEpisode] = []
-        self._first_line = int(state["first_line"]) if state else 0
+        self._first_line = count_of(state["first_line"]) if state else 0
         self._num_lines = 0
-        self.short = int(state["short"]) if state else 0
+        self.short = count_of(state["short"]) if state else 0
         self.damaged: list[str] = []
         self.changed: list[str] = []
         self.not_finite: list[str] = []
         self._image_shape: tuple[int, ...] = ()
-        self._log.cut(_checked_size(self._log.path, int(state["index_bytes"]) if state else 0))
+        self._log.cut(_checked_size(self._log.path, count_of(state["index_bytes"]) if state else 0))
         self._load_index()
         self.dropped = self._drop_unlisted()
 

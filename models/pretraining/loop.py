@@ -17,7 +17,7 @@ from models.pretraining.prediction_strips import write_gif, write_strips
 from models.pretraining.validation import ValidationResult, validate
 from models.pretraining.video_batches import VideoBatches, VideoData, stack_segments
 from models.pretraining.video_training import VideoTraining
-from models.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from models.training.checkpoint import count_of, latest_checkpoint, load_checkpoint, save_checkpoint, state_errors
 from models.training.interruption import StopRequest
 from models.training.metric_means import MetricMeans
 from models.training.tracking import MetricMirrors
@@ -174,11 +174,13 @@ class PretrainLoop:
             self._cut_log(0)
             return
         checkpoint = load_checkpoint(path)
-        self.training.restore(checkpoint)
+        with state_errors(path):
+            self.training.restore(checkpoint)
+            self._means = MetricMeans.of(checkpoint.state["means"])
+            self._wall_before = float(checkpoint.state["wall_seconds"])
+            log_bytes = count_of(checkpoint.state["logs"]["metrics"])
         self._saved_at = self.training.updates
-        self._means = MetricMeans(**checkpoint.state["means"])
-        self._wall_before = checkpoint.state["wall_seconds"]
-        dropped = self._cut_log(checkpoint.state["logs"]["metrics"])
+        dropped = self._cut_log(log_bytes)
         if self.ranks.is_main:
             say(f"continuing from update {self.training.updates}; {dropped} newer log lines dropped")
 

@@ -13,7 +13,7 @@ from ipv_bench.errors import TrainingError
 from ipv_bench.seeding import derive_seed
 from models.methods.base import find_method
 from models.pretraining.config import PretrainConfig
-from models.training.checkpoint import Checkpoint, load_tensors
+from models.training.checkpoint import Checkpoint, count_of, load_tensors
 from models.training.distributed import Ranks
 from models.training.entry_check import check_array, check_frames
 from models.training.hardware import autocast, check_precision, choose_device
@@ -141,7 +141,7 @@ class VideoTraining:
         self.optimizer.load_state_tensors(checkpoint.optimizer)
         state = checkpoint.state
         for name in COUNTERS:
-            setattr(self, name, state[name])
+            setattr(self, name, count_of(state[name]))
         if self.scaler is not None and "loss_scale" in state:
             self.scaler.load_state_dict(state["loss_scale"])
 

@@ -42,8 +42,8 @@ FORMAT = 1
 FOLDER, INDEX_FILE, STATE_FILE = "checkpoints", "checkpoint.json", "state.json"
 MODEL, OPTIMIZER = "model", "optimizer"
 
-_UNFINISHED = re.compile(r"\.(?P<step>[0-9]+)\.[0-9]+" + re.escape(TEMPORARY_SUFFIX))
-_SET_ASIDE = re.compile(r"\.old-(?P<step>[0-9]+)\.[0-9]+" + re.escape(TEMPORARY_SUFFIX))
+_UNFINISHED = re.compile(r"\.(?P<step>[0-9]{1,18})\.[0-9]+" + re.escape(TEMPORARY_SUFFIX))
+_SET_ASIDE = re.compile(r"\.old-(?P<step>[0-9]{1,18})\.[0-9]+" + re.escape(TEMPORARY_SUFFIX))
 
 Tensors = Mapping[str, Tensor]
 
@@ -137,7 +137,7 @@ def _complete(run_folder: str | Path) -> dict[int, Path]:
     folder = Path(run_folder) / FOLDER
     entries = [entry for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
     set_aside = {int(match["step"]): entry for entry in entries if (match := _SET_ASIDE.fullmatch(entry.name))}
-    named = {int(entry.name): entry for entry in entries if re.fullmatch(r"[0-9]+", entry.name)}
+    named = {int(entry.name): entry for entry in entries if re.fullmatch(r"[0-9]{1,18}", entry.name)}
     return set_aside | named
 
 
@@ -358,6 +358,17 @@ _DELETE = "delete this checkpoint folder: the run then continues from the one be
 
 def _damaged(found: str) -> CheckpointError:
     return CheckpointError(found, expected="a checkpoint as it was saved", fix=_DELETE)
+
+
+def count_of(value: Any) -> int:
+    """A whole number of 0 or more out of a checkpoint's state.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{shown(value)} is no count")
+    return value
 
 
 @contextmanager

@@ -69,8 +69,8 @@ def test_kill_in_an_episode_a_checkpoint_and_a_replay_write(uninterrupted, tmp_p
     assert "1 newer episodes moved to" in output
     assert latest_checkpoint(folder).name == "40"
     # While the fourth episode of this process is written to the replay, half of it on disk.
-    half = "args[0].write(bytes(5000)); args[0].flush()"
-    run_until(arguments, "finetuning.replay", "module.np.lib.format", "write_array", 4, before=half)
+    half = "args[0].with_name('.' + args[0].name + '.1.tmp').write_bytes(bytes(5000))"
+    run_until(arguments, "finetuning.replay", "module", "write_bytes", 4, before=half)
     assert len(list((folder / "replay").glob(".*.tmp"))) == 1
     assert latest_checkpoint(folder).name == "80"
     assert run(arguments) == 0
