@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -85,18 +86,26 @@ def prepare(
 
 @click.command()
 @click.argument("folder", metavar="SHARDS")  # text: a Path would cut s3:// to s3:/
-@click.option("--decode", metavar="all|N", default="0", show_default=True, help="Decode all samples, or N of them.")
+@click.option(
+    "--decode", metavar="all|N", help="Decode all samples, or N of them.  [default: 0; all source items with --source]"
+)
+@click.option("--source", type=_PATH, metavar="DIR", help="Compare with the raw release: decode it again.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @common_options
-def verify(folder: str, decode: str, as_json: bool) -> None:
+def verify(folder: str, decode: str | None, source: Path | None, as_json: bool) -> None:
     """Check a shard set: every byte, the index, what plain webdataset reads; says how to repair."""
     from ipv_bench.errors import FindingsError, UsageError
     from ipv_bench.progress import say
     from pipelines.shards.verify import verify as run_verify
 
-    if decode != "all" and not decode.isdecimal():
+    if decode is not None and decode != "all" and not decode.isdecimal():
         raise UsageError(f"--decode {decode!r}", expected="all, or a number of samples")
-    result = run_verify(folder, "all" if decode == "all" else int(decode))
+    how_many: Literal["all"] | int = "all" if decode == "all" else int(decode or 0)
+    result = run_verify(folder, how_many)
+    if source is not None:
+        from pipelines.verify_source import verify_source
+
+        verify_source(Path(folder), source, "all" if decode is None else how_many, result)
     if as_json:
         click.echo(json.dumps(result.as_json(), indent=2, sort_keys=True))
     else:

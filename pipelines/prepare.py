@@ -20,6 +20,7 @@ from pipelines.datasets.prepare_config import PrepareConfig
 from pipelines.datasets.split_archive import extract
 from pipelines.jobs.execute import Executor, LocalExecutor
 from pipelines.jobs.resume import Progress, locked, look_at, note
+from pipelines.jobs.source_times import changed_since_noted, changed_warning, note_times, source_times
 from pipelines.jobs.tally import Tally
 from pipelines.shards.plan import Plan, make_plan
 from pipelines.shards.shard_writer import remove_leftovers
@@ -113,17 +114,23 @@ def prepare(job: Job) -> Manifest:
         state = look_at(plan, out, job.retry_failed)
         tally = Tally(sum(1 for item in plan.inventory.items if not item.excluded), plan.config)
         tally.add_all(state.finished)
+        done = {outcome.row.source_id for outcome in state.finished}
+        settled = [item.source_id in done for item in plan.inventory.items]
+        note_times(out, source_times(plan.inventory, job.source.resolve()), settled)
         if state.complete:
             manifest = read_manifest(out)
             shutil.rmtree(out / EXTRACTED_FOLDER, ignore_errors=True)  # of a job that was killed at its very end
             say(f"{job.out} is complete and intact; nothing to do again")
         else:
             manifest = _make(job, release, plan, state, tally, out)
+        changed = changed_since_noted(out, source_times(plan.inventory, job.source.resolve()))
+        if changed:
+            say(f"warning: {changed_warning(plan.inventory, changed)}")
         _report(job, manifest, tally)
-    if job.strict and (tally.status["quarantined"] or plan.inventory.warnings):
+    num_warnings = len(plan.inventory.warnings) + bool(changed)
+    if job.strict and (tally.status["quarantined"] or num_warnings):
         raise FindingsError(
-            f"--strict: {tally.status['quarantined']} items are quarantined, "
-            f"{len(plan.inventory.warnings)} warnings were given",
+            f"--strict: {tally.status['quarantined']} items are quarantined, {num_warnings} warnings were given",
             expected="none",
             fix=f"see {job.out}/quarantine.jsonl",
         )

@@ -20,8 +20,8 @@ class SupervisionConfig(Config):
     """CPU time that any one source item may use, in seconds; `cpu_seconds_per_megabyte` is added."""
     cpu_seconds_per_megabyte: float = Field(60.0, ge=0)
     """CPU time granted per megabyte of the source item, in seconds."""
-    stall_seconds: float = Field(120.0, gt=0)
-    """Wall time without a new frame after which a decoder counts as hung, in seconds."""
+    stall_seconds: float = Field(60.0, gt=0)
+    """Wall time without a sign of progress after which a decoder counts as hung, in seconds."""
     retry_factor: float = Field(4.0, ge=1)
     """How much larger both limits are for the one retry, which runs alone at the end."""
     recycle_videos: int = Field(2000, ge=1)

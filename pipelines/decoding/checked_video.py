@@ -8,6 +8,7 @@ all of them refuse the same files.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from pipelines.decoding.containers.structure import Structure
 from pipelines.decoding.damage_words import meaning_of
 from pipelines.decoding.decoder_log import DecoderLog, listening
 from pipelines.decoding.frames import SourceInfo, Time, check_file, describe, system_errors
+from pipelines.decoding.packet_fault import check_packet, unit_length_bytes
 from pipelines.decoding.picture_fault import check_jpeg_data
 from pipelines.decoding.video_stream import NOT_WHITELISTED, choose_stream, open_container
 
@@ -59,6 +61,7 @@ class CheckedVideo:
         self._num_indexed = 0
         self._place = 0
         self._starts_inside = False
+        self._reader_said: SourceFailure | None = None
 
     def __iter__(self) -> Iterator[TimedFrame | None]:
         check_file(self._path)
@@ -92,13 +95,14 @@ class CheckedVideo:
         if container.format.name.startswith("mov"):
             self._num_indexed = sum(1 for entry in stream.index_entries if entry.size)
         self._check(log, context.name, opening=True)
+        length_bytes = unit_length_bytes(context.name, context.extradata)
         clock = Clock(stream, exact=self._exact)
         for packet in container.demux(stream):
             is_end = not packet.size and packet.dts is None and packet.pts is None
             if not packet.size and not is_end:
                 continue  # AVI: the picture before is shown once more
-            if context.name == "mjpeg" and not is_end:
-                check_jpeg_data(bytes(packet))
+            if not is_end:
+                self._check_data(bytes(packet), context.name, length_bytes)
             for frame in self._decode(packet, is_end, log):
                 position = self._info.num_frames_decoded
                 if frame.is_corrupt:
@@ -109,6 +113,15 @@ class CheckedVideo:
             if log:
                 self._check(log, context.name)
         self._info.notes |= clock.notes
+
+    def _check_data(self, data: bytes, codec: str, length_bytes: int) -> None:
+        try:
+            if codec == "mjpeg":
+                check_jpeg_data(data)
+            else:
+                check_packet(data, codec, length_bytes)
+        except SourceFailure as failure:
+            raise SourceFailure(failure.reason, f"coded picture {self._num_packets}: {failure.message}") from failure
 
     def _decode(self, packet: Any, is_end: bool, log: DecoderLog) -> list[Any]:
         if not is_end:
@@ -132,8 +145,12 @@ class CheckedVideo:
             if opening and message.component == decoder:
                 continue
             meaning = meaning_of(message, decoder, self._info.num_frames_decoded > 0)
-            if meaning in ("truncated", "corrupt"):
-                raise SourceFailure(meaning, message.text)
+            if meaning not in ("truncated", "corrupt"):
+                continue
+            failure = SourceFailure(meaning, message.text)
+            if message.component == decoder:
+                raise failure
+            self._reader_said = self._reader_said or failure
 
     def _failure(self, error: av.error.FFmpegError, log: DecoderLog) -> SourceFailure:
         if isinstance(error, OSError):  # the disk's fault, or a decoder's way to say "damaged": read it all to know
@@ -141,11 +158,10 @@ class CheckedVideo:
                 while file.read(1 << 20):
                     pass
         decoder = self.stream.codec_context.name if self.stream is not None else ""
-        try:
+        with suppress(SourceFailure):
             self._check(log, decoder, opening=not decoder)
-        except SourceFailure as failure:
-            if failure.reason == "truncated":
-                return failure
+        if self._reader_said is not None and self._reader_said.reason == "truncated":
+            return self._reader_said
         if log.last.startswith(NOT_WHITELISTED):
             return SourceFailure("corrupt", "a text or a playlist, no video")
         words = [error.strerror or type(error).__name__, log.last]
@@ -159,6 +175,8 @@ class CheckedVideo:
         """The container's own word goes before the decoder's: it says how much is missing."""
         if structure.fault is not None:
             raise SourceFailure(*structure.fault) from failure
+        if failure is None and not structure.is_complete:
+            failure = self._reader_said
         if failure is not None:
             raise failure
         announced = structure.num_packets[self._place] if self._place < len(structure.num_packets) else -1

@@ -28,6 +28,7 @@ _POLL_SECONDS = 0.25
 _MEMORY_EVERY_SECONDS = 1.0
 _START_SECONDS = 300.0
 """A process that has not taken an item yet is loading its libraries, on a busy machine or from a slow disk."""
+_KILL_SECONDS = 10.0
 MAX_LOST_STARTING = 3
 """Processes that may be killed one after another before they take an item; then the job stops."""
 
@@ -232,12 +233,19 @@ class _Process:
         try:
             return self._popen.wait(5)
         except subprocess.TimeoutExpired:
-            self._popen.kill()
-            return self._popen.wait()
+            return self._kill()
+
+    def _kill(self) -> int:
+        """The exit status. A process that waits for a dead network file dies only when the system lets it go: then
+        nobody waits for it here, and it ends by itself later."""
+        self._popen.kill()
+        try:
+            return self._popen.wait(_KILL_SECONDS)
+        except subprocess.TimeoutExpired:
+            return -signal.SIGKILL
 
     def end(self) -> None:
         """Kill it: it holds nothing that is worth keeping."""
-        self._popen.kill()
-        self._popen.wait()
+        self._kill()
         self.connection.close()
         self._page.close()

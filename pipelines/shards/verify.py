@@ -43,7 +43,9 @@ from ipv_bench.shard_set import (
 )
 from pipelines.shards.verify_shard import ShardContents, check_shard
 
-FindingKind = Literal["manifest", "missing", "checksum", "leftover", "table", "tar", "frames", "webdataset", "decode"]
+FindingKind = Literal[
+    "manifest", "missing", "checksum", "leftover", "table", "tar", "frames", "webdataset", "decode", "source"
+]
 
 TABLES = (SOURCES_FILE, SAMPLES_FILE, FRAMES_FILE, QUARANTINE_FILE)
 
@@ -76,6 +78,7 @@ class Verification:
     num_samples: int = 0
     num_frames: int = 0
     num_frames_decoded: int = 0
+    num_sources_decoded: int = 0
 
     def add(self, kind: FindingKind, file: str, message: str, repair: str = "") -> None:
         """Note a defect."""
@@ -99,7 +102,10 @@ class Verification:
             found.append(f"{finding.kind}: {finding.file}: {finding.message}\n  to do:    {finding.repair}")
         state = "ok" if not self.findings else f"{len(self.findings)} defects"
         looked_at = f"{self.num_shards} shards, {self.num_samples} samples, {self.num_frames} frames"
-        return [*found, f"{self.folder}: {state} ({looked_at}, {self.num_frames_decoded} frames decoded)"]
+        decoded = f"{self.num_frames_decoded} frames decoded"
+        if self.num_sources_decoded:
+            decoded += f", {self.num_sources_decoded} source items decoded again"
+        return [*found, f"{self.folder}: {state} ({looked_at}, {decoded})"]
 
 
 def verify(folder: str | Path, decode: Literal["all"] | int = 0) -> Verification:

@@ -18,7 +18,7 @@ OPTIONS = {
         *("--source", "--out", "--profile", "--workers", "--executor", "--limit"),
         *("--dry-run", "--retry-failed", "--strict", "--set"),
     },
-    "verify": {"--decode", "--json"},
+    "verify": {"--decode", "--source", "--json"},
     "inspect": {"--contact-sheet", "--json"},
     "pretrain": {"--preset", "--config", "--set", "--data", "--run", "--seed", "--dry-run"},
     "finetune": {"--preset", "--config", "--set", "--task", "--init", "--run", "--seed", "--dry-run"},

@@ -25,6 +25,8 @@ def walk_flv(data: SourceBytes) -> Generator[None, None, Structure]:
         if len(head) < 15:
             raise cut_off(size, position + 15)
         kind, length = head[4] & 0x1F, int.from_bytes(head[5:8], "big")
+        if (kind not in _KINDS or position + 15 + length > size) and data.is_text_from(position + 4):
+            break
         if kind not in _KINDS:
             raise broken(f"a tag of the unknown kind {kind}", position + 4)
         end = position + 15 + length

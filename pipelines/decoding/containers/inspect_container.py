@@ -26,6 +26,7 @@ def inspect_container(file: BinaryIO) -> Generator[None, None, Structure]:
         structure: Structure = yield from walk
     except StructureError as error:
         return Structure(fault=(error.reason, error.message))
+    structure.is_complete = not data.at(0, 16).startswith(asf.MAGIC)  # whose payloads are left to its reader
     return structure
 
 

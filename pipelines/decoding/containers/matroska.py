@@ -72,8 +72,8 @@ class _Walk:
             raise cut_off(self._size, end)
         position, limit = start, end if end is not None else self._size
         while position < limit:
-            if end is None and self._data.at(position, 4) == MAGIC:
-                break  # of unknown length: another file follows
+            if end is None and self._foreign(position):
+                break
             kind, inside, stop = self._element(position, limit, "the segment")
             if kind not in _TOP:
                 raise broken(f"element {kind:x} in the segment", position)
@@ -95,6 +95,8 @@ class _Walk:
             self._check_crc(start, end)
         position, stop = start, limit if end is None else end
         while position < stop:
+            if end is None and self._foreign(position):
+                break
             kind, inside, after = self._element(position, stop, "a cluster")
             if end is None and kind in _TOP and kind not in (_VOID, _CRC):
                 return position  # of unknown length: the next element of the segment ends it
@@ -111,6 +113,11 @@ class _Walk:
             if self._elements % _TICK_ELEMENTS == 0:
                 yield
         return position
+
+    def _foreign(self, position: int) -> bool:
+        """Whether another file or text follows an element of unknown length."""
+        head = self._data.at(position, 4)
+        return head == MAGIC or (head.isalnum() and self._data.is_text_from(position))
 
     def _group(self, start: int, end: int) -> None:
         position = start

@@ -100,11 +100,8 @@ class _Walk:
 
     def _refuse_lost_fragments(self, position: int) -> None:
         """In a file of fragments what is no box may have been one: only text may follow the last."""
-        while self._fragmented and position < self._size:
-            piece = self._data.stream(position, 1 << 20)
-            if not piece.isascii() or b"\0" in piece:
-                raise broken("no box", position)
-            position += len(piece)
+        if self._fragmented and not self._data.is_text_from(position):
+            raise broken("no box", position)
 
     def _inside(self, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
         position = start

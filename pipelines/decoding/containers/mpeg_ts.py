@@ -44,7 +44,7 @@ def walk_mpeg_ts(data: SourceBytes) -> Generator[None, None, Structure]:
         lost = np.flatnonzero(rows[:, 0] != _SYNC)
         if len(lost):
             place = position + int(lost[0]) * length
-            if _is_text(data.stream(place, data.size_bytes - place)):
+            if data.is_text_from(place):
                 walk.check(rows[: int(lost[0])], position, length)
                 return Structure()
             raise broken("no transport packet", place)
@@ -55,10 +55,6 @@ def walk_mpeg_ts(data: SourceBytes) -> Generator[None, None, Structure]:
     if tail[:1] == bytes([_SYNC]):
         raise cut_off(data.size_bytes, position + length)
     return Structure()
-
-
-def _is_text(tail: bytes) -> bool:
-    return tail.isascii() and b"\0" not in tail
 
 
 @dataclass

@@ -31,3 +31,12 @@ class SourceBytes:
     def stream(self, position: int, length: int) -> bytes:
         """As `at`, for long stretches: nothing is kept."""
         return os.pread(self._file, length, position)
+
+    def is_text_from(self, position: int) -> bool:
+        """Whether only text follows: bytes behind the last element that are nobody's."""
+        while position < self.size_bytes:
+            piece = self.stream(position, 1 << 20)
+            if not piece.isascii() or b"\0" in piece or not piece:
+                return False
+            position += len(piece)
+        return True

@@ -11,11 +11,14 @@ class Structure:
     """Facts of a container, read without any decoder.
 
     Attributes:
-        num_packets: coded pictures of each video track, in the file's order; empty where the container does not say.
+        num_packets: coded pictures of each video track, in the file's order; empty where the container does not say,
+            -1 where it does not say for a track.
+        is_complete: every element was checked, so that what the container's reader says adds nothing.
         fault: ("truncated" or "corrupt", what is wrong); None when everything fits together.
     """
 
     num_packets: list[int] = field(default_factory=list)
+    is_complete: bool = False
     fault: tuple[Literal["truncated", "corrupt"], str] | None = None
 
 
