@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -51,15 +51,16 @@ def preset_names(area: str, presets: Traversable | None = None) -> list[str]:
     folder = _area_folder(area, presets)
     if not folder.is_dir():
         return []
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name[0] != "_")
+    return sorted({entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name[0] != "_"})
 
 
 def load_preset(area: str, name: str, parts: Iterable[str] = (), presets: Traversable | None = None) -> dict[str, Any]:
     """Values of a preset.
 
-    A preset is one file `<name>.yaml`, or a folder `<name>/` with one file per part; the first of `parts` that has a
-    file is taken (fine-tuning passes "<suite>-<task>" and "<suite>": the paper's settings differ by suite). A file may
-    name another one of its folder in `base:`, whose values it changes; files whose names start with `_` are only that.
+    A preset is a folder `<name>/` with one file per part, or one file `<name>.yaml` for all parts that have none. The
+    first of `parts` that has a file is taken (fine-tuning passes "<suite>-<task>" and "<suite>", each with "@<method>"
+    before it alone: settings differ by suite). A file may name another one in `base:`, of its folder or of the one
+    above, whose values it changes; files whose names start with `_` are only that.
 
     Args:
         area: "pretrain", "finetune", ...
@@ -70,16 +71,19 @@ def load_preset(area: str, name: str, parts: Iterable[str] = (), presets: Traver
     Raises:
         UnknownNameError: no such preset, or no file of it fits.
     """
-    folder = _area_folder(area, presets)
-    if (folder / f"{name}.yaml").is_file():
-        return _read_with_base(folder, f"{name}.yaml")
+    folder, wanted = _area_folder(area, presets), list(parts)
     if name in preset_names(area, presets):
         inside = folder / name
-        wanted = list(parts)
         for part in wanted:
             if (inside / f"{part}.yaml").is_file():
-                return _read_with_base(inside, f"{part}.yaml")
-        known = [entry.name.removesuffix(".yaml") for entry in inside.iterdir() if entry.name[0] != "_"]
+                return _read_with_base((inside, folder), f"{part}.yaml")
+        if (folder / f"{name}.yaml").is_file():
+            return _read_with_base((folder,), f"{name}.yaml")
+        known = [
+            entry.name.removesuffix(".yaml")
+            for entry in inside.iterdir()
+            if entry.name[0] != "_" and "@" not in entry.name
+        ]
         raise UnknownNameError(f"suite for {area} preset {name!r}:", wanted[-1] if wanted else "", known)
     raise UnknownNameError(f"{area} preset", name, preset_names(area, presets))
 
@@ -88,10 +92,12 @@ def _area_folder(area: str, presets: Traversable | None) -> Traversable:
     return (presets or resources.files("ipv_bench") / "presets") / area
 
 
-def _read_with_base(folder: Any, file_name: str) -> dict[str, Any]:
+def _read_with_base(folders: Sequence[Traversable], file_name: str) -> dict[str, Any]:
+    """A file of the first of `folders` that has it, over what its `base:` names there."""
+    folder = next((folder for folder in folders if (folder / file_name).is_file()), folders[0])
     values: dict[str, Any] = yaml.safe_load((folder / file_name).read_text()) or {}
     base = values.pop("base", None)
-    return merge(_read_with_base(folder, f"{base}.yaml"), values) if base else values
+    return merge(_read_with_base(folders, f"{base}.yaml"), values) if base else values
 
 
 def read_config_file(path: str | Path) -> dict[str, Any]:

@@ -151,13 +151,24 @@ def saved_config(record: RunRecord) -> FinetuneConfig:
     env: Any = record.config.get("env", {})
     if isinstance(env, dict):
         env = {key: value for key, value in env.items() if key not in strange}
+    config_class = finetune_config_class(record.method, record.suite)
     return as_model(
-        finetune_config_class(record.method, record.suite),
-        {**record.config, "env": env},
+        config_class,
+        {**record.config, **_kinds_of_older_records(record, config_class), "env": env},
         f"the config in {RUN_FILE} does not fit {record.method}",
         error=RunError,
         fix="restore the file, or run the version of ipv-bench that wrote it",
     )
+
+
+def _kinds_of_older_records(record: RunRecord, config_class: type[FinetuneConfig]) -> dict[str, Any]:
+    """Encoder and decoder of a record from when there was one kind, which it did not name."""
+    found = {}
+    for name in ("encoder", "decoder"):
+        section = record.config.get(name, {})
+        if f"{name}.kind" in flatten_fields(config_class) and isinstance(section, dict) and "kind" not in section:
+            found[name] = {**section, "kind": "residual"}
+    return found
 
 
 RESOURCE_KEYS = (

@@ -50,7 +50,7 @@ Batch = dict[str, NDArray[Any]]
 class ReplayConfig(Config):
     """What is kept, and how windows are drawn."""
 
-    capacity: int = 2_000_000
+    capacity: int = 1_000_000
     """Agent steps kept on disk; the oldest episodes beyond it are dropped. 12 kB a step at 64x64."""
     batch_size: int = 50
     """Windows per update."""

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from models.agents.config import AgentConfig
-from models.methods.world_model_method import WorldModelMethod
+from models.methods.world_model_method import RESIDUAL, WorldModelMethod
 from models.world_models.config import WorldModelConfig
 
 
 class APVVideoConfig(WorldModelConfig):
     """World model of videos without a context path."""
 
-    method_values = {"context.fusion": "none"}
+    method_values = {**RESIDUAL, "context.fusion": "none"}
 
 
 class APVConfig(AgentConfig):
-    """Agent without a context path."""
+    """Agent without a context path, with one reward head (as published; the second one is ContextWM's own)."""
 
-    method_values = {"context.fusion": "none"}
+    method_values = {**RESIDUAL, "context.fusion": "none", "reward.dual": False}
 
 
 METHOD = WorldModelMethod("apv", "APV", "video", APVVideoConfig, APVConfig)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from models.agents.config import AgentConfig
-from models.methods.world_model_method import WorldModelMethod
+from models.methods.world_model_method import RESIDUAL, WorldModelMethod
 from models.world_models.config import WorldModelConfig
 
 
 class ContextWMVideoConfig(WorldModelConfig):
     """World model of videos with a context path."""
 
-    method_values = {"context.fusion": "cross_attention"}
+    method_values = {**RESIDUAL, "context.fusion": "cross_attention"}
 
 
 class ContextWMConfig(AgentConfig):
     """Agent with a context path and two reward heads."""
 
-    method_values = {"context.fusion": "cross_attention", "reward.dual": True}
+    method_values = {**RESIDUAL, "context.fusion": "cross_attention", "reward.dual": True}
 
 
 METHOD = WorldModelMethod("contextwm", "ContextWM", "video", ContextWMVideoConfig, ContextWMConfig)

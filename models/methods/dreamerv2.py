@@ -7,10 +7,16 @@ from models.methods.world_model_method import WorldModelMethod
 
 
 class DreamerV2Config(AgentConfig):
-    """Agent whose only RSSM sees the image embedding; no context path."""
+    """Agent whose only RSSM sees the embedding of the published plain CNN; no context path, one reward head.
+
+    Actions enter as they are: padding them lets one pre-trained model fit every task, and nothing is pre-trained here.
+    """
 
     stacked = False
-    method_values = {"context.fusion": "none"}
+    method_values = {
+        "context.fusion": "none", "reward.dual": False, "encoder.kind": "plain",
+        "decoder.kind": "plain", "rssm.action_dim": None,
+    }  # fmt: skip
 
 
 METHOD = WorldModelMethod("dreamerv2", "DreamerV2", "none", None, DreamerV2Config)

@@ -32,7 +32,7 @@ def resolve_for_method(
         config_class: gives a method's config class.
         area: "pretrain" or "finetune".
         preset: name of the preset.
-        parts: see `ipv_bench.config.load_preset`.
+        parts: see `ipv_bench.config.load_preset`; before each comes its file for this method alone, `<part>@<method>`.
         config_file: YAML over the preset.
         overrides: `key=value` texts, or dotted key → value, over both.
 
@@ -41,7 +41,7 @@ def resolve_for_method(
         ConfigError: unknown key or wrong value.
         PluginError: the method belongs to another package and does not work.
     """
-    changes = parse_overrides(overrides)
+    changes, parts = parse_overrides(overrides), list(parts)
     file_values = read_config_file(config_file) if config_file else {}
     named = changes.pop("method", None) or file_values.get("method")
     own = _preset_method(area, preset, parts) if named is None else None
@@ -49,6 +49,7 @@ def resolve_for_method(
     if not isinstance(name, str):
         raise ConfigError(f"method is {name!r}", expected="the name of a method")
     method = find_method(name)
+    parts = [file for part in parts for file in (f"{part}@{name}", part)]
     resolved = resolve(
         config_class(method), area, preset, parts=parts, config_file=config_file, overrides=changes,
         fixed={"method": name}, presets=method.presets,

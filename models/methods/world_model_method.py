@@ -14,6 +14,9 @@ from models.methods.base import OUR_PRESETS, Pretraining
 from models.world_models.config import WorldModelConfig
 from models.world_models.video import VideoWorldModel
 
+RESIDUAL = {"encoder.kind": "residual", "decoder.kind": "residual"}
+"""Method values of those whose image networks are ContextWM's."""
+
 
 @dataclass(frozen=True)
 class WorldModelMethod:

@@ -124,10 +124,17 @@ def _attend_with_dropout(q: Tensor, k: Tensor, v: Tensor, drop: Tensor) -> Tenso
 
 
 class Fusion(nn.Module):
-    """relu(x + norm(fused)), where fused attends to the context, or is a 1x1 convolution of both maps joined."""
+    """relu(x + norm(fused)), where fused attends to the context, or is a 1x1 convolution of both maps joined.
 
-    def __init__(self, channels: int, tokens: int, kind: str, heads: int, dropout: float, norm: str) -> None:
+    Without `rectify` the sum is left as it is: x is then the output of an ELU, whose negative half a ReLU would throw
+    away. (Residual layers have ReLU maps, of which it takes little.)
+    """
+
+    def __init__(
+        self, channels: int, tokens: int, kind: str, heads: int, dropout: float, norm: str, *, rectify: bool = True
+    ) -> None:
         super().__init__()
+        self.rectify = rectify
         self.attention = CrossAttention(channels, tokens, heads, dropout) if kind == "cross_attention" else None
         self.join = nn.Conv2d(2 * channels, channels, 1, bias=False) if kind == "concat" else None
         self.norm = nn.BatchNorm2d(channels) if norm == "batch" else nn.Identity()
@@ -140,4 +147,5 @@ class Fusion(nn.Module):
             assert self.join is not None
             context = context.repeat_interleave(x.shape[0] // context.shape[0], 0)  # (N, C, H, W)
             fused = self.join(torch.cat([x, context], 1))
-        return F.relu(x + self.norm(fused))
+        total = x + self.norm(fused)
+        return F.relu(total) if self.rectify else total

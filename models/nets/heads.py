@@ -15,8 +15,9 @@ from models.nets.distributions import TruncatedNormal, full_precision
 class RewardConfig(Config):
     """Reward heads of the stacked model."""
 
-    dual: bool = True
-    """Train a second head on the plain reward of all steps, beside the one on reward plus bonus that the actor uses."""
+    dual: bool | None = None
+    """Train a second head on the plain reward of all steps, beside the one on reward plus bonus that the actor uses.
+    Unset: as the method has it (contextwm: true; apv, dreamerv2: false)."""
     layers: int = Field(4, ge=0)
     """Hidden layers of each head."""
     units: int = Field(400, ge=1)

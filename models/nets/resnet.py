@@ -19,12 +19,16 @@ from models.nets.cross_attention import Fusion, FusionDraws
 from models.nets.heads import xavier_linear
 
 Norm = Literal["batch", "none"]
+Kind = Literal["residual", "plain"]
 FusionFactory = Callable[[int, int], Fusion]  # (channels, tokens) of the maps to be fused
 
 
 class EncoderConfig(Config):
     """Image encoder; the context encoder has the same shape and its own weights."""
 
+    kind: Kind | None = None
+    """residual: that of ContextWM and APV; plain: DreamerV2's four convolutions (`blocks` and `norm` have no meaning
+    then, and nothing can be fused). Unset: as the method has it."""
     cnn_depth: int = Field(48, ge=2)
     """Width of the first stage; later stages have 2 and 4 times as many channels."""
     blocks: Literal[0, 1, 2] = 2
@@ -36,6 +40,8 @@ class EncoderConfig(Config):
 class DecoderConfig(Config):
     """Image decoder."""
 
+    kind: Kind | None = None
+    """As the encoder's."""
     cnn_depth: int = Field(48, ge=2)
     """Half of the width at 32x32; must equal the encoder's where context features are fused."""
     blocks: Literal[0, 1, 2] = 2

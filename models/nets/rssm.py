@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ipv_bench.config import Config
+from ipv_bench.errors import ConfigError
 from models.nets.distributions import draw_one_hot, full_precision, straight_through
 from models.nets.heads import xavier_linear
 from models.nets.recurrent_linear import LoopedLinear
@@ -30,9 +31,9 @@ class RSSMConfig(Config):
     """Number of categorical variables."""
     discrete: int = Field(32, ge=2)
     """Classes of each variable."""
-    action_dim: int = Field(50, ge=1)
+    action_dim: int | None = Field(50, ge=1)
     """Width that actions are zero-padded to, so that one set of weights fits every task; the action-free model
-    has these columns too, and sees zeros there."""
+    has these columns too, and sees zeros there. null: no padding (dreamerv2; nothing pre-trained can be taken over)."""
 
     @property
     def feat_size(self) -> int:
@@ -110,6 +111,11 @@ class RSSM(nn.Module):
         super().__init__()
         self.config, self.action_free = config, action_free
         self.stoch_size = config.stoch * config.discrete
+        if config.action_dim is None:
+            raise ConfigError(
+                "rssm.action_dim is null, and this model is made before any environment is known",
+                expected="the width that actions are padded to (published: 50)",
+            )
         self.img_in = xavier_linear(self.stoch_size + config.action_dim, config.hidden)
         self.gru = GRUCell(config.hidden, config.deter)
         self.img_out = xavier_linear(config.deter, config.hidden)

@@ -118,7 +118,7 @@ def check_actions(action: Array) -> None:
     Raises:
         ConfigError: some do not.
     """
-    largest = float(abs(action).max())
+    largest = float(np.abs(action).max() if isinstance(action, np.ndarray) else action.abs().max())
     if largest > 1 + ACTION_SLACK:
         raise ConfigError(
             f"actions reach {largest:.4g} in absolute value",

@@ -12,7 +12,8 @@ from ipv_bench.errors import ConfigError
 from models.nets.cross_attention import Fusion, FusionDraws
 from models.nets.distributions import full_precision
 from models.nets.image_scaling import ImageConfig, ImageScaling
-from models.nets.resnet import DecoderConfig, EncoderConfig, ImageDecoder, ImageEncoder
+from models.nets.plain_cnn import PlainDecoder, PlainEncoder
+from models.nets.resnet import DecoderConfig, EncoderConfig, FusionFactory, ImageDecoder, ImageEncoder
 from models.world_models.context import ContextConfig, ContextDraws, draw_context, erase
 
 
@@ -44,13 +45,16 @@ class ImageModel(nn.Module):
         if self.has_context:
             _check_fusion(encoder, decoder, context)
         self.scaling = ImageScaling(image)
-        self.encoder = ImageEncoder(encoder, image.size)
+        self.encoder = image_encoder(encoder, image.size)
         self.context_encoder = ImageEncoder(encoder, image.size) if self.has_context else None
 
         def fusion(channels: int, tokens: int) -> Fusion:
-            return Fusion(channels, tokens, str(context.fusion), context.heads, context.dropout, decoder.norm)
+            return Fusion(
+                channels, tokens, str(context.fusion), context.heads, context.dropout, decoder.norm,
+                rectify=decoder.blocks > 0,
+            )  # fmt: skip
 
-        self.decoder = ImageDecoder(decoder, feat_size, image.size, fusion if self.has_context else None)
+        self.decoder = image_decoder(decoder, feat_size, image.size, fusion if self.has_context else None)
         self._fused_sizes = {
             scale: ((image.size // 2**scale) ** 2, decoder.cnn_depth * 2 ** (scale - 1)) for scale in (3, 2)
         }
@@ -97,7 +101,27 @@ def image_loss(prediction: Tensor, target: Tensor) -> Tensor:
     return 0.5 * F.mse_loss(full_precision(prediction), target, reduction="sum") / frames
 
 
+def image_encoder(config: EncoderConfig, size: int) -> ImageEncoder | PlainEncoder:
+    """The encoder of the kind that the config names."""
+    return PlainEncoder(config.cnn_depth, size) if config.kind == "plain" else ImageEncoder(config, size)
+
+
+def image_decoder(
+    config: DecoderConfig, feat_size: int, size: int, fusion: FusionFactory | None
+) -> ImageDecoder | PlainDecoder:
+    """The decoder of the kind that the config names."""
+    if config.kind == "plain":
+        return PlainDecoder(config.cnn_depth, feat_size, size)
+    return ImageDecoder(config, feat_size, size, fusion)
+
+
 def _check_fusion(encoder: EncoderConfig, decoder: DecoderConfig, context: ContextConfig) -> None:
+    if "plain" in (encoder.kind, decoder.kind):
+        raise ConfigError(
+            f"encoder.kind is {encoder.kind} and decoder.kind is {decoder.kind}, with context.fusion={context.fusion}",
+            expected="residual ones where context features are fused",
+            fix="set both to residual, or context.fusion=none",
+        )
     if encoder.cnn_depth != decoder.cnn_depth:
         raise ConfigError(
             f"encoder.cnn_depth is {encoder.cnn_depth}, decoder.cnn_depth is {decoder.cnn_depth}",

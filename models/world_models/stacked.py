@@ -76,19 +76,21 @@ class StackedWorldModel(nn.Module):
     def __init__(self, config: StackedConfig, action_dim: int) -> None:
         super().__init__()
         self.config, self.action_dim = config, action_dim
-        if action_dim > config.rssm.action_dim:
+        padded = config.rssm.action_dim or action_dim
+        rssm = config.rssm.model_copy(update={"action_dim": padded})
+        if action_dim > padded:
             raise ConfigError(
-                f"the environment's actions have {action_dim} components, rssm.action_dim is {config.rssm.action_dim}",
+                f"the environment's actions have {action_dim} components, rssm.action_dim is {padded}",
                 expected="at most as many as the model has columns for",
                 fix=f"--set rssm.action_dim={action_dim} (a pre-trained model must have the same)",
             )
-        feat_size = config.rssm.feat_size
+        feat_size = rssm.feat_size
         self.vision = ImageModel(config.image, config.encoder, config.decoder, config.context, feat_size)
         embed_size = self.vision.encoder.embed_size
         stacked = config.stacked
-        self.action_free_rssm = RSSM(config.rssm, embed_size, action_free=True) if stacked else None
+        self.action_free_rssm = RSSM(rssm, embed_size, action_free=True) if stacked else None
         seen = embed_size if not stacked else feat_size + (embed_size if config.concat_embed else 0)
-        self.rssm = RSSM(config.rssm, seen, action_free=False)
+        self.rssm = RSSM(rssm, seen, action_free=False)
         reward = config.reward
         self.reward_head = ScalarHead(feat_size, reward.layers, reward.units, zero_output=reward.zero_output)
         self.aux_reward_head = None

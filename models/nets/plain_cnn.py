@@ -1,0 +1,97 @@
+"""DreamerV2's plain image encoder and decoder: strided convolutions alone, without padding and normalisation.
+
+Source: Hafner et al., arXiv:2010.02193, and its released settings (kernels 4 4 4 4 and 5 5 6 6, depth 48), which fit
+frames of 64x64 alone. Legend: `N` frames, `d` the depth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ipv_bench.errors import ConfigError
+from models.nets.heads import xavier_linear
+
+SIZE = 64
+ENCODER_KERNELS, DECODER_KERNELS = (4, 4, 4, 4), (5, 5, 6, 6)
+
+
+class PlainEncoder(nn.Module):
+    """Four convolutions of stride 2 and widths d, 2d, 4d, 8d, each with ELU: (N, 3, 64, 64) to (N, 32 d).
+
+    Args:
+        depth: d.
+        size: height and width of the frames.
+
+    Raises:
+        ConfigError: another size than 64.
+    """
+
+    def __init__(self, depth: int, size: int) -> None:
+        super().__init__()
+        _check_size(size)
+        widths = [3, *(depth * 2**i for i in range(len(ENCODER_KERNELS)))]
+        self.convs = nn.ModuleList(
+            _xavier(nn.Conv2d(a, b, kernel, stride=2))
+            for (a, b), kernel in zip(pairwise(widths), ENCODER_KERNELS, strict=True)
+        )
+        self.embed_size = 2 * 2 * widths[-1]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 3, 64, 64) to (N, E)."""
+        x = image
+        for conv in self.convs:
+            x = F.elu(conv(x))
+        return x.flatten(1)
+
+
+class PlainDecoder(nn.Module):
+    """A dense layer to 32 d x 1 x 1, then transposed convolutions of stride 2 and widths 4d, 2d, d and 3.
+
+    Args:
+        depth: d.
+        feat_size: size of the features.
+        size: height and width of the frames.
+
+    Raises:
+        ConfigError: another size than 64.
+    """
+
+    def __init__(self, depth: int, feat_size: int, size: int) -> None:
+        super().__init__()
+        _check_size(size)
+        widths = [32 * depth, 4 * depth, 2 * depth, depth, 3]
+        self.dense = xavier_linear(feat_size, widths[0])
+        self.convs = nn.ModuleList(
+            _xavier(nn.ConvTranspose2d(a, b, kernel, stride=2))
+            for (a, b), kernel in zip(pairwise(widths), DECODER_KERNELS, strict=True)
+        )
+
+    def forward(self, feat: Tensor, context: Mapping[int, Tensor], draws: Mapping[int, Any] | None = None) -> Tensor:
+        """(N, F) features to frames (N, 3, 64, 64); there is no context to be fused."""
+        x = self.dense(feat).reshape(feat.shape[0], -1, 1, 1).contiguous(memory_format=torch.channels_last)
+        for conv in self.convs[:-1]:
+            x = F.elu(conv(x))
+        frames: Tensor = self.convs[-1](x)
+        return frames
+
+
+def _xavier(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Conv2d | nn.ConvTranspose2d:
+    nn.init.xavier_uniform_(layer.weight)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _check_size(size: int) -> None:
+    if size != SIZE:
+        raise ConfigError(
+            f"image.size is {size}, and encoder.kind or decoder.kind is plain",
+            expected=f"image.size={SIZE}, which DreamerV2's kernels are made for",
+            fix="use encoder.kind=residual and decoder.kind=residual for other sizes",
+        )
