@@ -10,7 +10,7 @@ from typing import Any, cast
 from pydantic import Field, create_model, model_validator
 
 from ipv_bench.bounded_json import as_model
-from ipv_bench.config import Config, Resolved, flatten, parse_overrides, read_config_file
+from ipv_bench.config import Config, Resolved, flatten, flatten_fields, parse_overrides, read_config_file
 from ipv_bench.errors import RunError
 from ipv_bench.run_record import RUN_FILE, RunRecord
 from models.agents.config import AgentTrainingConfig
