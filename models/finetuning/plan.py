@@ -15,6 +15,7 @@ from ipv_bench.run_record import RUN_FILE, RunRecord, package_versions, read_rec
 from models.envs.registry import suite_of
 from models.finetuning.config import UNNAMED_KEYS, FinetuneConfig, resolve_finetuning
 from models.methods.base import find_method
+from models.methods.released_settings import departures
 from models.training.checkpoint import checkpoint_sha256, find_checkpoint
 from models.world_models.config import variant
 
@@ -52,6 +53,10 @@ class FinetunePlan:
             "task": self.task,
             "init": str(self.init) if self.init else NO_INIT,
             "overrides": self.resolved.overrides,
+            "not_as_released": {
+                key: {"released": setting.value, "here": ours, "source": setting.source, "why": setting.why}
+                for key, ours, setting in departures(self.config, *self.task.split("/", 1))
+            },
             "config": self.config.model_dump(mode="json"),
         }
         return json.dumps(shown, indent=2)
