@@ -1,0 +1,229 @@
+"""Extras: the optional packages, in groups, and the command that installs a group into this copy of ipv-bench.
+
+`prepare` and `report` run on the base alone. Whatever else a command needs stands in an extra of `pyproject.toml`, and is
+asked for by `require` before the command does anything, without importing it.
+
+The command of a message has to work where it is read. From a checkout it is `pip install -e '<folder>[train]'`; for a
+copy that was installed from a wheel, that file; where neither is there any more, the packages themselves. Never a bare
+`ipv-bench[train]`: that name means nothing to a package index.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from ipv_bench.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+DISTRIBUTION = "ipv-bench"
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A group of optional packages.
+
+    Attributes:
+        serves: what it is for.
+        modules: import names that are all there when it is installed.
+    """
+
+    serves: str
+    modules: tuple[str, ...]
+
+
+EXTRAS: Mapping[str, Extra] = {
+    "train": Extra("pre-training, fine-tuning and evaluation", ("torch", "safetensors")),
+    "dmc": Extra("tasks of dmc and dmcr", ("mujoco", "dm_control")),
+    "metaworld": Extra("tasks of metaworld", ("mujoco", "metaworld", "gymnasium")),
+    "decord": Extra("the second video decoder", ("decord",)),
+    "ray": Extra("jobs on a Ray cluster", ("ray",)),
+    "s3": Extra("shard sets on object stores and web servers", ("obstore",)),
+    "tracking": Extra("mirrors of a run's metrics in TensorBoard and W&B", ("tensorboard", "wandb")),
+}
+"""As in `pyproject.toml`, which also has `all` of these and `dev`."""
+
+WITHOUT_DEPENDENCIES: Mapping[tuple[int, int], Mapping[str, tuple[str, ...]]] = {
+    (3, 13): {"dmc": ("dm-control>=1.0.28,<1.0.29",), "all": ("dm-control>=1.0.28,<1.0.29",)}
+}
+"""Python version → extra → what is installed in a second step, with `--no-deps`.
+
+dm-control asks for labmaze, which has no wheels for Python 3.13 and would be built with Bazel; its suite does without.
+The extra lists everything else that dm-control asks for.
+"""
+
+
+def require(need: str, *extras: str) -> None:
+    """Stop before anything is done when an extra is not installed. Nothing is imported.
+
+    Args:
+        need: who needs it, as the message begins: "`ipv-bench pretrain`".
+        extras: names of extras.
+
+    Raises:
+        MissingDependencyError: with the command that installs those that are missing.
+    """
+    missing = [extra for extra in extras if missing_modules(EXTRAS[extra].modules)]
+    if missing:
+        raise missing_extras(need, *missing)
+
+
+def missing_extras(need: str, *extras: str) -> MissingDependencyError:
+    """The error of a missing extra, to be raised by whoever found out."""
+    absent = dict.fromkeys(name for extra in extras for name in missing_modules(EXTRAS[extra].modules))
+    words = ", ".join(absent) or "a package that cannot be imported"
+    names = " and ".join(f"`{extra}`" for extra in extras)
+    expected = f"the extra{'s' if len(extras) > 1 else ''} {names} ({'; '.join(EXTRAS[e].serves for e in extras)})"
+    nowhere = [extra for extra in extras if not has_builds(extra)]
+    if nowhere:
+        fix = f"{' and '.join(nowhere)}: {no_builds(nowhere[0])}"
+    else:
+        fix = install_command(*extras)
+    return MissingDependencyError(f"{need} needs {words}, not installed here", expected=expected, fix=fix)
+
+
+def missing_module(error: ModuleNotFoundError) -> MissingDependencyError | None:
+    """The error for a failed import of somebody else's package; None where the import is our own mistake."""
+    name = (error.name or "").partition(".")[0]
+    if not name or name in ("ipv_bench", "pipelines", "models", "reports") or not missing_modules((name,)):
+        return None
+    extra = next((extra for extra, group in EXTRAS.items() if name in group.modules), None)
+    if extra:
+        return missing_extras("this", extra)
+    return MissingDependencyError(
+        f"the Python package {name!r} is not installed",
+        expected="all that ipv-bench asks for",
+        fix=f"{install_command()}   (`ipv-bench doctor` names what is missing)",
+    )
+
+
+def missing_modules(modules: tuple[str, ...]) -> list[str]:
+    """Those of the top-level modules that cannot be imported. None of them is."""
+    return [name for name in modules if not _is_there(name)]
+
+
+def _is_there(name: str) -> bool:
+    try:
+        spec = util.find_spec(name)
+    except (ImportError, ValueError):
+        return False
+    # A folder of that name in the current one (W&B leaves a `wandb`) is a namespace package without an origin.
+    return spec is not None and spec.origin is not None
+
+
+def install_command(*extras: str) -> str:
+    """The command that installs extras into this copy, as a line for a shell; without extras: the base."""
+    group = f"[{','.join(extras)}]" if extras else ""
+    return " && ".join([f"{_pip()} {_this_copy(group, extras)}", *_second_steps(extras)])
+
+
+def _pip() -> str:
+    python = shlex.quote(sys.executable)
+    return f"{python} -m pip install" if _is_there("pip") else f"uv pip install --python {python}"
+
+
+def _this_copy(group: str, extras: tuple[str, ...]) -> str:
+    root = Path(__file__).resolve().parent.parent
+    if (root / "pyproject.toml").is_file():
+        return f"-e {_quoted(f'{root}{group}')}"
+    origin = _origin()
+    if origin:
+        return _quoted(origin.replace(DISTRIBUTION, f"{DISTRIBUTION}{group}", 1) if " @ " in origin else origin + group)
+    return " ".join(_quoted(str(each)) for each in _plain(extras)) or "--upgrade pip"
+
+
+def _plain(extras: tuple[str, ...]) -> Iterator[str]:
+    """Requirements without their markers."""
+    for extra in extras or ("",):
+        for requirement in requirements(extra, second_steps=False):
+            yield f"{requirement.name}{requirement.specifier}"
+
+
+def _origin() -> str | None:
+    """What this copy was installed from, as pip takes it: a path that is still there, or `name @ address`."""
+    try:
+        text = metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
+        source = json.loads(text or "{}")
+        address = urlsplit(source.get("url", ""))
+    except (metadata.PackageNotFoundError, ValueError, AttributeError):
+        return None
+    if address.scheme == "file":
+        path = Path(unquote(address.path))
+        return str(path) if path.exists() else None
+    if not address.scheme:
+        return None
+    version_control = source.get("vcs_info") or {}
+    if version_control:
+        return f"{DISTRIBUTION} @ {version_control['vcs']}+{source['url']}@{version_control['commit_id']}"
+    return f"{DISTRIBUTION} @ {source['url']}"
+
+
+def _second_steps(extras: tuple[str, ...]) -> list[str]:
+    wanted = dict.fromkeys(text for extra in extras for text in _second_step(extra))
+    return [f"{_pip()} --no-deps {' '.join(map(_quoted, wanted))}"] if wanted else []
+
+
+def _second_step(extra: str) -> tuple[str, ...]:
+    return WITHOUT_DEPENDENCIES.get(sys.version_info[:2], {}).get(extra, ())
+
+
+def _quoted(text: str) -> str:
+    return f"'{text}'" if "'" not in text else shlex.quote(text)
+
+
+def extra_names() -> list[str]:
+    """All extras of this copy's metadata, those of the table first; empty when it is not installed."""
+    try:
+        found = metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or []
+    except metadata.PackageNotFoundError:
+        return []
+    return [*(name for name in EXTRAS if name in found), *(name for name in found if name not in EXTRAS)]
+
+
+def requirements(extra: str = "", *, second_steps: bool = True) -> list[Requirement]:
+    """What an extra, or the base (""), asks for on this Python and system.
+
+    Args:
+        extra: its name.
+        second_steps: with what is installed without its dependencies.
+
+    Raises:
+        importlib.metadata.PackageNotFoundError: ipv-bench itself is not installed.
+    """
+    from packaging.requirements import Requirement
+
+    found = []
+    for text in metadata.requires(DISTRIBUTION) or []:
+        requirement = Requirement(text)
+        marker = requirement.marker
+        in_base = marker is None or marker.evaluate({"extra": ""})
+        if in_base if not extra else not in_base and marker is not None and marker.evaluate({"extra": extra}):
+            found.append(requirement)
+    if second_steps:
+        found += [Requirement(text) for text in _second_step(extra)]
+    return found
+
+
+def has_builds(extra: str) -> bool:
+    """Whether this Python and system has packages for an extra; True when that is not known."""
+    try:
+        return bool(requirements(extra)) or extra not in extra_names()
+    except metadata.PackageNotFoundError:
+        return True
+
+
+def no_builds(extra: str) -> str:
+    """Why an extra cannot be installed here, and what to do."""
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    if sys.version_info >= (3, 14):
+        return f"its packages have no builds for Python {version}; use Python 3.11, 3.12 or 3.13"
+    return f"its packages have no builds for Python {version} on this system"
