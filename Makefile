@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 IPV    := $(BIN)/ipv-bench
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 # What pretrain, finetune and report work on; the defaults are the sample data and the tiny preset.
 PRESET ?= tiny
@@ -21,7 +22,7 @@ DATA_NAME     = $(shell $(BIN)/python -c "from ipv_bench.shard_set import read_m
 PRETRAIN_RUN  = $(if $(RUN),$(RUN),runs/pretrain/$(DATA_NAME)/$(MODEL)/seed$(SEED))
 FINETUNE_INIT = $(if $(filter dreamerv2,$(MODEL)),none,$(PRETRAIN_RUN))
 
-.PHONY: help install system-libraries demo test test-slow lint prepare pretrain finetune report bench clean
+.PHONY: help install system-libraries demo test test-slow lint wheel prepare pretrain finetune report bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -34,7 +35,8 @@ system-libraries:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | system-libraries
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --constraint constraints.txt --editable '.[dev]'
+	$(PIP) --use-pep517 --editable '.[all,dev]'
+	$(if $(filter 3.13,$(shell $(PYTHON) -c 'print("%d.%d" % __import__("sys").version_info[:2])')),$(PIP) --no-deps dm-control)
 	@touch $@
 
 install: $(VENV)/.installed ## make .venv with everything, GL libraries included (through apt when run as root)
@@ -53,6 +55,9 @@ lint: install ## formatting, lint, types, and the arrows between the packages
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+wheel: install ## dist/ipv_bench-*.whl, which installs without this folder: pip install 'dist/FILE.whl[train,dmc]'
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 data/raw/ssv2-sample: | $(VENV)/.installed
 	$(IPV) sample $@ --dataset ssv2

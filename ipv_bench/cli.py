@@ -113,12 +113,11 @@ def run(args: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except ModuleNotFoundError as error:
+        missing = _missing_module(error)
+        return _fail(str(missing), missing.exit_status) if missing else _internal_error(error)
     except Exception as error:  # noqa: BLE001  (the last line of defence: everything else is our own bug)
-        text = f"internal error: {type(error).__name__}: {error}"
-        return _fail(
-            text + ("" if _state["debug"] else "\n  to do:    run again with --debug and report the traceback"),
-            1,
-        )
+        return _internal_error(error)
     finally:
         if previous is not None:
             signal.signal(signal.SIGTERM, previous)
@@ -127,6 +126,17 @@ def run(args: Sequence[str] | None = None) -> int:
 def main() -> None:
     """Entry point of the `ipv-bench` program."""
     sys.exit(run())
+
+
+def _internal_error(error: Exception) -> int:
+    text = f"internal error: {type(error).__name__}: {error}"
+    return _fail(text + ("" if _state["debug"] else "\n  to do:    run again with --debug and report the traceback"), 1)
+
+
+def _missing_module(error: ModuleNotFoundError) -> IpvBenchError | None:
+    from ipv_bench.extras import missing_module
+
+    return missing_module(error)
 
 
 def _fail(message: str, status: int) -> int:

@@ -16,6 +16,10 @@ from ipv_bench.cli import common_options
 @common_options
 def demo(out: Path) -> None:
     """Everything on sample data: videos, shards, pre-training, agents, figures. Goes on where it was stopped."""
+    from ipv_bench.extras import require
+
+    require("`ipv-bench demo`", "train", "dmc")
+
     from ipv_bench.demo import run_demo
 
     run_demo(out)

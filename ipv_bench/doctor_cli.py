@@ -10,7 +10,7 @@ from ipv_bench.cli import common_options
 from ipv_bench.errors import FindingsError
 
 if TYPE_CHECKING:
-    from ipv_bench.doctor import Check
+    from ipv_bench.doctor_check import Check
 
 
 @click.command()

@@ -1,7 +1,7 @@
 """Extras: the optional packages, in groups, and the command that installs a group into this copy of ipv-bench.
 
-`prepare` and `report` run on the base alone. Whatever else a command needs stands in an extra of `pyproject.toml`, and is
-asked for by `require` before the command does anything, without importing it.
+`prepare` and `report` run on the base alone. Whatever else a command needs stands in an extra of `pyproject.toml`; the
+command asks for it with `require` before it does anything, and nothing is imported for that.
 
 The command of a message has to work where it is read. From a checkout it is `pip install -e '<folder>[train]'`; for a
 copy that was installed from a wheel, that file; where neither is there any more, the packages themselves. Never a bare
@@ -10,12 +10,11 @@ copy that was installed from a wheel, that file; where neither is there any more
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -138,7 +137,7 @@ def _this_copy(group: str, extras: tuple[str, ...]) -> str:
     origin = _origin()
     if origin:
         return _quoted(origin.replace(DISTRIBUTION, f"{DISTRIBUTION}{group}", 1) if " @ " in origin else origin + group)
-    return " ".join(_quoted(str(each)) for each in _plain(extras)) or "--upgrade pip"
+    return " ".join(_quoted(str(each)) for each in _plain(extras)) or DISTRIBUTION
 
 
 def _plain(extras: tuple[str, ...]) -> Iterator[str]:
@@ -150,6 +149,9 @@ def _plain(extras: tuple[str, ...]) -> Iterator[str]:
 
 def _origin() -> str | None:
     """What this copy was installed from, as pip takes it: a path that is still there, or `name @ address`."""
+    import json
+    from importlib import metadata
+
     try:
         text = metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
         source = json.loads(text or "{}")
@@ -182,6 +184,8 @@ def _quoted(text: str) -> str:
 
 def extra_names() -> list[str]:
     """All extras of this copy's metadata, those of the table first; empty when it is not installed."""
+    from importlib import metadata
+
     try:
         found = metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or []
     except metadata.PackageNotFoundError:
@@ -199,6 +203,8 @@ def requirements(extra: str = "", *, second_steps: bool = True) -> list[Requirem
     Raises:
         importlib.metadata.PackageNotFoundError: ipv-bench itself is not installed.
     """
+    from importlib import metadata
+
     from packaging.requirements import Requirement
 
     found = []
@@ -215,6 +221,8 @@ def requirements(extra: str = "", *, second_steps: bool = True) -> list[Requirem
 
 def has_builds(extra: str) -> bool:
     """Whether this Python and system has packages for an extra; True when that is not known."""
+    from importlib import metadata
+
     try:
         return bool(requirements(extra)) or extra not in extra_names()
     except metadata.PackageNotFoundError:

@@ -18,7 +18,8 @@ import numpy as np
 
 from ipv_bench.atomic_file import atomic_writer
 from ipv_bench.bounded_arrays import read_npy
-from ipv_bench.errors import MissingDependencyError, ShardSetError, UsageError
+from ipv_bench.errors import ShardSetError, UsageError
+from ipv_bench.extras import missing_extras
 from ipv_bench.file_names import path_inside
 from ipv_bench.shard_set import MANIFEST_FILE, parse_manifest
 from ipv_bench.shard_store import REPAIR, LocalStore, cut_off, flat
@@ -60,9 +61,7 @@ class RemoteStore:
         try:
             from obstore.store import HTTPStore, S3Store
         except ImportError as error:
-            raise MissingDependencyError(
-                f"{self.location} needs obstore, which is not installed", fix="pip install 'ipv-bench[s3]'"
-            ) from error
+            raise missing_extras(self.location, "s3") from error
         client: Any = {**_CLIENT, "allow_http": True}
         retries: Any = _RETRIES
         if self.location.startswith("s3://"):

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from ipv_bench.cli import common_options
+from ipv_bench.extras import require
 from ipv_bench.progress import say
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -35,6 +36,42 @@ def _training_options(preset: str) -> Callable[[Command], Command]:
     return add
 
 
+def _chosen(config_file: Path | None, overrides: tuple[str, ...], key: str) -> list[Any]:
+    """Values of a field in the config file and the overrides, as they stand there; none where it is not named."""
+    from ipv_bench.config import flatten, merge, nested, parse_override, read_config_file
+
+    values = read_config_file(config_file) if config_file else {}
+    for name, value in map(parse_override, overrides):
+        values = merge(values, nested(name, value))
+    found = flatten(values).get(key)
+    return list(found) if isinstance(found, list) else [found] if found else []
+
+
+def _mirrors(config_file: Path | None, overrides: tuple[str, ...]) -> tuple[str, ...]:
+    """The extra for W&B where a run asks for it."""
+    return ("tracking",) if _chosen(config_file, overrides, "training.wandb") else ()
+
+
+def _simulator_of(run: Path) -> tuple[str, ...]:
+    """The extra that a run's task needs; what is wrong with the run is for the command to say."""
+    from ipv_bench.errors import IpvBenchError
+    from ipv_bench.run_record import read_record
+
+    try:
+        record = read_record(run)
+        return _simulator(f"{record.suite}/{record.task}")
+    except IpvBenchError:
+        return ()
+
+
+def _simulator(task: str) -> tuple[str, ...]:
+    """The extra that a task's suite needs."""
+    from models.envs.registry import extra_of, suite_of
+
+    extra = extra_of(suite_of(task))
+    return (extra,) if extra else ()
+
+
 @click.command()
 @_training_options("tiny")
 @click.option("--data", multiple=True, metavar="SHARDS", help="Shard set; repeat for several [data/shards/ssv2].")
@@ -49,6 +86,10 @@ def pretrain(
     dry_run: bool,
 ) -> None:
     """Pre-train a world model on shard sets, without actions. Run it again to go on after an interruption."""
+    places = [*data, *_chosen(config_file, overrides, "data.sets")]
+    remote = ["s3"] if any("://" in str(place) for place in places) else []
+    require("`ipv-bench pretrain`", "train", *remote, *_mirrors(config_file, overrides))
+
     from models.pretrain import describe_plan
     from models.pretrain import pretrain as run_pretraining
 
@@ -78,6 +119,8 @@ def finetune(
     dry_run: bool,
 ) -> None:
     """Train an agent on a task by model-based RL. Run it again to go on after an interruption."""
+    require("`ipv-bench finetune`", "train", *_simulator(task), *_mirrors(config_file, overrides))
+
     from models.finetune import finetune as run_finetuning
 
     run_finetuning(
@@ -94,6 +137,8 @@ def finetune(
 @common_options
 def evaluate(run_folder: Path, episodes: int | None, seed: int, video: Path | None) -> None:
     """Play episodes with the agent of a run's newest checkpoint and print its scores as JSON."""
+    require("`ipv-bench evaluate`", "train", *_simulator_of(run_folder))
+
     from models.evaluate import evaluate as run_evaluation
 
     click.echo(json.dumps(run_evaluation(run=run_folder, episodes=episodes, seed=seed, video=video), sort_keys=True))
@@ -105,6 +150,8 @@ def evaluate(run_folder: Path, episodes: int | None, seed: int, video: Path | No
 @common_options
 def import_checkpoint(file: Path, out: Path | None) -> None:
     """Turn published ContextWM or APV weights (`variables*.pt`, or the encoder/rssm/decoder files) into our run."""
+    require("`ipv-bench import-checkpoint`", "train")
+
     from models.published.import_published import import_published
 
     import_published(file, out)

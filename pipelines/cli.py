@@ -9,6 +9,7 @@ from typing import Literal
 import click
 
 from ipv_bench.cli import common_options
+from ipv_bench.extras import require
 
 _PATH = click.Path(path_type=Path)
 
@@ -61,6 +62,11 @@ def prepare(
     overrides: tuple[str, ...],
 ) -> None:
     """Turn the raw release NAME (ssv2, human36m, youtube-driving, ego4d, rlbench, folder) into a shard set."""
+    if executor == "ray":
+        require("`ipv-bench prepare --executor ray`", "ray")
+    if "decoder=decord" in overrides:  # asked for again once all of the config is known; here it costs no import
+        require("decoder=decord", "decord")
+
     from pipelines.prepare import Job
     from pipelines.prepare import prepare as run_prepare
 
@@ -94,6 +100,8 @@ def prepare(
 @common_options
 def verify(folder: str, decode: str | None, source: Path | None, as_json: bool) -> None:
     """Check a shard set: every byte, the index, what plain webdataset reads; says how to repair."""
+    _require_store(folder)
+
     from ipv_bench.errors import FindingsError, UsageError
     from ipv_bench.progress import say
     from pipelines.shards.verify import verify as run_verify
@@ -122,6 +130,8 @@ def verify(folder: str, decode: str | None, source: Path | None, as_json: bool) 
 @common_options
 def inspect(folder: str, contact_sheet: Path | None, as_json: bool) -> None:
     """Statistics of a shard set: counts, lengths, labels, bytes; a contact sheet on request."""
+    _require_store(folder)
+
     from ipv_bench.progress import say
     from pipelines.shards.inspect_set import inspect as run_inspect
 
@@ -131,3 +141,8 @@ def inspect(folder: str, contact_sheet: Path | None, as_json: bool) -> None:
     else:
         for line in result.lines():
             say(line)
+
+
+def _require_store(place: str) -> None:
+    if "://" in place:
+        require(place, "s3")

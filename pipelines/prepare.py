@@ -13,6 +13,7 @@ from typing import Literal
 
 from ipv_bench.config import build, check_key, merge, nested, parse_overrides
 from ipv_bench.errors import FailureLimitError, FindingsError, SourceError, UnknownNameError, UsageError
+from ipv_bench.extras import require
 from ipv_bench.progress import progress, say
 from ipv_bench.shard_set import MANIFEST_FILE, Manifest, read_manifest
 from pipelines.datasets.base import DataSet, data_set
@@ -86,6 +87,8 @@ def plan_job(job: Job) -> tuple[DataSet, Plan]:
             raise UsageError(f"{option} {number}", expected="1 or more")
     release = data_set(job.name)
     config = resolve_config(release, job.profile, job.overrides)
+    if config.decoder == "decord":
+        require("decoder=decord", "decord")
     if not job.source.is_dir():
         raise SourceError(f"{job.source} is not a folder", expected=f"a {job.name} release", fix=release.help)
     source = job.source.resolve()

@@ -177,4 +177,4 @@ def make(name: str, config: EnvConfig) -> DmcEnv:
     return DmcEnv(name, config)
 
 
-SUITE = Suite("dmc", tuple(_TASKS), make, PACKAGE)
+SUITE = Suite("dmc", tuple(_TASKS), make, PACKAGE, extra="dmc")

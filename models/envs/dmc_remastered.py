@@ -202,4 +202,4 @@ def make(name: str, config: DmcRemasteredConfig) -> DmcRemasteredEnv:
     return DmcRemasteredEnv(name, config)
 
 
-SUITE = Suite("dmcr", tuple(TASKS), make, PACKAGE, DmcRemasteredConfig)
+SUITE = Suite("dmcr", tuple(TASKS), make, PACKAGE, DmcRemasteredConfig, extra="dmc")

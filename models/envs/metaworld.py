@@ -175,4 +175,4 @@ def make(name: str, config: MetaworldConfig) -> MetaworldEnv:
     return MetaworldEnv(name, config)
 
 
-SUITE = Suite("metaworld", TASKS, make, PACKAGE, MetaworldConfig)
+SUITE = Suite("metaworld", TASKS, make, PACKAGE, MetaworldConfig, extra="metaworld")

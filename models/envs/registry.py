@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from ipv_bench.errors import ConfigError, MissingDependencyError, PluginError, UnknownNameError
+from ipv_bench.extras import EXTRAS, missing_extras
 from ipv_bench.plugins import all_plugins, find_plugin, plugin_names
 from models.envs.base import Env, EnvConfig, explained_simulator_errors
 
@@ -23,6 +25,7 @@ class Suite:
         make: builds an environment from the task's name and a config.
         package: what `pip install` brings the simulator.
         config: the suite's config; a subclass of `EnvConfig` where it has fields of its own.
+        extra: the extra of ours that brings the simulator; empty: `package` is another package's own affair.
     """
 
     name: str
@@ -30,6 +33,7 @@ class Suite:
     make: Callable[[str, Any], Env]
     package: str
     config: type[EnvConfig] = EnvConfig
+    extra: str = ""
 
 
 def find_suite(name: str) -> Suite:
@@ -81,13 +85,22 @@ def make_env(task: str, config: EnvConfig | None = None) -> Env:
         with explained_simulator_errors(task, suite.package):
             env = suite.make(task.partition("/")[2], config)
     except ModuleNotFoundError as error:
+        extra = extra_of(suite)
+        if extra:
+            raise missing_extras(f"task {task}", extra) from error
         raise MissingDependencyError(
             f"{task} needs the Python package {error.name!r}, which is not installed",
             expected=suite.package,
-            fix=f"pip install '{suite.package}'",
+            fix=f"{sys.executable} -m pip install '{suite.package}'",
         ) from error
     env.package = suite.package
     return env
+
+
+def extra_of(suite: Suite) -> str:
+    """The extra of ours that brings a suite's simulator; empty where it has none."""
+    extra = getattr(suite, "extra", "")  # a suite of another package need not say
+    return extra if extra in EXTRAS else ""
 
 
 def fields_of_other_suites(suite: str) -> dict[str, str]:

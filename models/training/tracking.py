@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ipv_bench.errors import MissingDependencyError
+from ipv_bench.extras import missing_extras
 
 TENSORBOARD_FOLDER = "tensorboard"
 
@@ -66,12 +66,8 @@ class MetricMirrors:
 def _start_wandb(run_folder: Path, project: str, config: Mapping[str, Any]) -> Any:
     try:
         import wandb
-    except ImportError:
-        raise MissingDependencyError(
-            "training.wandb names a project, but wandb is not installed",
-            expected="the `tracking` extra",
-            fix="pip install 'ipv-bench[tracking]'",
-        ) from None
+    except ImportError as error:
+        raise missing_extras("training.wandb", "tracking") from error
     name = "/".join(run_folder.resolve().parts[-4:])
     return wandb.init(
         project=project, name=name, id=name.replace("/", "-"), dir=run_folder, config=dict(config), resume="allow"

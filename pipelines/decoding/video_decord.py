@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ipv_bench.errors import MissingDependencyError
+from ipv_bench.extras import missing_extras
 from pipelines.datasets.base import SourceItem, VideoFile
 from pipelines.datasets.prepare_config import PrepareConfig
 from pipelines.datasets.quarantine import SourceFailure
@@ -33,9 +33,7 @@ def import_decord() -> Any:
     try:
         import decord
     except ImportError as error:
-        raise MissingDependencyError(
-            "decoder=decord, and decord is not installed", expected="Linux on x86-64", fix="use decoder=pyav"
-        ) from error
+        raise missing_extras("decoder=decord", "decord") from error
     decord.logging.set_level(decord.logging.QUIET)
     return decord
 

@@ -18,7 +18,8 @@ from dataclasses import replace
 from threading import Event
 from typing import Any
 
-from ipv_bench.errors import IpvBenchError, MissingDependencyError, OutputError, SourceError, UsageError
+from ipv_bench.errors import IpvBenchError, OutputError, SourceError, UsageError
+from ipv_bench.extras import missing_extras
 from pipelines.datasets.prepare_config import SupervisionConfig
 from pipelines.jobs.execute import OnItem
 from pipelines.jobs.shard_job import PendingShard, first_pass, second_pass
@@ -128,9 +129,7 @@ def _connect(workers: int | None) -> Any:
     try:
         import ray
     except ImportError as error:
-        raise MissingDependencyError(
-            "--executor ray, and Ray is not installed", expected="the extra `ray`", fix="pip install 'ipv-bench[ray]'"
-        ) from error
+        raise missing_extras("--executor ray", "ray") from error
     if ray.is_initialized():
         return ray
     _probe(address)

@@ -51,9 +51,9 @@ def test_the_table_has_a_fix_below_each_defect_and_status_4(monkeypatch, capsys)
     from ipv_bench import cli
     from ipv_bench import doctor as room
 
-    fine = room.Check("disk", "ok", "80 GiB")
-    broken = room.Check("extra [ray]", "wrong", "ray 1.0", "pip install 'ray>=2.50'")
-    optional = room.Check("GPU", "missing", "none", optional=True)
+    fine = Check("disk", "ok", "80 GiB")
+    broken = Check("extra [ray]", "wrong", "ray 1.0", "pip install 'ray>=2.50'")
+    optional = Check("GPU", "missing", "none", optional=True)
     monkeypatch.setattr(room, "examine", lambda: [fine, broken, optional])
     assert cli.run(["doctor"]) == 4
     output = capsys.readouterr()
