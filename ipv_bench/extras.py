@@ -78,8 +78,11 @@ def require(need: str, *extras: str) -> None:
 
 def missing_extras(need: str, *extras: str) -> MissingDependencyError:
     """The error of a missing extra, to be raised by whoever found out."""
-    absent = dict.fromkeys(name for extra in extras for name in missing_modules(EXTRAS[extra].modules))
-    words = ", ".join(absent) or "a package that cannot be imported"
+    modules = tuple(dict.fromkeys(name for extra in extras for name in EXTRAS[extra].modules))
+    absent = missing_modules(modules)
+    words = f"{', '.join(absent)}, which {'is' if len(absent) == 1 else 'are'} not installed"
+    if not absent:  # half of a package, or one that does not fit the others
+        words = f"{', '.join(modules)}, which cannot be imported"
     names = " and ".join(f"`{extra}`" for extra in extras)
     expected = f"the extra{'s' if len(extras) > 1 else ''} {names} ({'; '.join(EXTRAS[e].serves for e in extras)})"
     nowhere = [extra for extra in extras if not has_builds(extra)]
@@ -87,7 +90,7 @@ def missing_extras(need: str, *extras: str) -> MissingDependencyError:
         fix = f"{' and '.join(nowhere)}: {no_builds(nowhere[0])}"
     else:
         fix = install_command(*extras)
-    return MissingDependencyError(f"{need} needs {words}, not installed here", expected=expected, fix=fix)
+    return MissingDependencyError(f"{need} needs {words}", expected=expected, fix=fix)
 
 
 def missing_module(error: ModuleNotFoundError) -> MissingDependencyError | None:

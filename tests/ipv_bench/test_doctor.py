@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ipv_bench import system_libraries
+from ipv_bench import doctor_packages, system_libraries
+from ipv_bench.doctor_check import Check
+from ipv_bench.doctor_plugins import plugins
 
 
 def doctor(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -28,7 +30,8 @@ def test_this_machine_is_found_fit() -> None:
     found = checks(done)
     assert done.returncode == 0, done.stdout
     assert found["codec vp9"]["state"] == found["offscreen rendering"]["state"] == "ok"
-    assert found["torch"]["state"] == "ok"
+    assert found["numpy"]["state"] == found["extra [train]"]["state"] == "ok"
+    assert "torch" in found["extra [train]"]["found"]
 
 
 def test_missing_rendering_and_a_wrong_package_are_named_with_their_fixes(tmp_path: Path) -> None:
@@ -45,6 +48,72 @@ def test_missing_rendering_and_a_wrong_package_are_named_with_their_fixes(tmp_pa
     assert found["pandas"]["state"] == "wrong"
     assert "3.1.1" in found["pandas"]["found"]
     assert "pandas<3" in found["pandas"]["fix"]
+
+
+METADATA = """Metadata-Version: 2.1
+Name: {name}
+Version: 1.0
+"""
+
+
+def foreign_package(folder: Path, name: str, entries: str, module: str = "") -> None:
+    """A package with entry points, as pip leaves it: a module and a dist-info folder."""
+    (folder / f"{name}.py").write_text(module)
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(METADATA.format(name=name.replace("_", "-")))
+    (info / "entry_points.txt").write_text(entries)
+
+
+def test_plug_ins_of_other_packages_are_listed_and_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = """
+class Reader:
+    name = "mine"
+    def accepts(self, path): return False
+    def read(self, path, options): raise NotImplementedError
+READER = Reader()
+SUITE = object()
+"""
+    good = "[ipv_bench.readers]\nmine = good_logs:READER\n[ipv_bench.suites]\nworlds = good_logs:SUITE\n"
+    bad = "[ipv_bench.datasets]\nssv2 = bad_data:X\nours = bad_data:X\n"
+    foreign_package(tmp_path, "good_logs", good, reader)
+    foreign_package(tmp_path, "bad_data", bad, "raise RuntimeError('half made')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    found = {check.name: check for check in plugins()}
+    assert found["log reader mine"] == Check("log reader mine", "ok", "good-logs 1.0 (good_logs:READER)")
+    assert found["task suite worlds"].is_defect
+    assert "lacks name, tasks" in found["task suite worlds"].found
+    assert found["data set ours"].is_defect
+    assert "RuntimeError: half made" in found["data set ours"].found
+    assert found["data set ours"].fix == "mend or uninstall bad-data"
+    assert found["data set ssv2"].is_defect
+    assert found["data set ssv2"].found == "bad-data 1.0 gives it (bad_data:X), and ipv-bench does too"
+
+
+def test_each_extra_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is not installed is no defect; one of a wrong version is."""
+    info = tmp_path / "ipv_bench-0.1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: ipv-bench\nVersion: 0.1.0\nRequires-Dist: numpy>=1.26\n"
+        "Provides-Extra: ray\nRequires-Dist: not-a-package>=2; extra == 'ray'\n"
+        "Provides-Extra: s3\nRequires-Dist: click>=999; extra == 's3'\n"
+        "Provides-Extra: decord\nRequires-Dist: decord; python_version < '3' and extra == 'decord'\n"
+        "Provides-Extra: dev\nRequires-Dist: pytest>=2; extra == 'dev'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert [(check.name, check.state) for check in doctor_packages.base()] == [("numpy", "ok")]
+    found = {check.name: check for check in doctor_packages.extras()}
+    assert list(found) == [f"extra [{name}]" for name in ("decord", "ray", "s3", "dev")]
+    assert found["extra [ray]"].state == "missing"
+    assert found["extra [ray]"].found == "without not-a-package, for jobs on a Ray cluster"
+    assert found["extra [ray]"].fix.endswith("[ray]'")
+    assert found["extra [s3]"].is_defect
+    assert "click>=999" not in found["extra [s3]"].fix
+    assert found["extra [s3]"].found.endswith("but >=999 is needed")
+    assert "no builds for Python" in found["extra [decord]"].fix
+    assert [name for name, check in found.items() if check.is_defect] == ["extra [s3]"]
 
 
 def test_the_table_has_a_fix_below_each_defect_and_status_4(monkeypatch, capsys) -> None:

@@ -207,7 +207,11 @@ def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "obstore.store", None)
     with pytest.raises(MissingDependencyError, match="obstore") as error:
         open_segments("s3://bucket/set", 25, 0)
-    assert "ipv-bench[s3]" in str(error.value)
+    assert "cannot be imported" in str(error.value)
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    with pytest.raises(MissingDependencyError, match="not installed") as error:
+        open_segments("s3://bucket/set", 25, 0)
+    assert "[s3]'" in error.value.fix
 
 
 def test_the_streaming_recipes_in_the_docs_run(s3, local, tmp_path):
