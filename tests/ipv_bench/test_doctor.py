@@ -18,7 +18,7 @@ from ipv_bench.doctor_plugins import plugins
 def doctor(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "ipv_bench", "doctor", *args]
     env = os.environ | environment
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=600, check=False)
 
 
 def checks(done: subprocess.CompletedProcess[str]) -> dict[str, dict]:

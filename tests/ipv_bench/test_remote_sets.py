@@ -221,7 +221,7 @@ def test_the_streaming_recipes_in_the_docs_run(s3, local, tmp_path):
         program = tmp_path / f"recipe{number}.py"
         program.write_text(block.replace("data/shards/ssv2", str(local)).replace("s3://my-bucket/ssv2", s3))
         result = subprocess.run(
-            [sys.executable, "-W", "ignore", str(program)], capture_output=True, text=True, timeout=120
+            [sys.executable, "-W", "ignore", str(program)], capture_output=True, text=True, timeout=600
         )
         assert result.returncode == 0, result.stderr
         assert result.stdout.splitlines()[-1] == f"{len(VIDEOS)} samples, {sum(v.num_frames for v in VIDEOS)} frames"

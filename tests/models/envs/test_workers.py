@@ -24,7 +24,7 @@ ACTION = np.zeros(2, np.float32)
 
 
 @contextmanager
-def _workers(task: str, count: int = 2, workers: int = 2, timeout: float = 30.0) -> Iterator[WorkerEnvs]:
+def _workers(task: str, count: int = 2, workers: int = 2, timeout: float = 300.0) -> Iterator[WorkerEnvs]:
     with WorkerEnvs(task, EnvConfig(), count, workers, timeout, maker=MAKER) as envs:
         yield envs
 
@@ -81,11 +81,13 @@ def test_a_killed_process_takes_all_episodes_that_it_hosted() -> None:
 
 
 def test_a_process_that_hangs_is_killed_and_started_again() -> None:
-    with _workers("toy/hang@2", count=1, timeout=1.0) as envs:
+    with _workers("toy/hang@2", count=1) as envs:
         envs.reset({0: 5})
         hung = _process(envs, 0)
         assert envs.step({0: ACTION})[0] is not None
+        envs._timeout = 0.5  # for this step alone, which would never end: the others may take their time
         assert envs.step({0: ACTION})[0] is None
+        envs._timeout = 300.0
         assert envs.lost[0].reason == "hung"
         with pytest.raises(ProcessLookupError):
             os.kill(hung, 0)
@@ -160,10 +162,8 @@ def test_processes_end_with_their_parent(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, env=environment) as parent:
         children = [int(number) for number in parent.stdout.readline().split()]
         parent.kill()
-    deadline = time.monotonic() + 20
-    while any(_alive(child) for child in children) and time.monotonic() < deadline:
+    while any(_alive(child) for child in children):  # pytest's own limit ends a wait in vain
         time.sleep(0.1)
-    assert [child for child in children if _alive(child)] == []
 
 
 def _alive(process: int) -> bool:

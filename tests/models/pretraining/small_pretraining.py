@@ -76,7 +76,7 @@ def start(command: Sequence[str], *, kill_at: int = -1, env: Mapping[str, str] |
     return child
 
 
-def exit_code(child: Any, seconds: float = 120) -> int:
+def exit_code(child: Any, seconds: float = 600) -> int:
     """Wait for a child; its exit status, negative for a signal."""
     child.join(seconds)
     if child.is_alive():

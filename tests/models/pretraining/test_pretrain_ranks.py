@@ -97,7 +97,7 @@ def test_under_torchrun(data: Path, tmp_path: Path) -> None:
     torchrun += ["-m", "ipv_bench", "--"]  # without "--", torchrun takes our --run for its own --run-path
     command = [*torchrun, *arguments(data, tmp_path / "run", training__updates=2)]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=env)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=env)
     assert done.returncode == 0, done.stderr
     assert read_record(tmp_path / "run").world_size == 2
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from ipv_bench.shard_set import LOG_FILE, MANIFEST_FILE
+from tests.pipelines.held_job import Hold
 from tests.pipelines.ssv2_maker import VIDEO_FOLDER, file_hashes, numbered_pictures, prepare, quarantine, write_video
 
 NUM_KILLS = int(os.environ.get("IPV_BENCH_KILLS", "5"))
@@ -54,16 +55,10 @@ def test_kill_9_at_random_moments(release: Path, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(release: Path, tmp_path: Path) -> None:
-    options = ("--set", "shard_videos=1")
-    for attempt in range(5):  # on a busy machine the job may be done before the signal arrives
-        out = tmp_path / f"out{attempt}"
-        process = subprocess.Popen(command(release, out, *options), stderr=subprocess.PIPE, text=True)
-        while process.poll() is None and not finished(out):
-            time.sleep(0.002)
-        process.send_signal(signal.SIGINT)
-        _, text = process.communicate()
-        if process.returncode:
-            break
+    options, out = ("--set", "shard_videos=1"), tmp_path / "out"
+    process = Hold(tmp_path / "hold").start(command(release, out, *options))
+    process.send_signal(signal.SIGINT)
+    _, text = process.communicate()
     assert process.returncode == 130, text
     assert "same command" in text
     assert not list(out.glob(".*.tmp"))
@@ -127,13 +122,10 @@ def test_a_changed_release_is_refused(release: Path, tmp_path: Path, capsys: pyt
 
 
 def test_two_jobs_cannot_write_to_one_folder(release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "out"
-    process = subprocess.Popen(command(release, out))
-    while process.poll() is None and not (out / LOG_FILE).exists():
-        time.sleep(0.002)
-    while process.poll() is None and not (out / LOG_FILE).read_text():
-        time.sleep(0.002)
+    out, hold = tmp_path / "out", Hold(tmp_path / "hold")
+    process = hold.start(command(release, out))
     status = prepare(release, out)
+    hold.release()
     assert process.wait() == 0
     assert status == 2
     assert "another `prepare` is writing" in capsys.readouterr().err
