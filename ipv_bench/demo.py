@@ -40,11 +40,14 @@ class Step:
         name: short name, for the log.
         arguments: what follows `ipv-bench`.
         makes: a path below the demo's folder that exists once the step is done.
+        whole: the command makes it complete or not at all, and does not run when it is there: after a kill between the
+            end of the command and its record, what it made is the sign that it is done.
     """
 
     name: str
     arguments: tuple[str, ...]
     makes: str
+    whole: bool = False
 
     @property
     def command(self) -> str:
@@ -63,7 +66,7 @@ class Stage:
 def stages() -> list[Stage]:
     """The whole demo; task, budget and seeds are fixed here, before any run is looked at."""
     raw, shards = "data/raw/ssv2", "data/shards/ssv2"
-    sample = Step("sample", ("sample", raw, "--dataset", "ssv2", "--videos", str(NUM_VIDEOS)), raw)
+    sample = Step("sample", ("sample", raw, "--dataset", "ssv2", "--videos", str(NUM_VIDEOS)), raw, whole=True)
     prepare = Step("prepare", ("prepare", "ssv2", "--workers", str(_jobs())), f"{shards}/manifest.json")
     verify = Step("verify", ("verify", shards, "--decode", "all"), f"{shards}/manifest.json")
     report = Step("report", ("report", "runs"), "report/report.html")
@@ -101,6 +104,7 @@ class _Progress:
 
     folder: Path
     done: dict[str, float] = field(default_factory=dict)
+    begun: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
@@ -110,7 +114,7 @@ class _Progress:
             return cls(folder)
         try:
             state = json.loads(path.read_text())
-            version, done = state["version"], dict(state["done"])
+            version, done, begun = state["version"], dict(state["done"]), list(state.get("begun", []))
         except (ValueError, KeyError, TypeError) as error:
             raise OutputError(f"{path} is not the record of a demo: {error}", fix=f"delete {folder}") from None
         if version != __version__:
@@ -119,15 +123,25 @@ class _Progress:
                 expected=f"a folder of version {__version__}, or a new one",
                 fix=f"delete {folder}, or choose another with --out",
             )
-        return cls(folder, done)
+        return cls(folder, done, begun)
 
     def has(self, step: Step) -> bool:
-        return step.command in self.done and (self.folder / step.makes).exists()
+        known = step.command in self.done or (step.whole and step.command in self.begun)
+        return known and (self.folder / step.makes).exists()
+
+    def begin(self, step: Step) -> None:
+        with self.lock:
+            if step.whole and step.command not in self.begun and not (self.folder / step.makes).exists():
+                self.begun.append(step.command)
+                self._write()
 
     def record(self, step: Step, seconds: float) -> None:
         with self.lock:
             self.done[step.command] = round(seconds, 1)
-            write_json(self.folder / STATE_FILE, {"version": __version__, "done": self.done})
+            self._write()
+
+    def _write(self) -> None:
+        write_json(self.folder / STATE_FILE, {"version": __version__, "done": self.done, "begun": self.begun})
 
 
 def run_demo(folder: str | Path) -> Path:
@@ -176,6 +190,7 @@ def _run_stage(steps: list[Step], progress: _Progress) -> None:
 
 def _run_step(step: Step, progress: _Progress, running: list[subprocess.Popen[str]], alone: bool) -> None:
     say(f"  {step.command}")
+    progress.begin(step)
     start = time.monotonic()
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "ipv_bench", *step.arguments]

@@ -79,11 +79,12 @@ class FileCalls:
         return os.path.join(os.readlink(f"/proc/self/fd/{folder}"), name) if folder >= 0 else name
 
     def _inside(self, path: Any) -> bool:
-        return os.path.abspath(os.fsdecode(path)).startswith(self._root + os.sep)
+        found = os.path.abspath(os.fsdecode(path))
+        return found == self._root or found.startswith(self._root + os.sep)
 
     def _counted_fsync(self, file: Any) -> None:
         path = os.readlink(f"/proc/self/fd/{file if isinstance(file, int) else file.fileno()}")
-        if path.startswith(self._root):
+        if self._inside(path):
             self.happens("fsync", path)
         self._fsync(file)
 

@@ -44,6 +44,26 @@ def test_a_failed_step_stops_the_demo_and_what_was_done_stays_done(tmp_path: Pat
     assert "first: already done" in capsys.readouterr().out
 
 
+def test_a_demo_killed_before_its_record_takes_what_its_sample_made_and_nobody_elses(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
+    sample = demo.Step("sample", ("sample", "raw", "--dataset", "folder", "--videos", "1"), "raw", whole=True)
+    use(monkeypatch, sample, GOOD)
+    monkeypatch.setattr(demo._Progress, "record", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        demo.run_demo(tmp_path / "own")
+    monkeypatch.undo()
+    use(monkeypatch, sample, GOOD)
+    demo.run_demo(tmp_path / "own")
+    assert "first: already done" in capsys.readouterr().out
+    others = tmp_path / "others" / "raw"
+    others.mkdir(parents=True)
+    (others / "video.mp4").write_text("somebody's own")
+    with pytest.raises(IpvBenchError, match="exit status 2"):
+        demo.run_demo(tmp_path / "others")
+    assert "is not empty" in capsys.readouterr().out
+
+
 def test_a_folder_of_another_version_is_refused(tmp_path: Path) -> None:
     for text in ('{"version": "0.0.1", "done": {}}', "[]", "{"):
         (tmp_path / "demo.json").write_text(text)
