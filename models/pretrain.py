@@ -17,7 +17,7 @@ from models.pretraining.plan import PretrainPlan, describe, plan_pretraining
 from models.pretraining.video_batches import VideoData, check_batch_size, open_video_data
 from models.pretraining.video_training import VideoTraining
 from models.training.checkpoint import refuse_unknown_checkpoints, remove_unfinished
-from models.training.distributed import Ranks, launched_ranks, process_group
+from models.training.distributed import Ranks, launched_ranks, process_group, rank_errors
 from models.training.hardware import choose_device, hardware_record, prepare_torch
 
 
@@ -116,7 +116,7 @@ def _train(plan: PretrainPlan, folder: Path, record: RunRecord, data: VideoData,
     updates = plan.config.training.updates
     status, failure = "failed", ""
     try:
-        with closing(PretrainLoop(folder, record, plan.config, data, training)) as loop:
+        with rank_errors(training.ranks), closing(PretrainLoop(folder, record, plan.config, data, training)) as loop:
             with progress(f"pretrain {record.method}", updates, "updates", training.updates) as bar:
                 loop.run(bar)
         status = "finished"
@@ -125,8 +125,8 @@ def _train(plan: PretrainPlan, folder: Path, record: RunRecord, data: VideoData,
     except (InterruptedRunError, KeyboardInterrupt):
         status = "interrupted"
         raise
-    except IpvBenchError as error:
-        failure = error.found
+    except Exception as error:
+        failure = error.found if isinstance(error, IpvBenchError) else str(error) or type(error).__name__
         raise
     finally:
         if training.ranks.is_main:

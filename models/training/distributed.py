@@ -11,6 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ipv_bench.errors import TrainingError
+
 BUCKET_MB = 25
 """Pinned: with more than two ranks the bucket layout decides the order of the sums, and so the last bits."""
 
@@ -76,8 +78,30 @@ def process_group(ranks: Ranks, device: torch.device) -> Iterator[None]:
     if ranks.world_size == 1:
         yield
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    with rank_errors(ranks):
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        try:
+            yield
+        finally:
+            dist.destroy_process_group()
+
+
+@contextmanager
+def rank_errors(ranks: Ranks) -> Iterator[None]:
+    """Say in our words that another process is gone: killed, out of memory, or behind a broken connection.
+
+    Raises:
+        TrainingError: a collective operation failed.
+    """
     try:
         yield
-    finally:
-        dist.destroy_process_group()
+    except RuntimeError as error:
+        words = next(iter(str(error).splitlines()), "")
+        if ranks.world_size == 1 or not (isinstance(error, dist.DistError) or "gloo" in words.lower()):
+            raise
+        raise TrainingError(
+            f"rank {ranks.rank} lost the connection to another process of this run: {words[:200]}",
+            expected=f"all {ranks.world_size} processes, until the run ends",
+            fix="look at what ended the other one (its own message, or the kernel's about memory); then start the same "
+            "command again: it goes on from the newest checkpoint",
+        ) from error

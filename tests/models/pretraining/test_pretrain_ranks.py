@@ -36,8 +36,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_shard_set(tmp_path_factory.mktemp("shards") / "set")
 
 
-def _two_ranks(command: list[str], kill_at: int = -1) -> list[int]:
-    children = [start(command, kill_at=kill_at, env=env) for env in rank_environments(2)]
+def _two_ranks(command: list[str], kill_at: int = -1, victims: tuple[int, ...] = (0, 1)) -> list[int]:
+    children = [
+        start(command, kill_at=kill_at if rank in victims else -1, env=env)
+        for rank, env in enumerate(rank_environments(2))
+    ]
     return [exit_code(child) for child in children]
 
 
@@ -77,6 +80,23 @@ def _train_on_halves(config: PretrainConfig, seed: int) -> VideoTraining:
 def test_two_ranks_killed_and_continued_equal_uninterrupted(data: Path, two_ranks: Path, tmp_path: Path) -> None:
     command = arguments(data, tmp_path / "run", data__workers=2, image__offset="half")
     assert _two_ranks(command, kill_at=5) == [-signal.SIGKILL, -signal.SIGKILL]
+    assert _two_ranks(command) == [0, 0]
+    assert learned(tmp_path / "run") == learned(two_ranks)
+    assert weights(tmp_path / "run") == weights(two_ranks)
+
+
+@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
+def test_one_rank_killed_ends_the_other_in_our_words_and_the_run_goes_on(
+    data: Path, two_ranks: Path, tmp_path: Path, victim: int
+) -> None:
+    command = arguments(data, tmp_path / "run", image__offset="half")
+    status = _two_ranks(command, kill_at=5, victims=(victim,))
+    assert status[victim] == -signal.SIGKILL
+    assert status[1 - victim] == 1
+    record = read_record(tmp_path / "run")
+    if victim == 1:  # rank 0, which writes, lived on
+        assert record.status == "failed"
+        assert record.failure.startswith("rank 0 lost the connection")
     assert _two_ranks(command) == [0, 0]
     assert learned(tmp_path / "run") == learned(two_ranks)
     assert weights(tmp_path / "run") == weights(two_ranks)
