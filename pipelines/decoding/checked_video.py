@@ -26,6 +26,9 @@ from pipelines.decoding.packet_fault import check_packet, unit_length_bytes
 from pipelines.decoding.picture_fault import check_jpeg_data
 from pipelines.decoding.video_stream import NOT_WHITELISTED, choose_stream, open_container
 
+_PER_FIELD = 1.5
+"""Broadcasts may state a time for each of a picture's two fields: then there are about twice as many."""
+
 
 class TimedFrame(NamedTuple):
     """A decoded frame.
@@ -59,6 +62,7 @@ class CheckedVideo:
         """The stream, once the first frame was given."""
         self._num_packets = 0
         self._num_indexed = 0
+        self._id = -1
         self._place = 0
         self._starts_inside = False
         self._reader_said: SourceFailure | None = None
@@ -84,6 +88,7 @@ class CheckedVideo:
     def _frames(self, container: Any, log: DecoderLog) -> Iterator[TimedFrame]:
         index, num_streams = choose_stream(self._path, container)
         stream = self.stream = container.streams[index]
+        self._id = stream.id
         self._place = [one.index for one in container.streams.video].index(index)
         if num_streams > 1:
             self._info.notes["video_stream"] = f"{index}, one of {num_streams}"
@@ -112,6 +117,8 @@ class CheckedVideo:
                 yield TimedFrame(position, clock.time(frame.pts), frame)
             if log:
                 self._check(log, context.name)
+            if is_end:
+                break  # PyAV would look for streams that turned up on the way, beyond the end of its list
         self._info.notes |= clock.notes
 
     def _check_data(self, data: bytes, codec: str, length_bytes: int) -> None:
@@ -182,6 +189,9 @@ class CheckedVideo:
         announced = structure.num_packets[self._place] if self._place < len(structure.num_packets) else -1
         if announced < 0:
             announced = self._num_indexed
+        begun = structure.num_pictures.get(self._id, 0)
+        if begun < _PER_FIELD * self._num_packets:
+            announced = max(announced, begun)
         if self._num_packets < announced:
             raise SourceFailure("corrupt", f"{self._num_packets} of {announced} coded pictures could be read")
 

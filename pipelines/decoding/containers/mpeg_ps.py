@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator
 
 from pipelines.decoding.containers.source_bytes import SourceBytes
@@ -19,17 +20,20 @@ def walk_mpeg_ps(data: SourceBytes) -> Generator[None, None, Structure]:
         StructureError: it does not hold together.
     """
     size, position, packets = data.size_bytes, 0, 0
+    pictures: Counter[int] = Counter()
     while position < size:
-        head = data.at(position, 14)
+        head = data.at(position, 32)
         if head[:3] != b"\0\0\1" or len(head) < 4:
             if _nothing_behind(data, position):
                 break
             raise broken("no packet", position)
         position = _end(head, position, size)
+        if 0xE0 <= head[3] <= 0xEF:
+            pictures[0x100 | head[3]] += _has_time(head)  # it stands where a picture begins
         packets += 1
         if packets % _TICK_PACKETS == 0:
             yield
-    return Structure()
+    return Structure(num_pictures=pictures)
 
 
 def _end(head: bytes, position: int, size: int) -> int:
@@ -52,6 +56,17 @@ def _end(head: bytes, position: int, size: int) -> int:
     if end > size:
         raise cut_off(size, end)
     return end
+
+
+def _has_time(head: bytes) -> bool:
+    """Whether a packet states a presentation time."""
+    body = head[6:]
+    if len(body) > 1 and body[0] & 0xC0 == 0x80:
+        return bool(body[1] & 0x80)
+    body = body.lstrip(b"\xff")  # MPEG-1
+    if body and body[0] & 0xC0 == 0x40:
+        body = body[2:]
+    return bool(body) and body[0] & 0xE0 == 0x20
 
 
 def _nothing_behind(data: SourceBytes, position: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator
 from dataclasses import dataclass
 
@@ -46,7 +47,7 @@ def walk_mpeg_ts(data: SourceBytes) -> Generator[None, None, Structure]:
             place = position + int(lost[0]) * length
             if data.is_text_from(place):
                 walk.check(rows[: int(lost[0])], position, length)
-                return Structure()
+                return Structure(num_pictures=walk.num_pictures)
             raise broken("no transport packet", place)
         walk.check(rows, position, length)
         position += len(rows) * length
@@ -54,7 +55,7 @@ def walk_mpeg_ts(data: SourceBytes) -> Generator[None, None, Structure]:
     tail = data.at(position + before, length)
     if tail[:1] == bytes([_SYNC]):
         raise cut_off(data.size_bytes, position + length)
-    return Structure()
+    return Structure(num_pictures=walk.num_pictures)
 
 
 @dataclass
@@ -70,6 +71,7 @@ class _Walk:
         self._video: dict[int, _Stream | None] = {}
         self._table: _Stream | None = None
         self._table_began = -1
+        self.num_pictures: Counter[int] = Counter()
 
     def check(self, rows: np.ndarray, position: int, length: int) -> None:
         """Check packets, uint8 (N, 184 or more), which begin at `position`."""
@@ -83,7 +85,7 @@ class _Walk:
         adapted, filled = flags & 0x20 != 0, flags & 0x10 != 0
         begins = rows[:, 1] & 0x40 != 0
         may_jump = adapted & (rows[:, 4] > 0) & (rows[:, 5] & 0x80 != 0)
-        self._find_video(rows, pids, begins & filled, adapted)
+        self._find_pictures(rows, pids, begins & filled, adapted, position, length)
         base = position // length
         tables = self._table_restarts(pids, filled, flags, base)
         for pid in sorted(self._video):
@@ -95,16 +97,20 @@ class _Walk:
                 if gap:
                     raise broken(gap, position + place * length)
 
-    def _find_video(self, rows: np.ndarray, pids: np.ndarray, starts: np.ndarray, adapted: np.ndarray) -> None:
+    def _find_pictures(
+        self, rows: np.ndarray, pids: np.ndarray, starts: np.ndarray, adapted: np.ndarray, position: int, length: int
+    ) -> None:
+        """Find the video streams; count the time stamps in them, each of which stands where a picture begins."""
         for place in np.flatnonzero(starts).tolist():
-            pid = int(pids[place])
-            if pid in self._video:
-                continue
-            row = rows[place]
+            pid, row = int(pids[place]), rows[place]
             payload = 4 + (1 + int(row[4]) if adapted[place] else 0)
-            code = row[payload : payload + 4].tobytes()
-            if code[:3] == b"\0\0\1" and len(code) == 4 and 0xE0 <= code[3] <= 0xEF:
-                self._video[pid] = None
+            head = row[payload : payload + 8].tobytes()
+            is_packet = head[:3] == b"\0\0\1" and len(head) == 8
+            if pid in self._video and not is_packet:
+                raise broken("no start of a packet of the video", position + place * length)
+            if is_packet and 0xE0 <= head[3] <= 0xEF:
+                self._video.setdefault(pid, None)
+                self.num_pictures[pid] += head[7] & 0x80 != 0
 
     def _table_restarts(self, pids: np.ndarray, filled: np.ndarray, flags: np.ndarray, base: int) -> list[int]:
         """Numbers of the packets with a programme table (PID 0) that does not continue the one before."""
