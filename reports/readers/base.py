@@ -45,7 +45,8 @@ class Reader(Protocol):
 
     A reader of folders may have `uses`, patterns of the files that it reads there (`("*tfevents*",)`): the folder's
     other files, and the folders in it, are then offered to other readers. Without it, an accepted folder is the
-    reader's whole.
+    reader's whole. A reader of tables may have `fits(path, options)`: whether the config's `columns:` and `names:` make
+    a file readable that it would not accept; it is asked first, when the config has either.
     """
 
     name: str

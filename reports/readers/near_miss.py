@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ipv_bench.errors import InputError
 from reports.readers.base import ReadOptions, first_bytes
 from reports.readers.plain_csv import missing_columns
 from reports.readers.text_table import is_table_name, table_header
 
 _CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors", ".pkl", ".zip")
 NO_FORMAT = "no known format"
+
+
+def near_miss(path: Path, options: ReadOptions, formats: str) -> InputError:
+    """The error for a file that was named itself and that no reader accepts.
+
+    Args:
+        path: the file.
+        options: what readers are asked for.
+        formats: the names of all formats, for the message.
+    """
+    if is_table_name(path) and len(table_header(path)) > 1:
+        return missing_columns(path, options)
+    return InputError(
+        f"{path} is of {why_not(path, options)}", expected=formats, fix="docs/reports/formats.md shows each"
+    )
 
 
 def why_not(path: Path, options: ReadOptions) -> str:
@@ -25,7 +41,8 @@ def why_not(path: Path, options: ReadOptions) -> str:
     if is_table_name(path):
         header = table_header(path)
         if len(header) > 1:
-            return missing_columns(path, options).removeprefix(f"{path} has ")
+            lacking = missing_columns(path, options)
+            return f"{NO_FORMAT}: {lacking.found.removeprefix(f'{path} has ')}; {lacking.fix}"
         return NO_FORMAT if path.suffix == ".txt" else f"{NO_FORMAT} (no header with several columns)"
     if path.suffix.lower() in _CHECKPOINTS:
         return f"{NO_FORMAT} (a checkpoint or archive)"

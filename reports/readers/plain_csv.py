@@ -34,11 +34,18 @@ class PlainCsv:
     name = "plain_csv"
 
     def accepts(self, path: Path) -> bool:
-        """A table whose header, by our names or theirs, has three of the required columns, one of them of the runs."""
+        """A table with three of our columns, one of them of the runs, or with likely names for all of them."""
         header = table_header(path)
         found = our_columns(header, {})
-        likely = {**found, **suggested_columns(header, found)} if len(found) >= 2 else found
-        return len(likely) >= 3 and ("method" in likely or ("task" in likely and "seed" in likely))
+        if set(REQUIRED) <= {*found, *suggested_columns(header, found)}:
+            return True
+        return len(found) >= 3 and ("method" in found or ("task" in found and "seed" in found))
+
+    def fits(self, path: Path, options: ReadOptions) -> bool:
+        """A table that the config's `columns:` and `names:` make whole, and that names its runs in some column."""
+        columns = our_columns(table_header(path), options.columns)
+        names = set(columns) & {"method", "task", "seed"}
+        return bool(names) and set(REQUIRED) <= {*columns, *names_in_path(path, options)}
 
     def read(self, path: Path, options: ReadOptions) -> Read:
         """Read all runs of the file; one of `options.metric` when the file has that column and several metrics.
@@ -66,12 +73,11 @@ class PlainCsv:
         return Read(runs=tuple(runs), findings=tuple(findings))
 
 
-def missing_columns(path: Path, options: ReadOptions) -> str:
+def missing_columns(path: Path, options: ReadOptions) -> InputError:
     """Why a table is not read, and the line that would read it; for a table that no reader accepts."""
     header = table_header(path)
     columns = our_columns(header, options.columns)
-    error = _missing(path, [name for name in REQUIRED if name not in columns], header, columns)
-    return f"{error.found}; {error.fix}"
+    return _missing(path, [name for name in REQUIRED if name not in columns], header, columns)
 
 
 def _missing(path: Path, missing: list[str], header: tuple[str, ...], columns: Mapping[str, str]) -> InputError:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatch
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from ipv_bench.errors import ConfigError, InputError, IpvBenchError, PluginError
@@ -14,7 +14,7 @@ from ipv_bench.plugins import all_plugins, clashes, find_plugin
 from reports.readers.archive import is_archive, unpacked
 from reports.readers.base import FIELDS_FILE, Read, Reader, ReadOptions
 from reports.readers.config_beside import FILES as CONFIG_FILES
-from reports.readers.near_miss import why_not
+from reports.readers.near_miss import near_miss, why_not
 from reports.readers.one_run_many_logs import one_log_per_run
 from reports.readers.run_names import NamesError
 from reports.scores.findings import Finding, few_of_a_kind, note, refusal
@@ -109,13 +109,11 @@ def _read_given(path: Path, reading: _Reading, *, alone: bool) -> None:
     elif not alone:
         _read_found(path, reading)
     else:
-        reader = _reader_of(path) if _is_regular(path) else None
+        if not _is_regular(path):
+            raise InputError(f"{path} is no plain file", expected="a file or a folder", fix="write it to a file first")
+        reader = _reader_of(path, reading.options)
         if reader is None:
-            raise InputError(
-                f"{path} is of no known format: {why_not(path, reading.options)}",
-                expected=_known_formats(),
-                fix="docs/reports/formats.md shows each",
-            )
+            raise near_miss(path, reading.options, _known_formats())
         reading.add(_read(reader, path, reading.options))
 
 
@@ -135,10 +133,20 @@ def _read_archive(path: Path, reading: _Reading, *, alone: bool) -> None:
         _refuse(path, error, reading)
 
 
-def _reader_of(path: Path) -> Reader | None:
+def _questions(options: ReadOptions) -> Iterator[tuple[Reader, Callable[[Path], bool]]]:
+    """What to ask of a path, in order: first whether the user's `columns:` and `names:` make it readable."""
+    if options.columns or options.names:
+        for reader in readers():
+            if hasattr(reader, "fits"):
+                yield reader, partial(reader.fits, options=options)
     for reader in readers():
+        yield reader, reader.accepts
+
+
+def _reader_of(path: Path, options: ReadOptions) -> Reader | None:
+    for reader, fits in _questions(options):
         try:
-            if reader.accepts(path):
+            if fits(path):
                 return reader
         except Exception:  # noqa: BLE001  (a look at a foreign file must not end the report; others are asked)
             continue
@@ -176,7 +184,7 @@ def _walk(root: Path, reading: _Reading, *, alone: bool) -> None:
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         for name in [name for name in inner if (here / name).is_symlink()]:
             reading.unknown.append(UnknownFile(str(here / name), "a link to a folder: not followed; give it by itself"))
-        reader = _reader_of(here)
+        reader = _reader_of(here, reading.options)
         uses: Sequence[str] = ()
         if reader:
             _read_found(here, reading, reader, must=alone and here == root)
@@ -212,7 +220,7 @@ def _read_found(path: Path, reading: _Reading, reader: Reader | None = None, *, 
             kind = "a link to nothing" if path.is_symlink() and not path.exists() else "no plain file"
             reading.unknown.append(UnknownFile(str(path), kind))
             return
-        reader = _reader_of(path)
+        reader = _reader_of(path, reading.options)
     if reader is None:
         reading.unknown.append(UnknownFile(str(path), why_not(path, reading.options)))
         return

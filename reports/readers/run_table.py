@@ -37,6 +37,14 @@ class RunTable:
         known = {*STEPS, *OTHER_STEPS}
         return bool(find_score(header, "return")) and any(name in known for name in header)
 
+    def fits(self, path: Path, options: ReadOptions) -> bool:
+        """A table in which the config's `columns:` name the step and the score."""
+        header = table_header(path)
+        of_runs = [options.columns.get(name) for name in ("method", "task", "seed")]
+        if _OF_MANY_RUNS & {plain(name) for name in header} or any(name in header for name in of_runs):
+            return False
+        return all(options.columns.get(name) in header for name in ("step", "score"))
+
     def read(self, path: Path, options: ReadOptions) -> Read:
         """Read the run; a last row that is cut off is left out.
 
