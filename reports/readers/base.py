@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -94,15 +95,35 @@ def read_fields(folder: Path) -> RunFields:
     Raises:
         ConfigError: it is not YAML, or has unknown or wrong fields.
     """
-    from ipv_bench.config import build, read_config_file
+    from ipv_bench.bounded_yaml import read_yaml
+    from ipv_bench.config import build
 
     path = folder / FIELDS_FILE
     if not path.is_file():
         return RunFields()
-    fields = build(RunFields, read_config_file(path))
+    values = read_yaml(path, error=ConfigError)
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds no mapping", expected="lines such as method: sac")
+    fields = build(RunFields, values)
+    check_pretraining(fields.pretraining, str(path))
     if fields.steps_are == "agent_steps" and not fields.action_repeat:
         raise ConfigError(f"{path}: steps_are is agent_steps", expected="action_repeat beside it")
     return fields
+
+
+def check_pretraining(values: Mapping[str, Any], where: str) -> None:
+    """Refuse a record of pre-training that the report could not compare or show.
+
+    Raises:
+        InputError: `data` is no list of names, or another field no name or number.
+    """
+    data = values.get("data")
+    if data is not None and not (isinstance(data, list) and all(isinstance(name, str) for name in data)):
+        raise InputError(f"{where}: pretraining.data is {str(data)[:100]!r}", expected="a list of data sets' names")
+    for name in ("kind", "num_videos", "updates"):
+        value = values.get(name)
+        if value is not None and not isinstance(value, str | int | float):
+            raise InputError(f"{where}: pretraining.{name} is {str(value)[:100]!r}", expected="a name or a number")
 
 
 def first_bytes(path: Path, count: int = 4096) -> bytes:

@@ -1,4 +1,4 @@
-"""Loading of foreign bytes, JSON and YAML within bounds: size, depth, number of values; nothing in them is run.
+"""Loading of packed bytes and of foreign configs within bounds: size, depth, number of values; nothing is run.
 
 A file from somebody else may be a terabyte, nest a hundred thousand lists, or hold a mapping that contains itself.
 Whatever it is, it is read or refused by name, in bounded time and memory.
@@ -46,23 +46,6 @@ def read_bounded(path: Path, limit: int = LARGEST_BYTES) -> bytes:
             f"{path} holds more than {limit >> 20} MiB", expected="a file of scores", fix="leave the file out"
         )
     return data
-
-
-def parse_json(text: bytes | str, name: str) -> Any:
-    """JSON as Python values.
-
-    Args:
-        text: what to parse.
-        name: of the file (and line), for the message.
-
-    Raises:
-        InputError: it is not JSON, nests too deeply, or holds a number that is none.
-    """
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError: also broken UTF-8, and integers of thousands of digits
-        reason = "it nests too deeply" if isinstance(error, RecursionError) else str(error)
-        raise InputError(f"{name} is not JSON ({reason})", fix="mend or leave out the file") from None
 
 
 def check_bounds(values: Any, name: str) -> None:

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from ipv_bench.bounded_json import parse_json
 from ipv_bench.errors import InputError
 from ipv_bench.run_record import RUN_FILE
 from reports.readers.base import Read, ReadOptions, first_bytes
-from reports.readers.bounded import parse_json
 from reports.readers.log_run import choose_score, log_run
 from reports.readers.run_format1 import is_cut_off
 from reports.readers.run_names import names_of_log
@@ -145,7 +145,7 @@ def _lines(log: Path, key: str, score: str) -> Iterable[tuple[float, float | Non
 
 def _point(log: Path, number: int, raw: bytes, key: str, score: str) -> tuple[float, float]:
     try:
-        line: Any = parse_json(raw, f"{log} line {number}")
+        line: Any = parse_json(raw, f"{log} line {number}", nan=True)
         step, value = float(line[key]), line[score]
     except (InputError, ValueError, TypeError, KeyError, OverflowError):
         raise InputError(

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from ipv_bench.bounded_json import parse_json
 from ipv_bench.errors import InputError
 from reports.readers.base import Read, ReadOptions, first_bytes
-from reports.readers.bounded import parse_json, read_bounded
+from reports.readers.bounded import read_bounded
 from reports.scores.score_table import ScoredRun
 from reports.scores.task_names import known_task, suite_metric
 
@@ -42,7 +43,7 @@ class DreamerV3Scores:
         Raises:
             InputError: it is not gzip or JSON, or an entry lacks a field or has xs and ys of unequal lengths.
         """
-        entries = parse_json(read_bounded(path), str(path))
+        entries = parse_json(read_bounded(path), str(path), nan=True)
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise InputError(f"{path} is not a list of runs", expected=f"a list of {{{', '.join(FIELDS)}}}")
         return Read(runs=tuple(self._run(path, number, entry) for number, entry in enumerate(entries)))

@@ -61,4 +61,5 @@ def _point(log: Path, number: int, line: dict[str, Any], values: str) -> tuple[f
             expected=f"env_steps (a number) and {values} (a list with one number per episode)",
         )
     scores = [as_number(score) for score in episodes]
-    return as_number(steps), float(np.mean(scores)) if scores else float("nan"), len(scores)
+    with np.errstate(over="ignore"):  # what is infinite is dropped and counted when the points are cleaned
+        return as_number(steps), float(np.mean(scores)) if scores else float("nan"), len(scores)

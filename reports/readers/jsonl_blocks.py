@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ipv_bench.errors import InputError, RunError
-from reports.readers.bounded import parse_json
+from ipv_bench.bounded_json import parse_json
+from ipv_bench.errors import RunError
 
 BLOCK_BYTES = 1 << 20
 """Text that is parsed at once: bounds the memory, whatever the size of the log."""
@@ -42,12 +42,9 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
-    try:
-        found = parse_json(line, f"{path} line {number}")
-    except InputError as error:
-        raise RunError(error.found, fix="restore the file from a backup") from None
-    if not isinstance(found, dict):
-        raise RunError(f"{path} line {number} is no JSON object", fix="restore the file from a backup")
+    found: dict[str, Any] = parse_json(
+        line, f"{path} line {number}", error=RunError, expect=dict, nan=True, fix="restore the file from a backup"
+    )
     return found
 
 

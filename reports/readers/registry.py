@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from fnmatch import fnmatch
 from functools import cache, partial
 from pathlib import Path
@@ -83,9 +84,27 @@ def read_sources(sources: Iterable[str | Path], options: ReadOptions | None = No
     return Collection(
         tuple(in_order(runs)),
         tuple(sorted(reading.pretraining, key=lambda run: run.source)),
-        tuple(_shortened(reading.unknown)),
-        (*few_of_a_kind([*reading.findings, *findings, *twins]), *asked),
+        tuple(_plain_file(file) for file in _shortened(reading.unknown)),
+        tuple(map(_plain_finding, [*few_of_a_kind([*reading.findings, *findings, *twins]), *asked])),
     )
+
+
+def _plain_file(file: UnknownFile) -> UnknownFile:
+    return UnknownFile(_encodable(file.path), _encodable(file.reason))
+
+
+def _plain_finding(finding: Finding) -> Finding:
+    return replace(
+        finding,
+        text=_encodable(finding.text),
+        fix=_encodable(finding.fix),
+        subjects=tuple(map(_encodable, finding.subjects)),
+    )
+
+
+def _encodable(text: str) -> str:
+    """Text that can be written as UTF-8: a file's name may hold any bytes."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _outermost(paths: Sequence[Path]) -> list[Path]:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ipv_bench.bounded_json import parse_json
 from ipv_bench.errors import InputError
 from reports.readers.base import Read, ReadOptions, first_bytes
-from reports.readers.bounded import parse_json, read_bounded
+from reports.readers.bounded import read_bounded
 from reports.readers.log_run import choose_score, log_run
 from reports.readers.path_layouts import Fields
 from reports.readers.run_names import names_of_log
@@ -56,9 +57,7 @@ class RllibResults:
 
 
 def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
-    value = parse_json(line, f"{path} line {number}")
-    if not isinstance(value, dict):
-        raise InputError(f"{path} line {number} is no JSON object", expected="one object per iteration")
+    value: dict[str, Any] = parse_json(line, f"{path} line {number}", expect=dict, nan=True)
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from ipv_bench.run_record import (
     RunRecord,
     read_record,
 )
-from reports.readers.base import Read, ReadOptions
+from reports.readers.base import Read, ReadOptions, check_pretraining
 from reports.readers.bounded import check_bounds
 from reports.readers.evaluation_log import read_evaluations
 from reports.readers.jsonl_blocks import as_number, read_lines
@@ -43,6 +44,7 @@ class RunFormat1:
         """
         record = read_record(path)
         check_bounds(record.model_dump(mode="json"), str(path / RUN_FILE))
+        check_pretraining(record.pretraining, str(path / RUN_FILE))
         if record.kind == "pretrain":
             return _read_pretraining(path, record)
         return _read_finetuning(path, record, options)
@@ -110,7 +112,7 @@ def is_cut_off(path: Path) -> bool:
 
 def _read_pretraining(folder: Path, record: RunRecord) -> Read:
     log = folder / METRICS_FILE
-    lines = [line for line in read_lines(log) if "updates" in line] if log.is_file() else []
+    lines = [line for line in read_lines(log) if math.isfinite(as_number(line.get("updates")))] if log.is_file() else []
     names = sorted({key for line in lines for key, value in line.items() if isinstance(value, int | float)})
     values = {
         name: np.array([as_number(line.get(name)) for line in lines], dtype=np.float64)

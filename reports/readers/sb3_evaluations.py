@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from ipv_bench.bounded_arrays import read_npz
 from ipv_bench.errors import InputError
 from reports.readers.base import Read, ReadOptions
 from reports.readers.log_run import log_run
@@ -54,20 +53,13 @@ class Sb3Evaluations:
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > LARGEST_BYTES:
-            raise InputError(f"{path} holds {size >> 20} MiB of arrays", expected="a log of evaluations")
-        with np.load(path, allow_pickle=False) as stored:
-            names = [name for name in ("timesteps", "results", "successes") if name in stored.files]
-            arrays = {name: np.asarray(stored[name], dtype=np.float64) for name in names}
-    except (OSError, ValueError, TypeError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
-        raise InputError(
-            f"{path} cannot be read: {error}",
-            expected="an .npz of plain numbers: timesteps, results",
-            fix="restore the file, or leave it out",
-        ) from None
+    stored = read_npz(path, limit=LARGEST_BYTES, fix="restore the file, or leave it out")
+    arrays: dict[str, np.ndarray] = {}
+    for name in ("timesteps", "results", "successes"):
+        if name in stored:
+            if stored[name].dtype.kind not in "biuf":
+                raise InputError(f"{path}: {name} is of type {stored[name].dtype}", expected="numbers")
+            arrays[name] = stored[name].astype(np.float64)
     missing = [name for name in ("timesteps", "results") if name not in arrays]
     if missing:
         raise InputError(f"{path} has no {' and no '.join(missing)}", expected="timesteps, results")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ipv_bench.bounded_json import parse_json
 from ipv_bench.errors import InputError
 from reports.readers.base import Read, ReadOptions, first_bytes
-from reports.readers.bounded import parse_json
 from reports.readers.log_run import log_run
 from reports.readers.run_names import RunNames, names_of_log
 from reports.readers.score_names import ScoreName
@@ -78,8 +78,8 @@ def _header(file: Path) -> dict[str, object]:
     line = first_bytes(file).split(b"\n", 1)[0]
     if not line.startswith(b"#{"):
         return {}
-    values = parse_json(line[1:], f"the first line of {file}")
-    return values if isinstance(values, dict) else {}
+    values: dict[str, object] = parse_json(line[1:], f"the first line of {file}", expect=dict, nan=True)
+    return values
 
 
 def _names(path: Path, env: str, options: ReadOptions) -> RunNames:

@@ -10,6 +10,9 @@ from reports.scores.findings import Finding, note, warning
 from reports.scores.restarts import Restarts, find_restarts, restarted
 from reports.scores.score_table import ScoredRun
 
+LARGEST_SCORE = 1e100
+"""Beyond this a score has diverged, and sums of scores overflow."""
+
 
 def clean(run: ScoredRun) -> tuple[ScoredRun, list[Finding]]:
     """The run with usable points only.
@@ -20,7 +23,7 @@ def clean(run: ScoredRun) -> tuple[ScoredRun, list[Finding]]:
     episodes that end at one step are averaged.
     """
     findings: list[Finding] = []
-    finite = np.isfinite(run.env_steps) & np.isfinite(run.scores)
+    finite = np.isfinite(run.env_steps) & (np.abs(run.scores) < LARGEST_SCORE)
     if not finite.all():
         findings.append(_not_finite(run, ~finite))
         run = _taken(run, np.flatnonzero(finite))
@@ -107,7 +110,8 @@ def _not_finite(run: ScoredRun, wrong: np.ndarray) -> Finding:
     first = float(run.env_steps[np.argmax(wrong)])
     return warning(
         "not_finite",
-        f"{run.name}: {int(wrong.sum())} of {run.num_points} evaluations have no finite score (NaN, infinite or null), "
+        f"{run.name}: {int(wrong.sum())} of {run.num_points} evaluations have no finite score "
+        "(NaN, infinite, beyond 1e100 or null), "
         f"the first at {first:g} env steps; they were dropped",
         "look at the run: training may have diverged there",
         [run.name],

@@ -27,16 +27,17 @@ def with_plain_names(run: ScoredRun) -> ScoredRun:
     """The run with its seed in one spelling, and without characters that no table or page can hold."""
     return replace(
         run,
-        method=_printable(run.method),
-        variant=_printable(run.variant),
-        suite=_printable(run.suite),
-        task=_printable(run.task),
-        seed=whole_seed(_printable(run.seed)),
-        source=_printable(run.source),
+        method=printable(run.method),
+        variant=printable(run.variant),
+        suite=printable(run.suite),
+        task=printable(run.task),
+        seed=whole_seed(printable(run.seed)),
+        source=printable(run.source),
     )
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """A name without half characters, control characters and a length that no table holds."""
     if text.isascii() and text.isprintable() and len(text) <= _LONGEST_NAME:
         return text.strip()
     whole = text.encode("utf-8", "replace").decode()  # a lone surrogate becomes a question mark
