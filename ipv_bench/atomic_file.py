@@ -18,7 +18,8 @@ from ipv_bench.errors import OutputError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (
-    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP,
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG,
+    errno.ELOOP,
     errno.EFBIG, errno.EIO, errno.EINVAL, errno.EILSEQ, errno.ESTALE, errno.ENXIO, errno.ETXTBSY, errno.EOPNOTSUPP,
 )  # fmt: skip
 TEMPORARY_SUFFIX = ".tmp"

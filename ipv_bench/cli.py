@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import signal
 import sys
 import traceback
@@ -16,6 +15,7 @@ import click
 
 from ipv_bench import __version__
 from ipv_bench.errors import InterruptedRunError, IpvBenchError, UsageError
+from ipv_bench.streams import printable, steady_streams
 
 COMMANDS = {
     "doctor": "ipv_bench.doctor_cli:doctor",
@@ -93,7 +93,15 @@ _state = {"debug": False}
 
 
 def run(args: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit status (see `ipv_bench.errors`)."""
+    """Run one command line and return its exit status (see `ipv_bench.errors`).
+
+    The status tells of the work alone: a stdout that is closed, full or read by `head` changes nothing.
+    """
+    with steady_streams():
+        return _run(args)
+
+
+def _run(args: Sequence[str] | None) -> int:
     _state["debug"] = False
     previous = signal.signal(signal.SIGTERM, _on_sigterm) if _in_main_thread() else None
     try:
@@ -110,13 +118,14 @@ def run(args: Sequence[str] | None = None) -> int:
         return _fail(error.format_message() + hint, 2)
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted; run the same command again to go on", InterruptedRunError.exit_status)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except ModuleNotFoundError as error:
         missing = _missing_module(error)
         return _fail(str(missing), missing.exit_status) if missing else _internal_error(error)
+    except MemoryError as error:
+        return _fail(f"the memory is not enough: {error or 'no more could be had'}", 1)
     except Exception as error:  # noqa: BLE001  (the last line of defence: everything else is our own bug)
+        if isinstance(error, OSError) and error.errno and error.filename:  # what the system says of a file is no bug
+            return _fail(f"{error.filename2 or error.filename}: {error.strerror}", 2)
         return _internal_error(error)
     finally:
         if previous is not None:
@@ -141,8 +150,9 @@ def _missing_module(error: ModuleNotFoundError) -> IpvBenchError | None:
 
 def _fail(message: str, status: int) -> int:
     if _state["debug"]:
-        traceback.print_exc()
-    print(f"error: {message}", file=sys.stderr, flush=True)
+        sys.stderr.write(printable(traceback.format_exc()))
+    sys.stderr.write(f"error: {printable(message)}\n")
+    sys.stderr.flush()
     return status
 
 

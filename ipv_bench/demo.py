@@ -7,7 +7,6 @@ second one has nothing to do.
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import subprocess
@@ -20,7 +19,8 @@ from pathlib import Path
 from typing import IO
 
 from ipv_bench import __version__
-from ipv_bench.atomic_file import write_json
+from ipv_bench.atomic_file import disk_errors, write_json
+from ipv_bench.bounded_json import read_json
 from ipv_bench.errors import InterruptedRunError, IpvBenchError, OutputError
 from ipv_bench.progress import say
 
@@ -113,9 +113,10 @@ class _Progress:
         if not path.exists():
             return cls(folder)
         try:
-            state = json.loads(path.read_text())
-            version, done, begun = state["version"], dict(state["done"]), list(state.get("begun", []))
-        except (ValueError, KeyError, TypeError) as error:
+            state = read_json(path, error=OutputError, expect=dict, fix=f"delete {folder}")
+            version, done = state["version"], {str(name): float(value) for name, value in state["done"].items()}
+            begun = [str(name) for name in state.get("begun", [])]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise OutputError(f"{path} is not the record of a demo: {error}", fix=f"delete {folder}") from None
         if version != __version__:
             raise OutputError(
@@ -159,7 +160,7 @@ def run_demo(folder: str | Path) -> Path:
         say(f"the demo is complete; nothing to do again (delete {folder} to start over)\n\n{report}")
         return report
     start = time.monotonic()
-    folder.mkdir(parents=True, exist_ok=True)
+    _make_writable(folder)
     for number, stage in enumerate(plan, start=1):
         missing = [step for step in stage.steps if not progress.has(step)]
         say(f"\n[{number}/{len(plan)}] {stage.title}" + ("" if missing else ": already done"))
@@ -167,6 +168,16 @@ def run_demo(folder: str | Path) -> Path:
             _run_stage(missing, progress)
     say(f"\nthe demo took {(time.monotonic() - start) / 60:.1f} minutes here; its figures and page:\n\n{report}")
     return report
+
+
+def _make_writable(folder: Path) -> None:
+    """Find out before the first step whether the folder can be written."""
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise OutputError(
+            f"cannot write {folder}", expected="a folder that you may write to", fix="choose another with --out"
+        )
 
 
 def _run_stage(steps: list[Step], progress: _Progress) -> None:
@@ -192,11 +203,14 @@ def _run_step(step: Step, progress: _Progress, running: list[subprocess.Popen[st
     say(f"  {step.command}")
     progress.begin(step)
     start = time.monotonic()
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    # Its output is read here as UTF-8, whatever the terminal shows.
+    text = {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", **text}
     command = [sys.executable, "-m", "ipv_bench", *step.arguments]
     process = subprocess.Popen(
-        command, cwd=progress.folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+        command, cwd=progress.folder, env=environment, encoding="utf-8", errors="backslashreplace",
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
     running.append(process)
     assert process.stdout is not None
     _forward(process.stdout, "    " if alone else f"    [{step.name}] ")

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from ipv_bench.streams import printable
+
 PLAIN_EVERY_SECONDS = 30.0
 
 _quiet = False
@@ -25,7 +27,7 @@ def set_quiet(quiet: bool) -> None:
 def say(text: str) -> None:
     """Print a line of results to stdout, unless `--quiet`."""
     if not _quiet:
-        sys.stdout.write(f"{text}\n")  # one write: lines of several threads stay lines
+        sys.stdout.write(f"{printable(text)}\n")  # one write: lines of several threads stay lines
         sys.stdout.flush()
 
 

@@ -23,6 +23,7 @@ from typing import IO, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
+from ipv_bench.addresses import public_values
 from ipv_bench.atomic_file import disk_errors, write_json
 from ipv_bench.bounded_json import as_model, read_json, read_json_lines
 from ipv_bench.config import differences
@@ -127,8 +128,8 @@ def variant_name(overrides: Mapping[str, Any], ignore: tuple[str, ...] = ()) -> 
 
 
 def write_record(folder: str | Path, record: RunRecord) -> None:
-    """Write `run.json`, complete or not at all."""
-    write_json(Path(folder) / RUN_FILE, record.model_dump(mode="json"))
+    """Write `run.json`, complete or not at all; addresses in it lose user, password and query."""
+    write_json(Path(folder) / RUN_FILE, public_values(record.model_dump(mode="json")))
 
 
 def mark_inexact(folder: str | Path, reason: str) -> RunRecord:
@@ -174,8 +175,8 @@ def check_same_config(folder: str | Path, record: RunRecord, ignore: tuple[str, 
     """
     old = read_record(folder)
     fields = ("kind", "method", "seed", "suite", "task", "preset")
-    before: dict[str, Any] = {name: getattr(old, name) for name in fields} | {"config": old.config}
-    after: dict[str, Any] = {name: getattr(record, name) for name in fields} | {"config": record.config}
+    before = public_values({name: getattr(old, name) for name in fields} | {"config": old.config})
+    after = public_values({name: getattr(record, name) for name in fields} | {"config": record.config})
     changed = [
         line for line in differences(before, after) if line.split(": ", 1)[0].removeprefix("config.") not in ignore
     ]
@@ -220,8 +221,9 @@ class JsonlLog:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.path, "ab")  # noqa: SIM115  (kept open for the run's life)
+        with disk_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(self.path, "ab")  # noqa: SIM115  (kept open for the run's life)
 
     def append(self, line: Mapping[str, Any]) -> None:
         """Write one line.

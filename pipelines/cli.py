@@ -106,7 +106,7 @@ def verify(folder: str, decode: str | None, source: Path | None, as_json: bool) 
     from ipv_bench.progress import say
     from pipelines.shards.verify import verify as run_verify
 
-    if decode is not None and decode != "all" and not decode.isdecimal():
+    if decode is not None and decode != "all" and not (decode.isdecimal() and len(decode) < 19):
         raise UsageError(f"--decode {decode!r}", expected="all, or a number of samples")
     how_many: Literal["all"] | int = "all" if decode == "all" else int(decode or 0)
     result = run_verify(folder, how_many)
