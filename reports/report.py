@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from reports.page.contents import Contents, compute
 from reports.page.report_page import report_page
 from reports.readers.registry import read_sources
 from reports.scores.checks import check
-from reports.scores.findings import Finding, in_order, needs_attention
+from reports.scores.findings import Finding, in_order, needs_attention, note
 from reports.scores.known_ranges import outside_known_ranges
 from reports.scores.normalise import multiplied
 from reports.scores.score_table import Collection, select, tidy
@@ -81,7 +82,7 @@ def make_report(
         check_names(figure, collection.runs)
     computation = Computation(config, seed, resamples or CURVE_RESAMPLES, resamples or TABLE_RESAMPLES)
     contents = compute(collection, described, computation, out)
-    findings = in_order([*collection.findings, *contents.findings])
+    findings = in_order([*collection.findings, *contents.findings, *_without_reference()])
     commands = _commands(contents, collection, sources)
     page = report_page(contents, collection, findings, computation, commands)
     _write(out, page, contents, collection, findings, computation)
@@ -92,6 +93,20 @@ def make_report(
         _fail_strictly(findings, out)
     _refuse_mixed(findings, out)
     return out / PAGE_FILE
+
+
+def _without_reference() -> list[Finding]:
+    """A note where rliable, which the statistics are held to, is not installed: Python 3.14 has no builds of it."""
+    if find_spec("rliable"):
+        return []
+    return [
+        note(
+            "no_rliable",
+            "rliable is not installed here; the statistics are computed by ipv-bench alone, as always. Where it is "
+            "installed, tests hold them to rliable's numbers",
+            "Python 3.11, 3.12 or 3.13 if you want both; rliable and arch have no builds for 3.14",
+        )
+    ]
 
 
 def _read_config(path: str | Path | None) -> ReportConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -210,3 +211,15 @@ def test_config_fields_are_checked(one_task: Path, tmp_path: Path, capsys: pytes
     (tmp_path / "own.yaml").write_text("grid: {point: union}\n")
     assert report(one_task, "--out", tmp_path / "report", "--config", tmp_path / "own.yaml") == 2
     assert "did you mean 'grid.points'" in capsys.readouterr().err
+
+
+def test_without_rliable_the_report_is_made_and_says_so(
+    one_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Python 3.14, which has no builds of rliable and arch."""
+    for name in ("rliable", "arch"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert report(one_task, "--out", tmp_path / "report") == 0
+    findings = json.loads((tmp_path / "report" / "report.json").read_text())["findings"]
+    assert [(one["level"], one["code"]) for one in findings if one["code"] == "no_rliable"] == [("note", "no_rliable")]
+    assert "rliable is not installed here" in (tmp_path / "report" / "report.html").read_text()
