@@ -26,6 +26,8 @@ from pipelines.decoding.packet_fault import check_packet, unit_length_bytes
 from pipelines.decoding.picture_fault import check_jpeg_data
 from pipelines.decoding.video_stream import NOT_WHITELISTED, choose_stream, open_container
 
+_ONE_FRAME_EACH = frozenset({"vp9", "libdav1d", "av1"})
+"""Decoders of codecs whose every packet holds exactly one picture to be shown."""
 _PER_FIELD = 1.5
 """Broadcasts may state a time for each of a picture's two fields: then there are about twice as many."""
 
@@ -60,7 +62,7 @@ class CheckedVideo:
         self._path, self._info, self._exact = path, info, exact_times
         self.stream: Any = None
         """The stream, once the first frame was given."""
-        self._num_packets = 0
+        self._num_packets = self._num_discarded = 0
         self._num_indexed = 0
         self._id = -1
         self._place = 0
@@ -136,6 +138,7 @@ class CheckedVideo:
                 self._starts_inside = True
                 self._info.notes["starts_between_key_frames"] = 1
             self._num_packets += 1
+            self._num_discarded += packet.is_discard
             if packet.is_corrupt and packet.stream.container.format.name not in BROADCAST:
                 raise SourceFailure("corrupt", f"packet {self._num_packets - 1} is damaged" + _said(log))
         try:
@@ -194,6 +197,9 @@ class CheckedVideo:
             announced = max(announced, begun)
         if self._num_packets < announced:
             raise SourceFailure("corrupt", f"{self._num_packets} of {announced} coded pictures could be read")
+        shown, frames = self._num_packets - self._num_discarded, self._info.num_frames_decoded
+        if self._info.codec in _ONE_FRAME_EACH and frames < shown and not self._starts_inside:
+            raise SourceFailure("corrupt", f"{shown} coded pictures gave {frames} frames")
 
 
 def _said(log: DecoderLog) -> str:
