@@ -62,7 +62,7 @@ class ArrayFrames:
             if not selector.keeps(position, time):
                 yield None
                 continue
-            yield StoredFrame(position, float(time), scaler.scale_rgb(scaler.cut_rgb(picture)))
+            yield StoredFrame(position, float(time), scaler.scale_rgb(picture))
         if not shape[0]:
             raise SourceFailure("zero_frames", "the array holds no frame")
 

@@ -1,27 +1,36 @@
-"""From decoded pictures to stored frames: crop, antialiased scaling, colour conversion and rotation.
+"""From decoded pictures to stored frames: crop, antialiased scaling, colour conversion and orientation.
 
 Scaling and colour conversion are one step of the decoder's own scaler, from the coded planes to the final small RGB
-frame: area averaging with accurate rounding and bit-exact code paths, with the colour matrix and range that the stream
-states. A full-size RGB picture is made only where a box may begin at any pixel (`crop_and_scale`).
+frame: area averaging with accurate rounding, full chroma and bit-exact code paths, with the colour matrix and range
+that the stream states. A full-size RGB picture is made only where a box may begin at any pixel (`crop_and_scale`), and
+for the few pixel formats that the scaler spoils (`pipelines.decoding.colour`).
 """
 
 from __future__ import annotations
 
-from typing import cast
+from fractions import Fraction
+from functools import lru_cache
+from typing import NamedTuple
 
 import av
 import av.filter
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import VideoReformatter
 
 from pipelines.datasets.base import Box
 from pipelines.datasets.prepare_config import Crop, Scaling
+from pipelines.decoding.colour import AREA, full_size_rgb, interleaved, small_rgb
+from pipelines.decoding.orientation import UPRIGHT, Orientation, of_display_matrix
 
-_EXACT = Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-AREA = Interpolation.AREA | _EXACT
-_COPY = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | _EXACT
+PIXELS_REVISION = 2
+"""Revision of the rules that turn decoded pictures into stored pixels; it grows with every change of stored pixels.
+
+1: half of the horizontal colour resolution of subsampled video was lost; only turns by quarters; fields apart.
+2: full chroma, all eight orientations, interlaced fields together, pixel aspect in centre squares.
+"""
 
 
+@lru_cache(maxsize=64)
 def target_size(size: str, height: int, width: int) -> tuple[int, int]:
     """Stored height and width.
 
@@ -39,11 +48,25 @@ def target_size(size: str, height: int, width: int) -> tuple[int, int]:
     return int(wanted_height), int(wanted_width)
 
 
-def centre_square(height: int, width: int) -> Box:
-    """The largest centred square; left and top are even, so that subsampled colour planes are cut between pixels."""
-    side = min(height, width)
-    left, top = (width - side) // 2 & ~1, (height - side) // 2 & ~1
-    return left, top, left + side, top + side
+def centre_square(height: int, width: int, aspect: float = 1.0) -> Box:
+    """The largest centred square; left and top are even, so that subsampled colour planes are cut between pixels.
+
+    Args:
+        height, width: of the picture, in its own pixels.
+        aspect: width of a pixel over its height; the box is square when it is shown, not when its pixels are counted.
+    """
+    side = min(height, width * aspect)
+    box_height, box_width = max(1, round(side)), max(1, min(width, round(side / aspect)))
+    left, top = (width - box_width) // 2 & ~1, (height - box_height) // 2 & ~1
+    return left, top, left + box_width, top + box_height
+
+
+class _Layout(NamedTuple):
+    """How frames of one size are cut and scaled; sizes are of the stored picture before it is turned upright."""
+
+    box: Box | None
+    height: int
+    width: int
 
 
 class FrameScaler:
@@ -57,41 +80,37 @@ class FrameScaler:
 
     def __init__(self, size: str, crop: Crop, scaling: Scaling) -> None:
         self._size, self._crop, self._scaling = size, crop, scaling
-        self._reformatter = VideoReformatter()
-        self._cropper: _Cropper | None = None
+        self._small, self._full = VideoReformatter(), VideoReformatter()  # one each: another size costs a new set-up
+        self._cutter: _Cutter | None = None
+        self._layouts: dict[tuple[int, int, float, Orientation], _Layout] = {}
 
-    def __call__(self, frame: av.VideoFrame, aspect: float = 1.0) -> np.ndarray:
+    def __call__(self, frame: av.VideoFrame, aspect: float = 1.0, orientation: Orientation | None = None) -> np.ndarray:
         """The stored frame, uint8 (H, W, 3).
 
         Args:
-            frame: as decoded; its rotation (display matrix) is applied.
-            aspect: width of a pixel over its height; 1 for square pixels.
+            frame: as decoded.
+            aspect: width of a pixel over its height, before it is turned upright; 1 for square pixels.
+            orientation: how the frame is shown; None takes its display matrix.
+
+        Raises:
+            SourceFailure: its colours cannot be turned into RGB.
         """
-        turns = round((frame.rotation or 0) / 90) % 4  # counter-clockwise quarter turns
-        if self._crop == "centre-square":
-            frame = self._cut(frame)
-        height, width = frame.height, frame.width
-        if aspect != 1.0:
-            width = max(1, round(width * aspect))
-        if turns % 2:
-            height, width = width, height
-        out_height, out_width = target_size(self._size, height, width)
-        if turns % 2:
-            out_height, out_width = out_width, out_height
+        if orientation is None:
+            orientation = frame_orientation(frame)
+        layout = self._layout(frame.height, frame.width, aspect, orientation)
+        if layout.box or frame.interlaced_frame:
+            frame = self._cut(frame, layout.box)
         if self._scaling == "bilinear-plain":
-            full = self.rgb(frame)
-            picture = bilinear_plain(full, out_height, out_width)
+            picture = bilinear_plain(full_size_rgb(frame, self._full), layout.height, layout.width)
         else:
-            picture = _rgb_array(
-                self._reformatter.reformat(
-                    frame, width=out_width, height=out_height, format="rgb24", interpolation=AREA, threads=1
-                )
-            )
-        return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+            picture = small_rgb(frame, layout.height, layout.width, self._small, self._full)
+        return orientation.apply(picture)
 
     def rgb(self, frame: av.VideoFrame) -> np.ndarray:
-        """The whole picture, uint8 (H, W, 3)."""
-        return self._reformatter.reformat(frame, format="rgb24", interpolation=_COPY, threads=1).to_ndarray()
+        """The whole picture as it is stored, uint8 (H, W, 3)."""
+        if frame.interlaced_frame:
+            frame = self._cut(frame, None)
+        return full_size_rgb(frame, self._full)
 
     def crop_and_scale(self, picture: np.ndarray, box: Box) -> np.ndarray:
         """A box of a full-size RGB picture, scaled: uint8 (H, W, 3).
@@ -102,66 +121,103 @@ class FrameScaler:
         """
         left, top, right, bottom = box
         part = np.ascontiguousarray(picture[top:bottom, left:right])
-        return self.scale_rgb(part)
+        return self._scaled(part, *target_size(self._size, bottom - top, right - left))
 
     def scale_rgb(self, picture: np.ndarray, aspect: float = 1.0) -> np.ndarray:
-        """An RGB picture without crop, scaled: uint8 (H, W, 3)."""
-        height, width = target_size(self._size, picture.shape[0], max(1, round(picture.shape[1] * aspect)))
+        """A full-size RGB picture that is upright, with the config's crop, scaled: uint8 (H, W, 3).
+
+        Args:
+            picture: uint8 (H, W, 3).
+            aspect: width of a pixel over its height.
+        """
+        layout = self._layout(picture.shape[0], picture.shape[1], aspect, UPRIGHT)
+        if layout.box:
+            left, top, right, bottom = layout.box
+            picture = picture[top:bottom, left:right]
+        return self._scaled(picture, layout.height, layout.width)
+
+    def _scaled(self, picture: np.ndarray, height: int, width: int) -> np.ndarray:
+        picture = np.ascontiguousarray(picture)
         if picture.shape[:2] == (height, width):
-            return np.ascontiguousarray(picture)
+            return picture
         if self._scaling == "bilinear-plain":
             return bilinear_plain(picture, height, width)
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-        return self._reformatter.reformat(
-            frame, width=width, height=height, format="rgb24", interpolation=AREA, threads=1
-        ).to_ndarray()
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        return interleaved(
+            self._small.reformat(frame, width=width, height=height, format="gbrp", interpolation=AREA, threads=1)
+        )
 
-    def cut_rgb(self, picture: np.ndarray) -> np.ndarray:
-        """The config's crop of an RGB picture."""
-        if self._crop == "none":
-            return picture
-        left, top, right, bottom = centre_square(picture.shape[0], picture.shape[1])
-        return picture[top:bottom, left:right]
+    def _layout(self, height: int, width: int, aspect: float, orientation: Orientation) -> _Layout:
+        """Where a stored picture of this size is cut, and what it is scaled to."""
+        key = (height, width, aspect, orientation)
+        layout = self._layouts.get(key)
+        if layout is None:
+            if len(self._layouts) > 100:  # a stream that changes its size with every frame
+                self._layouts.clear()
+            layout = self._layouts[key] = self._new_layout(*key)
+        return layout
 
-    def _cut(self, frame: av.VideoFrame) -> av.VideoFrame:
-        if frame.height == frame.width:
-            return frame
-        if self._cropper is None or not self._cropper.fits(frame):
-            self._cropper = _Cropper(frame)
-        return self._cropper(frame)
+    def _new_layout(self, height: int, width: int, aspect: float, orientation: Orientation) -> _Layout:
+        if orientation.transposed:  # now as displayed
+            height, width, aspect = width, height, 1 / aspect
+        box = None
+        if self._crop == "centre-square":
+            box = centre_square(height, width, aspect)
+            stored = orientation.stored_box(box, height, width)
+            box, height, width = stored, box[3] - box[1], box[2] - box[0]
+        if self._size != "native":  # `native` keeps the pixels that there are
+            width = max(1, round(width * aspect)) if aspect >= 1 else width
+            height = max(1, round(height / aspect)) if aspect < 1 else height
+        height, width = target_size(self._size, height, width)
+        return _Layout(box, width, height) if orientation.transposed else _Layout(box, height, width)
+
+    def _cut(self, frame: av.VideoFrame, box: Box | None) -> av.VideoFrame:
+        if self._cutter is None or not self._cutter.fits(frame, box):
+            self._cutter = _Cutter(frame, box)
+        return self._cutter(frame)
 
 
-def _rgb_array(frame: av.VideoFrame) -> np.ndarray:
-    """The pixels of an rgb24 frame without the copy that `to_ndarray` makes, where rows have no padding."""
-    plane = frame.planes[0]
-    if plane.line_size != 3 * frame.width:
-        return frame.to_ndarray()
-    size = 3 * frame.width * frame.height
-    pixels: np.ndarray = np.frombuffer(memoryview(plane)[:size], np.uint8)
-    return pixels.reshape(frame.height, frame.width, 3)
+def frame_orientation(frame: av.VideoFrame) -> Orientation:
+    """What the frame's display matrix tells."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    return UPRIGHT if matrix is None else of_display_matrix(bytes(matrix))
 
 
-class _Cropper:
-    """Cuts the centre square out of the coded planes by libavfilter: only pointers move."""
+class _Cutter:
+    """Cuts a box out of the coded planes by libavfilter: only pointers move.
 
-    def __init__(self, frame: av.VideoFrame) -> None:
-        self._key = (frame.height, frame.width, frame.format.name)
-        left, top, right, bottom = centre_square(frame.height, frame.width)
+    Frames come out as progressive ones: the scaler would take the fields of interlaced ones apart, scale each, and
+    weave them into a comb. The fields of a moving picture are averaged together, as for any other frame.
+    """
+
+    def __init__(self, frame: av.VideoFrame, box: Box | None) -> None:
+        self._key = self._key_of(frame, box)
+        left, top, right, bottom = box or (0, 0, frame.width, frame.height)
         self._graph = av.filter.Graph()
-        source = self._graph.add_buffer(
-            width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
+        source = self._graph.add(
+            "buffer",
+            video_size=f"{frame.width}x{frame.height}",
+            pix_fmt=frame.format.name,
+            time_base=str(frame.time_base or Fraction(1, 1000)),
+            colorspace=str(int(frame.colorspace)),
+            range=str(int(frame.color_range)),
         )
         crop = self._graph.add("crop", f"{right - left}:{bottom - top}:{left}:{top}")
-        source.link_to(crop)
-        crop.link_to(self._graph.add("buffersink"))
-        self._graph.configure()
+        progressive = self._graph.add("setfield", "mode=prog")
+        self._graph.link_nodes(source, crop, progressive, self._graph.add("buffersink")).configure()
 
-    def fits(self, frame: av.VideoFrame) -> bool:
-        return self._key == (frame.height, frame.width, frame.format.name)
+    def fits(self, frame: av.VideoFrame, box: Box | None) -> bool:
+        return self._key == self._key_of(frame, box)
+
+    @staticmethod
+    def _key_of(frame: av.VideoFrame, box: Box | None) -> tuple[object, ...]:
+        return box, frame.height, frame.width, frame.format.name, int(frame.colorspace), int(frame.color_range)
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
         self._graph.push(frame)
-        return cast(av.VideoFrame, self._graph.pull())
+        cut = self._graph.pull()
+        assert isinstance(cut, av.VideoFrame)
+        return cut
 
 
 def bilinear_plain(picture: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -28,15 +28,16 @@ class VideoFrames:
     def __iter__(self) -> Iterator[StoredFrame | None]:
         scaler = FrameScaler(self._config.size, self._item.crop or self._config.crop, self._config.scaling)
         selector = FrameSelector(selection_of(self._item, self._config))
-        keeps_aspect = self._config.size.startswith("short:")
         video = CheckedVideo(self._path, self.info, exact_times=selector.by_time)
+        aspect = 0.0
         for decoded in video:
             if decoded is None:
                 yield None
                 continue
-            self.info.kept_fps = selector.kept_fps(self.info.fps)
+            if not aspect:
+                self.info.kept_fps = selector.kept_fps(self.info.fps)
+                aspect = float(video.stream.sample_aspect_ratio or 1)
             if selector.keeps(decoded.position, decoded.time):
-                aspect = float(video.stream.sample_aspect_ratio or 1) if keeps_aspect else 1.0
                 yield StoredFrame(decoded.position, float(decoded.time), scaler(decoded.frame, aspect))
             else:
                 yield None

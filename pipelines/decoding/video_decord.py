@@ -20,7 +20,8 @@ from pipelines.datasets.prepare_config import PrepareConfig
 from pipelines.datasets.quarantine import SourceFailure
 from pipelines.decoding.checked_video import CheckedVideo
 from pipelines.decoding.frames import SourceInfo, StoredFrame
-from pipelines.decoding.geometry import FrameScaler
+from pipelines.decoding.geometry import FrameScaler, frame_orientation
+from pipelines.decoding.orientation import UPRIGHT, Orientation
 from pipelines.decoding.selection import FrameSelector, selection_of
 
 
@@ -50,24 +51,25 @@ class DecordFrames:
 
     def __iter__(self) -> Iterator[StoredFrame | None]:
         selector = FrameSelector(selection_of(self._item, self._config))
-        keeps_aspect = self._config.size.startswith("short:")
-        aspect, times = 1.0, dict[int, float]()
+        shown, times = _Shown(), dict[int, float]()
         video = CheckedVideo(self._path, self.info, exact_times=selector.by_time)
         for decoded in video:
             yield None
             if decoded is None:
                 continue
-            if not decoded.position and keeps_aspect:
-                aspect = float(video.stream.sample_aspect_ratio or 1)
+            if not decoded.position:
+                shown = _Shown(decoded.frame, float(video.stream.sample_aspect_ratio or 1))
             if selector.keeps(decoded.position, decoded.time):
                 times[decoded.position] = float(decoded.time)
         self.info.kept_fps = selector.kept_fps(self.info.fps)
         scaler = FrameScaler(self._config.size, self._item.crop or self._config.crop, self._config.scaling)
-        reader = self._open()
+        reader, todo = self._open(), UPRIGHT
         for position in range(self.info.num_frames_decoded):
             picture = self._next(reader, position)
+            if not position:
+                todo = shown.left_of(picture)
             if position in times:
-                yield StoredFrame(position, times[position], scaler.scale_rgb(scaler.cut_rgb(picture), aspect))
+                yield StoredFrame(position, times[position], scaler.scale_rgb(todo.apply(picture), shown.aspect))
             else:
                 yield None
 
@@ -90,6 +92,40 @@ class DecordFrames:
             found = f"decord gives {picture.shape[1]}x{picture.shape[0]} pixels"
             raise SourceFailure("no_video_stream", f"{found}, another stream than PyAV's: use decoder=pyav")
         return picture
+
+
+class _Shown:
+    """How a video is shown, and what decord leaves to do of it.
+
+    decord turns by quarters, by the matrix of the container and not by that of the stream, and never mirrors. Which of
+    the two it met shows in its first picture: turned, or as stored.
+
+    Args:
+        frame: the first one, through PyAV.
+        aspect: width of a stored pixel over its height.
+
+    Attributes:
+        aspect: of a pixel as shown.
+    """
+
+    def __init__(self, frame: av.VideoFrame | None = None, aspect: float = 1.0) -> None:
+        self._orientation = UPRIGHT if frame is None else frame_orientation(frame)
+        self.aspect = 1 / aspect if self._orientation.transposed else aspect
+        self._stored = (
+            FrameScaler("native", "none", "area").rgb(frame) if frame and self._orientation != UPRIGHT else None
+        )
+
+    def left_of(self, picture: np.ndarray) -> Orientation:
+        """What turns decord's first picture, uint8 (H, W, 3), into the one that is shown."""
+        if self._stored is None:
+            return UPRIGHT
+        distances = {turn: _distance(turn.apply(self._stored), picture) for turn in (self._orientation.turn(), UPRIGHT)}
+        done = min(distances, key=distances.__getitem__)
+        return done.inverse().then(self._orientation)
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.abs(a.astype(np.int16) - b).mean()) if a.shape == b.shape else np.inf
 
 
 def _first_line(error: BaseException) -> str:
