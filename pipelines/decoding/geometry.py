@@ -22,13 +22,6 @@ from pipelines.datasets.prepare_config import Crop, Scaling
 from pipelines.decoding.colour import AREA, full_size_rgb, interleaved, small_rgb
 from pipelines.decoding.orientation import UPRIGHT, Orientation, of_display_matrix
 
-PIXELS_REVISION = 2
-"""Revision of the rules that turn decoded pictures into stored pixels; it grows with every change of stored pixels.
-
-1: half of the horizontal colour resolution of subsampled video was lost; only turns by quarters; fields apart.
-2: full chroma, all eight orientations, interlaced fields together, pixel aspect in centre squares.
-"""
-
 
 @lru_cache(maxsize=64)
 def target_size(size: str, height: int, width: int) -> tuple[int, int]:
@@ -180,7 +173,7 @@ class FrameScaler:
 def frame_orientation(frame: av.VideoFrame) -> Orientation:
     """What the frame's display matrix tells."""
     matrix = frame.side_data.get("DISPLAYMATRIX")
-    return UPRIGHT if matrix is None else of_display_matrix(bytes(matrix))
+    return UPRIGHT if matrix is None else of_display_matrix(bytes(memoryview(matrix)))
 
 
 class _Cutter:

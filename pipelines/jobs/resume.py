@@ -20,7 +20,7 @@ from pipelines.jobs.shard_job import PendingShard
 from pipelines.shards.plan import Plan, ShardTask
 from pipelines.shards.sample_block import Outcome
 from pipelines.shards.shard_writer import Block, StoredShard, is_intact, read_sidecar, remove_leftovers
-from pipelines.shards.versions import refuse_mixed, versions
+from pipelines.shards.versions import refuse_mixed, refuse_other_pixels, versions
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ def _refuse_other_data_set(plan: Plan, out: Path) -> None:
         shard = read_sidecar(path)
         if shard is None:
             continue
+        refuse_other_pixels(f"{out / shard.file}", shard.options, (out / MANIFEST_FILE).exists())
         changed = differences(shard.options, plan.options)
         if changed:
             raise ShardSetError(
@@ -132,6 +133,7 @@ def _intact_manifest(plan: Plan, out: Path) -> Manifest | None:
         if "format" in error.expected:  # of a newer version: not ours to replace
             raise
         return None
+    refuse_other_pixels(str(out), manifest.options, complete=True)
     changed = differences(manifest.options, plan.options)
     if manifest.name != plan.name or changed:
         raise ShardSetError(

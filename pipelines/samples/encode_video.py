@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 # ultrafast: the slower presets of x264 give varying bytes for equal frames, even with one thread
 H264_OPTIONS = {"preset": "ultrafast", "crf": "16", "threads": "1"}
 
-_EXACT = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+EXACT = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 
 
 def write_h264(path: Path, pictures: Iterable[np.ndarray], fps: int) -> None:
@@ -39,7 +39,7 @@ def write_h264(path: Path, pictures: Iterable[np.ndarray], fps: int) -> None:
                 stream.codec_context.flags |= av.codec.context.Flags.bitexact
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             # without these flags the scaler's result depends on where in memory the picture lies
-            frame = scaler.reformat(frame, format="yuv420p", interpolation=_EXACT, threads=1)
+            frame = scaler.reformat(frame, format="yuv420p", interpolation=EXACT, threads=1)
             frame.pts, frame.time_base = number, Fraction(1, fps)
             container.mux(stream.encode(frame))
         if stream is not None:

@@ -14,7 +14,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from ipv_bench.seeding import numpy_generator
-from pipelines.decoding.geometry import AREA
+from pipelines.samples.encode_video import EXACT
 from pipelines.samples.ssv2_scene import ACTIONS, Scene, Script
 
 FPS = 12
@@ -121,6 +121,6 @@ def encode_vp9(path: Path, frames: object, fps: int) -> None:
                 stream.codec_context.thread_count = 1
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             # without these flags the result depends on where in memory the picture lies
-            container.mux(stream.encode(scaler.reformat(frame, format="yuv420p", interpolation=AREA, threads=1)))
+            container.mux(stream.encode(scaler.reformat(frame, format="yuv420p", interpolation=EXACT, threads=1)))
         if stream is not None:
             container.mux(stream.encode(None))

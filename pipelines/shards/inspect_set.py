@@ -14,8 +14,11 @@ from ipv_bench.errors import ShardSetError
 from ipv_bench.open_store import open_store
 from ipv_bench.segments import SegmentSource
 from ipv_bench.shard_set import SAMPLES_FILE, SAMPLES_SCHEMA, SOURCES_FILE, SOURCES_SCHEMA, Manifest, read_manifest
+from pipelines.decoding.pixels_revision import REVISIONS, pixels_revision
 
 HISTOGRAM_BINS = 10
+DECORD_COLOURS = ": video with subsampled colour is 0.6 to 1.4 levels darker than through pyav (docs/pipelines.md)"
+"""decord truncates where it makes RGB; measured on a filmed clip in H.264 and VP9, 8 and 10 bits, both ranges."""
 _BAR_WIDTH = 40
 
 
@@ -35,6 +38,8 @@ class Inspection:
         fps: frames per second → samples; 0 where unknown.
         hours: running time of the videos with a known rate.
         bytes_per_frame: stored bytes, the tar's own included.
+        pixels: revision of the rules that made its pixels; see `pipelines.decoding.pixels_revision`.
+        decoder: of its videos, with what is known of its colours.
         splits, labels: name → videos, the most frequent first.
     """
 
@@ -54,6 +59,8 @@ class Inspection:
     bytes_per_frame: float
     splits: dict[str, int]
     labels: dict[str, int]
+    pixels: int
+    decoder: str
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -71,6 +78,8 @@ class Inspection:
             f"pictures   {_listed(self.frame_sizes)}; fps {_listed(self.fps)}",
             f"storage    {self.totals.get('size_bytes', 0) / 1e6:.2f} MB, {self.bytes_per_frame:.0f} bytes per frame",
         ]
+        found.append(f"colours    pixels revision {self.pixels}: {REVISIONS.get(self.pixels, 'unknown here')}")
+        found += [f"decoder    {self.decoder}"]
         found += [f"splits     {_listed(self.splits)}"] if self.splits else []
         found += [f"labels     {_listed(self.labels, 8)}"] if self.labels else []
         found += [_count_line(count) for count in self.counts]
@@ -134,7 +143,14 @@ def _statistics(source: SegmentSource) -> Inspection:
         bytes_per_frame=size_bytes / num_frames if num_frames else 0.0,
         splits=_frequencies(samples["split"].take(first_rows).to_pylist()),
         labels=_frequencies(samples["label"].take(first_rows).to_pylist()),
+        pixels=pixels_revision(manifest.options),
+        decoder=_decoder(manifest),
     )
+
+
+def _decoder(manifest: Manifest) -> str:
+    name = str(manifest.versions.get("decoder", ""))
+    return name + DECORD_COLOURS if name == "decord" else name
 
 
 def _table(source: SegmentSource, name: str) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 from ipv_bench.shard_set import sample_keys, shard_name
 from pipelines.datasets.base import Inventory, SourceItem
 from pipelines.datasets.prepare_config import PrepareConfig
+from pipelines.decoding.pixels_revision import PIXELS_REVISION
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Plan:
     """All shards of a job.
 
     Attributes:
-        options: name, profile, limit and every config field that determines bytes.
+        options: name, profile, limit, revision of the pixels, and every config field that determines bytes.
         inventory: of the release, cut to `limit` items.
     """
 
@@ -73,7 +74,7 @@ def make_plan(
     """Assign the items to shards, in order."""
     if limit is not None:
         inventory = replace(inventory, items=inventory.items[:limit])
-    options = {"data_set": name, "profile": profile, "limit": limit, **config.options()}
+    options = {"data_set": name, "profile": profile, "limit": limit, "pixels": PIXELS_REVISION, **config.options()}
     items = inventory.items
     keys = sample_keys([item.source_id for item in items])
     step = config.shard_videos or default_shard_videos(len(items))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import metadata
+from typing import Any
 
 import av
 import numpy as np
@@ -12,6 +13,7 @@ from ipv_bench import __version__
 from ipv_bench.config import differences
 from ipv_bench.errors import ShardSetError
 from pipelines.datasets.prepare_config import PrepareConfig
+from pipelines.decoding.pixels_revision import PIXELS_REVISION, REVISIONS, pixels_revision
 
 
 def versions(config: PrepareConfig) -> dict[str, str]:
@@ -44,3 +46,28 @@ def refuse_mixed(file: str, made_by: dict[str, str], current: dict[str, str]) ->
             fix="install the versions that the job was begun with (on every node), or delete that shard's .tar and "
             ".json: it is made anew",
         )
+
+
+def refuse_other_pixels(where: str, options: dict[str, Any], complete: bool) -> None:
+    """Refuse to complete or repair a set whose pixels follow another revision of the rules.
+
+    Args:
+        where: the set or shard, for the message.
+        options: that it was made with.
+        complete: whether it is finished.
+
+    Raises:
+        ShardSetError: it is of another revision; the message says what that means.
+    """
+    found = pixels_revision(options)
+    if found == PIXELS_REVISION:
+        return
+    meaning = REVISIONS.get(found, "of a newer ipv-bench")
+    raise ShardSetError(
+        f"{where} has pixels of revision {found} ({meaning}); this ipv-bench makes revision {PIXELS_REVISION} "
+        f"({REVISIONS[PIXELS_REVISION]})",
+        expected="one set, one revision: its frames would not go together",
+        fix="choose another --out"
+        + ("; the finished set stays readable" if complete else ", or delete what is in that folder")
+        + f", or take the ipv-bench that makes revision {found}",
+    )
