@@ -35,51 +35,54 @@ _SPOILED = frozenset(
 248 (its big-endian kinds as noise), and black and white up to 15 levels too bright."""
 
 
-def small_rgb(
-    frame: av.VideoFrame, height: int, width: int, scaler: VideoReformatter, copier: VideoReformatter
-) -> np.ndarray:
-    """A frame averaged over areas, uint8 (height, width, 3).
+class Colours:
+    """Converts the frames of one source item; one set-up of the scaler each for what happens to every frame."""
 
-    Args:
-        frame: progressive.
-        scaler, copier: for the small picture, and for one of full size where that is needed.
+    def __init__(self) -> None:
+        self._small, self._full, self._packer = VideoReformatter(), VideoReformatter(), VideoReformatter()
 
-    Raises:
-        SourceFailure: no conversion of its colours is known.
-    """
-    matrix = frame.colorspace
-    if matrix not in _KNOWN_MATRICES:
-        frame = prepared(frame)
-        if frame.colorspace == _YCGCO:
-            return _ycgco(frame, height, width, scaler)
-    if frame.format.name in _SPOILED:
-        frame = _reformat(copier, frame, frame.height, frame.width, "rgb24", _COPY)
-    return interleaved(_reformat(scaler, frame, height, width, "gbrp", AREA))
+    def small(self, frame: av.VideoFrame, height: int, width: int) -> np.ndarray:
+        """A frame averaged over areas, uint8 (height, width, 3).
+
+        Args:
+            frame: progressive.
+
+        Raises:
+            SourceFailure: no conversion of its colours is known.
+        """
+        if frame.colorspace not in _KNOWN_MATRICES:
+            frame = _with_known_matrix(frame)
+            if frame.colorspace == _YCGCO:
+                return _ycgco(frame, height, width, self._small, AREA)
+        if frame.format.name in _SPOILED:
+            frame = _reformat(self._full, frame, frame.height, frame.width, "rgb24", _COPY)
+        return self._packed(_reformat(self._small, frame, height, width, "gbrp", AREA))
+
+    def full(self, frame: av.VideoFrame) -> np.ndarray:
+        """A frame at its own size, uint8 (H, W, 3); arguments and errors as of `small`."""
+        if frame.colorspace not in _KNOWN_MATRICES:
+            frame = _with_known_matrix(frame)
+            if frame.colorspace == _YCGCO:
+                return _ycgco(frame, frame.height, frame.width, self._full, _COPY)
+        return _pixels(_reformat(self._full, frame, frame.height, frame.width, "rgb24", _COPY))
+
+    def average(self, picture: np.ndarray, height: int, width: int) -> np.ndarray:
+        """A full-size RGB picture, uint8 (H, W, 3), averaged over areas: uint8 (height, width, 3)."""
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        return self._packed(_reformat(self._small, frame, height, width, "gbrp", AREA))
+
+    def _packed(self, frame: av.VideoFrame) -> np.ndarray:
+        return _pixels(_reformat(self._packer, frame, frame.height, frame.width, "rgb24", _COPY))
 
 
-def full_size_rgb(frame: av.VideoFrame, copier: VideoReformatter) -> np.ndarray:
-    """A frame at its own size, uint8 (H, W, 3).
-
-    Raises:
-        SourceFailure: no conversion of its colours is known.
-    """
-    if frame.colorspace not in _KNOWN_MATRICES:
-        frame = prepared(frame)
-        if frame.colorspace == _YCGCO:
-            return _ycgco(frame, frame.height, frame.width, copier)
-    if frame.format.name in _SPOILED:
-        return _reformat(copier, frame, frame.height, frame.width, "rgb24", _COPY).to_ndarray()
-    return interleaved(_reformat(copier, frame, frame.height, frame.width, "gbrp", _COPY))
-
-
-def interleaved(frame: av.VideoFrame) -> np.ndarray:
-    """The pixels of a `gbrp` frame, uint8 (H, W, 3)."""
-    height, width = frame.height, frame.width
-    picture = np.empty((height, width, 3), np.uint8)
-    for channel, plane in zip((1, 2, 0), frame.planes, strict=True):
-        rows: np.ndarray = np.frombuffer(plane, np.uint8, height * plane.line_size).reshape(height, plane.line_size)
-        picture[..., channel] = rows[:, :width]
-    return picture
+def _pixels(frame: av.VideoFrame) -> np.ndarray:
+    """The pixels of an rgb24 frame without the copy that `to_ndarray` makes, where rows have no padding."""
+    plane = frame.planes[0]
+    if plane.line_size != 3 * frame.width:
+        return frame.to_ndarray()
+    size = 3 * frame.width * frame.height
+    pixels: np.ndarray = np.frombuffer(memoryview(plane)[:size], np.uint8)
+    return pixels.reshape(frame.height, frame.width, 3)
 
 
 def _reformat(
@@ -88,7 +91,7 @@ def _reformat(
     return reformatter.reformat(frame, width=width, height=height, format=form, interpolation=how, threads=1)
 
 
-def prepared(frame: av.VideoFrame) -> av.VideoFrame:
+def _with_known_matrix(frame: av.VideoFrame) -> av.VideoFrame:
     """The frame with a matrix that is known here; its own tag may be one that the scaler refuses."""
     matrix = int(frame.colorspace)
     if matrix == 12:
@@ -106,13 +109,13 @@ def prepared(frame: av.VideoFrame) -> av.VideoFrame:
     return frame
 
 
-def _ycgco(frame: av.VideoFrame, height: int, width: int, scaler: VideoReformatter) -> np.ndarray:
+def _ycgco(frame: av.VideoFrame, height: int, width: int, scaler: VideoReformatter, how: Interpolation) -> np.ndarray:
     """YCgCo by hand: the scaler has no such matrix. R = Y - Cg + Co, G = Y + Cg, B = Y - Cg - Co (H.273, 8.3)."""
     frame.colorspace = _UNSPECIFIED  # the same on both sides: the planes are only scaled
     if frame.format.name.startswith("yuvj"):
         frame.color_range = _FULL_RANGE
     full = frame.color_range == _FULL_RANGE
-    wide = _reformat(scaler, frame, height, width, "yuv444p16le", AREA)
+    wide = _reformat(scaler, frame, height, width, "yuv444p16le", how)
     frame.colorspace = _YCGCO
     luma, green, orange = (_plane16(wide, number) for number in range(3))  # each (H, W)
     if full:
@@ -126,5 +129,7 @@ def _ycgco(frame: av.VideoFrame, height: int, width: int, scaler: VideoReformatt
 
 def _plane16(frame: av.VideoFrame, number: int) -> np.ndarray:
     plane = frame.planes[number]
-    rows: np.ndarray = np.frombuffer(plane, "<u2", frame.height * plane.line_size // 2).reshape(frame.height, -1)
+    rows: np.ndarray = np.frombuffer(memoryview(plane), "<u2", frame.height * plane.line_size // 2).reshape(
+        frame.height, -1
+    )
     return rows[:, : frame.width].astype(np.float64)

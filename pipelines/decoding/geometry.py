@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from fractions import Fraction
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import av.filter
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
 from pipelines.datasets.base import Box
 from pipelines.datasets.prepare_config import Crop, Scaling
-from pipelines.decoding.colour import AREA, full_size_rgb, interleaved, small_rgb
+from pipelines.decoding.colour import Colours
 from pipelines.decoding.orientation import UPRIGHT, Orientation, of_display_matrix
 
 
@@ -73,7 +72,7 @@ class FrameScaler:
 
     def __init__(self, size: str, crop: Crop, scaling: Scaling) -> None:
         self._size, self._crop, self._scaling = size, crop, scaling
-        self._small, self._full = VideoReformatter(), VideoReformatter()  # one each: another size costs a new set-up
+        self._colours = Colours()
         self._cutter: _Cutter | None = None
         self._layouts: dict[tuple[int, int, float, Orientation], _Layout] = {}
 
@@ -94,16 +93,16 @@ class FrameScaler:
         if layout.box or frame.interlaced_frame:
             frame = self._cut(frame, layout.box)
         if self._scaling == "bilinear-plain":
-            picture = bilinear_plain(full_size_rgb(frame, self._full), layout.height, layout.width)
+            picture = bilinear_plain(self._colours.full(frame), layout.height, layout.width)
         else:
-            picture = small_rgb(frame, layout.height, layout.width, self._small, self._full)
+            picture = self._colours.small(frame, layout.height, layout.width)
         return orientation.apply(picture)
 
     def rgb(self, frame: av.VideoFrame) -> np.ndarray:
         """The whole picture as it is stored, uint8 (H, W, 3)."""
         if frame.interlaced_frame:
             frame = self._cut(frame, None)
-        return full_size_rgb(frame, self._full)
+        return self._colours.full(frame)
 
     def crop_and_scale(self, picture: np.ndarray, box: Box) -> np.ndarray:
         """A box of a full-size RGB picture, scaled: uint8 (H, W, 3).
@@ -135,10 +134,7 @@ class FrameScaler:
             return picture
         if self._scaling == "bilinear-plain":
             return bilinear_plain(picture, height, width)
-        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-        return interleaved(
-            self._small.reformat(frame, width=width, height=height, format="gbrp", interpolation=AREA, threads=1)
-        )
+        return self._colours.average(picture, height, width)
 
     def _layout(self, height: int, width: int, aspect: float, orientation: Orientation) -> _Layout:
         """Where a stored picture of this size is cut, and what it is scaled to."""
@@ -172,8 +168,8 @@ class FrameScaler:
 
 def frame_orientation(frame: av.VideoFrame) -> Orientation:
     """What the frame's display matrix tells."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    return UPRIGHT if matrix is None else of_display_matrix(bytes(memoryview(matrix)))
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    return UPRIGHT if matrix is None else of_display_matrix(bytes(matrix))
 
 
 class _Cutter:
