@@ -74,6 +74,7 @@ class FrameScaler:
         self._size, self._crop, self._scaling = size, crop, scaling
         self._colours = Colours()
         self._cutter: _Cutter | None = None
+        self._orientation: Orientation | None = None
         self._layouts: dict[tuple[int, int, float, Orientation], _Layout] = {}
 
     def __call__(self, frame: av.VideoFrame, aspect: float = 1.0, orientation: Orientation | None = None) -> np.ndarray:
@@ -82,13 +83,15 @@ class FrameScaler:
         Args:
             frame: as decoded.
             aspect: width of a pixel over its height, before it is turned upright; 1 for square pixels.
-            orientation: how the frame is shown; None takes its display matrix.
+            orientation: how the frame is shown; None takes the display matrix of the last key frame.
 
         Raises:
             SourceFailure: its colours cannot be turned into RGB.
         """
         if orientation is None:
-            orientation = frame_orientation(frame)
+            if frame.key_frame or self._orientation is None:  # looking costs as much as half of the scaling
+                self._orientation = frame_orientation(frame)
+            orientation = self._orientation
         layout = self._layout(frame.height, frame.width, aspect, orientation)
         if layout.box or frame.interlaced_frame:
             frame = self._cut(frame, layout.box)
