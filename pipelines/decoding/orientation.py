@@ -7,13 +7,12 @@ which is applied to the small picture after scaling.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 
-@dataclass(frozen=True)
-class Orientation:
+class Orientation(NamedTuple):
     """What makes the displayed picture of the stored one: first transpose, then flip.
 
     Attributes:
