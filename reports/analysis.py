@@ -15,6 +15,7 @@ from reports.scores.ends import FinalScore, TaskEnds, final_scores, task_ends
 from reports.scores.normalise import one_scale, scale_of
 from reports.scores.overlap import overlapping
 from reports.scores.pooling import origin
+from reports.scores.protocols import PROTOCOLS
 from reports.scores.score_table import ScoredRun
 from reports.statistics.curves import area_under_curve, steps_to_reach
 from reports.statistics.intervals import CURVE_RESAMPLES, TABLE_RESAMPLES, Interval, interval
@@ -259,7 +260,9 @@ class Ends:
         read_at = self.tasks[task].read_at.get(label)
         if read_at is None:
             return []
-        return final_scores(of_task, read_at, self._config.final_window, self._config.grid.fill)
+        config = self._config
+        episodes = PROTOCOLS[config.protocol].episodes if config.protocol else 0
+        return final_scores(of_task, read_at, config.final_window, config.grid.fill, episodes)
 
 
 def suite_scores(chosen: Pooled, ends: Ends, config: ReportConfig) -> tuple[SuiteScores | None, list[Dropped]]:

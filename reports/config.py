@@ -13,6 +13,7 @@ from reports.readers.name_patterns import check_pattern
 from reports.scores.align import GridConfig
 from reports.scores.ends import FinalAt
 from reports.scores.normalise import NormaliseConfig
+from reports.scores.protocols import PROTOCOLS, ProtocolName
 from reports.statistics.intervals import CONFIDENCE, Statistic
 
 
@@ -127,6 +128,9 @@ class ReportConfig(Config):
     """Also draw tasks with replacement in aggregates: the uncertainty over a larger population of tasks."""
     final_window: float = Field(0.0, ge=0)
     """Final scores are means over the last so many env steps; 0: the last grid point."""
+    protocol: ProtocolName = ""
+    """A published rule for final scores (atari100k, atari200m, dmc100k, dmc500k); sets `grid.stop` unless that is
+    given."""
     reach: list[float] = [0.5, 0.9]
     """Normalised scores for which the env steps until they are reached are tabulated."""
     final_at: FinalAt = "auto"
@@ -140,6 +144,13 @@ class ReportConfig(Config):
     each over each."""
     where: dict[str, Any] = {}
     """Only runs with these values are used."""
+
+    @model_validator(mode="after")
+    def _stops_as_published(self) -> ReportConfig:
+        if self.protocol and self.grid.stop is None:
+            grid = self.grid.model_copy(update={"stop": PROTOCOLS[self.protocol].stop})
+            object.__setattr__(self, "grid", grid)  # the config is frozen once it is built
+        return self
 
     @property
     def read_options(self) -> ReadOptions:

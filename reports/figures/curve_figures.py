@@ -13,6 +13,7 @@ from reports.config import FigureConfig
 from reports.figures.drawn import DrawnFigure, finish
 from reports.figures.panels import Curve, Panel, draw_panels
 from reports.figures.selection import Selection, missing_lines
+from reports.scores.align import FILL_WORDS
 from reports.scores.score_table import ScoredRun
 from reports.text import file_name, short_number
 
@@ -204,7 +205,7 @@ def how(computation: Computation, results: Sequence[Curves], statistic: str | No
     return (
         f"Line: {' or '.join(labels or [statistic or ''])} of {number} runs; band: {percent} stratified bootstrap "
         f"interval ({computation.curve_resamples:,} resamples, seed {computation.seed}). "
-        f"Grid: {grid.points} of evaluations, {grid.fill} value, x-axis in simulator control steps."
+        f"Grid: {grid.points} of evaluations, {FILL_WORDS[grid.fill]}, x-axis in simulator control steps."
     )
 
 

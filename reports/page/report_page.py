@@ -11,6 +11,7 @@ from reports.figures.drawn import DrawnFigure
 from reports.missing_commands import MissingCommands
 from reports.page import html
 from reports.page.contents import Contents
+from reports.scores.align import FILL_WORDS
 from reports.scores.findings import Finding
 from reports.scores.score_table import Collection
 from reports.tables.tables import Link, Table
@@ -117,8 +118,8 @@ def _method(computation: Computation) -> list[str]:
                 f"curves and profiles, {computation.table_resamples:,} for tables; seed {computation.seed}.",
                 "Every task weighs the same, whatever its number of runs. Fewer than 4 runs: the mean is shown and "
                 "named so, since trimming a quarter of them cuts nothing.",
-                f"Alignment: {grid.points} of the runs' evaluations, at most {grid.max_points} points, {grid.fill} "
-                "value in between, over the range that all runs of a line cover. What this left out is listed.",
+                f"Alignment: {grid.points} of the runs' evaluations, at most {grid.max_points} points, "
+                f"{FILL_WORDS[grid.fill]}, over the range that all runs of a line cover. What this left out is listed.",
                 "The x-axis counts simulator control steps (agent steps times action repeat).",
                 f"Made by ipv-bench {__version__}. The same command on the same files gives the same bytes.",
             ]

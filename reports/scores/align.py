@@ -13,6 +13,19 @@ from ipv_bench.config import Config
 from ipv_bench.errors import InputError
 from reports.scores.score_table import ScoredRun
 
+Fill = Literal["auto", "previous", "linear", "mean"]
+
+MEAN_SHARE = 0.05
+"""Means of training episodes reach back over this share of the env steps: one episode says little about a policy."""
+
+FILL_WORDS: dict[str, str] = {
+    "auto": "the previous score between two evaluations; training episodes as means over the last 5 % of env steps",
+    "previous": "the previous score between two",
+    "linear": "linear between two",
+    "mean": "means over the last 5 % of env steps",
+}
+"""`fill` in words."""
+
 
 class GridConfig(Config):
     """Where scores are read off the runs' curves."""
@@ -21,8 +34,10 @@ class GridConfig(Config):
     """union: steps that any run was evaluated at; intersection: steps common to all; every: multiples of `every`."""
     every: int | None = Field(None, gt=0)
     """Distance of grid points in env steps, for `points: every`."""
-    fill: Literal["previous", "linear"] = "previous"
-    """A run's score between two of its evaluations: the earlier one, or on the straight line between them."""
+    fill: Fill = "auto"
+    """A run's score at a grid point. previous: its last evaluation; linear: on the straight line between two; mean:
+    the mean of what was logged since the grid point before, and at least over the last 5 % of the grid's env steps;
+    auto: mean where a run's scores are training episodes, else previous."""
     start: float | None = None
     """First env step; unset: the first step at which every run has been evaluated (common range)."""
     stop: float | None = None
@@ -189,11 +204,35 @@ def _in_all(runs: Sequence[ScoredRun]) -> np.ndarray:
     return points
 
 
-def read_off(run: ScoredRun, env_steps: np.ndarray, fill: Literal["previous", "linear"]) -> np.ndarray:
+def fill_of(run: ScoredRun, fill: Fill) -> Fill:
+    """What `auto` is for a run."""
+    if fill != "auto":
+        return fill
+    return "mean" if run.origin == "training_episode" else "previous"
+
+
+def read_off(run: ScoredRun, env_steps: np.ndarray, fill: Fill) -> np.ndarray:
     """(S,) scores of a run at env steps between its first and its last evaluation."""
+    fill = fill_of(run, fill)
+    if fill == "mean":
+        first, behind = mean_window(run, env_steps)
+        sums = np.append(0.0, np.cumsum(run.scores))
+        return np.asarray((sums[behind] - sums[first]) / (behind - first))
     if fill == "linear":
         return np.asarray(np.interp(env_steps, run.env_steps, run.scores))
     return np.take(run.scores, np.searchsorted(run.env_steps, env_steps, side="right") - 1)
+
+
+def mean_window(run: ScoredRun, env_steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(S,) first point, and (S,) point behind the last, that `fill: mean` averages at each env step.
+
+    Where nothing was logged within the window, the last point before it is taken.
+    """
+    low = env_steps - MEAN_SHARE * abs(float(env_steps[-1]))
+    low[1:] = np.minimum(low[1:], env_steps[:-1])
+    behind = np.maximum(np.searchsorted(run.env_steps, env_steps, side="right"), 1)
+    first = np.minimum(np.searchsorted(run.env_steps, low, side="right"), behind - 1)
+    return first, behind
 
 
 def _usable(runs: Sequence[ScoredRun], dropped: list[Dropped]) -> list[ScoredRun]:
@@ -221,7 +260,9 @@ def _within_range(
     groups: Mapping[str, Sequence[ScoredRun]], grid: GridConfig, dropped: list[Dropped]
 ) -> dict[str, list[ScoredRun]]:
     def reason(run: ScoredRun) -> str:
-        if grid.stop is not None and run.env_steps[-1] < grid.stop:
+        # The last training episode ends a little before the budget does.
+        missing = MEAN_SHARE if run.origin == "training_episode" else 0.0
+        if grid.stop is not None and run.env_steps[-1] < (1 - missing) * grid.stop:
             return f"ends before {grid.stop:g}"
         if grid.start is not None and run.env_steps[0] > grid.start:
             return f"starts after {grid.start:g}"
@@ -251,7 +292,7 @@ def _aligned(
     runs: Sequence[ScoredRun],
     tasks: tuple[str, ...],
     env_steps: np.ndarray,
-    fill: Literal["previous", "linear"],
+    fill: Fill,
 ) -> Aligned:
     of_task = tuple(tuple(run for run in runs if run.task_id == task) for task in tasks)
     scores = np.full((max(map(len, of_task)), len(tasks), len(env_steps)), np.nan)  # (R, M, S)

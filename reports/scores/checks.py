@@ -23,6 +23,7 @@ from reports.scores.pooling import (
     without_duplicates,
 )
 from reports.scores.score_table import Collection, LeftOut, ScoredRun
+from reports.scores.training_scores import training_findings
 from reports.statistics.intervals import Interval
 
 ENOUGH_SEEDS = 5
@@ -61,6 +62,7 @@ def check(collection: Collection, *, allow_mixed: bool = False, grid: GridConfig
     for pool, its_runs in pools(scored).items():
         findings += _pool_findings(pool, its_runs)
     findings += identity_findings(scored)
+    findings += training_findings(scored, (grid or GridConfig()).fill)
     findings += _few_seeds(scored)
     findings += _between_pools(scored)
     findings += _unfinished(runs)

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from reports.scores.align import read_off
+from reports.scores.align import Fill, fill_of, mean_window, read_off
 from reports.scores.findings import Finding, warning
 from reports.scores.score_table import ScoredRun
 
@@ -91,7 +91,7 @@ class FinalScore:
 
 
 def final_scores(
-    runs: Sequence[ScoredRun], read_at: float, window: float = 0.0, fill: Literal["previous", "linear"] = "previous"
+    runs: Sequence[ScoredRun], read_at: float, window: float = 0.0, fill: Fill = "previous", episodes: int = 0
 ) -> list[FinalScore]:
     """Final scores of runs of one task; a run that starts behind `read_at` has none.
 
@@ -101,16 +101,25 @@ def final_scores(
         window: 0: the score at `read_at` itself; else the mean of the evaluations in the last so many env steps, or
             the one before where there are none.
         fill: the score at a step between two evaluations.
+        episodes: of a run whose scores are training episodes, the mean of the last so many; 0: by `window` and `fill`.
     """
     found = []
     for run in runs:
         if not run.num_points or run.env_steps[0] > read_at:
             continue
         inside = (run.env_steps >= read_at - window) & (run.env_steps <= read_at)
-        if window and inside.any():
+        place = np.array([read_at])
+        if episodes and run.origin == "training_episode":
+            behind = int(np.searchsorted(run.env_steps, read_at, side="right"))
+            chosen = slice(max(behind - episodes, 0), behind)
+            steps, score = run.env_steps[chosen], float(run.scores[chosen].mean())
+        elif window and inside.any():
             steps, score = run.env_steps[inside], float(run.scores[inside].mean())
+        elif fill_of(run, fill) == "mean":
+            first, end = (int(one[0]) for one in mean_window(run, place))
+            steps, score = run.env_steps[first:end], float(run.scores[first:end].mean())
         else:
-            score = float(read_off(run, np.array([read_at]), fill)[0])
+            score = float(read_off(run, place, fill)[0])
             before = int(np.searchsorted(run.env_steps, read_at, side="right")) - 1
             last = before + (1 if fill == "linear" and run.env_steps[before] < read_at else 0)
             steps = run.env_steps[before : last + 1]

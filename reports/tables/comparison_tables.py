@@ -9,6 +9,7 @@ import numpy as np
 from reports.analysis import Computation, Ends, Groups, SuiteScores
 from reports.scores.checks import zero_width
 from reports.scores.findings import Finding, warning
+from reports.scores.protocols import PROTOCOLS
 from reports.statistics.comparisons import difference, ranks
 from reports.statistics.intervals import STATISTICS, Interval, interval, label_of
 from reports.statistics.profiles import probability_of_improvement
@@ -60,9 +61,10 @@ class Comparison:
             return None
         window = config.final_window
         what = f"the mean of the evaluations in the last {window:g} env steps before" if window else "the score at"
+        rule = f" {PROTOCOLS[config.protocol].words}." if config.protocol else ""
         note = (
             f"{STATISTIC_NAMES[config.statistic]} over runs, {self._intervals()}; scores as logged. A final score is "
-            f"{what} the env steps shown: {END_RULES[config.final_at]}. The table of runs names the evaluations."
+            f"{what} the env steps shown: {END_RULES[config.final_at]}.{rule} The table of runs names the evaluations."
         )
         name = file_name(f"final_scores_{suite}") if suite else "final_scores"
         title = f"{suite}: final scores per task" if suite else "Final scores per task"
