@@ -10,15 +10,16 @@ from ipv_bench.run_record import read_record
 from models.finetuning.evaluation import play_evaluation
 from models.finetuning.policy_video import check_video_path
 from models.finetuning.rollout import open_envs
+from models.training.checkpoint import run_of
 
 
 def evaluate(
     run: str | Path, episodes: int | None = None, seed: int = 0, video: str | Path | None = None
 ) -> dict[str, Any]:
-    """Play episodes with the agent of a run's newest checkpoint.
+    """Play episodes with the agent of a run's newest checkpoint, or of the one given.
 
     Args:
-        run: folder of a fine-tuning run.
+        run: folder of a fine-tuning run, or of one of its checkpoints (`checkpoints/best`).
         episodes: how many; None: as many as the run's own evaluations.
         seed: seed of the episodes; they are others than those of the run's own evaluations.
         video: .mp4 or .gif file to write the first episodes to.
@@ -35,7 +36,7 @@ def evaluate(
 
     if video is not None:
         check_video_path(Path(video))
-    record = read_record(run)
+    record = read_record(run_of(run))
     if record.kind != "finetune":
         raise InputError(
             f"{run} is a {record.kind} run, which has no agent",

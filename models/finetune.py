@@ -15,6 +15,7 @@ from ipv_bench.run_record import RUN_FILE, RunRecord, check_same_config, git_com
 from models.envs.registry import fields_of_other_suites, make_env
 from models.finetuning.config import RESOURCE_KEYS, FinetuneConfig, resolve_finetuning, saved_config
 from models.finetuning.counters import Counters
+from models.finetuning.drift import drift_warnings
 from models.finetuning.loop import FinetuneLoop
 from models.finetuning.plan import FinetunePlan, plan_finetuning
 from models.finetuning.rollout import open_envs, random_policy_scores
@@ -24,6 +25,7 @@ from models.training.checkpoint import (
     load_checkpoint,
     refuse_unknown_checkpoints,
     remove_unfinished,
+    run_of,
     state_errors,
 )
 from models.training.hardware import check_precision, choose_device, hardware_record, prepare_torch
@@ -76,8 +78,9 @@ def _finetune(plan: FinetunePlan) -> None:
     except Exception as error:
         _set_status(plan.folder, "failed", str(error) or type(error).__name__)
         raise
-    _set_status(plan.folder, "finished")
-    say(f"{plan.folder}")
+    warnings = drift_warnings(plan.folder)
+    write_record(plan.folder, read_record(plan.folder).model_copy(update={"status": "finished", "warnings": warnings}))
+    say("; ".join([f"{plan.folder}", *(f"warning: {text}" for text in warnings)]))
 
 
 def build_agent(
@@ -113,17 +116,17 @@ def build_agent(
 
 
 def open_agent(folder: str | Path, record: RunRecord | None = None) -> tuple[Agent, FinetuneConfig, Counters]:
-    """The agent of a run's newest checkpoint, its config, and where the run stood.
+    """The agent of a run's newest checkpoint or of the checkpoint folder given, its config, and where the run stood.
 
     Raises:
         RunError: not a run folder.
         CheckpointError: no checkpoint yet, or a damaged one.
     """
-    record = record or read_record(folder)
+    record = record or read_record(run_of(folder))
     config = saved_config(record)
     # Where a run was trained says nothing about the machine that plays it.
     config = config.model_copy(update={"training": config.training.model_copy(update={"device": "auto"})})
-    path = latest_checkpoint(folder)
+    path = latest_checkpoint(folder) if run_of(folder) == Path(folder) else Path(folder)
     if path is None:
         raise CheckpointError(
             f"{folder} has no checkpoint yet",

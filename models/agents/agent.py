@@ -14,6 +14,7 @@ from ipv_bench.errors import ConfigError, TrainingError
 from ipv_bench.seeding import derive_seed
 from models.agents.behavior import ActorCritic
 from models.agents.config import AgentConfig
+from models.agents.diagnosis import examine_episode
 from models.training.checkpoint import Checkpoint, load_tensors
 from models.training.entry_check import check_observation, check_update_batch
 from models.training.hardware import autocast
@@ -144,6 +145,15 @@ class Agent:
     def policy(self, count: int, seed: int, purpose: str, *, explore: bool) -> AgentPolicy:
         """A policy with a state of its own for `count` environments; see `AgentPolicy`."""
         return AgentPolicy(self, count, seed, purpose, explore=explore)
+
+    def examine(self, episode: Mapping[str, NDArray[Any]], number: int) -> dict[str, float]:
+        """What the agent expected of an episode beside what it brought, and its model's errors there.
+
+        Nothing of the training is touched. See `models.agents.diagnosis.examine_episode`; `number` names the draws.
+        """
+        generator = torch.Generator(self.device).manual_seed(derive_seed(self.seed, number, "examine"))
+        self.networks.eval()
+        return examine_episode(self.model, self.behavior, self.config, episode, generator)
 
     def see_prefill(self, frames: NDArray[np.uint8]) -> None:
         """Take the mean of the prefill's frames (N, H, W, 3) as the image offset, where the config asks for that."""

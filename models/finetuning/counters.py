@@ -21,6 +21,7 @@ class Counters:
         trainings: trainings done since the prefill.
         prefill_end: agent steps at the end of the prefill; -1 before it.
         evaluated_at: env_steps of the newest evaluation; -1 before the first.
+        best_score: mean success (mean return in suites without success) of the best evaluation; None before one.
         wall_seconds: time spent, interrupted parts included.
     """
 
@@ -32,6 +33,7 @@ class Counters:
     trainings: int = 0
     prefill_end: int = -1
     evaluated_at: int = -1
+    best_score: float | None = None
     wall_seconds: float = 0.0
 
     @classmethod

@@ -15,7 +15,15 @@ from typing import Any
 
 from ipv_bench.errors import InterruptedRunError, RunError
 from ipv_bench.progress import Bar, say
-from ipv_bench.run_record import EVALUATIONS_FILE, METRICS_FILE, JsonlLog, RunRecord, mark_inexact
+from ipv_bench.run_record import (
+    EVALUATIONS_FILE,
+    METRICS_FILE,
+    JsonlLog,
+    RunRecord,
+    mark_inexact,
+    read_record,
+    write_record,
+)
 from ipv_bench.seeding import derive_seed, numpy_generator
 from models.finetuning.config import FinetuneConfig
 from models.finetuning.counters import Counters
@@ -23,7 +31,7 @@ from models.finetuning.evaluation import play_evaluation
 from models.finetuning.replay import Replay
 from models.finetuning.rollout import EnvGroup, Policy, UniformPolicy, play_round
 from models.methods.base import Agent
-from models.training.checkpoint import count_of, load_checkpoint, save_checkpoint, state_errors
+from models.training.checkpoint import BEST, FOLDER, count_of, load_checkpoint, save_checkpoint, state_errors
 from models.training.interruption import StopRequest
 from models.training.metric_means import MetricMeans
 from models.training.tracking import MetricMirrors
@@ -133,9 +141,10 @@ class FinetuneLoop:
 
     def _train_round(self) -> None:
         policy = self.agent.policy(self._envs.count, self.record.seed, "train policy", explore=True)
-        self._play(policy, self._count_steps_and_train)
+        # What the agent expected of its episodes beside what they brought; one without a model expects nothing.
+        self._play(policy, self._count_steps_and_train, getattr(self.agent, "examine", None))
 
-    def _play(self, policy: Policy, on_step: Any) -> None:
+    def _play(self, policy: Policy, on_step: Any, examine: Any = None) -> None:
         first = self.counters.episodes
         seeds = [derive_seed(self.record.seed, first + i, "train episode") for i in range(self._envs.count)]
         self.counters.episodes += len(seeds)
@@ -159,7 +168,10 @@ class FinetuneLoop:
                 {"episode": number, "seed": episode.seed, "env_steps": self.counters.env_steps, **scores,
                  "metadata": episode.metadata},
             )  # fmt: skip
-            self._log({"episode": number, **{name: value for name, value in scores.items() if value is not None}})
+            told = {name: value for name, value in scores.items() if value is not None}
+            if examine is not None:
+                told |= examine(builder.arrays(), number)
+            self._log({"episode": number, **told})
 
     def _count_steps(self, agent_steps: int, env_steps: int) -> None:
         self.counters.agent_steps += agent_steps
@@ -213,9 +225,30 @@ class FinetuneLoop:
         self.counters.evaluated_at = self.counters.env_steps
         line = {**self._position(), **line}
         self._scores.append(line)
+        self._keep_best(line)
         mean = sum(line["returns"]) / max(len(line["returns"]), 1)
         self._mirrors.log(self.counters.env_steps, {"evaluation_return": mean})
         self._bar.describe(f"score {mean:.1f}")
+
+    def _keep_best(self, line: Mapping[str, Any]) -> None:
+        """Keep the weights of the best evaluation so far beside those that training goes on from.
+
+        For use and for looking at: scores in reports are those of the protocol, whatever stands here.
+        """
+        successes = [success for success in line["successes"] if success is not None]
+        found = successes or line["returns"]
+        score = float(sum(found) / len(found))
+        if self.counters.best_score is not None and score <= self.counters.best_score:
+            return
+        self.counters.best_score = score
+        state = {"counters": asdict(self.counters), "agent": self.agent.state()}
+        save_checkpoint(self.folder, self.counters.agent_steps, self.agent.model_tensors(), {}, state, name=BEST)
+        best = {
+            "checkpoint": f"{FOLDER}/{BEST}", "env_steps": self.counters.env_steps,
+            "success_rate" if successes else "mean_return": score,
+        }  # fmt: skip
+        self.record = read_record(self.folder).model_copy(update={"best_evaluation": best})
+        write_record(self.folder, self.record)
 
     def _log(self, values: Mapping[str, Any]) -> None:
         line = {**self._position(), **values}

@@ -40,6 +40,8 @@ from ipv_bench.run_record import RUN_FILE
 
 FORMAT = 1
 FOLDER, INDEX_FILE, STATE_FILE = "checkpoints", "checkpoint.json", "state.json"
+BEST = "best"
+"""Name of the checkpoint that is kept of a run's best evaluation."""
 MODEL, OPTIMIZER = "model", "optimizer"
 
 _UNFINISHED = re.compile(r"\.(?P<step>[0-9]{1,18})\.[0-9]+" + re.escape(TEMPORARY_SUFFIX))
@@ -79,6 +81,7 @@ def save_checkpoint(
     parts: Mapping[str, Tensors] | None = None,
     keep_last: int = 0,
     keep_every: int = 0,
+    name: str = "",
 ) -> Path:
     """Write `checkpoints/<step>/`, complete or not at all, then remove old ones.
 
@@ -91,6 +94,7 @@ def save_checkpoint(
         parts: further groups of tensors, each its own file `<name>.safetensors`.
         keep_last: how many of the newest to keep; 0 keeps all.
         keep_every: checkpoints whose step it divides are kept for ever; 0 keeps none so.
+        name: folder in place of the step's number: one that is kept apart, that no run continues from.
 
     Returns:
         The checkpoint's folder.
@@ -99,7 +103,8 @@ def save_checkpoint(
         OutputError: the disk is full or cannot be written; earlier checkpoints stay as they were.
     """
     folder = Path(run_folder) / FOLDER
-    final, temporary = folder / str(step), folder / f".{step}.{os.getpid()}{TEMPORARY_SUFFIX}"
+    place = name or str(step)
+    final, temporary = folder / place, folder / f".{place}.{os.getpid()}{TEMPORARY_SUFFIX}"
     groups: dict[str, Tensors] = {MODEL: model, OPTIMIZER: optimizer, **(parts or {})}
     with disk_errors(final):
         folder.mkdir(parents=True, exist_ok=True)
@@ -158,6 +163,12 @@ def find_checkpoint(path: str | Path) -> Path:
             fix="name a run made by `ipv-bench pretrain` or `ipv-bench import-checkpoint`",
         )
     return found
+
+
+def run_of(path: str | Path) -> Path:
+    """The run folder that `path` is or, for one of its checkpoint folders, belongs to."""
+    path = Path(path)
+    return path.parent.parent if (path / INDEX_FILE).is_file() and path.parent.name == FOLDER else path
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:

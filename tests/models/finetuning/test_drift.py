@@ -1,0 +1,75 @@
+"""Warnings of a run whose policy has left what its model knows, and the checkpoint of its best evaluation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ipv_bench.cli import run
+from ipv_bench.run_record import read_jsonl, read_record
+from models.finetuning.drift import drift_warnings
+from models.training.checkpoint import BEST, checkpoint_steps, load_checkpoint
+from tests.models.finetuning.finetune_runs import command_line
+
+
+def log(folder: Path, gaps: list[float], *, error: float = 100.0) -> Path:
+    lines = [{"updates": number, "image_loss": 100.0} for number in range(8)]
+    lines += [
+        {
+            "episode": n,
+            "value_gap": gap,
+            "imagined_return": 3 * (1 + gap),
+            "realised_return": 3.0,
+            "episode_image_loss": error,
+        }
+        for n, gap in enumerate(gaps)
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def test_a_run_whose_imagination_agrees_with_its_episodes_has_no_warning(tmp_path: Path) -> None:
+    assert drift_warnings(log(tmp_path, [2.0] * 5 + [0.2, -0.3, 0.4, 0.1, 9.0])) == []
+    assert drift_warnings(log(tmp_path, [2.0] * 4)) == []  # too few episodes to say anything
+
+
+def test_what_parts_is_said_with_both_numbers(tmp_path: Path) -> None:
+    (gap,) = drift_warnings(log(tmp_path, [0.0] * 5 + [1.0, 1.1, 0.9, 1.0, 0.0]))
+    assert "imagination promised 6 and the episodes brought 3" in gap
+    assert "value_gap +1.00" in gap
+    (error,) = drift_warnings(log(tmp_path, [0.0] * 5, error=220.0))
+    assert "2.2 times" in error
+
+
+def test_a_run_logs_what_it_expected_and_keeps_its_best_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Evaluations of 7, 9, 8 and 9: the second is kept, and `evaluate` can play it."""
+    import models.finetuning.loop as loop
+
+    scores, played = iter([7.0, 9.0, 8.0, 9.0]), loop.play_evaluation
+
+    def scored(*args: object, **kwargs: object) -> dict:
+        return played(*args, **kwargs) | {"returns": [next(scores)]}
+
+    monkeypatch.setattr(loop, "play_evaluation", scored)
+    folder = tmp_path / "run"
+    assert run(command_line(folder)) == 0
+    lines = list(read_jsonl(folder / "metrics.jsonl"))
+    examined = [line for line in lines if "value_gap" in line]
+    assert len(examined) == 5  # the prefill's two episodes were not the agent's
+    assert all(np.isfinite([line["episode_image_loss"], line["critic_return"]]).all() for line in examined)
+    record = read_record(folder)
+    best = record.model_extra["best_evaluation"]
+    assert best == {"checkpoint": "checkpoints/best", "env_steps": 640, "mean_return": 9.0}
+    assert record.model_extra["warnings"] == drift_warnings(folder)
+    kept = load_checkpoint(folder / "checkpoints" / BEST)
+    assert kept.state["counters"]["env_steps"] == 640
+    assert checkpoint_steps(folder) == [140]
+    monkeypatch.undo()
+    capsys.readouterr()
+    assert run(["evaluate", str(folder / "checkpoints" / BEST), "--episodes", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)["env_steps"] == 640
