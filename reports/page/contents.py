@@ -11,6 +11,7 @@ import numpy as np
 from ipv_bench.errors import UnknownNameError
 from reports.analysis import Computation, Ends, Grouping, Pooled, SuiteScores, pooled, suite_scores
 from reports.config import FigureConfig
+from reports.figures.agents import value_gap_figure
 from reports.figures.bars import IntervalBar, draw_interval_bars
 from reports.figures.curve_figures import Sheet, aggregate_sheet, described_sheet, style_indices, task_sheets
 from reports.figures.drawn import DrawnFigure, finish
@@ -47,6 +48,7 @@ class Contents:
         curves: learning curves of each task.
         aggregates: aggregate curves, intervals and profiles.
         pretraining: world-model losses and prediction errors.
+        agents: what agents expected beside what their episodes brought.
         tables: name → table.
         findings: what was found while computing.
         missing: runs that described figures lack.
@@ -56,6 +58,7 @@ class Contents:
     curves: list[DrawnFigure] = field(default_factory=list)
     aggregates: list[DrawnFigure] = field(default_factory=list)
     pretraining: list[DrawnFigure] = field(default_factory=list)
+    agents: list[DrawnFigure] = field(default_factory=list)
     tables: dict[str, Table] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     missing: list[MissingRun] = field(default_factory=list)
@@ -64,7 +67,7 @@ class Contents:
     @property
     def figures(self) -> list[DrawnFigure]:
         """All figures, in the order of the page."""
-        return [*self.described, *self.aggregates, *self.curves, *self.pretraining]
+        return [*self.described, *self.aggregates, *self.curves, *self.pretraining, *self.agents]
 
     def add_table(self, table: Table | None) -> None:
         """Keep a table that has rows."""
@@ -131,6 +134,8 @@ def compute(
     _add_aggregates(contents, suites, normalised.scales, styles, comparison)
     contents.findings += comparison.findings()
     _add_pretraining(contents, collection)
+    gaps = value_gap_figure(collection.runs)
+    contents.agents += [gaps] if gaps is not None else []
     _add_lists(contents, collection, finals, out)
     return contents
 

@@ -53,6 +53,8 @@ def report_page(
     finals = [name for name in tables if name.startswith("final_scores")]
     if finals:
         page.section("Final scores", *(_table(tables.pop(name)) for name in finals))
+    if contents.agents:
+        page.section("Imagination against episodes", *map(_figure, contents.agents))
     if contents.pretraining or "pretraining_runs" in tables:
         page.section("Pre-training", *map(_figure, contents.pretraining), _table(tables.pop("pretraining_runs", None)))
     page.section("Runs", *(_table(tables.pop(name, None)) for name in ("runs", "left_out", "files_not_used")))

@@ -92,6 +92,9 @@ def _findings(log: Path, name: str, record: RunRecord) -> Iterator[Finding]:
             f"the last line of {log} is cut off (a running or killed run); it was used up to there",
             subjects=[name],
         )
+    told = (record.model_extra or {}).get("warnings")
+    for text in told if isinstance(told, list) else []:
+        yield warning("policy_left_its_model", f"{name}: {text}", subjects=[name])
     if not record.exact:
         yield warning(
             "not_exact",
