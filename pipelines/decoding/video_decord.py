@@ -8,6 +8,7 @@ clock: PyAV decodes each file first, so that both give the same frames and times
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from pipelines.decoding.frames import SourceInfo, StoredFrame
 from pipelines.decoding.geometry import FrameScaler, frame_orientation
 from pipelines.decoding.orientation import UPRIGHT, Orientation
 from pipelines.decoding.selection import FrameSelector, selection_of
+
+_PATHS = re.compile(r"\[[^\]]*\]|/\S+:\d+:")
 
 
 def import_decord() -> Any:
@@ -88,7 +91,9 @@ class DecordFrames:
         try:
             picture: np.ndarray = reader.next().asnumpy()
         except (RuntimeError, StopIteration, self._decord.DECORDError) as error:
-            raise SourceFailure("corrupt", f"decord, frame {position}: {_first_line(error)}") from error
+            raise SourceFailure(
+                "corrupt", f"decord, frame {position}: {_first_line(error)}: use decoder=pyav"
+            ) from error
         if {*picture.shape[:2]} != {self.info.height, self.info.width}:
             found = f"decord gives {picture.shape[1]}x{picture.shape[0]} pixels"
             raise SourceFailure("no_video_stream", f"{found}, another stream than PyAV's: use decoder=pyav")
@@ -130,5 +135,7 @@ def _distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _first_line(error: BaseException) -> str:
+    """decord's words, without the paths of its build and of this machine."""
     lines = str(error).strip().splitlines()
-    return lines[0].rpartition("] ")[2] if lines else type(error).__name__
+    words = _PATHS.sub("", lines[0]).strip() if lines else ""
+    return words or type(error).__name__

@@ -68,6 +68,12 @@ def test_a_list_of_another_form(source: Path, tmp_path: Path, capsys: pytest.Cap
     fails(source, tmp_path / "out", capsys, 2, "entry 0 of the train list")
 
 
+def test_lists_with_a_byte_order_mark(source: Path, tmp_path: Path) -> None:
+    for path in (source / "labels").glob("*.json"):
+        path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert prepare(source, tmp_path / "out", "--limit", "2") == 0
+
+
 def test_labels_of_another_release_stop_the_job(
     source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -196,3 +196,72 @@ def test_a_folder_shorter_than_what_is_skipped_is_too_short(tmp_path: Path) -> N
     rows = {row["path"]: row for row in pq.read_table(out / "sources.parquet").to_pylist()}
     assert (rows["short"]["status"], rows["short"]["reason"]) == ("too_short", "min_frames")
     assert rows["long"]["status"] == "written"
+
+
+def copy_packets(source: Path, target: Path, first: int) -> Path:
+    """A lossless cut: the packets of a video from number `first` on."""
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        stream = old.streams.video[0]
+        copy = new.add_stream_from_template(stream)
+        packets = [packet for packet in old.demux(stream) if packet.dts is not None][first:]
+        shift = min(packet.dts for packet in packets)
+        for packet in packets:
+            packet.stream, packet.pts, packet.dts = copy, packet.pts - shift, packet.dts - shift
+            new.mux(packet)
+    return target
+
+
+@pytest.mark.parametrize("name", ["cut.mkv", "cut.mp4", "cut.ts"])
+def test_a_recording_that_begins_between_key_frames(tmp_path: Path, name: str) -> None:
+    """Key frames are at 0, 10 and 20; the cut takes packets from the 14th on."""
+    options = {"g": "10", "bf": "0", "sc_threshold": "0"}
+    whole = write_video(
+        tmp_path / "whole.ts", numbered_pictures(30, 96, 128), codec="mpeg2video", fps=25, options=options
+    )
+    (tmp_path / "raw").mkdir()
+    copy_packets(whole, tmp_path / "raw" / name, 14)
+    sample = folder(tmp_path / "raw", tmp_path / "out")[name]
+    assert sample["notes"]["starts_between_key_frames"] == 1
+    from ipv_bench.segments import open_segments
+    from pipelines.samples.frame_number import read_number
+
+    frames = open_segments(tmp_path / "out", sample["num_frames"], seed=0)[0]
+    assert [read_number(frame) for frame in frames][-10:] == list(range(20, 30))
+
+
+def test_cover_art_is_no_film(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    with av.open(str(raw / "song.mp4"), "w") as container:
+        sound = container.add_stream("aac", rate=48000, layout="mono")
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        picture = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 90, np.uint8), format="rgb24")
+        for packet in [*cover.encode(picture), *cover.encode(None)]:
+            container.mux(packet)
+        for number in range(10):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 48000, number * 1024
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    write_video(raw / "good.webm", numbered_pictures(5))
+    folder(raw, tmp_path / "out")
+    entry = quarantine(tmp_path / "out")["song.mp4"]
+    assert (entry["reason"], entry["message"]) == ("no_video_stream", "it holds audio, cover art")
+
+
+def test_empty_chunks_of_an_avi_are_no_pictures(tmp_path: Path) -> None:
+    """The muxer fills gaps between time stamps with empty chunks."""
+    (tmp_path / "raw").mkdir()
+    with av.open(str(tmp_path / "raw" / "a.avi"), "w") as container:
+        stream = container.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        for number, picture in zip((0, 1, 5, 6, 9), numbered_pictures(5), strict=True):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert (tmp_path / "raw" / "a.avi").read_bytes().count(b"00dc\0\0\0\0") >= 5
+    sample = folder(tmp_path / "raw", tmp_path / "out", "--set", "fps=100")["a.avi"]
+    assert sample["pts_seconds"] == pytest.approx([0.0, 0.1, 0.5, 0.6, 0.9])
