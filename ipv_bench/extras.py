@@ -46,7 +46,7 @@ EXTRAS: Mapping[str, Extra] = {
     "metaworld": Extra("tasks of metaworld", ("mujoco", "metaworld", "gymnasium")),
     "decord": Extra("the second video decoder", ("decord",)),
     "ray": Extra("jobs on a Ray cluster", ("ray",)),
-    "s3": Extra("shard sets on object stores and web servers", ("obstore",)),
+    "s3": Extra("shard sets on object stores", ("obstore",)),
     "tracking": Extra("mirrors of a run's metrics in TensorBoard and W&B", ("tensorboard", "wandb")),
 }
 """As in `pyproject.toml`, which also has `all` of these and `dev`."""

@@ -10,21 +10,25 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ipv_bench.addresses import public_address, without_credentials
 from ipv_bench.atomic_file import atomic_writer
 from ipv_bench.bounded_arrays import read_npy
 from ipv_bench.errors import ShardSetError, UsageError
 from ipv_bench.extras import missing_extras
 from ipv_bench.file_names import path_inside
-from ipv_bench.shard_set import MANIFEST_FILE, parse_manifest
-from ipv_bench.shard_store import REPAIR, LocalStore, cut_off, flat
+from ipv_bench.shard_set import MANIFEST_FILE, MAX_MANIFEST_BYTES, parse_manifest
+from ipv_bench.shard_store import MAX_WHOLE_BYTES, REPAIR, LocalStore, cut_off, flat
+from ipv_bench.web_client import WebClient, WebError
 
 SCHEMES = ("s3", "https", "http")
+_ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT")
 _RETRIES = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}
 _CLIENT = {"connect_timeout": "10s", "timeout": "120s"}
 
@@ -38,39 +42,116 @@ def open_remote_store(location: str, cache: str | Path | None = None) -> RemoteS
 
     Raises:
         UsageError: another scheme.
-        MissingDependencyError: obstore is not installed.
+        MissingDependencyError: obstore, which `s3://` needs, is not installed.
         ShardSetError: there is no shard set, or it cannot be reached.
     """
-    remote = RemoteStore(location)
+    scheme = location.partition("://")[0]
+    if scheme not in SCHEMES:
+        raise UsageError(
+            f"{public_address(location)} has the scheme {scheme!r}",
+            expected="a folder, " + ", ".join(f"{s}://…" for s in SCHEMES),
+        )
+    remote = ObjectStore(location) if scheme == "s3" else WebStore(location)
     return remote if cache is None else CachedStore(remote, cache)
 
 
 class RemoteStore:
-    """Reads byte ranges through obstore. Safe to use from threads; worker processes must be spawned, not forked."""
+    """What object stores and web servers have in common. Safe to use from threads.
+
+    Attributes:
+        location: the address, without user, password and signature: it stands in messages and run records.
+    """
+
+    location: str
+
+    def read(self, name: str) -> bytes:
+        """Contents of a file."""
+        raise NotImplementedError
+
+    def read_range(self, name: str, offset: int, size: int) -> bytes:
+        """`size` bytes of a file from byte `offset` on."""
+        raise NotImplementedError
+
+    def pieces(self, name: str, limit: int) -> Iterator[bytes]:
+        """Contents of a file of at most `limit` bytes, piece by piece: a shard need not fit into memory."""
+        raise NotImplementedError
+
+    def array(self, name: str) -> np.ndarray:
+        """A one-dimensional `.npy` file, in memory."""
+        where = f"{self.location}/{name}"
+        return flat(read_npy(self.read(name), where, error=ShardSetError, fix=REPAIR), where)
+
+    def _absent(self, name: str) -> ShardSetError:
+        return ShardSetError(f"{self.location} has no {name}", expected="a complete shard set", fix="check the address")
+
+
+class WebStore(RemoteStore):
+    """A shard set on a web server."""
 
     def __init__(self, location: str) -> None:
-        scheme = location.partition("://")[0]
-        if scheme not in SCHEMES:
-            raise UsageError(
-                f"{location} has the scheme {scheme!r}", expected="a folder, " + ", ".join(f"{s}://…" for s in SCHEMES)
-            )
-        self.location = location.rstrip("/")
+        self.location = public_address(location.rstrip("/"))
+        try:
+            self._client = WebClient(location)
+        except ValueError:  # what it says may quote a password
+            raise UsageError(f"{self.location} is no address", expected="https://host[:port]/folder") from None
+
+    def read(self, name: str) -> bytes:
+        """Contents of a file."""
+        with self._errors(name):
+            return self._client.get(name, MAX_MANIFEST_BYTES if name == MANIFEST_FILE else MAX_WHOLE_BYTES)
+
+    def read_range(self, name: str, offset: int, size: int) -> bytes:
+        """`size` bytes of a file from byte `offset` on."""
+        with self._errors(name):
+            data = self._client.get_range(name, offset, size)
+        if len(data) != size:
+            raise cut_off(f"{self.location}/{name}", offset, size)
+        return data
+
+    def pieces(self, name: str, limit: int) -> Iterator[bytes]:
+        """Contents of a file of at most `limit` bytes, piece by piece."""
+        with self._errors(name):
+            yield from self._client.pieces(name, limit)
+
+    @contextmanager
+    def _errors(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except WebError as error:
+            if error.absent:
+                raise self._absent(name) from None
+            fix = "this server does not answer byte ranges: keep whole shards with data.cache=FOLDER"
+            raise ShardSetError(
+                f"{self.location}/{name} cannot be read: {error}",
+                fix=fix if error.ranges else "check the address and the network",
+            ) from None
+
+
+class ObjectStore(RemoteStore):
+    """A shard set on an S3 object store, read through obstore; worker processes must be spawned, not forked."""
+
+    def __init__(self, location: str) -> None:
+        self.location = public_address(location.rstrip("/"))
         self._connect()
 
     def _connect(self) -> None:
         try:
-            from obstore.store import HTTPStore, S3Store
+            from obstore.exceptions import BaseError
+            from obstore.store import S3Store
         except ImportError as error:
             raise missing_extras(self.location, "s3") from error
-        client: Any = {**_CLIENT, "allow_http": True}
+        # Without TLS only where the endpoint was given so: a redirect to plain http then fails.
+        plain = any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS)
+        client: Any = {**_CLIENT, "allow_http": plain}
         retries: Any = _RETRIES
-        if self.location.startswith("s3://"):
-            unsigned = not _has_credentials()
+        unsigned = not _has_credentials()
+        try:
             self._store: Any = S3Store.from_url(
                 self.location, skip_signature=unsigned, client_options=client, retry_config=retries
             )
-        else:
-            self._store = HTTPStore.from_url(self.location, client_options=client, retry_config=retries)
+        except (BaseError, ValueError, OSError) as error:
+            first = without_credentials(str(error).strip().splitlines()[0])[:300]
+            raise UsageError(f"{self.location} is no address: {first}", expected="s3://bucket/prefix") from None
         self._process = os.getpid()
 
     def __getstate__(self) -> dict[str, object]:
@@ -82,9 +163,7 @@ class RemoteStore:
 
     def read(self, name: str) -> bytes:
         """Contents of a file."""
-        import obstore
-
-        return bytes(self._ask(name, lambda: obstore.get(self._store, name).bytes()))
+        return b"".join(self.pieces(name, MAX_MANIFEST_BYTES if name == MANIFEST_FILE else MAX_WHOLE_BYTES))
 
     def read_range(self, name: str, offset: int, size: int) -> bytes:
         """`size` bytes of a file from byte `offset` on."""
@@ -95,18 +174,16 @@ class RemoteStore:
             raise cut_off(f"{self.location}/{name}", offset, size)
         return data
 
-    def pieces(self, name: str) -> Iterator[bytes]:
-        """Contents of a file, piece by piece: a shard need not fit into memory."""
+    def pieces(self, name: str, limit: int) -> Iterator[bytes]:
+        """Contents of a file of at most `limit` bytes, piece by piece."""
         import obstore
 
         stream = self._ask(name, lambda: iter(obstore.get(self._store, name).stream(min_chunk_size=8 << 20)))
         while piece := self._ask(name, lambda: next(stream, None)):
+            limit -= len(piece)
+            if limit < 0:
+                raise ShardSetError(f"{self.location}/{name} is longer than it may be", fix=REPAIR)
             yield bytes(piece)
-
-    def array(self, name: str) -> np.ndarray:
-        """A one-dimensional `.npy` file, in memory."""
-        where = f"{self.location}/{name}"
-        return flat(read_npy(self.read(name), where, error=ShardSetError, fix=REPAIR), where)
 
     def _ask(self, name: str, request: Callable[[], Any]) -> Any:
         if os.getpid() != self._process:
@@ -120,11 +197,9 @@ class RemoteStore:
         try:
             return request()
         except FileNotFoundError:
-            raise ShardSetError(
-                f"{self.location} has no {name}", expected="a complete shard set", fix="check the address"
-            ) from None
+            raise self._absent(name) from None
         except (BaseError, OSError) as error:
-            raise self._failure(name, error) from error
+            raise self._failure(name, error) from None
 
     def _failure(self, name: str, error: Exception) -> ShardSetError:
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
@@ -135,7 +210,7 @@ class RemoteStore:
             fix = "this server does not answer byte ranges: keep whole shards with data.cache=FOLDER"
         else:
             fix = "check the address, AWS_ENDPOINT_URL and the network"
-        return ShardSetError(f"{self.location}/{name} cannot be read: {first[:300]}", fix=fix)
+        return ShardSetError(f"{self.location}/{name} cannot be read: {without_credentials(first)[:300]}", fix=fix)
 
 
 class CachedStore:
@@ -147,6 +222,7 @@ class CachedStore:
         manifest = parse_manifest(text, f"{remote.location}/{MANIFEST_FILE}")
         version = hashlib.sha256(text).hexdigest()[:16]
         self._sha256 = manifest.tables | {shard.file: shard.sha256 for shard in manifest.shards}
+        self._sizes = {shard.file: shard.size_bytes for shard in manifest.shards}
         self._sha256[MANIFEST_FILE] = hashlib.sha256(text).hexdigest()
         self._local = LocalStore(Path(cache) / f"{manifest.name}-{version}")
         self._lock = threading.Lock()
@@ -181,8 +257,10 @@ class CachedStore:
 
     def _fetch(self, name: str, path: Path) -> None:
         digest = hashlib.sha256()
+        if name not in self._sha256:
+            raise ShardSetError(f"{self.location}: the manifest does not know {name}", fix=REPAIR)
         with atomic_writer(path) as file:
-            for piece in self._remote.pieces(name):
+            for piece in self._remote.pieces(name, self._sizes.get(name, MAX_WHOLE_BYTES)):
                 digest.update(piece)
                 file.write(piece)
             if digest.hexdigest() != self._sha256.get(name):

@@ -169,11 +169,21 @@ def test_threads_and_spawned_processes_read_remote_sets(s3, local):
     assert all(np.array_equal(frames, expected) for frames in found)
 
 
-def test_a_forked_process_is_told_to_spawn(web, local):
-    segments = open_segments(web.address, 25, 5)
+def test_a_forked_process_is_told_to_spawn(s3, local):
+    segments = open_segments(s3, 25, 5)
     segments.sources[0].store._process = os.getppid()  # as in a child made by fork
     with pytest.raises(ShardSetError, match="then forked"):
         segments[0]
+
+
+def test_a_web_set_is_read_on_after_a_fork(web, local):
+    segments, expected = open_segments(web.address, 25, 5), open_segments(local, 25, 5)[3]
+    segments[0]  # its connection is kept
+    child = os.fork()
+    if not child:
+        os._exit(0 if np.array_equal(segments[3], expected) else 1)
+    assert np.array_equal(segments[3], expected)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_addresses_that_lead_nowhere(web, s3, tmp_path):
@@ -183,8 +193,17 @@ def test_addresses_that_lead_nowhere(web, s3, tmp_path):
         open_segments(f"s3://{BUCKET}/absent", 25, 0)
     with pytest.raises(ShardSetError, match=r"manifest\.json cannot be read"):
         open_segments("http://127.0.0.1:9/set", 25, 0)
-    with pytest.raises(UsageError, match="scheme 'gopher'"):
-        open_segments("gopher://host/set", 25, 0)
+    for address, words in (
+        ("gopher://me:secret@host/set", "scheme 'gopher'"),
+        ("http:///set", "is no address"),
+        ("http://host:99999999/set", "is no address"),
+        ("http://me:se/cret@host/set", "is no address"),
+        ("http://[::1/set", "is no address"),
+    ):
+        with pytest.raises(UsageError, match=words) as caught:
+            open_segments(address, 25, 0)
+        assert "cret" not in str(caught.value)
+        assert "'se'" not in str(caught.value)
 
 
 def test_without_keys_nothing_but_the_endpoint_is_asked(s3, monkeypatch):
