@@ -9,7 +9,7 @@ import numpy as np
 
 from ipv_bench.errors import InputError
 from ipv_bench.seeding import numpy_generator
-from reports.config import ReportConfig
+from reports.config import ReportConfig, figure_width
 from reports.scores.align import Aligned, Dropped, align
 from reports.scores.ends import FinalScore, TaskEnds, final_scores, task_ends
 from reports.scores.normalise import one_scale, scale_of
@@ -40,6 +40,11 @@ class Computation:
     seed: int = 0
     curve_resamples: int = CURVE_RESAMPLES
     table_resamples: int = TABLE_RESAMPLES
+
+    @property
+    def width(self) -> float:
+        """Width of figures in points."""
+        return figure_width(self.config.width)
 
     def generator(self, purpose: str) -> np.random.Generator:
         """Draws of one number, independent of which other numbers the report holds."""

@@ -16,6 +16,15 @@ from reports.scores.normalise import NormaliseConfig
 from reports.scores.protocols import PROTOCOLS, ProtocolName
 from reports.statistics.intervals import CONFIDENCE, Statistic
 
+WIDTHS = {"one_column": 3.25, "two_columns": 6.75}
+NARROWEST, WIDEST = 2.5, 24.0
+"""Inches of a figure."""
+
+
+def figure_width(width: str | float) -> float:
+    """A figure's width in points."""
+    return 72 * (WIDTHS[width] if isinstance(width, str) else width)
+
 
 class MethodLine(Config):
     """One line of a figure: which runs it is made of, and what it is called."""
@@ -144,6 +153,22 @@ class ReportConfig(Config):
     each over each."""
     where: dict[str, Any] = {}
     """Only runs with these values are used."""
+    width: Literal["one_column", "two_columns"] | float = "two_columns"
+    """Width of figures on paper: of one column (3.25 inches), of two (6.75), or in inches. A panel alone never takes
+    more than one column."""
+    formats: list[Literal["pdf", "svg", "png"]] = Field(["pdf", "svg", "png"], min_length=1)
+    """Files of each figure; fewer are drawn faster. Its values are always written as CSV."""
+    figure_notes: bool = True
+    """Write number of runs, meaning of the band and env steps into each figure, in small letters."""
+    drawing_processes: int = Field(0, ge=0)
+    """Processes that draw figures at once; 0: one per processor that may be used."""
+
+    @field_validator("width")
+    @classmethod
+    def _wide_enough(cls, width: str | float) -> str | float:
+        if not isinstance(width, str) and not NARROWEST <= width <= WIDEST:
+            raise ValueError(f"width {width:g} is not between {NARROWEST:g} and {WIDEST:g} inches")
+        return width
 
     @model_validator(mode="after")
     def _stops_as_published(self) -> ReportConfig:

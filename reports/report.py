@@ -17,6 +17,8 @@ from ipv_bench.progress import say
 from ipv_bench.run_record import package_versions
 from reports.analysis import Computation
 from reports.config import ReportConfig
+from reports.figures.drawing import Drawing
+from reports.figures.kept_drawings import KeptDrawings
 from reports.figures.selection import check_names, described_figures
 from reports.missing_commands import MissingCommands, missing_commands
 from reports.page.contents import Contents, compute
@@ -81,11 +83,14 @@ def make_report(
     for figure in described.values():
         check_names(figure, collection.runs)
     computation = Computation(config, seed, resamples or CURVE_RESAMPLES, resamples or TABLE_RESAMPLES)
-    contents = compute(collection, described, computation, out)
+    kept = KeptDrawings(out, config.formats)
+    drawing = Drawing(config.formats, config.drawing_processes, kept)
+    contents = compute(collection, described, computation, drawing, out)
     findings = in_order([*collection.findings, *contents.findings, *_without_reference()])
     commands = _commands(contents, collection, sources)
     page = report_page(contents, collection, findings, computation, commands)
     _write(out, page, contents, collection, findings, computation)
+    kept.write()
     if missing_commands is not None:
         _write_commands(Path(missing_commands), commands)
     show_summary(contents, findings, out / PAGE_FILE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 
 
@@ -20,5 +21,12 @@ def file_name(text: str) -> str:
 
 def plain(text: object, limit: int = 80) -> str:
     """Text from a run, made safe to draw: one line, printable characters only, at most `limit` of them."""
-    shown = "".join(c if unicodedata.category(c)[0] not in "CZ" or c == " " else "·" for c in str(text))
+    shown = str(text)
+    if not (shown.isascii() and shown.isprintable()):  # nearly all are, and a report has a hundred thousand texts
+        shown = "".join(c if unicodedata.category(c)[0] not in "CZ" or c == " " else "·" for c in shown)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def hide_name(label: str) -> str:
+    """The name by which the page hides a method: letters and digits, the same for the same label."""
+    return f"m{hashlib.blake2s(label.encode('utf-8', 'replace'), digest_size=5).hexdigest()}"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ipv_bench.run_record import METRICS_FILE, read_jsonl
-from reports.figures.drawn import DrawnFigure, finish
-from reports.figures.panels import Curve, Panel, draw_panels
+from reports.figures.drawn import PlannedFigure
+from reports.figures.panels import Curve, Panel, PanelPlot
 from reports.readers.run_format1 import RunFormat1
 from reports.scores.score_table import ScoredRun
 
@@ -21,8 +21,11 @@ MAX_POINTS = 60
 """Points of a line; longer logs are averaged in blocks. Single episodes scatter too much to be read."""
 
 
-def value_gap_figure(runs: Sequence[ScoredRun]) -> DrawnFigure | None:
-    """Value gap and model error over env steps, one line per run, by task; None when nothing was logged."""
+def value_gap_figure(runs: Sequence[ScoredRun], width: float) -> PlannedFigure | None:
+    """Value gap and model error over env steps, one line per run, by task; None when nothing was logged.
+
+    `width` in points.
+    """
     logs = [(run, list(_examined(run))) for run in runs if run.format == RunFormat1.name]
     styles: dict[str, int] = {}
     panels = []
@@ -44,7 +47,7 @@ def value_gap_figure(runs: Sequence[ScoredRun]) -> DrawnFigure | None:
         "replay fall, the policy has come to states that the model does not know. One line per run, episodes averaged "
         f"in {MAX_POINTS} blocks at most, no interval."
     )
-    return finish(draw_panels(panels, columns=2, scale=1.2), "value_gap", "Imagination against episodes", caption)
+    return PlannedFigure("value_gap", "Imagination against episodes", caption, PanelPlot(panels, 2, width))
 
 
 def _examined(run: ScoredRun) -> Iterator[Mapping[str, Any]]:
@@ -68,4 +71,4 @@ def _values(lines: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, 
 
 
 def _curve(label: str, steps: np.ndarray, values: np.ndarray, style_index: int) -> Curve:
-    return Curve(label, steps, values, values, values, style_index)
+    return Curve(label, steps, values, values, values, style_index, 1)

@@ -10,8 +10,8 @@ import numpy as np
 
 from reports.analysis import Computation, CurveResult, Curves, Groups, SuiteScores, curves
 from reports.config import FigureConfig
-from reports.figures.drawn import DrawnFigure, finish
-from reports.figures.panels import Curve, Panel, draw_panels
+from reports.figures.drawn import PlannedFigure
+from reports.figures.panels import Curve, Panel, PanelPlot
 from reports.figures.selection import Selection, missing_lines
 from reports.scores.align import FILL_WORDS
 from reports.scores.score_table import ScoredRun
@@ -26,20 +26,23 @@ METRIC_NAMES = {"return": "return", "success": "success rate", "score": "score"}
 class Sheet:
     """A figure with the curves behind it, for the list of what was dropped."""
 
-    drawn: DrawnFigure
+    planned: PlannedFigure
     curves: tuple[Curves, ...]
 
 
 def to_line(result: CurveResult, style_index: int) -> Curve:
     """The drawable line of a computed curve."""
     found = result.interval
+    one_run = found.num_runs[1] == 1 and not np.any(found.width)
+    none = np.full(np.shape(found.point), np.nan)
     return Curve(
         result.label,
         result.aligned.env_steps,
         np.asarray(found.point),
-        np.asarray(found.low),
-        np.asarray(found.high),
+        none if one_run else np.asarray(found.low),
+        none if one_run else np.asarray(found.high),
         style_index,
+        sum(result.aligned.num_runs),
     )
 
 
@@ -86,11 +89,14 @@ def task_sheets(
         ]
         part = f" ({number} of {len(starts)})" if len(starts) > 1 else ""
         name = file_name(f"curves_{suite or 'tasks'}") + (f"_{number}" if len(starts) > 1 else "")
-        caption = f"Learning curves per task{part}. {how(computation, results)}"
-        columns = min(COLUMNS_OF_SHEET, 3 if len(chosen) <= 9 else COLUMNS_OF_SHEET)
-        scale = 1.5 if len(chosen) == 1 else 1.0
-        drawn = finish(draw_panels(panels, columns, scale), name, f"{suite or 'tasks'}: learning curves{part}", caption)
-        sheets.append(Sheet(drawn, tuple(results)))
+        caption = (
+            f"Learning curves per task{part}. {how(computation, results)} Each line ends where the first of its own "
+            "runs ends; the table of final scores names the env steps at which it reads each task."
+        )
+        columns = 3 if len(chosen) <= 9 else COLUMNS_OF_SHEET
+        plot = PanelPlot(panels, columns, computation.width, note(computation, results))
+        title = f"{suite or 'tasks'}: learning curves{part}"
+        sheets.append(Sheet(PlannedFigure(name, title, caption, plot), tuple(results)))
     return sheets
 
 
@@ -122,8 +128,8 @@ def aggregate_sheet(
         f"{ends_beside_table(result, scores)}"
     )
     name = file_name(f"aggregate_{suite or 'tasks'}")
-    drawn = finish(draw_panels([panel], 1, 1.6), name, f"{suite or 'tasks'}: aggregate", caption)
-    return Sheet(drawn, (result,))
+    plot = PanelPlot([panel], 1, computation.width, note(computation, [result]))
+    return Sheet(PlannedFigure(name, f"{suite or 'tasks'}: aggregate", caption, plot), (result,))
 
 
 def ends_beside_table(result: Curves, scores: SuiteScores) -> str:
@@ -180,9 +186,8 @@ def described_sheet(
         )
         if part
     )
-    scale = 1.6 if len(panels) == 1 else 1.0
-    drawn = finish(draw_panels(panels, figure.columns, scale), name, figure.title, caption)
-    return Sheet(drawn, tuple(results))
+    plot = PanelPlot(panels, figure.columns, computation.width, note(computation, results, figure.statistic))
+    return Sheet(PlannedFigure(name, figure.title, caption, plot), tuple(results))
 
 
 def _fewer_tasks(selection: Selection, result: Curves) -> list[str]:
@@ -195,18 +200,54 @@ def _fewer_tasks(selection: Selection, result: Curves) -> list[str]:
 
 def how(computation: Computation, results: Sequence[Curves], statistic: str | None = None) -> str:
     """How the lines of a figure were computed, and of how many runs."""
-    labels = sorted({line.interval.label for result in results for line in result.lines})
-    runs = [sum(line.aligned.num_runs) for result in results for line in result.lines]
-    if not runs:
+    lines = [line for result in results for line in result.lines]
+    if not lines:
         return "No runs."
-    number = f"{min(runs)}" if min(runs) == max(runs) else f"{min(runs)} to {max(runs)}"
-    percent = f"{100 * computation.config.confidence:g} %"
+    labels = sorted({line.interval.label for line in lines})
     grid = computation.config.grid
     return (
-        f"Line: {' or '.join(labels or [statistic or ''])} of {number} runs; band: {percent} stratified bootstrap "
-        f"interval ({computation.curve_resamples:,} resamples, seed {computation.seed}). "
-        f"Grid: {grid.points} of evaluations, {FILL_WORDS[grid.fill]}, x-axis in simulator control steps."
+        f"Line: {' or '.join(labels or [statistic or ''])} of {_runs_text(lines)}; {_band_text(computation, lines)} "
+        f"({computation.curve_resamples:,} resamples, seed {computation.seed}). "
+        f"Grid: {grid.points} of evaluations, {FILL_WORDS[grid.fill]}, x-axis in env steps (simulator control steps)."
     )
+
+
+def note(computation: Computation, results: Sequence[Curves], statistic: str | None = None) -> str:
+    """What stands in the figure file itself, for those who see it without its caption."""
+    lines = [line for result in results for line in result.lines]
+    if not lines or not computation.config.figure_notes:
+        return ""
+    names = " or ".join(sorted({line.interval.label for line in lines}) or [statistic or ""])
+    ends = sorted({float(line.aligned.env_steps[-1]) for line in lines})
+    until = short_number(ends[0]) if len(ends) == 1 else f"{short_number(ends[0])} to {short_number(ends[-1])}"
+    return (
+        f"Line: {names} of {_runs_text(lines)}; {_band_text(computation, lines)}. "
+        f"x: env steps (simulator control steps), until {until}."
+    )
+
+
+def _runs_text(lines: Sequence[CurveResult]) -> str:
+    """How many runs a line has: in all, and for each of its tasks."""
+    totals = [sum(line.aligned.num_runs) for line in lines]
+    each = [number for line in lines for number in line.aligned.num_runs]
+    tasks = [len(line.aligned.tasks) for line in lines]
+    if max(tasks) == 1:
+        return f"n = {_span(totals)} runs"
+    return f"{_span(totals)} runs (n = {_span(each)} per task, {_span(tasks)} tasks)"
+
+
+def _span(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _band_text(computation: Computation, lines: Sequence[CurveResult]) -> str:
+    percent = f"{100 * computation.config.confidence:g} %"
+    band = f"band: {percent} stratified bootstrap interval"
+    single = [max(line.aligned.num_runs) == 1 for line in lines]
+    if all(single):
+        return "n = 1, so no band"
+    return f"{band} (none where n = 1)" if any(single) else band
 
 
 def fingerprint_text(runs: Sequence[ScoredRun]) -> str:

@@ -1,13 +1,34 @@
-"""A finished figure: its files as bytes, and what is written below it."""
+"""A figure before and after it is drawn: what it shows, and its files as bytes."""
 
 from __future__ import annotations
 
+import csv
+import io
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from matplotlib.figure import Figure
+from reports.figures.bars import BarPlot
+from reports.figures.panels import PanelPlot
 
-from reports.figures.style import render
+Plot = PanelPlot | BarPlot
+
+
+@dataclass(frozen=True)
+class PlannedFigure:
+    """A figure of the report, still to be drawn.
+
+    Attributes:
+        name: file name without ending.
+        title: heading on the page.
+        caption: what is drawn and how it was computed.
+        plot: what is drawn.
+    """
+
+    name: str
+    title: str
+    caption: str
+    plot: Plot
 
 
 @dataclass(frozen=True)
@@ -15,23 +36,35 @@ class DrawnFigure:
     """A figure of the report.
 
     Attributes:
-        name: file name without ending.
-        title: heading on the page.
-        caption: what is drawn and how it was computed.
-        files: "svg", "pdf" and "png" → bytes.
+        name, title, caption: see `PlannedFigure`.
+        files: "svg", "pdf", "png" as far as they are wanted, and "csv", the values that are drawn → bytes.
+        page_svg: the SVG for the page, also where none is wanted as a file.
     """
 
     name: str
     title: str
     caption: str
     files: Mapping[str, bytes]
+    page_svg: bytes = field(repr=False, default=b"")
 
     @property
     def svg(self) -> str:
         """The SVG's text, for the page."""
-        return self.files["svg"].decode()
+        return self.page_svg.decode()
 
 
-def finish(figure: Figure, name: str, title: str, caption: str) -> DrawnFigure:
-    """Render a figure in all formats."""
-    return DrawnFigure(name, title, caption, render(figure, name))
+def values_csv(plot: Plot) -> bytes:
+    """The drawn values, so that anyone can draw the figure again: full precision, empty where there is no interval."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["panel", "line", plot.x_name, "point", "low", "high", "runs"])
+    writer.writerows([_cell(value) for value in row] for row in plot.values())
+    return buffer.getvalue().encode("utf-8", "replace")
+
+
+def _cell(value: str | float | int) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else repr(value)
+    text = str(value)
+    # A spreadsheet would run it as a formula.
+    return "'" + text if isinstance(value, str) and text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ipv_bench.run_record import METRICS_FILE, read_jsonl
-from reports.figures.drawn import DrawnFigure, finish
-from reports.figures.panels import Curve, Panel, draw_panels
+from reports.figures.drawn import PlannedFigure
+from reports.figures.panels import Curve, Panel, PanelPlot
 from reports.scores.score_table import PretrainedRun
 
 LOSSES = (("image_loss", "image loss"), ("kl_loss", "KL loss"), ("loss", "loss"))
@@ -41,8 +41,8 @@ def labels_of(runs: Sequence[PretrainedRun]) -> list[str]:
     return [run.name.removeprefix("pretrain/") for run in runs]
 
 
-def loss_figure(runs: Sequence[PretrainedRun]) -> DrawnFigure | None:
-    """Losses over updates, one line per run; None when nothing was logged."""
+def loss_figure(runs: Sequence[PretrainedRun], width: float) -> PlannedFigure | None:
+    """Losses over updates, one line per run; None when nothing was logged. `width` in points."""
     panels = []
     for name, title in LOSSES:
         lines = [
@@ -58,8 +58,8 @@ def loss_figure(runs: Sequence[PretrainedRun]) -> DrawnFigure | None:
         "Losses of the world models on training segments, as logged: each point is a mean over the updates since the "
         f"one before; logs of more than {MAX_POINTS} lines are averaged in blocks. One line per run, no interval."
     )
-    figure = draw_panels(panels, columns=3, scale=1.2)
-    return finish(figure, "pretraining_losses", "World-model losses", caption)
+    plot = PanelPlot(panels, 3, width)
+    return PlannedFigure("pretraining_losses", "World-model losses", caption, plot)
 
 
 def _line(label: str, updates: np.ndarray, values: np.ndarray, style_index: int) -> Curve:
@@ -69,7 +69,7 @@ def _line(label: str, updates: np.ndarray, values: np.ndarray, style_index: int)
         edges = np.linspace(0, len(x), MAX_POINTS + 1).astype(int)[:-1]
         sizes = np.diff(np.append(edges, len(x)))
         x, y = np.add.reduceat(x, edges) / sizes, np.add.reduceat(y, edges) / sizes
-    return Curve(label, x, y, y, y, style_index)
+    return Curve(label, x, y, y, y, style_index, 1)
 
 
 def open_loop_error(run: PretrainedRun) -> OpenLoop | None:
@@ -94,7 +94,7 @@ def _horizon(line: Mapping[str, Any], key: str) -> np.ndarray | None:
     return np.array(values, dtype=np.float64)
 
 
-def prediction_figure(runs: Sequence[PretrainedRun]) -> DrawnFigure | None:
+def prediction_figure(runs: Sequence[PretrainedRun], width: float) -> PlannedFigure | None:
     """Open-loop prediction error over the horizon, one panel per run, against copying the last frame."""
     panels = []
     for label, run in zip(labels_of(runs), runs, strict=True):
@@ -116,8 +116,8 @@ def prediction_figure(runs: Sequence[PretrainedRun]) -> DrawnFigure | None:
         "Mean squared error (images in [0, 1]) of frames predicted without seeing them, on validation segments at each "
         "run's last validation, against repeating the last frame that was seen. No interval."
     )
-    figure = draw_panels(panels, columns=3, scale=1.2)
-    return finish(figure, "prediction_error", "Open-loop prediction error", caption)
+    plot = PanelPlot(panels, 3, width)
+    return PlannedFigure("prediction_error", "Open-loop prediction error", caption, plot)
 
 
 def _from_zero(error: OpenLoop) -> tuple[float, float]:

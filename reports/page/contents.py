@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +13,20 @@ from ipv_bench.errors import UnknownNameError
 from reports.analysis import Computation, Ends, Grouping, Pooled, SuiteScores, pooled, suite_scores
 from reports.config import FigureConfig
 from reports.figures.agents import value_gap_figure
-from reports.figures.bars import IntervalBar, draw_interval_bars
+from reports.figures.bars import BarPlot, IntervalBar
 from reports.figures.curve_figures import Sheet, aggregate_sheet, described_sheet, style_indices, task_sheets
-from reports.figures.drawn import DrawnFigure, finish
-from reports.figures.panels import Curve
+from reports.figures.drawing import Drawing
+from reports.figures.drawn import DrawnFigure, PlannedFigure
+from reports.figures.panels import Curve, PanelPlot
 from reports.figures.pretraining import loss_figure, prediction_figure
-from reports.figures.profiles import draw_profiles
+from reports.figures.profiles import profile_panel, profile_thresholds
 from reports.figures.selection import MissingRun, select_panels
 from reports.scores.align import Dropped
 from reports.scores.ends import FinalScore, unequal_ends
 from reports.scores.findings import Finding, warning
 from reports.scores.normalise import normalise
 from reports.scores.score_table import Collection, ScoredRun
-from reports.tables.comparison_tables import STATISTIC_NAMES, Comparison
+from reports.tables.comparison_tables import STATISTIC_NAMES, Comparison, k_of_n, steps_text
 from reports.tables.provenance import provenance_table
 from reports.tables.result_tables import (
     dropped_table,
@@ -36,14 +38,13 @@ from reports.tables.result_tables import (
 from reports.tables.tables import Estimate, Table
 from reports.text import file_name
 
-PROFILE_POINTS = 101
-
 
 @dataclass
 class Contents:
     """What a report shows.
 
     Attributes:
+        drawing: draws the figures below from when they are added.
         described: figures that were asked for by name.
         curves: learning curves of each task.
         aggregates: aggregate curves, intervals and profiles.
@@ -54,46 +55,62 @@ class Contents:
         missing: runs that described figures lack.
     """
 
-    described: list[DrawnFigure] = field(default_factory=list)
-    curves: list[DrawnFigure] = field(default_factory=list)
-    aggregates: list[DrawnFigure] = field(default_factory=list)
-    pretraining: list[DrawnFigure] = field(default_factory=list)
-    agents: list[DrawnFigure] = field(default_factory=list)
+    drawing: Drawing
+    described: list[PlannedFigure] = field(default_factory=list)
+    curves: list[PlannedFigure] = field(default_factory=list)
+    aggregates: list[PlannedFigure] = field(default_factory=list)
+    pretraining: list[PlannedFigure] = field(default_factory=list)
+    agents: list[PlannedFigure] = field(default_factory=list)
     tables: dict[str, Table] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     missing: list[MissingRun] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
 
-    @property
+    @cached_property
     def figures(self) -> list[DrawnFigure]:
-        """All figures, in the order of the page."""
-        return [*self.described, *self.aggregates, *self.curves, *self.pretraining, *self.agents]
+        """All figures, drawn, in the order of the page; none may be added any more."""
+        return self.drawing.finish([*self.described, *self.aggregates, *self.curves, *self.pretraining, *self.agents])
+
+    def drawn(self, planned: Sequence[PlannedFigure]) -> list[DrawnFigure]:
+        """The drawings of some of the figures."""
+        names = {plan.name for plan in planned}
+        return [figure for figure in self.figures if figure.name in names]
+
+    def add_figure(self, plan: PlannedFigure, to: list[PlannedFigure]) -> None:
+        """Plan a figure."""
+        to.append(plan)
+        self.drawing.add(plan)
 
     def add_table(self, table: Table | None) -> None:
         """Keep a table that has rows."""
         if table is not None and table.rows:
             self.tables[table.name] = table
 
-    def add_sheet(self, sheet: Sheet, to: list[DrawnFigure]) -> None:
-        """Keep a figure, what its alignment dropped, and what could not be drawn."""
-        to.append(sheet.drawn)
+    def add_sheet(self, sheet: Sheet, to: list[PlannedFigure]) -> None:
+        """Plan a figure; keep what its alignment dropped, and what could not be drawn."""
+        self.add_figure(sheet.planned, to)
         for curves in sheet.curves:
             self.dropped += curves.dropped
-            self.findings += [warning("not_drawn", f"{sheet.drawn.title}: {problem}") for problem in curves.problems]
+            self.findings += [warning("not_drawn", f"{sheet.planned.title}: {problem}") for problem in curves.problems]
 
 
 def compute(
-    collection: Collection, described: Mapping[str, FigureConfig], computation: Computation, out: Path
+    collection: Collection,
+    described: Mapping[str, FigureConfig],
+    computation: Computation,
+    drawing: Drawing,
+    out: Path,
 ) -> Contents:
-    """Compute and draw everything.
+    """Compute everything, while it is drawn.
 
     Args:
         collection: what was read, cleaned by the checks.
         described: figures asked for by name; without any, every suite gets its curves and aggregates.
         computation: how numbers are computed.
+        drawing: draws the figures.
         out: the report's folder, for links.
     """
-    contents = Contents()
+    contents = Contents(drawing)
     comparison = Comparison(computation)
     config = computation.config
     normalised = normalise(collection.runs, config.normalise)
@@ -133,9 +150,10 @@ def compute(
         contents.add_table(comparison.final_scores(suite, groups, ends))
     _add_aggregates(contents, suites, normalised.scales, styles, comparison)
     contents.findings += comparison.findings()
-    _add_pretraining(contents, collection)
-    gaps = value_gap_figure(collection.runs)
-    contents.agents += [gaps] if gaps is not None else []
+    _add_pretraining(contents, collection, computation)
+    gaps = value_gap_figure(collection.runs, computation.width)
+    if gaps is not None:
+        contents.add_figure(gaps, contents.agents)
     _add_lists(contents, collection, finals, out)
     return contents
 
@@ -221,50 +239,86 @@ def _add_aggregates(
     for suite, scores in suites.items():
         if table is None:
             continue
-        contents.aggregates.append(_bars_figure(suite, scores, scales[suite], styles, table))
-        contents.aggregates.append(_profile_figure(suite, scores, scales[suite], styles, comparison.computation))
+        bars = _bars_figure(suite, scores, scales[suite], styles, table, comparison.computation)
+        contents.add_figure(bars, contents.aggregates)
+        profile = _profile_figure(suite, scores, scales[suite], styles, comparison.computation)
+        contents.add_figure(profile, contents.aggregates)
 
 
-def _bars_figure(suite: str, scores: SuiteScores, scale: str, styles: Mapping[str, int], table: Table) -> DrawnFigure:
+def _bars_figure(
+    suite: str,
+    scores: SuiteScores,
+    scale: str,
+    styles: Mapping[str, int],
+    table: Table,
+    computation: Computation,
+) -> PlannedFigure:
     groups = []
     rows = [row for row in table.rows if row[0] == (suite or "–")]
     for title in STATISTIC_NAMES.values():
         cells = {str(row[1]): row[list(table.columns).index(title)] for row in rows}
         bars = [
-            IntervalBar(label, cell.point, cell.low, cell.high, styles[label])
+            IntervalBar(label, cell.point, cell.low, cell.high, styles[label], _count(scores.final[label]))
             for label, cell in cells.items()
             if isinstance(cell, Estimate)
         ]
         if bars:
             groups.append((title, bars))
-    caption = f"Final scores ({scale}) over {len(scores.tasks)} tasks. Tick: estimate; bar: interval. {table.note}"
+    tasks = k_of_n(scores)
+    caption = f"Final scores ({scale}) over {tasks} tasks. Tick: estimate; bar: interval. {table.note}"
     title = f"{suite or 'tasks'}: aggregates of final scores"
-    return finish(draw_interval_bars(groups), file_name(f"intervals_{suite or 'tasks'}"), title, caption)
+    note = f"Final scores ({scale}). {_note(scores, computation, 'bar')}"
+    plot = BarPlot(groups, computation.width, note if computation.config.figure_notes else "")
+    return PlannedFigure(file_name(f"intervals_{suite or 'tasks'}"), title, caption, plot)
 
 
 def _profile_figure(
     suite: str, scores: SuiteScores, scale: str, styles: Mapping[str, int], computation: Computation
-) -> DrawnFigure:
-    every = np.concatenate([final[np.isfinite(final)] for final in scores.final.values()])
-    thresholds = np.linspace(min(0.0, float(every.min())), float(every.max()), PROFILE_POINTS)
+) -> PlannedFigure:
+    thresholds = profile_thresholds(scores.final.values())
     lines = []
     for label, final in scores.final.items():
         found = computation.profile(final, thresholds, f"profile:{suite}:{label}")
-        lines.append(Curve(label, thresholds, found.point, found.low, found.high, styles[label]))
+        none = np.full(len(thresholds), np.nan)
+        low, high = (none, none) if found.num_runs[1] == 1 else (found.low, found.high)
+        number = _count(final)
+        lines.append(Curve(label, thresholds, found.point, low, high, styles[label], number, stairs=True))
     caption = (
-        f"Share of runs and tasks whose final score ({scale}) is above the threshold; band: "
-        f"{100 * computation.config.confidence:g} % stratified bootstrap interval "
-        f"({computation.curve_resamples:,} resamples)."
+        f"Share of runs and tasks whose final score ({scale}) is above the threshold, over {k_of_n(scores)} tasks; "
+        f"thresholds at the scores themselves; band: {100 * computation.config.confidence:g} % stratified bootstrap "
+        f"interval ({computation.curve_resamples:,} resamples)."
     )
-    name = file_name(f"profile_{suite or 'tasks'}")
-    return finish(draw_profiles(lines, scale), name, f"{suite or 'tasks'}: performance profile", caption)
+    note = _note(scores, computation, "band") if computation.config.figure_notes else ""
+    plot = PanelPlot([profile_panel(lines, scale)], 1, computation.width, note)
+    title = f"{suite or 'tasks'}: performance profile"
+    return PlannedFigure(file_name(f"profile_{suite or 'tasks'}"), title, caption, plot)
 
 
-def _add_pretraining(contents: Contents, collection: Collection) -> None:
+def _note(scores: SuiteScores, computation: Computation, shape: str) -> str:
+    """What stands in a figure of final scores itself."""
+    counts = sorted({_count(final) for final in scores.final.values()})
+    number = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    steps = [end for label in scores.final for end in scores.read_at(label)]
+    each = [int(one) for final in scores.final.values() for one in np.isfinite(final).sum(axis=0)]
+    per_task = str(min(each)) if min(each) == max(each) else f"{min(each)} to {max(each)}"
+    interval = f"{100 * computation.config.confidence:g} % stratified bootstrap interval"
+    band = f"n = 1, so no {shape}" if max(each) == 1 else f"{shape}: {interval}"
+    return (
+        f"{number} runs a method (n = {per_task} per task, {k_of_n(scores)} tasks), read at "
+        f"{steps_text(min(steps), max(steps))} env steps; {band}."
+    )
+
+
+def _count(final: np.ndarray) -> int:
+    return int(np.isfinite(final).sum())
+
+
+def _add_pretraining(contents: Contents, collection: Collection, computation: Computation) -> None:
     if collection.pretraining:
-        for figure in (loss_figure(collection.pretraining), prediction_figure(collection.pretraining)):
+        for make in (loss_figure, prediction_figure):
+            figure = make(collection.pretraining, computation.width)
             if figure is not None:
-                contents.pretraining.append(figure)
+                contents.add_figure(figure, contents.pretraining)
 
 
 def _add_lists(contents: Contents, collection: Collection, finals: Mapping[int, FinalScore], out: Path) -> None:

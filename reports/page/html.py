@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib import resources
@@ -16,10 +17,16 @@ from urllib.parse import quote
 
 from reports.scores.findings import Finding
 from reports.tables.tables import Cell, Estimate, Link, Table, cell_text
-from reports.text import plain
+from reports.text import hide_name, plain
 
 LONG_CELL = 36
 """Characters above which a cell's text may be broken anywhere."""
+
+ON_SCREEN = 1.4
+"""Width of a figure on the page, relative to paper."""
+
+METHOD_COLUMNS = ("method", "X", "Y")
+"""Columns whose cells name a row's method."""
 
 TEXT_LIMIT = 4000
 """Longer texts from a run (a whole traceback as a task name) are cut on the page."""
@@ -32,10 +39,12 @@ class Page:
     Attributes:
         title: heading and window title.
         subtitle: one line below it.
+        methods: labels of the methods that can be hidden.
     """
 
     title: str
     subtitle: str = ""
+    methods: Sequence[str] = ()
     _sections: list[tuple[str, str, str]] = field(default_factory=list)
 
     def section(self, heading: str, *parts: str) -> None:
@@ -55,6 +64,7 @@ class Page:
             f'<section id="{anchor}">\n<h2>{text(heading)}</h2>\n{markup}\n</section>'
             for anchor, heading, markup in self._sections
         )
+        switches = method_switches(self.methods) if len(self.methods) > 1 else ""
         subtitle = f'<p class="subtitle">{text(self.subtitle)}</p>' if self.subtitle else ""
         return (
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -63,7 +73,7 @@ class Page:
             '<link rel="icon" href="data:,">\n'
             f"<title>{text(self.title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
             f"<header><h1>{text(self.title)}</h1>{subtitle}</header>\n"
-            f"<nav><ul>{links}</ul></nav>\n<main>\n{body}\n</main>\n<script>{script}</script>\n</body>\n</html>\n"
+            f"<nav><ul>{links}</ul></nav>\n{switches}\n<main>\n{body}\n</main>\n<script>{script}</script>\n</body>\n</html>\n"
         )
 
 
@@ -98,11 +108,25 @@ def bullet_list(items: Iterable[object]) -> str:
 def figure(svg: str, caption: str, files: Sequence[Link] = ()) -> str:
     """An SVG that this program drew (never one that was read), with its caption and the files of it."""
     start = svg.index("<svg")
+    shown = re.sub(r'\bwidth="([\d.]+)pt"', _enlarged, svg[start:].strip(), count=1)
     downloads = " ".join(link(one) for one in files)
     return (
-        f'<figure role="img" aria-label="{text(caption)}">{svg[start:].strip()}'
+        f'<figure role="img" aria-label="{text(caption)}">{shown}'
         f'<figcaption>{text(caption)} <span class="files">{downloads}</span></figcaption></figure>'
     )
+
+
+def _enlarged(width: re.Match[str]) -> str:
+    # Letters of 7 points are for paper; a screen is read from farther away. The height follows from the view box.
+    return f'width="{ON_SCREEN * float(width[1]):g}pt"'
+
+
+def method_switches(labels: Sequence[str]) -> str:
+    """A box per method that hides it in all figures and tables; shown by the script, which makes them work."""
+    boxes = "".join(
+        f'<label><input type="checkbox" checked value="{hide_name(label)}"> {text(label)}</label>' for label in labels
+    )
+    return f'<fieldset class="methods" hidden><legend>Methods shown</legend>{boxes}</fieldset>'
 
 
 def finding_list(findings: Sequence[Finding]) -> str:
@@ -126,14 +150,29 @@ def _subjects(subjects: Sequence[str]) -> str:
     return f"<details><summary>{len(subjects)} concerned</summary><ul>{shown}{more}</ul></details>"
 
 
-def table(content: Table, files: Sequence[Link] = (), limit: int = 5000) -> str:
-    """A table whose columns can be sorted by a click or by Enter on the heading."""
+def table(content: Table, files: Sequence[Link] = (), limit: int = 5000, methods: Collection[str] = ()) -> str:
+    """A table whose columns can be sorted by a click or by Enter on the heading.
+
+    Args:
+        content: the table.
+        files: of it, for download.
+        limit: rows shown.
+        methods: whose columns and rows can be hidden.
+    """
     if not content.rows:
         return ""
+    columns = [hide_name(name) if name in methods else "" for name in content.columns]
+    places = [index for index, name in enumerate(content.columns) if name in METHOD_COLUMNS]
     head = "".join(
-        f'<th scope="col" aria-sort="none"><button type="button">{text(name)}</button></th>' for name in content.columns
+        f'<th scope="col" aria-sort="none"{_class(hide)}><button type="button">{text(name)}</button></th>'
+        for name, hide in zip(content.columns, columns, strict=True)
     )
-    rows = "".join("<tr>" + "".join(_cell(cell) for cell in row) + "</tr>" for row in content.rows[:limit])
+    rows = "".join(
+        f"<tr{_class(*(hide_name(str(row[place])) for place in places if row[place] in methods))}>"
+        + "".join(_cell(cell, hide) for cell, hide in zip(row, columns, strict=True))
+        + "</tr>"
+        for row in content.rows[:limit]
+    )
     cut = f"The first {limit} of {len(content.rows)} rows; the files hold all." if len(content.rows) > limit else ""
     notes = " ".join(part for part in (content.note, cut) if part)
     downloads = " ".join(link(one) for one in files)
@@ -144,15 +183,20 @@ def table(content: Table, files: Sequence[Link] = (), limit: int = 5000) -> str:
     )
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: Cell, hide: str) -> str:
     if isinstance(cell, Link):
-        return f"<td{_width(cell.text)}>{link(cell)}</td>"
+        return f"<td{_class(hide, _width(cell.text))}>{link(cell)}</td>"
     shown = text(cell_text(cell))
     if isinstance(cell, int | float | Estimate):
         value = cell.point if isinstance(cell, Estimate) else cell
-        return f'<td class="number" data-value="{float(value)!r}">{shown}</td>'
-    return f"<td{_width(shown)}>{shown}</td>"
+        return f'<td{_class(hide, "number")} data-value="{float(value)!r}">{shown}</td>'
+    return f"<td{_class(hide, _width(shown))}>{shown}</td>"
 
 
 def _width(shown: str) -> str:
-    return ' class="long"' if len(shown) > LONG_CELL else ""
+    return "long" if len(shown) > LONG_CELL else ""
+
+
+def _class(*names: str) -> str:
+    kept = " ".join(name for name in names if name)
+    return f' class="{kept}"' if kept else ""

@@ -35,4 +35,16 @@
       head.querySelector("button").addEventListener("click", function () { sort(table, column); });
     });
   });
+  var hidden = {};
+  function show(element) {
+    var off = Array.prototype.some.call(element.classList, function (name) { return hidden[name]; });
+    element.style.display = off ? "none" : "";
+  }
+  Array.prototype.forEach.call(document.querySelectorAll("fieldset.methods"), function (set) {
+    set.hidden = false;
+    set.addEventListener("change", function (event) {
+      hidden[event.target.value] = !event.target.checked;
+      Array.prototype.forEach.call(document.getElementsByClassName(event.target.value), show);
+    });
+  });
 })();

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ipv_bench import __version__
-from reports.analysis import Computation
+from reports.analysis import Computation, Grouping
 from reports.figures.drawn import DrawnFigure
 from reports.missing_commands import MissingCommands
 from reports.page import html
@@ -14,6 +14,7 @@ from reports.page.contents import Contents
 from reports.scores.align import FILL_WORDS
 from reports.scores.findings import Finding
 from reports.scores.score_table import Collection
+from reports.tables.comparison_tables import END_RULES
 from reports.tables.tables import Link, Table
 
 COMMANDS_SHOWN = 200
@@ -35,28 +36,39 @@ def report_page(
         computation: how numbers were computed.
         commands: what makes the missing runs.
     """
-    page = html.Page(computation.config.title, _subtitle(collection))
+    methods = Grouping(collection.runs).labels
+    labels = list(dict.fromkeys([*methods, *(label for plan in contents.described for label in plan.plot.labels())]))
+    page = html.Page(computation.config.title, _subtitle(collection), labels)
+
+    def _table(table: Table | None) -> str:
+        files = [Link(kind.upper(), f"tables/{table.name}.{kind}") for kind in ("csv", "md", "tex")] if table else []
+        return html.table(table, files, methods=frozenset(labels)) if table else ""
+
     tables = dict(contents.tables)
     files = [html.link(Link(name, name)) for name in ("data.parquet", "report.json")]
     every = f"<p>All scores: {files[0]}; provenance, findings and settings: {files[1]}.</p>"
     page.section("Summary", _summary(collection, findings), _table(tables.pop("aggregates", None)), every)
     page.section("Warnings", html.finding_list(findings))
     if contents.described:
-        page.section("Figures", *map(_figure, contents.described), _commands(commands))
+        page.section("Figures", *map(_figure, contents.drawn(contents.described)), _commands(commands))
     if contents.aggregates:
-        page.section("Aggregates", *map(_figure, contents.aggregates))
+        page.section("Aggregates", *map(_figure, contents.drawn(contents.aggregates)))
     compared = [name for name in ("ranking", "differences", "improvement", "sample_efficiency") if name in tables]
     if compared:
         page.section("Comparisons", *(_table(tables.pop(name)) for name in compared))
     if contents.curves:
-        page.section("Learning curves", *map(_figure, contents.curves))
+        page.section("Learning curves", *map(_figure, contents.drawn(contents.curves)))
     finals = [name for name in tables if name.startswith("final_scores")]
     if finals:
         page.section("Final scores", *(_table(tables.pop(name)) for name in finals))
     if contents.agents:
-        page.section("Imagination against episodes", *map(_figure, contents.agents))
+        page.section("Imagination against episodes", *map(_figure, contents.drawn(contents.agents)))
     if contents.pretraining or "pretraining_runs" in tables:
-        page.section("Pre-training", *map(_figure, contents.pretraining), _table(tables.pop("pretraining_runs", None)))
+        page.section(
+            "Pre-training",
+            *map(_figure, contents.drawn(contents.pretraining)),
+            _table(tables.pop("pretraining_runs", None)),
+        )
     page.section("Runs", *(_table(tables.pop(name, None)) for name in ("runs", "left_out", "files_not_used")))
     page.section(
         "Provenance", _table(tables.pop("provenance", None)) or html.paragraph("The runs state no provenance.")
@@ -89,13 +101,6 @@ def _figure(drawn: DrawnFigure) -> str:
     return f"<h3>{html.text(drawn.title)}</h3>" + html.figure(drawn.svg, drawn.caption, files)
 
 
-def _table(table: Table | None) -> str:
-    if table is None:
-        return ""
-    files = [Link(kind.upper(), f"tables/{table.name}.{kind}") for kind in ("csv", "md", "tex")]
-    return html.table(table, files)
-
-
 def _commands(commands: MissingCommands) -> str:
     lines = [*commands.pretraining, *commands.finetuning]
     if not lines:
@@ -118,6 +123,9 @@ def _method(computation: Computation) -> list[str]:
                 f"Intervals: {100 * config.confidence:g} % percentile bootstrap, stratified: one draw takes whole runs "
                 f"with replacement within each task, all steps together. {computation.curve_resamples:,} draws for "
                 f"curves and profiles, {computation.table_resamples:,} for tables; seed {computation.seed}.",
+                f"Final scores: read at {END_RULES[config.final_at]}. A run that ends before "
+                f"{config.grid.min_length:g} of the median end of its method's runs of the task is left out.",
+                "Scores of different scales are never pooled: tasks or runs on another scale than most are left out.",
                 "Every task weighs the same, whatever its number of runs. Fewer than 4 runs: the mean is shown and "
                 "named so, since trimming a quarter of them cuts nothing.",
                 f"Alignment: {grid.points} of the runs' evaluations, at most {grid.max_points} points, "
