@@ -1,12 +1,10 @@
-"""What `ipv-bench report` prints: the aggregates, what to watch out for, and where the page is."""
+"""What `ipv-bench report` prints: the aggregates, and what to watch out for."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
-from ipv_bench.progress import say
 from reports.page.contents import Contents
 from reports.scores.findings import Finding
 from reports.tables.tables import Table, cell_text
@@ -16,21 +14,22 @@ SHOWN_ROWS = 30
 SHOWN_FINDINGS = 10
 
 
-def show_summary(contents: Contents, findings: Sequence[Finding], page: Path) -> None:
-    """Print a small table of results and the page's path; nothing with `--quiet`."""
+def summary(contents: Contents, findings: Sequence[Finding]) -> str:
+    """A small table of results, the first warnings, and what was written."""
+    lines = []
     table = contents.tables.get("aggregates")
     if table is not None:
-        say(_as_text(_narrow(table)))
+        lines.append(_as_text(_narrow(table)))
     serious = [finding for finding in findings if finding.level != "note"]
-    for finding in serious[:SHOWN_FINDINGS]:
-        say(f"{finding.level}: {plain(finding.text, 300)}")
+    lines += [f"{finding.level}: {plain(finding.text, 300)}" for finding in serious[:SHOWN_FINDINGS]]
     if len(serious) > SHOWN_FINDINGS:
-        say(f"… and {len(serious) - SHOWN_FINDINGS} more; all are on the page")
+        lines.append(f"… and {len(serious) - SHOWN_FINDINGS} more; all are on the page")
     counts = Counter(finding.level for finding in findings)
     said = ", ".join(
         f"{counts[level]} {level}{'s' if counts[level] != 1 else ''}" for level in ("warning", "refusal", "note")
     )
-    say(f"{len(contents.figures)} figures, {len(contents.tables)} tables; {said}\n\n{page}")
+    lines.append(f"{len(contents.figures)} figures, {len(contents.tables)} tables; {said}")
+    return "\n".join(lines)
 
 
 def _narrow(table: Table) -> Table:

@@ -46,6 +46,18 @@ class Drawing:
         self._threads: list[threading.Thread] = []
         self._closed = threading.Event()
 
+    def __enter__(self) -> Drawing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the other processes, also when the report fails half-way."""
+        self._closed.set()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._waiting.get_nowait()
+        for thread in self._threads:
+            thread.join()
+
     def add(self, plan: PlannedFigure) -> None:
         """Plan a figure; it may be drawn from now on."""
         earlier = self._kept.get(plan)

@@ -1,0 +1,222 @@
+"""A whole report: from runs or score files to a folder with one page, figures, tables and their provenance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ipv_bench import __version__
+from ipv_bench.atomic_file import disk_errors, write_bytes, write_json
+from ipv_bench.errors import InputError
+from ipv_bench.progress import say
+from ipv_bench.run_record import package_versions
+from reports.analysis import Computation
+from reports.config import ReportConfig
+from reports.figures.drawing import Drawing
+from reports.figures.kept_drawings import KeptDrawings
+from reports.figures.selection import check_names, described_figures
+from reports.missing_commands import MissingCommands, missing_commands
+from reports.page.contents import Contents, compute
+from reports.page.report_page import report_page
+from reports.readers.registry import read_sources
+from reports.scores.checks import check
+from reports.scores.findings import Finding, in_order, note
+from reports.scores.known_ranges import outside_known_ranges
+from reports.scores.normalise import multiplied
+from reports.scores.score_table import Collection, select, tidy
+from reports.statistics.intervals import CURVE_RESAMPLES, TABLE_RESAMPLES
+from reports.tables.provenance import provenance_records
+from reports.tables.tables import to_csv, to_latex, to_markdown
+from reports.terminal import summary
+
+PAGE_FILE, REPORT_FILE, DATA_FILE = "report.html", "report.json", "data.parquet"
+PACKAGES = ("ipv-bench", "numpy", "pandas", "pyarrow", "matplotlib", "rliable", "scipy")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a report is made of and how.
+
+    Attributes:
+        sources, out, missing_commands, allow_mixed, seed: see `make_report`.
+        config: the report's config.
+        figures: names of the figures asked for.
+        resamples: bootstrap draws of all intervals; None: 2,000 for curves and 50,000 for tables.
+    """
+
+    sources: Sequence[str | Path]
+    out: Path
+    config: ReportConfig
+    figures: Sequence[str]
+    missing_commands: str | Path | None
+    allow_mixed: bool
+    resamples: int | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class Written:
+    """A report that was written.
+
+    Attributes:
+        files: names of its files, relative to its folder.
+        summary: what the terminal shows.
+        findings: all of them, in order.
+    """
+
+    files: tuple[str, ...]
+    summary: str
+    findings: tuple[Finding, ...]
+
+
+def write_report(request: Request) -> Written:
+    """Read runs, compute everything and write the report; errors as of `make_report`."""
+    config, out = request.config, request.out
+    described = described_figures(request.figures, config.figures)
+    may_be_empty = bool(described) and request.missing_commands is not None
+    collection = _read(request.sources, config, request.allow_mixed, may_be_empty=may_be_empty)
+    for figure in described.values():
+        check_names(figure, collection.runs)
+    draws = request.resamples
+    computation = Computation(config, request.seed, draws or CURVE_RESAMPLES, draws or TABLE_RESAMPLES)
+    kept = KeptDrawings(out, config.formats)
+    with Drawing(config.formats, config.drawing_processes, kept) as drawing:
+        contents = compute(collection, described, computation, drawing, out)
+        findings = in_order([*collection.findings, *contents.findings, *_without_reference()])
+        commands = _commands(contents, collection, request.sources)
+        page = report_page(contents, collection, findings, computation, commands)
+    files = _write(out, page, contents, collection, findings, computation)
+    kept.write()
+    if request.missing_commands is not None:
+        _write_commands(Path(request.missing_commands), commands)
+    return Written(files, summary(contents, findings), tuple(findings))
+
+
+def _without_reference() -> list[Finding]:
+    """A note where rliable, which the statistics are held to, is not installed: Python 3.14 has no builds of it."""
+    if find_spec("rliable"):
+        return []
+    return [
+        note(
+            "no_rliable",
+            "rliable is not installed here; the statistics are computed by ipv-bench alone, as always. Where it is "
+            "installed, tests hold them to rliable's numbers",
+            "Python 3.11, 3.12 or 3.13 if you want both; rliable and arch have no builds for 3.14",
+        )
+    ]
+
+
+def _read(sources: Sequence[str | Path], config: ReportConfig, allow_mixed: bool, *, may_be_empty: bool) -> Collection:
+    """Read, choose and check the runs.
+
+    Args:
+        may_be_empty: figures were asked for and the commands that make their runs: no run need exist yet.
+    """
+    if may_be_empty and not any(Path(source).is_file() or _has_entries(Path(source)) for source in sources):
+        return Collection(())
+    collection = read_sources(sources, config.read_options)
+    chosen = select(collection.runs, config.where)
+    if collection.runs and not chosen:
+        raise InputError(
+            f"none of the {len(collection.runs)} runs fits where: {config.where}",
+            expected="at least one run",
+            fix="correct `where` in the report's config",
+        )
+    runs, multiplications = multiplied(chosen, config.normalise.factors)
+    checked = check(replace(collection, runs=runs), allow_mixed=allow_mixed, grid=config.grid)
+    ranges = outside_known_ranges(checked.runs, config.normalise)
+    return replace(checked, findings=(*checked.findings, *multiplications, *ranges))
+
+
+def _has_entries(path: Path) -> bool:
+    return path.is_dir() and next(path.iterdir(), None) is not None
+
+
+def _commands(contents: Contents, collection: Collection, sources: Sequence[str | Path]) -> MissingCommands:
+    folders = [str(source) for source in sources if Path(source).is_dir()]
+    return missing_commands(contents.missing, collection.pretraining, folders[0] if folders else "runs")
+
+
+def _write_commands(path: Path, commands: MissingCommands) -> None:
+    write_bytes(path, commands.text().encode())
+    first, second = len(commands.pretraining), len(commands.finetuning)
+    say(f"{path}: {first} pre-training and {second} fine-tuning commands")
+    if first and second:
+        say(f"  lines 1 to {first} (pre-training) must be done before lines {first + 1} to {first + second} start")
+
+
+def _write(
+    out: Path,
+    page: str,
+    contents: Contents,
+    collection: Collection,
+    findings: Sequence[Finding],
+    computation: Computation,
+) -> tuple[str, ...]:
+    files: dict[str, bytes] = {}
+    for figure in contents.figures:
+        files |= {f"figures/{figure.name}.{kind}": data for kind, data in figure.files.items()}
+    for table in contents.tables.values():
+        files[f"tables/{table.name}.csv"] = to_csv(table).encode()
+        files[f"tables/{table.name}.tex"] = to_latex(table).encode()
+        files[f"tables/{table.name}.md"] = to_markdown(table).encode()
+    files[PAGE_FILE] = page.encode("utf-8", "replace")
+    _remove_earlier(out, files)
+    with disk_errors(out):
+        for name, data in files.items():
+            write_bytes(out / name, data)
+        _write_data(out / DATA_FILE, collection)
+        write_json(out / REPORT_FILE, _report_record(files, contents, collection, findings, computation))
+    return (*sorted(files), DATA_FILE, REPORT_FILE)
+
+
+def _write_data(path: Path, collection: Collection) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(tidy(collection.runs), preserve_index=False)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    write_bytes(path, sink.getvalue().to_pybytes())
+
+
+def _remove_earlier(out: Path, files: Mapping[str, bytes]) -> None:
+    """Delete what an earlier report wrote here and this one does not: stale figures would be taken for new ones."""
+    try:
+        earlier = json.loads((out / REPORT_FILE).read_text())["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    for name in earlier if isinstance(earlier, list) else []:
+        path = out / str(name)
+        ours = path.parent.name in ("figures", "tables") and path.parent.parent.resolve() == out.resolve()
+        if ours and str(name) not in files and path.is_file():
+            path.unlink()
+
+
+def _report_record(
+    files: Mapping[str, bytes],
+    contents: Contents,
+    collection: Collection,
+    findings: Sequence[Finding],
+    computation: Computation,
+) -> dict[str, Any]:
+    return {
+        "ipv_bench": __version__,
+        "packages": package_versions(PACKAGES),
+        "config": computation.config.model_dump(mode="json"),
+        "seed": computation.seed,
+        "curve_resamples": computation.curve_resamples,
+        "table_resamples": computation.table_resamples,
+        "files": sorted(files),
+        "findings": [finding.as_dict() for finding in findings],
+        "unknown_files": [{"path": one.path, "reason": one.reason} for one in collection.unknown],
+        "runs": provenance_records(collection.runs, collection.pretraining),
+        "missing_runs": [
+            {"figure": run.figure, "method": run.label, "suite": run.suite, "task": run.task, "seed": run.seed}
+            for run in contents.missing
+        ],
+    }
