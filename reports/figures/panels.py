@@ -230,7 +230,7 @@ class _Sheet:
             marks.append((place, box.bottom, place, box.bottom - 2))
             lines.append((place, box.bottom, place, box.top))
             self.canvas.text(place, box.bottom - 4, label, TICK_SIZE, across="center", up="top")
-        y_ticks = y.ticks(5 if box.height > 60 else 4)
+        y_ticks = y.ticks(6 if box.height > 100 else 5 if box.height > 60 else 4)
         for place, label in zip(y.place(y_ticks), _labels(y_ticks), strict=True):
             marks.append((box.left - 2, place, box.left, place))
             lines.append((box.left, place, box.right, place))
