@@ -167,6 +167,8 @@ def _write(
     files[PAGE_FILE] = page.encode("utf-8", "replace")
     _remove_earlier(out, files)
     with disk_errors(out):
+        # First of all what will be here: a report that is killed leaves nothing that the next one takes for its own.
+        write_json(out / REPORT_FILE, {"unfinished": True, "files": sorted(files)})
         for name, data in files.items():
             write_bytes(out / name, data)
         _write_data(out / DATA_FILE, collection)
