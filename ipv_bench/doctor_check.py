@@ -41,10 +41,10 @@ def python_run(code: str, arguments: tuple[str, ...] = (), **environment: str) -
     command = [sys.executable, "-c", code, *arguments]
     try:
         done = subprocess.run(
-            command, env=os.environ | environment, capture_output=True, text=True, timeout=120, check=False
+            command, env=os.environ | environment, capture_output=True, text=True, timeout=300, check=False
         )
     except subprocess.TimeoutExpired:
-        return "no answer within 120 s"
+        return "no answer within 300 s"
     if done.returncode == 0:
         return None
     lines = [line for line in done.stderr.strip().splitlines() if line.strip()]

@@ -32,7 +32,7 @@ def test_the_work_is_finished_whatever_becomes_of_the_output(tmp_path: Path, end
     done = subprocess.run(
         ["bash", "-c", f"{COMMAND} {ending}"],
         env=os.environ | {"OUT": str(out), "PYTHONIOENCODING": "ascii"},
-        capture_output=True, text=True, timeout=200,
+        capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, words)
     assert len(list(out.rglob("*.npz"))) == 2
@@ -42,7 +42,7 @@ def test_the_work_is_finished_whatever_becomes_of_the_output(tmp_path: Path, end
 def test_a_terminal_that_lacks_letters_gets_escapes(encoding: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "ipv_bench", "inspect", str(tmp_path / "日本")],
-        env=os.environ | {"PYTHONIOENCODING": encoding}, capture_output=True, text=True, timeout=200,
+        env=os.environ | {"PYTHONIOENCODING": encoding}, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 2
     assert r"\u65e5\u672c has no manifest.json" in done.stderr
