@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
+import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -80,6 +84,57 @@ def test_the_loss_of_a_node_changes_nothing(cluster: Any, hold: Hold, release: P
     assert file_hashes(out) == file_hashes(tmp_path / "local")
     assert text.splitlines()[-1].startswith("ssv2: 9 samples"), text
     assert "raylet" not in text
+
+
+def processes_of(home: str, title: str) -> list[int]:
+    """Processes of this test's cluster, known by their home folder, whose command line contains `title`."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+            ours = f"HOME={home}".encode() in (folder / "environ").read_bytes().split(b"\0")
+        except OSError:  # it has ended, or is another user's
+            continue
+        if ours and title.encode() in words:
+            found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_workers_decoders_and_nodes_killed_at_random_moments(
+    cluster: Any, release: Path, tmp_path: Path, seed: int
+) -> None:
+    """Tasks and their decoders are killed (-9) and nodes taken away until the job is done: the same bytes."""
+    generator, out = random.Random(seed), tmp_path / "ray"
+    options = ("--set", "shard_videos=1")
+    assert prepare(release, tmp_path / "local", *options, workers=2) == 0
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    environment = os.environ | ENVIRONMENT | {"RAY_ADDRESS": cluster.address}
+    process = subprocess.Popen(
+        command(release, out, *options), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and not list(out.glob("ssv2-*.json")):
+        time.sleep(0.02)
+    killed: Counter[str] = Counter()
+    while process.poll() is None and sum(killed.values()) < 8:
+        time.sleep(generator.uniform(0.1, 1.5))
+        what = generator.choice(("ray::_first_pass", "decode_worker", "node"))
+        if what == "node" and nodes and sum(killed.values()) >= 2:
+            cluster.remove_node(nodes.pop(), allow_graceful=False)
+            killed[what] += 1
+        elif what != "node" and (found := sorted(processes_of(os.environ["HOME"], what))):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(generator.choice(found), signal.SIGKILL)
+                killed[what] += 1
+    text, errors = process.communicate(timeout=600)
+    for node in nodes:
+        cluster.remove_node(node)
+    assert process.returncode == 0, errors
+    assert file_hashes(out) == file_hashes(tmp_path / "local")
+    assert killed, "the job was over before anything was killed"
+    assert text.splitlines()[-1].startswith("ssv2: 9 samples"), text
+    print(f"killed: {dict(killed)}")
 
 
 def test_the_failure_limit_stops_a_job_on_the_cluster(cluster: Any, release: Path, tmp_path: Path) -> None:
