@@ -18,6 +18,7 @@ from models.pretraining.plan import plan_pretraining
 from models.pretraining.video_batches import VideoBatches, open_video_data
 from models.pretraining.video_training import VideoTraining
 from models.training.checkpoint import latest_checkpoint, load_checkpoint
+from tests.faults.record import record
 from tests.models.pretraining.small_pretraining import (
     SMALL,
     arguments,
@@ -93,13 +94,14 @@ def test_one_rank_killed_ends_the_other_in_our_words_and_the_run_goes_on(
     status = _two_ranks(command, kill_at=5, victims=(victim,))
     assert status[victim] == -signal.SIGKILL
     assert status[1 - victim] == 1
-    record = read_record(tmp_path / "run")
+    found = read_record(tmp_path / "run")
     if victim == 1:  # rank 0, which writes, lived on
-        assert record.status == "failed"
-        assert record.failure.startswith("rank 0 lost the connection")
+        assert found.status == "failed"
+        assert found.failure.startswith("rank 0 lost the connection")
     assert _two_ranks(command) == [0, 0]
     assert learned(tmp_path / "run") == learned(two_ranks)
     assert weights(tmp_path / "run") == weights(two_ranks)
+    record(f"ddp {victim}", killed_rank=victim, other_rank_ended_with=status[1 - victim], equal_after_resume=True)
 
 
 def test_another_number_of_ranks_goes_on_and_says_so(

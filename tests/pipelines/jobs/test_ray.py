@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.faults.record import record
 from tests.pipelines.held_job import Hold
 from tests.pipelines.ssv2_maker import file_hashes, prepare
 
@@ -134,7 +135,8 @@ def test_workers_decoders_and_nodes_killed_at_random_moments(
     assert file_hashes(out) == file_hashes(tmp_path / "local")
     assert killed, "the job was over before anything was killed"
     assert text.splitlines()[-1].startswith("ssv2: 9 samples"), text
-    print(f"killed: {dict(killed)}")
+    words = {"ray::_first_pass": "tasks", "decode_worker": "decoders", "node": "nodes"}
+    record(f"ray {seed}", killed={words[what]: count for what, count in sorted(killed.items())}, same_bytes=True)
 
 
 def test_the_failure_limit_stops_a_job_on_the_cluster(cluster: Any, release: Path, tmp_path: Path) -> None:
