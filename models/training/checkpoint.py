@@ -45,7 +45,7 @@ BEST = "best"
 MODEL, OPTIMIZER = "model", "optimizer"
 
 _UNFINISHED = re.compile(r"\.(?P<step>[0-9]{1,18})\.[0-9]+" + re.escape(TEMPORARY_SUFFIX))
-_SET_ASIDE = re.compile(r"\.old-(?P<step>[0-9]{1,18})\.[0-9]+" + re.escape(TEMPORARY_SUFFIX))
+_SET_ASIDE = re.compile(rf"\.old-(?P<name>[0-9]{{1,18}}|{BEST})\.[0-9]+" + re.escape(TEMPORARY_SUFFIX))
 
 Tensors = Mapping[str, Tensor]
 
@@ -141,9 +141,9 @@ def _complete(run_folder: str | Path) -> dict[int, Path]:
     """Step → folder of a run's complete checkpoints, those included that are set aside while they are replaced."""
     folder = Path(run_folder) / FOLDER
     entries = [entry for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
-    set_aside = {int(match["step"]): entry for entry in entries if (match := _SET_ASIDE.fullmatch(entry.name))}
-    named = {int(entry.name): entry for entry in entries if re.fullmatch(r"[0-9]{1,18}", entry.name)}
-    return set_aside | named
+    aside = {match["name"]: entry for entry in entries if (match := _SET_ASIDE.fullmatch(entry.name))}
+    found = aside | {entry.name: entry for entry in entries}
+    return {int(name): entry for name, entry in found.items() if re.fullmatch(r"[0-9]{1,18}", name)}
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -239,16 +239,17 @@ def remove_unfinished(run_folder: str | Path) -> None:
     is taken when it is the only one: nothing that the run could go on from is ever deleted.
     """
     folder = Path(run_folder) / FOLDER
-    for entry in _complete(run_folder).values():
-        if match := _SET_ASIDE.fullmatch(entry.name):
-            os.rename(entry, folder / match["step"])
     hidden = sorted(folder.glob(f".*{TEMPORARY_SUFFIX}"))
+    for entry in hidden:
+        match = _SET_ASIDE.fullmatch(entry.name)
+        if match and entry.is_dir() and not (folder / match["name"]).exists():
+            os.rename(entry, folder / match["name"])
     if not _complete(run_folder):
         whole = {int(match["step"]): entry for entry in hidden if (match := _whole(entry))}
         if whole:
             os.rename(whole[max(whole)], folder / str(max(whole)))
     for entry in hidden:
-        if entry.is_dir():
+        if entry.is_dir() and not entry.is_symlink():
             _discard(entry)
         else:
             entry.unlink(missing_ok=True)

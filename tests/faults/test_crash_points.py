@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 
 from tests.faults.crash_points import Scenario, enumerate_points
-from tests.faults.scenarios import SCENARIOS
-from tests.faults.what_it_survives import PAGE, RESULTS, page
 
 
 def run_scenarios(*arguments: str) -> dict[str, dict]:
@@ -87,10 +85,3 @@ def test_the_enumeration_finds_a_file_that_is_written_in_place(tmp_path: Path) -
     assert [(failure["point"], failure["call"]) for failure in found["failures"]] == [(3, "write value.json")]
     good = enumerate_points(scenario(write_and_rename), tmp_path / "renamed")
     assert (good["points"], good["failures"]) == (4, [])
-
-
-def test_the_page_is_what_the_kept_results_say() -> None:
-    results = json.loads((RESULTS / "crash_points.json").read_text())
-    assert not [failure for result in results.values() for failure in result["failures"]]
-    assert results.keys() == SCENARIOS.keys()
-    assert page() == PAGE.read_text(), "run `python -m tests.faults.what_it_survives`"

@@ -13,6 +13,7 @@ import torch
 from ipv_bench.errors import CheckpointError, OutputError, RunError
 from models.training import checkpoint as module
 from models.training.checkpoint import (
+    BEST,
     checkpoint_sha256,
     checkpoint_steps,
     find_checkpoint,
@@ -94,6 +95,15 @@ def test_the_only_complete_checkpoint_is_never_deleted(tmp_path: Path, hidden: s
     assert latest_checkpoint(tmp_path) == path
     assert load_checkpoint(path).state == {"updates": 5}
     assert [entry.name for entry in path.parent.iterdir()] == ["5"]
+
+
+def test_the_best_evaluations_weights_get_their_name_back_too(tmp_path: Path) -> None:
+    best = save_checkpoint(tmp_path, 5, MODEL, {}, {"score": 1}, name=BEST)
+    _save(tmp_path, 6)
+    os.rename(best, best.with_name(".old-best.123.tmp"))
+    _save(tmp_path, 7, keep_last=1)
+    assert load_checkpoint(best).state == {"score": 1}
+    assert sorted(entry.name for entry in best.parent.iterdir()) == ["7", "best"]
 
 
 def test_a_checkpoint_that_is_set_aside_counts_until_its_successor_is_there(tmp_path: Path) -> None:
