@@ -116,6 +116,8 @@ def _first(values: Mapping[str, Any], names: tuple[str, ...]) -> Any:
         found: Any = values
         for part in name.split("."):
             found = found.get(part) if isinstance(found, Mapping) else None
+            if isinstance(found, Mapping) and set(found) <= {"desc", "value"}:  # as W&B writes every field
+                found = found.get("value")
         if isinstance(found, str | int | float) and not isinstance(found, bool) and found != "":
             return found
     return None

@@ -42,7 +42,9 @@ class DreamerMetrics:
     uses = PATTERNS
 
     def accepts(self, path: Path) -> bool:
-        """A folder with such a log whose lines have a step, and that is not one of our runs."""
+        """A folder with such a log whose lines have a step, and that is not one of our runs; another `.jsonl` alone."""
+        if path.is_file() and path.suffix == ".jsonl" and not (path.parent / RUN_FILE).exists():
+            return _step_key(first_bytes(path, 1 << 16)) is not None
         if not path.is_dir() or (path / RUN_FILE).exists():
             return False
         logs = _logs(path)
@@ -56,7 +58,7 @@ class DreamerMetrics:
             ConfigError: `run_fields.yaml` is wrong.
         """
         names = names_of_log(path, options)
-        logs, left_out = _continued(_logs(path))
+        logs, left_out = _continued(_logs(path) if path.is_dir() else [path])
         key = _step_key(first_bytes(logs[0], 1 << 16)) or "step"
         score = choose_score(logs[0], _names_in(logs), names, options)
         lines = [line for log in logs for line in _lines(log, key, score.name)]

@@ -16,7 +16,7 @@ import numpy as np
 
 from ipv_bench.errors import InputError
 from reports.readers.base import Read, ReadOptions
-from reports.readers.column_names import OPTIONAL, REQUIRED, as_line, our_columns, suggested_columns
+from reports.readers.column_names import OPTIONAL, REQUIRED, as_line, our_columns, plain, suggested_columns
 from reports.readers.run_names import names_in_path
 from reports.readers.text_table import TextTable, table_header
 from reports.scores.findings import note
@@ -84,8 +84,16 @@ def _missing(path: Path, missing: list[str], header: tuple[str, ...], columns: M
     return InputError(
         f"{path} has no column {', '.join(map(repr, missing))}; its columns are {_some(header)}",
         expected=f"{','.join(REQUIRED)}[,{','.join(OPTIONAL)}]",
-        fix=_fix(missing, suggested_columns(header, columns)),
+        fix=_fix(missing, suggested_columns(header, columns)) if not _is_summary(header) else _EACH_SEED,
     )
+
+
+_EACH_SEED = "means over seeds cannot be pooled: give the scores of each seed, a row for each"
+
+
+def _is_summary(header: tuple[str, ...]) -> bool:
+    words = {plain(name) for name in header}
+    return "seed" not in words and bool(words & {"std", "stderr", "sem", "ci", "ci_low", "lower", "low"})
 
 
 def _fix(missing: list[str], suggested: Mapping[str, str]) -> str:

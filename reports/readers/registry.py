@@ -292,5 +292,6 @@ def _nothing_found(given: Sequence[Path], reading: _Reading) -> InputError:
         more = f"; and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         found += f"; files that could not be used: {shown}{more}"
     asked = list(_names_needed(reading.unnamed))
-    fix = asked[0].fix if asked else "docs/reports/formats.md shows each with an example"
+    fixes = [finding.fix for finding in (*asked, *reading.findings) if finding.level == "refusal" and finding.fix]
+    fix = fixes[0] if fixes else "docs/reports/formats.md shows each with an example"
     return InputError(found, expected=_known_formats(), fix=fix)

@@ -24,6 +24,14 @@ from reports.readers.path_layouts import (
 from reports.readers.text_table import table_stem
 from reports.scores.task_names import known_task, split_task
 
+_WHOLE = {"method", "task", "seed"}
+_CONVENTIONAL = re.compile(
+    r"(progress|eval|evaluations?|train|training|results?|logs?|monitor|(.*[._])?monitor|metrics|scores?|history|data|"
+    r"output|test|stats|summary|curves?|returns?|rewards?)([._-]?\d*)?(\.[a-z]+)?",
+    re.IGNORECASE,
+)
+"""Names that tools give to a run's log: they say nothing about the run."""
+
 
 class NamesError(InputError):
     """Nobody can say which method, task and seed a log is of.
@@ -96,25 +104,34 @@ def names_of_log(log: Path, options: ReadOptions, inside: Mapping[str, str] | No
         ConfigError: `run_fields.yaml` is wrong.
     """
     folder = log if log.is_dir() else log.parent
-    full = folder.resolve()
+    full, by_file = folder.resolve(), _by_its_file(log)
     fields, config = _fields_beside(folder), config_beside(folder)
     if inside:
         config = replace(config, fields={**config.fields, **inside})
-    subjects = _subjects(log, full)
+    subjects, layout = _subjects(log, full), layout_fields(full)
+    if by_file != full and not {*layout, *config.fields} >= _WHOLE:
+        named = layout_fields(by_file)
+        layout = named if named.keys() >= _WHOLE else layout
     asked = match_names(options.names, subjects)
     if asked is not None:
         found = _with_suite(asked)
-        found = {**config.fields, **layout_fields(full), **found} if "task" not in found else found
+        found = {**layout, **config.fields, **found} if "task" not in found else found
         found.setdefault("seed", config.fields.get("seed", "0"))
     else:
-        layout = layout_fields(full)
         found = {**layout, **config.fields}
         method = layout.get("method") or _folder_method(full, found) or config.fields.get("method")
         if method:
             found["method"] = method
     found = {**found, **_given(fields)}
-    names = _complete(found, log, full)
+    names = _complete(found, log, full if config.fields else by_file, config.fields)
     return replace(names, fields=fields, config=config)
+
+
+def _by_its_file(log: Path) -> Path:
+    """A file whose own name is none of a tool's stands for its run: `sac_Ant-v4_s3.csv` in a folder of all runs."""
+    if log.is_dir() or _CONVENTIONAL.fullmatch(table_stem(log)) or log.suffix == ".npz":
+        return (log if log.is_dir() else log.parent).resolve()
+    return log.resolve().parent / re.sub(r"\.jsonl?$", "", table_stem(log))
 
 
 def names_of_run(name: str, source: Path, options: ReadOptions) -> RunNames:
@@ -127,7 +144,7 @@ def names_of_run(name: str, source: Path, options: ReadOptions) -> RunNames:
     found = _with_suite(asked) if asked is not None else run_name_fields(name)
     if asked is not None:
         found.setdefault("seed", "0")
-    return _complete(found, source, PurePath(name), what=f"run {name!r} of {source}")
+    return _complete(found, source, PurePath(name), {}, what=f"run {name!r} of {source}")
 
 
 def names_in_path(path: Path, options: ReadOptions) -> Fields:
@@ -185,10 +202,12 @@ def _without_seed(part: str, seed: str) -> str:
     return re.sub(rf"[-_](?:seed|run|s)?[-_=]?{re.escape(seed)}$", "", part, flags=re.IGNORECASE)
 
 
-def _complete(found: Mapping[str, str], log: Path, path: PurePath, what: str = "") -> RunNames:
+def _complete(
+    found: Mapping[str, str], log: Path, path: PurePath, known: Mapping[str, str], what: str = ""
+) -> RunNames:
     lacking = [name for name in ("method", "task", "seed") if not found.get(name)]
     if lacking:
-        pattern, reading = suggestion(path, found)
+        pattern, reading = suggestion(path, known)
         raise NamesError(
             f"nothing says which {' and '.join(lacking)} {what or log} is of", pattern=pattern, reading=reading
         )
@@ -203,27 +222,27 @@ def _complete(found: Mapping[str, str], log: Path, path: PurePath, what: str = "
     )
 
 
-def suggestion(path: PurePath, found: Mapping[str, str]) -> tuple[str, str]:
+def suggestion(path: PurePath, known: Mapping[str, str]) -> tuple[str, str]:
     """A `names:` line that fits a path, and what it reads there: an example to correct, not an answer.
 
     Args:
         path: a log's folder, or a run's name.
-        found: fields that are known otherwise.
+        known: fields that a config beside the log says, which the line need not.
     """
     parts = own_parts(path)[-3:] or [path.name or "run"]
-    pieces, values = _roles(parts)
+    pieces, values = _roles(parts, known)
     for name in ("task", "method"):
         if name not in values:
-            values[name] = found.get(name) or f"MY_{name.upper()}"
+            values[name] = f"MY_{name.upper()}"
             pieces[0] = f"{{{name}={values[name]}}}" + pieces[0]
     reading = ", ".join(f"{name} {values[name]}" for name in ("method", "task", "seed") if name in values)
     return f'names: "{"/".join(pieces)}"', f"{'/'.join(parts)} as {reading}"
 
 
-def _roles(parts: Sequence[str]) -> tuple[list[str], Fields]:
+def _roles(parts: Sequence[str], known: Mapping[str, str]) -> tuple[list[str], Fields]:
     """Per folder, the pattern's piece; and the values that the pieces find. From the innermost folder outwards."""
     pieces: list[str] = []
-    values: Fields = {}
+    values: Fields = {name: known[name] for name in ("task", "seed") if "task" in known and name in known}
     for part in reversed(parts):
         number = SEED.fullmatch(part)
         name, mark, last = part.rpartition("_") if "_" in part else part.rpartition("-")
@@ -245,6 +264,8 @@ def _roles(parts: Sequence[str]) -> tuple[list[str], Fields]:
             pieces.append("{}")
     while len(pieces) > 1 and pieces[-1] == "{}":
         pieces.pop()
+    if all(piece == "{}" for piece in pieces):
+        pieces = ["{}"]
     if "seed" not in values and "{}" in pieces:
         pieces[pieces.index("{}")] = "{seed}"
         values["seed"] = next(part for part in reversed(parts) if TIME.fullmatch(part) or SEED.fullmatch(part))

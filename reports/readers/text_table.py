@@ -23,6 +23,7 @@ _NOT_A_NUMBER = {"", "nan", "none", "null", "na", "n/a", "-"}
 _SUFFIXES = re.compile(r"\.(csv|tsv|txt)(\.gz)?$", re.IGNORECASE)
 _DELIMITERS = ",;\t"
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+([eE][-+]?\d+)?\s*")
+_THOUSANDS = re.compile(r"\s*[-+]?\d{1,3}(\.\d{3})+\s*")
 _HEADER_BYTES = 1 << 20
 """The first line of a wide export has a column per run: tens of kilobytes."""
 
@@ -110,6 +111,9 @@ class TextTable:
         except csv.Error as error:
             raise InputError(f"{path} cannot be read: {error}", expected="a table with one header line") from None
         self.names = list(header)
+        self._has_decimal_commas = self._delimiter != "," and any(
+            _DECIMAL_COMMA.fullmatch(value) for row in self._rows for value in row
+        )
         self.is_cut_off = bool(self._rows) and not text.endswith(("\n", "\r")) and len(self._rows[-1]) < len(header)
         if self.is_cut_off and cut_off_allowed:
             self._rows.pop()
@@ -137,6 +141,13 @@ class TextTable:
         """
         place = self._place(name)
         values = [row[place] for row in self._rows]
+        if self._has_decimal_commas and any(_THOUSANDS.fullmatch(value) for value in values):
+            example = next(value for value in values if _THOUSANDS.fullmatch(value))
+            raise InputError(
+                f"{self.path}: {name} {example.strip()!r} may be a thousand or one, since other numbers have a comma",
+                expected="numbers with a dot before the decimals, and no marks between thousands",
+                fix="export the table again in English",
+            )
         try:
             return np.array(list(map(float, values)), dtype=np.float64)
         except ValueError:

@@ -249,3 +249,17 @@ def test_drqv2_curves(tmp_path: Path) -> None:
         [0, 20000],
         [0.25, 9.5],
     )
+
+
+def test_numbers_that_may_be_thousands_or_ones_are_refused(tmp_path: Path) -> None:
+    rows = "a;dmc;walker_run;0;10.000;1,5\na;dmc;walker_run;0;20.000;2,5\n"
+    path = write(tmp_path / "a.csv", HEADER.replace(",", ";") + "\n" + rows)
+    with pytest.raises(InputError, match="step '10.000' may be a thousand or one"):
+        read_sources([path])
+
+
+def test_means_over_seeds_are_refused_in_words(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "method,task,step,mean,std\nsac,walker_run,10,2.0,0.1\n")
+    with pytest.raises(InputError, match="has no column 'seed', 'score'") as caught:
+        read_sources([path])
+    assert "give the scores of each seed" in caught.value.fix

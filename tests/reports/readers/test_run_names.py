@@ -128,3 +128,21 @@ def test_a_swallowing_folder(tmp_path: Path) -> None:
     for seed in range(2):
         events(tmp_path / "dmc_walker_walk" / "sac" / str(seed))
     assert len(read_sources([tmp_path]).runs) == 2
+
+
+def test_a_file_may_be_named_like_its_run(tmp_path: Path) -> None:
+    write(tmp_path / "logs" / "sac_Ant-v4_s3.csv", "step,episode_reward\n10,1.5\n20,2.5\n")
+    write(tmp_path / "logs" / "Ant-v4__td3__4.jsonl", jsonl({"step": 10, "eval_return": 2.0}))
+    assert [run.name for run in read_sources([tmp_path]).runs] == ["Ant-v4/sac/seed3", "Ant-v4/td3/seed4"]
+
+
+def test_what_a_config_says_is_not_asked_for_again(tmp_path: Path) -> None:
+    for job, seed in enumerate((5, 6)):
+        folder = tmp_path / "multirun" / "2024-01-01" / "10-10-10" / str(job)
+        write(folder / "eval.csv", "frame,episode_reward\n2000,1\n")
+        write(folder / ".hydra" / "config.yaml", f"task_name: cheetah_run\nseed: {seed}\n")
+    with pytest.raises(InputError, match="nothing says which method") as caught:
+        read_sources([tmp_path])
+    pattern = caught.value.fix.split('names: "')[1].split('"')[0]
+    names = [run.name for run in read_sources([tmp_path], ReadOptions(names=(pattern,))).runs]
+    assert names == ["dmc/cheetah_run/MY_METHOD/seed5", "dmc/cheetah_run/MY_METHOD/seed6"]
