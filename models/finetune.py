@@ -29,6 +29,7 @@ from models.training.checkpoint import (
     state_errors,
 )
 from models.training.hardware import check_precision, choose_device, hardware_record, prepare_torch
+from models.world_models.weight_facts import check_own_weights
 
 
 def finetune(
@@ -134,6 +135,7 @@ def open_agent(folder: str | Path, record: RunRecord | None = None) -> tuple[Age
             fix="let `ipv-bench finetune` go on until it has",
         )
     checkpoint = load_checkpoint(path)
+    check_own_weights(checkpoint.state, record.config, path)
     with state_errors(path):
         agent = _make_agent(config, _action_dim(checkpoint.state["agent"]["action_dim"]), record.seed)
         agent.load(checkpoint)

@@ -25,5 +25,8 @@ class AgentConfig(StackedConfig):
 
     init_parts: InitParts = "all"
     """What is taken from the pre-trained model: all of it, or encoder and decoder without the RSSM (Figure 10)."""
+    init_allow: tuple[str, ...] = ()
+    """Config keys in which the pre-trained model may differ from this run (`rssm.stoch`, `context.heads`, ...); others
+    are refused, also where the shapes fit."""
     behavior: BehaviorConfig = BehaviorConfig()
     training: AgentTrainingConfig = AgentTrainingConfig()

@@ -35,6 +35,7 @@ from models.training.checkpoint import BEST, FOLDER, count_of, load_checkpoint, 
 from models.training.interruption import StopRequest
 from models.training.metric_means import MetricMeans
 from models.training.tracking import MetricMirrors
+from models.world_models.weight_facts import FACTS, check_own_weights, weight_facts
 
 MEAN_IMAGE_FRAMES = 1000
 """Frames of the prefill that the mean image is taken from, where the config asks for one."""
@@ -241,7 +242,11 @@ class FinetuneLoop:
         if self.counters.best_score is not None and score <= self.counters.best_score:
             return
         self.counters.best_score = score
-        state = {"counters": asdict(self.counters), "agent": self.agent.state()}
+        state = {
+            "counters": asdict(self.counters),
+            "agent": self.agent.state(),
+            FACTS: weight_facts(self.record.config),
+        }
         save_checkpoint(self.folder, self.counters.agent_steps, self.agent.model_tensors(), {}, state, name=BEST)
         best = {
             "checkpoint": f"{FOLDER}/{BEST}", "env_steps": self.counters.env_steps,
@@ -277,6 +282,7 @@ class FinetuneLoop:
             "counters": asdict(self.counters),
             "means": asdict(self._means),
             "agent": self.agent.state(),
+            FACTS: weight_facts(self.record.config),
             "replay": self.replay.state(),
             "logs": {"metrics": self._metrics.size_bytes(), "evaluations": self._scores.size_bytes()},
         }
@@ -294,6 +300,7 @@ class FinetuneLoop:
     def _restore(self, path: Path) -> dict[str, Any]:
         checkpoint = load_checkpoint(path)
         state = checkpoint.state
+        check_own_weights(state, self.record.config, path)
         with state_errors(path):
             self.agent.load(checkpoint)
             self.counters = Counters.of(state["counters"])

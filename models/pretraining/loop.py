@@ -21,6 +21,7 @@ from models.training.checkpoint import count_of, latest_checkpoint, load_checkpo
 from models.training.interruption import StopRequest
 from models.training.metric_means import MetricMeans
 from models.training.tracking import MetricMirrors
+from models.world_models.weight_facts import FACTS, check_own_weights, weight_facts
 
 MEAN_IMAGE_SEGMENTS = 256
 """Training segments whose frames give the mean image, where the config asks for one."""
@@ -154,6 +155,7 @@ class PretrainLoop:
             "means": asdict(self._means),
             "logs": {"metrics": self._log.size_bytes()},
             "wall_seconds": self._wall_seconds(),
+            FACTS: weight_facts(self.config.model_dump(mode="json")),
         }
         save_checkpoint(
             self.folder,
@@ -174,6 +176,7 @@ class PretrainLoop:
             self._cut_log(0)
             return
         checkpoint = load_checkpoint(path)
+        check_own_weights(checkpoint.state, self.config.model_dump(mode="json"), path)
         with state_errors(path):
             self.training.restore(checkpoint)
             self._means = MetricMeans.of(checkpoint.state["means"])

@@ -25,8 +25,11 @@ from models.published.published_names import our_name
 from models.training.checkpoint import load_tensors, save_checkpoint
 from models.world_models.config import WorldModelConfig
 from models.world_models.video import VideoWorldModel
+from models.world_models.weight_facts import FACTS, weight_facts
 
 REPORT_FILE = "import_report.json"
+NOT_IN_SHAPES = ("image.offset", "image.gain", "rssm.stoch", "rssm.discrete", "context.heads")
+"""What no tensor shows: taken as the release has it, and compared with the run that starts from these weights."""
 _PART_FILE = re.compile(r"(encoder|rssm|decoder)_(variables.*)\.pt")
 _PREFIX = {"encoder": "wm.encoder.", "rssm": "wm.rssm.", "decoder": "wm.heads.decoder."}
 _WORLD_MODEL = "world_model."
@@ -87,8 +90,9 @@ def import_published(file: Path, out: Path | None = None) -> Path:
     out = out or Path("runs/imported") / file.stem
     if (out / RUN_FILE).exists():
         raise OutputError(f"{out} already holds a run", fix="choose another folder with --out, or delete this one")
-    save_checkpoint(out, 0, model.state_dict(), {}, {"updates": 0, "imported": published.files})
-    write_json(out / REPORT_FILE, _report(published))
+    state = {"updates": 0, "imported": published.files, FACTS: weight_facts(config.model_dump(mode="json"))}
+    save_checkpoint(out, 0, model.state_dict(), {}, state)
+    write_json(out / REPORT_FILE, _report(published, config))
     write_record(out, _record(config, published))
     _say_report(out, config, published, model)
     return out
@@ -216,9 +220,11 @@ def _own_buffers(model: VideoWorldModel, tensors: dict[str, Tensor]) -> dict[str
     return {name: value for name, value in model.named_buffers() if name not in tensors and "scaling" in name}
 
 
-def _report(published: Published) -> dict[str, Any]:
+def _report(published: Published, config: WorldModelConfig) -> dict[str, Any]:
+    facts = weight_facts(config.model_dump(mode="json"))
     return {
         "files": published.files,
+        "taken_as_published": {key: facts[key] for key in NOT_IN_SHAPES},
         "keys": {
             key: None if name is None else {"name": name, "shape": list(published.tensors[name].shape)}
             for key, name in published.names.items()

@@ -190,6 +190,18 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(path, index.step, model, optimizer, state, groups)
 
 
+def read_state(path: str | Path) -> dict[str, Any]:
+    """The state of one checkpoint folder, without its tensors.
+
+    Raises:
+        CheckpointError: as for `load_checkpoint`.
+    """
+    path = Path(path)
+    text = _read_checked(path, STATE_FILE, _read_index(path).files[STATE_FILE])
+    state: dict[str, Any] = parse_json(text, str(path / STATE_FILE), error=CheckpointError, expect=dict, fix=_DELETE)
+    return state
+
+
 def checkpoint_sha256(path: str | Path) -> str:
     """Hash that stands for a whole checkpoint: that of its index, which holds the hashes of its files."""
     data = read_bytes(Path(path) / INDEX_FILE, error=CheckpointError, limit=MEGABYTE)

@@ -1,0 +1,99 @@
+"""Pre-trained weights that mean something else are refused before anything runs, also where their shapes fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ipv_bench.cli import run
+from ipv_bench.errors import CheckpointError
+from ipv_bench.run_record import RunRecord, read_record, write_record
+from models.finetuning.plan import plan_finetuning
+from models.pretraining.config import resolve_pretraining
+from models.training.checkpoint import save_checkpoint
+from models.world_models.weight_facts import FACTS, weight_facts
+from tests.models.finetuning.finetune_runs import TASK, command_line
+
+
+def pretrained(folder: Path, *, says: bool = True, method: str = "contextwm", **changes: Any) -> Path:
+    """A pre-training run of `tiny`, `changes` apart; without `says`, its checkpoint is of an older version."""
+    resolved = resolve_pretraining("tiny", overrides={"method": method, **changes})
+    config = resolved.config.model_dump(mode="json")
+    state = {FACTS: weight_facts(config)} if says else {}
+    save_checkpoint(folder, 300, {"one": torch.ones(1)}, {}, state)
+    record = RunRecord(
+        kind="pretrain", method=method, seed=0, preset="tiny", config=config, pretraining={"data": ["ssv2"]}
+    )
+    write_record(folder, record)
+    return folder
+
+
+def plan(init: Path, **changes: Any) -> None:
+    plan_finetuning("tiny", TASK, overrides={"method": "contextwm", **changes}, init=init, root=init.parent / "runs")
+
+
+def test_a_model_of_the_same_config_is_taken(tmp_path: Path) -> None:
+    plan(pretrained(tmp_path / "same"))
+
+
+@pytest.mark.parametrize(
+    ("key", "there", "here"),
+    [
+        ("rssm.stoch", 4, 8), ("context.heads", 2, 1), ("image.gain", 1.0, 4.0), ("image.offset", "half", "mean_image"),
+        ("encoder.norm", "batch", "none"), ("context.fusion", "concat", "cross_attention"), ("rssm.action_dim", 20, 50),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("says", [True, False], ids=["checkpoint", "run.json"])
+def test_another_model_is_refused_with_both_values_unless_allowed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str, there: Any, here: Any, says: bool
+) -> None:
+    parent = pretrained(tmp_path / "other", says=says, **{key: there})
+    with pytest.raises(CheckpointError, match="trained as something else") as caught:
+        plan(parent)
+    assert f"{key} is {there!r} there and {here!r} here" in caught.value.found
+    assert "init_allow" in caught.value.fix
+    plan(parent, init_allow=[key])
+    with pytest.raises(CheckpointError):
+        plan(parent, init_allow=["loss.kl_scale"])
+
+
+def test_what_is_not_taken_over_may_differ_and_a_harmless_difference_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan(pretrained(tmp_path / "rssm", **{"rssm.stoch": 4}), init_parts="encoder_decoder")
+    capsys.readouterr()
+    plan(pretrained(tmp_path / "mask", **{"context.mask_ratio": 0.5}))
+    told = capsys.readouterr()
+    assert "context.mask_ratio is 0.5 there and 0.75 here" in told.out + told.err
+
+
+def test_a_model_of_another_method_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="method is 'apv' there and 'contextwm' here"):
+        plan(pretrained(tmp_path / "apv", method="apv"))
+
+
+def test_a_bare_checkpoint_says_what_it_is(tmp_path: Path) -> None:
+    parent = pretrained(tmp_path / "moved", **{"image.gain": 1.0})
+    (parent / "run.json").unlink()
+    with pytest.raises(CheckpointError, match=r"image.gain is 1.0 there and 4.0 here"):
+        plan(parent / "checkpoints" / "300")
+
+
+def test_evaluate_and_resume_refuse_a_record_that_is_not_the_checkpoints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    short = ["--set", "training.env_steps=320", "--set", "training.pretrain_updates=1"]
+    arguments = command_line(folder, *short, method="apv")
+    assert run(arguments) == 0
+    record = read_record(folder)
+    config = json.loads(json.dumps(record.config))
+    config["rssm"] |= {"stoch": 2, "discrete": 8}
+    write_record(folder, record.model_copy(update={"config": config}))
+    capsys.readouterr()
+    assert run(["evaluate", str(folder), "--episodes", "1"]) == 2
+    assert "rssm.stoch is 4 there and 2 here" in capsys.readouterr().err
