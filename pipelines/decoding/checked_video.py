@@ -22,7 +22,7 @@ from pipelines.decoding.containers.structure import Structure
 from pipelines.decoding.damage_words import meaning_of
 from pipelines.decoding.decoder_log import DecoderLog, listening
 from pipelines.decoding.frames import SourceInfo, Time, check_file, describe, system_errors
-from pipelines.decoding.packet_fault import check_packet, unit_length_bytes
+from pipelines.decoding.packet_fault import CHECKED_CODECS, check_packet, unit_length_bytes
 from pipelines.decoding.picture_fault import check_jpeg_data
 from pipelines.decoding.video_stream import NOT_WHITELISTED, choose_stream, open_container
 
@@ -108,7 +108,7 @@ class CheckedVideo:
             is_end = not packet.size and packet.dts is None and packet.pts is None
             if not packet.size and not is_end:
                 continue  # AVI: the picture before is shown once more
-            if not is_end:
+            if not is_end and (context.name == "mjpeg" or context.name in CHECKED_CODECS):
                 self._check_data(bytes(packet), context.name, length_bytes)
             for frame in self._decode(packet, is_end, log):
                 position = self._info.num_frames_decoded

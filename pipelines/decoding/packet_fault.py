@@ -13,6 +13,7 @@ from pipelines.datasets.quarantine import SourceFailure
 
 _WITH_START_CODES = frozenset({"h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4", "h263", "vc1", "cavs"})
 _ARITHMETIC = frozenset({"vp8", "vp9", "libdav1d", "av1", "libvpx", "libvpx-vp9"})
+CHECKED_CODECS = _WITH_START_CODES | _ARITHMETIC
 _SHORT, _LONG = 16, 1024
 """Zeros in a row; the standards forbid three, a few encoders that break them write some more."""
 _NOT_BEFORE_START_CODE = re.compile(rb"\x00{%d}[^\x00\x01]" % _SHORT)

@@ -38,7 +38,7 @@ def walk_asf(data: SourceBytes) -> Generator[None, None, Structure]:
     first = data.at(start, 3)
     for number in range(count):
         place = start + number * packet
-        if data.at(place, 3) != first:
+        if first[0] & 0x80 and data.at(place, 3) != first:  # the head of its error correction
             raise broken("no data packet", place)
         if number % _TICK_PACKETS == 0:
             yield

@@ -12,7 +12,7 @@ from pipelines.decoding.containers.source_bytes import SourceBytes
 from pipelines.decoding.containers.structure import Structure, broken, cut_off
 
 _STREAM = re.compile(rb"([0-9A-Fa-f]{2})(dc|db|wb|tx|pc|iv|sb|__|st)|ix[0-9A-Fa-f]{2}")
-_OTHER = frozenset({b"JUNK", b"LIST", b"idx1", b"indx", b"strd"})
+_OTHER = frozenset({b"JUNK", b"JUNQ", b"junk", b"PAD ", b"FREE", b"LIST", b"idx1", b"indx", b"strd"})
 _TICK_CHUNKS = 20_000
 
 Walk = Iterator[None]

@@ -164,68 +164,78 @@ class _Walk:
         return rows.reshape(-1, width)
 
     def _check_samples(self, track: _Track) -> None:
-        sizes = self._sizes(track)
-        if sizes is None:
-            return
-        track.num_samples = int(np.count_nonzero(sizes))
-        if len(sizes):  # also of sound: a reader stops at the first sample that is not there
-            self._check_chunks(track, sizes)
-        if not track.is_video:
-            return
-        for kind in (b"stts", b"ctts"):
-            rows = self._table(track, kind, 2)
-            if rows is not None and (len(sizes) or len(rows)) and int(rows[:, 0].sum(dtype=np.int64)) != len(sizes):
-                raise broken(f"table {kind!r} is not for {len(sizes)} samples", track.tables[kind][0])
-        keys = self._table(track, b"stss", 1)
-        if (
-            keys is not None
-            and len(keys)
-            and (keys[0, 0] < 1 or keys[-1, 0] > len(sizes) or np.any(np.diff(keys[:, 0].astype(np.int64)) <= 0))
-        ):
-            raise broken("the table of key frames", track.tables[b"stss"][0])
-
-    def _sizes(self, track: _Track) -> np.ndarray | None:
-        """Bytes of each sample, (N,)."""
+        """Check where a track's samples lie; of other tracks than video only that none lies behind the file's end,
+        since a reader stops at the first sample that is not there."""
         if b"stsz" not in track.tables:
-            return None
+            return
         start = track.tables[b"stsz"][0]
-        fixed = int.from_bytes(self._data.at(start + 4, 4), "big")
-        count = int.from_bytes(self._data.at(start + 8, 4), "big")
-        if fixed:
-            return np.full(min(count, _MAX_TABLE), fixed, np.int64)
-        rows = self._table(track, b"stsz", 1, skip=12)
-        assert rows is not None
-        return rows[:, 0].astype(np.int64)
-
-    def _check_chunks(self, track: _Track, sizes: np.ndarray) -> None:
-        wide = b"co64" in track.tables
-        rows = self._table(track, b"co64" if wide else b"stco", 2 if wide else 1)
-        per_chunk = self._table(track, b"stsc", 3)
-        place = track.tables.get(b"stsc", (0, 0))[0]
-        if rows is None or per_chunk is None or not len(rows) or not len(per_chunk):
-            raise broken("a track with samples and without chunks", place)
-        offsets = rows.astype(np.int64)
-        starts = (offsets[:, 0] << 32) + offsets[:, 1] if wide else offsets[:, 0]
-        firsts = per_chunk[:, 0].astype(np.int64) - 1
-        if firsts[0] != 0 or np.any(np.diff(firsts) <= 0) or firsts[-1] >= len(starts):
-            raise broken("the table of chunks", place)
-        counts = np.repeat(per_chunk[:, 1].astype(np.int64), np.diff([*firsts.tolist(), len(starts)]))
-        ends = np.cumsum(counts)
-        if ends[-1] < len(sizes) or np.any(counts == 0):
-            raise broken(f"the chunks hold {int(ends[-1])} of {len(sizes)} samples", place)
-        bytes_before = np.concatenate([[0], np.cumsum(sizes)])
-        ends = np.minimum(ends, len(sizes))
-        stops = starts + np.diff(bytes_before[np.concatenate([[0], ends])])
+        fixed, count = (int.from_bytes(self._data.at(start + place, 4), "big") for place in (4, 8))
+        if not count:
+            return
+        starts = self._chunks(track)
+        if fixed and not track.is_video:  # uncompressed sound: its samples are counted in ways of their own
+            if starts.max() >= self._size:
+                raise cut_off(self._size, int(starts.max()) + 1)
+            return
+        if fixed * count > self._size:
+            raise cut_off(self._size, fixed * count)
+        table = None if fixed else self._table(track, b"stsz", 1, skip=12)
+        sizes = np.full(count, fixed, np.int64) if table is None else table[:, 0].astype(np.int64)
+        track.num_samples = int(np.count_nonzero(sizes))
+        stops = starts + self._chunk_bytes(track, sizes, len(starts))
         if stops.max() > self._size:
             raise cut_off(self._size, int(stops.max()))
+        if track.is_video:
+            self._check_video(track, starts, stops, count)
+
+    def _check_video(self, track: _Track, starts: np.ndarray, stops: np.ndarray, count: int) -> None:
+        rows = self._table(track, b"stts", 2)
+        if rows is not None and int(rows[:, 0].sum(dtype=np.int64)) != count:
+            raise broken(f"the table of times is not for {count} samples", track.tables[b"stts"][0])
+        keys = self._table(track, b"stss", 1)
+        if keys is not None and len(keys):
+            numbers = keys[:, 0].astype(np.int64)
+            if numbers[0] < 1 or numbers[-1] > count or np.any(np.diff(numbers) <= 0):
+                raise broken("the table of key frames", track.tables[b"stss"][0])
         order = np.argsort(starts, kind="stable")
         if np.any(starts[order][1:] < stops[order][:-1]):
-            raise broken("chunks overlap", place)
+            raise broken("chunks overlap", track.tables[b"stsc"][0])
         inside = np.zeros(len(starts), bool)
         for begin, end in self._mdat:
             inside |= (starts >= begin) & (stops <= end)
         if not inside.all():
             raise broken("a chunk outside the media data", int(starts[~inside][0]))
+
+    def _chunks(self, track: _Track) -> np.ndarray:
+        """Places of a track's chunks, int64 (N,)."""
+        wide = b"co64" in track.tables
+        rows = self._table(track, b"co64" if wide else b"stco", 2 if wide else 1)
+        if rows is None or not len(rows):
+            raise broken("a track with samples and without chunks", track.tables[b"stsz"][0])
+        offsets = rows.astype(np.int64)
+        return (offsets[:, 0] << 32) + offsets[:, 1] if wide else offsets[:, 0]
+
+    def _chunk_bytes(self, track: _Track, sizes: np.ndarray, num_chunks: int) -> np.ndarray:
+        """Bytes of each chunk, int64 (N,).
+
+        Args:
+            sizes: of the samples, int64.
+        """
+        per_chunk = self._table(track, b"stsc", 3)
+        place = track.tables.get(b"stsc", (0, 0))[0]
+        if per_chunk is None or not len(per_chunk):
+            raise broken("a track without a table of chunks", place)
+        firsts = per_chunk[:, 0].astype(np.int64) - 1
+        if firsts[0] != 0 or np.any(np.diff(firsts) <= 0) or firsts[-1] >= num_chunks:
+            raise broken("the table of chunks", place)
+        counts = np.repeat(per_chunk[:, 1].astype(np.int64), np.diff([*firsts.tolist(), num_chunks]))
+        ends = np.cumsum(counts)
+        if ends[-1] < len(sizes) or np.any(counts == 0):
+            raise broken(f"the chunks hold {int(ends[-1])} of {len(sizes)} samples", place)
+        before = np.concatenate([[0], np.cumsum(sizes)])
+        bounds = np.minimum(np.concatenate([[0], ends]), len(sizes))
+        size_bytes: np.ndarray = np.diff(before[bounds])
+        return size_bytes
 
     def _read_moof(self, start: int, end: int) -> None:
         """Adds the samples of a fragment to their tracks."""
@@ -257,7 +267,7 @@ class _Walk:
         count = int.from_bytes(self._data.at(start + 4, 4), "big")
         skip = 8 + 4 * bool(flags & 1) + 4 * bool(flags & 4)
         width = sum(bool(flags & bit) for bit in (0x100, 0x200, 0x400, 0x800))
-        if start + skip + count * width * 4 != end:
+        if start + skip + count * width * 4 > end:
             raise broken(f"a fragment's run of {count} samples does not fit its box", start)
         if not flags & 0x200:
             return count, count * default

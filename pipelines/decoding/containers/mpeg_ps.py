@@ -11,6 +11,7 @@ from pipelines.decoding.containers.structure import Structure, broken, cut_off
 PACK = b"\0\0\1\xba"
 _END, _SYSTEM = 0xB9, 0xBB
 _TICK_PACKETS = 20_000
+_SECTOR = 2324
 
 
 def walk_mpeg_ps(data: SourceBytes) -> Generator[None, None, Structure]:
@@ -26,7 +27,8 @@ def walk_mpeg_ps(data: SourceBytes) -> Generator[None, None, Structure]:
         if head[:3] != b"\0\0\1" or len(head) < 4:
             if _nothing_behind(data, position):
                 break
-            raise broken("no packet", position)
+            position = _after_padding(data, position)
+            continue
         position = _end(head, position, size)
         if 0xE0 <= head[3] <= 0xEF:
             pictures[0x100 | head[3]] += _has_time(head)  # it stands where a picture begins
@@ -56,6 +58,16 @@ def _end(head: bytes, position: int, size: int) -> int:
     if end > size:
         raise cut_off(size, end)
     return end
+
+
+def _after_padding(data: SourceBytes, position: int) -> int:
+    """The pack behind the zeros that fill a sector of a video CD."""
+    sector = data.at(position, _SECTOR)
+    zeros = len(sector) - len(sector.lstrip(b"\0"))
+    place = position + zeros - 2  # the start code has two of its own
+    if zeros < 2 or data.at(place, 4) != PACK:
+        raise broken("no packet", position)
+    return place
 
 
 def _has_time(head: bytes) -> bool:

@@ -74,7 +74,11 @@ class _Walk:
         self.num_pictures: Counter[int] = Counter()
 
     def check(self, rows: np.ndarray, position: int, length: int) -> None:
-        """Check packets, uint8 (N, 184 or more), which begin at `position`."""
+        """Check packets, uint8 (N, 188 or more), which begin at `position`.
+
+        A number that does not continue the one before is a gap, unless joined recordings meet there: the new one begins
+        with its own tables and with a whole picture.
+        """
         if not len(rows):
             return
         flags = rows[:, 3]
@@ -90,12 +94,19 @@ class _Walk:
         tables = self._table_restarts(pids, filled, flags, base)
         for pid in sorted(self._video):
             places = np.flatnonzero((pids == pid) & filled)
-            for place in places.tolist():
-                gap = self._step(
-                    pid, base + place, int(flags[place]) & 15, bool(may_jump[place]), bool(begins[place]), tables
-                )
-                if gap:
-                    raise broken(gap, position + place * length)
+            if not len(places):
+                continue
+            numbers = (flags[places] & 15).astype(np.int16)
+            last = self._video[pid]
+            before = np.concatenate([[last.number if last else numbers[0]], numbers[:-1]])
+            odd = np.flatnonzero(((numbers - before) % 16 > 1) & ~may_jump[places])
+            for one in odd.tolist():  # rare
+                place = int(places[one])
+                previous = base + int(places[one - 1]) if one else (last.place if last else base)
+                if not (begins[place] and any(previous < table < base + place for table in tables)):
+                    what = f"packets of the video are missing (number {numbers[one]} follows {before[one]})"
+                    raise broken(what, position + place * length)
+            self._video[pid] = _Stream(int(numbers[-1]), base + int(places[-1]))
 
     def _find_pictures(
         self, rows: np.ndarray, pids: np.ndarray, starts: np.ndarray, adapted: np.ndarray, position: int, length: int
@@ -122,14 +133,3 @@ class _Walk:
                 restarts.append(self._table_began)
             self._table = _Stream(number, base + place)
         return restarts
-
-    def _step(self, pid: int, here: int, number: int, may_jump: bool, begins: bool, tables: list[int]) -> str:
-        """What is missing before packet `here` of a video stream; empty when it continues the one before."""
-        last = self._video[pid]
-        self._video[pid] = _Stream(number, here)
-        if last is None or may_jump or number in (last.number, (last.number + 1) % 16):
-            return ""
-        # Joined recordings: the new one begins with its own tables and with a whole picture.
-        if begins and any(last.place < table < here for table in tables):
-            return ""
-        return f"packets of the video are missing (number {number} follows {last.number})"
