@@ -12,7 +12,7 @@ import numpy as np
 from ipv_bench.errors import SourceError
 from pipelines.datasets.base import Count, Inventory, SourceItem, SourceRow, VideoFile
 from pipelines.datasets.file_tree import IMAGE_SUFFIXES, VIDEO_SUFFIXES, FoundFile, list_files
-from pipelines.datasets.frame_folders import NumberedFolder, numbered_folders
+from pipelines.datasets.frame_folders import NumberedFolder, doubts, numbered_folders
 from pipelines.datasets.prepare_config import PrepareConfig
 from pipelines.datasets.unique_items import sorted_unique
 
@@ -34,8 +34,8 @@ class Folder:
     profiles: Mapping[str, Mapping[str, Any]] = {"paper": {}}
     licence = "as the source's own; ipv-bench does not know it"
     help = (
-        "point --source at a folder that holds, at any depth, video files or folders of pictures whose names end in a "
-        "number (docs/datasets/folder.md)"
+        "point --source at a folder that holds, at any depth, video files or folders of pictures with numbers in their "
+        "names (docs/datasets/folder.md)"
     )
 
     def inventory(self, source: Path, config: PrepareConfig) -> Inventory:
@@ -43,14 +43,15 @@ class Folder:
         assert isinstance(config, FolderConfig)
         tree = list_files(source)
         items = [_video(file, config) for file in tree.with_suffixes(VIDEO_SUFFIXES)]
-        items += [_sequence(folder, config) for folder in numbered_folders(tree.with_suffixes(IMAGE_SUFFIXES))]
+        folders = numbered_folders(tree.with_suffixes(IMAGE_SUFFIXES))
+        items += [_sequence(folder, config) for folder in folders]
         if not items:
             raise SourceError(
                 f"{source} has no video and no picture in its {len(tree.files)} files",
                 expected="video files, or folders of numbered pictures",
                 fix=self.help,
             )
-        return Inventory(sorted_unique(items), warnings=tree.warnings)
+        return Inventory(sorted_unique(items), warnings=(*tree.warnings, *doubts(folders)))
 
     def counts(self, inventory: Inventory, rows: Sequence[SourceRow], config: PrepareConfig) -> list[Count]:
         """Items found and written."""

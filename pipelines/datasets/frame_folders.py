@@ -1,4 +1,9 @@
-"""Folders of pictures whose names end in a number: `dir-7/123.jpg`, `clip/frame_000123.png`."""
+"""Folders of pictures with numbers in their names: `dir-7/123.jpg`, `clip/frame_000123.png`, `1305031102.175304.png`.
+
+A name is its numbers and the constant text between them. Names of one folder must have one constant text: other ones
+are other series, and two series in one folder are no video. The pictures are ordered by all their numbers, the first
+one first; where only one of them varies, it is the frame's number.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +19,9 @@ import numpy as np
 from pipelines.datasets.base import FrameSelection, ImageFiles, SourceItem
 from pipelines.datasets.file_tree import FoundFile
 
-_NUMBER = re.compile(r"(?P<prefix>.*?)(?P<number>\d+)")
+_NUMBERS = re.compile(r"([0-9]+)")
+_TIME = 10**8
+"""A varying number of at least this size counts seconds or smaller parts of them (since 1970, or written as a date)."""
 FOLDER_ID = "."
 """Source id of pictures that lie directly in the source folder."""
 
@@ -25,14 +33,16 @@ class NumberedFolder:
     Attributes:
         path: of the folder, relative to the source folder.
         files: the pictures.
-        numbers: of each, as in its name.
+        numbers: of each, increasing: as in its name, or its place where the names hold times.
         problem: why the folder is no image sequence; None when it is one.
+        warning: what may be wrong with the reading; empty when nothing is.
     """
 
     path: str
     files: tuple[FoundFile, ...]
     numbers: tuple[int, ...]
     problem: tuple[str, str] | None = None
+    warning: str = ""
 
     @property
     def source_id(self) -> str:
@@ -90,8 +100,8 @@ class NumberedFolder:
 def numbered_folders(pictures: Iterable[FoundFile]) -> list[NumberedFolder]:
     """The folders that hold pictures, by path.
 
-    Pictures without a number in their name are left out where others have one. Two pictures with one number are a
-    problem of their folder: which one is the frame cannot be told.
+    Pictures without a number in their name are left out where others have one. Two series in one folder, or two
+    pictures with one number, are a problem of their folder: which ones are the frames cannot be told.
     """
     by_folder: dict[str, list[FoundFile]] = defaultdict(list)
     for file in pictures:
@@ -99,18 +109,70 @@ def numbered_folders(pictures: Iterable[FoundFile]) -> list[NumberedFolder]:
     return [_numbered(folder, files) for folder, files in sorted(by_folder.items())]
 
 
+def doubts(folders: Iterable[NumberedFolder]) -> list[str]:
+    """The folders' warnings."""
+    return [folder.warning for folder in folders if folder.warning]
+
+
+@dataclass(frozen=True)
+class _Name:
+    """A picture's name taken apart.
+
+    Attributes:
+        text: the constant text between the numbers.
+        numbers: in order; the digits behind the decimal point of a time are a fraction.
+    """
+
+    file: FoundFile
+    text: tuple[str, ...]
+    numbers: tuple[int | Fraction, ...]
+
+
+def _name(file: FoundFile) -> _Name:
+    parts = _NUMBERS.split(file.stem)
+    text, digits = tuple(parts[::2]), parts[1::2]
+    numbers: list[int | Fraction] = []
+    for place, digit in enumerate(digits):
+        is_fraction = place > 0 and text[place] == "." and int(digits[place - 1]) >= _TIME
+        numbers.append(Fraction(int(digit), 10 ** len(digit)) if is_fraction else int(digit))
+    return _Name(file, text, tuple(numbers))
+
+
 def _numbered(folder: str, files: Sequence[FoundFile]) -> NumberedFolder:
-    numbered = []
-    for file in files:
-        match = _NUMBER.fullmatch(file.stem)
-        if match is not None:
-            numbered.append((int(match["number"]), file))
-    numbered.sort(key=lambda pair: (pair[0], pair[1].path))
-    numbers, kept = tuple(number for number, _ in numbered), tuple(file for _, file in numbered)
-    problem = None
-    if not numbers:
-        problem = ("bad_annotation", f"none of its {len(files)} pictures has a number at the end of its name")
-    elif len(set(numbers)) < len(numbers):
-        twice = next(number for number, after in pairwise(numbers) if number == after)
-        problem = ("bad_annotation", f"two pictures have the number {twice}")
-    return NumberedFolder(folder, kept, numbers, problem)
+    names = [name for name in map(_name, files) if name.numbers]
+    names.sort(key=lambda name: (name.numbers, name.file.path))
+    kept = tuple(name.file for name in names)
+    places = tuple(range(len(kept)))
+    if not names:
+        problem = ("bad_annotation", f"none of its {len(files)} pictures has a number in its name")
+        return NumberedFolder(folder, (), (), problem)
+    other = next((name for name in names if name.text != names[0].text), None)
+    if other is not None:
+        two = " and ".join(sorted((names[0].file.name, other.file.name)))
+        message = f"{two} differ in more than numbers: two series in one folder; give each its own"
+        return NumberedFolder(folder, kept, places, ("bad_annotation", message))
+    twice = next((after for before, after in pairwise(names) if before.numbers == after.numbers), None)
+    columns = list(zip(*(name.numbers for name in names), strict=True))
+    varying = [column for column in columns if len(set(column)) > 1] or columns[-1:]
+    numbers = _frame_numbers(varying) or places
+    if twice is not None:
+        number = numbers[names.index(twice)] if numbers is not places else twice.file.stem
+        return NumberedFolder(folder, kept, places, ("bad_annotation", f"two pictures have the number {number}"))
+    return NumberedFolder(folder, kept, numbers, warning=_doubt(folder, names, varying))
+
+
+def _frame_numbers(varying: Sequence[Sequence[int | Fraction]]) -> tuple[int, ...]:
+    """The one number that varies, when it counts frames; empty when the names hold times or several counters."""
+    if len(varying) > 1 or max(varying[0]) >= _TIME or isinstance(varying[0][0], Fraction):
+        return ()
+    return tuple(int(number) for number in varying[0])
+
+
+def _doubt(folder: str, names: Sequence[_Name], varying: Sequence[Sequence[int | Fraction]]) -> str:
+    """A warning where two counters vary that cannot be the parts of a time: perhaps there are two series."""
+    if len(varying) < 2 or max(varying[0]) >= _TIME or all(max(column) < 60 for column in varying[1:]):
+        return ""
+    first, last = names[0].file.name, names[-1].file.name
+    return (
+        f"{folder or FOLDER_ID}: {len(varying)} numbers vary from {first} to {last}; taken as one video in that order"
+    )

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from ipv_bench.errors import SourceError
 from pipelines.datasets.base import Count, FrameSelection, ImageFiles, Inventory, SourceItem, SourceRow, VideoFile
 from pipelines.datasets.file_tree import IMAGE_SUFFIXES, VIDEO_SUFFIXES, FoundFile, list_files
-from pipelines.datasets.frame_folders import NumberedFolder, numbered_folders
+from pipelines.datasets.frame_folders import NumberedFolder, doubts, numbered_folders
 from pipelines.datasets.prepare_config import Crop, PrepareConfig
 from pipelines.datasets.published_table import published_table
 from pipelines.datasets.unique_items import sorted_unique
@@ -54,7 +54,8 @@ class YoutubeDriving:
         tree = list_files(source)
         splits = {row["segment"].rpartition("_")[0]: row["split"] for row in published_table("youtube_driving")}
         items = [_video(file, splits, config) for file in tree.with_suffixes(VIDEO_SUFFIXES)]
-        for folder in numbered_folders(tree.with_suffixes(IMAGE_SUFFIXES)):
+        folders = numbered_folders(tree.with_suffixes(IMAGE_SUFFIXES))
+        for folder in folders:
             split = splits.get(folder.path.rpartition("/")[2], "")
             if config.numbering == "position":
                 items.append(folder.item(split=split, fps=FPS, selection=None))
@@ -64,7 +65,7 @@ class YoutubeDriving:
             raise SourceError(
                 f"{source} has no video and no folder of numbered pictures", expected="dir-7/123.jpg, …", fix=self.help
             )
-        return Inventory(sorted_unique(items), warnings=tree.warnings)
+        return Inventory(sorted_unique(items), warnings=(*tree.warnings, *doubts(folders)))
 
     def counts(self, inventory: Inventory, rows: Sequence[SourceRow], config: PrepareConfig) -> list[Count]:
         """Items and frames, beside the paper's 134 videos and the published list's 88 segments."""

@@ -1,0 +1,88 @@
+"""Order and numbers of pictures in a folder, from their names."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from pipelines.datasets.file_tree import FoundFile
+from pipelines.datasets.folder import missing_number
+from pipelines.datasets.frame_folders import NumberedFolder, numbered_folders
+
+
+def folder_of(names: list[str]) -> NumberedFolder:
+    shuffled = random.Random(0).sample(names, len(names))
+    (folder,) = numbered_folders(FoundFile(f"clip/{name}", 1) for name in shuffled)
+    return folder
+
+
+def in_order(folder: NumberedFolder) -> list[str]:
+    return [file.name for file in folder.files]
+
+
+@pytest.mark.parametrize(
+    ("names", "numbers"),
+    [
+        (["8.jpg", "9.jpg", "10.jpg"], (8, 9, 10)),
+        (["cam2_frame_0005.png", "cam2_frame_0010.png"], (5, 10)),
+        (["0001_left.png", "0002_left.png"], (1, 2)),
+        (["0000000012.png", "0000000013.png"], (12, 13)),
+        (["take.1.9.png", "take.1.10.png"], (9, 10)),
+        (["7.jpg"], (7,)),
+        # times: only their order counts
+        (["1305031102.175304.png", "1305031102.211214.png", "1305031103.01.png"], (0, 1, 2)),
+        (["1305031102.2.png", "1305031102.25.png", "1305031102.3.png"], (0, 1, 2)),
+        (["shot_2020-01-31_12-41-59.png", "shot_2020-01-31_12-42-00.png", "shot_2020-02-01_00-00-00.png"], (0, 1, 2)),
+        (["1403636579763555584.png", "1403636579813555456.png"], (0, 1)),
+        (["9" * 30 + ".png", "9" * 29 + "8.png"][::-1], (0, 1)),
+    ],
+)
+def test_names_are_ordered_by_all_their_numbers(names: list[str], numbers: tuple[int, ...]) -> None:
+    folder = folder_of(names)
+    assert folder.problem is None
+    assert in_order(folder) == names
+    assert folder.numbers == numbers
+    if numbers[0] == 0:
+        assert missing_number(folder.numbers) is None
+        assert not folder.warning
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["left_0000.png", "left_0001.png", "right_0080.png"], ["left_0000.png", "right_0080.png"]),
+        (["0001.png", "0001_mask.png", "0002.png"], ["0001.png", "0001_mask.png"]),
+        (["a1.png", "b1.png"], ["a1.png", "b1.png"]),
+        (["1305031102.175304.png", "1305031103.png"], ["1305031102.175304.png", "1305031103.png"]),
+    ],
+)
+def test_two_series_in_one_folder_are_named(names: list[str], shown: list[str]) -> None:
+    problem = folder_of(names).problem
+    assert problem is not None
+    assert problem[0] == "bad_annotation"
+    assert all(name in problem[1] for name in shown)
+    assert "gaps" not in problem[1]
+
+
+def test_two_counters_are_ordered_and_warned_of() -> None:
+    names = [f"cam{camera}_{number:04d}.png" for camera in (0, 1) for number in (0, 80)]
+    folder = folder_of(names)
+    assert in_order(folder) == names
+    assert folder.numbers == (0, 1, 2, 3)
+    assert "cam0_0000.png" in folder.warning
+    assert "cam1_0080.png" in folder.warning
+
+
+@pytest.mark.parametrize("names", [["1.png", "01.png"], ["7.jpg", "7.png"], ["a_1_2.png", "a_01_2.png"]])
+def test_two_pictures_with_one_number_are_a_problem(names: list[str]) -> None:
+    problem = folder_of(names).problem
+    assert problem is not None
+    assert "two pictures have the number" in problem[1]
+
+
+def test_pictures_without_a_number_are_left_out() -> None:
+    assert in_order(folder_of(["cover.jpg", "1.jpg", "2.jpg"])) == ["1.jpg", "2.jpg"]
+    problem = folder_of(["cover.jpg"]).problem
+    assert problem is not None
+    assert problem[0] == "bad_annotation"
