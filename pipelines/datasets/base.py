@@ -45,12 +45,14 @@ class ImageFiles:
         names: file names below `folder`, in frame order; only those that the profile selects.
         numbers: the source frame number of each, increasing.
         sizes: size of each file in bytes; part of the inventory's hash.
+        width: that the pictures have, in pixels, where boxes depend on it; 0 where any will do.
     """
 
     folder: str
     names: tuple[str, ...]
     numbers: tuple[int, ...]
     sizes: tuple[int, ...] = ()
+    width: int = 0
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from pipelines.datasets.base import (
     SourceRow,
 )
 from pipelines.datasets.file_tree import FoundFile, list_files
+from pipelines.datasets.named_files import NamedFiles
 from pipelines.datasets.person_box import person_boxes, published_boxes
 from pipelines.datasets.prepare_config import PrepareConfig
 from pipelines.datasets.published_table import published_table
@@ -39,6 +40,14 @@ PICTURE_SIDE = 1000
 """The box stays inside the upper 1000 × 1000 pixels; some cameras have 1002 lines."""
 NUM_JOINTS = 17
 FPS = 10.0
+PICTURES_FOLDER, ANNOTATIONS_FOLDER = "images", "annot"
+"""Names of the folders in Pavlakos et al.'s layout; asked for where two files have one name."""
+MIN_PERSON_SIDE = 16
+"""Pixels: joints whose box is smaller are in other units than pixels."""
+MAX_IMPLAUSIBLE = 0.1
+"""Share of pictures whose joints may look wrong: people do walk out of the picture."""
+MIN_STILL = 5
+"""Pictures (half a second) in which nobody's joints are equal to the last digit."""
 KNOWN_EMPTY = "S11_Directions.54138969"
 PAPER_VIDEOS = 840
 
@@ -56,19 +65,19 @@ class Human36mConfig(PrepareConfig):
 
 @dataclass
 class _Sequence:
-    """The pictures of one scenario and camera: frame numbers, names and rows of the joints' table."""
+    """The pictures of one scenario and camera: frame numbers, lines of the list, and rows of the joints' table."""
 
     split: str
     action: str
     numbers: list[int] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
 
     def sort(self) -> None:
         """Into frame order."""
         order = sorted(range(len(self.numbers)), key=lambda place: (self.numbers[place], self.rows[place]))
         self.numbers = [self.numbers[place] for place in order]
-        self.names = [self.names[place] for place in order]
+        self.lines = [self.lines[place] for place in order]
         self.rows = [self.rows[place] for place in order]
 
 
@@ -103,19 +112,15 @@ class Human36m:
         """List the release: one item per scenario and camera."""
         assert isinstance(config, Human36mConfig)
         tree = list_files(source)
-        files = {file.name: file for file in reversed(tree.files)}  # of two with one name, the first by path counts
+        files = NamedFiles(tree.files, lambda file: file.name)
         self._check_layout(source, files)
+        texts = NamedFiles(tree.files, lambda file: file.name)
         items: list[SourceItem] = []
         warnings = list(tree.warnings)
         num_found = num_listed = 0
         for prefix, split in SPLITS.items():
-            lines = (
-                (source / files[f"{prefix}_images.txt"].path)
-                .read_text(encoding="utf-8-sig", errors="replace")
-                .splitlines()
-            )
-            lines = [line.strip() for line in lines if line.strip()]
-            joints = _read_joints(source / files[f"{prefix}.h5"].path)
+            lines = _lines(source / _picked(texts, f"{prefix}_images.txt"))
+            joints = _read_joints(source / _picked(texts, f"{prefix}.h5"))
             if not joints.problem and len(joints.part) != len(lines):
                 warnings.append(
                     f"{prefix}_images.txt lists {len(lines)} pictures and {prefix}.h5 has {len(joints.part)} rows: "
@@ -132,9 +137,12 @@ class Human36m:
                 expected="the JPEGs that belong to train_images.txt and valid_images.txt",
                 fix=self.help,
             )
+        warnings += texts.warnings("lists and annotations", f"{ANNOTATIONS_FOLDER}/ goes first, then the first by path")
+        rule = f"the listed path goes first, then {PICTURES_FOLDER}/, then the first by path"
+        warnings += files.warnings("pictures", rule)
         return _with_known_empty(items, warnings)
 
-    def _check_layout(self, source: Path, files: Mapping[str, FoundFile]) -> None:
+    def _check_layout(self, source: Path, files: NamedFiles) -> None:
         needed = [f"{prefix}{ending}" for prefix in SPLITS for ending in (".h5", "_images.txt")]
         missing = [name for name in needed if name not in files]
         if missing:
@@ -154,6 +162,19 @@ class Human36m:
             Count("scenario and camera, with pictures", len(written), PAPER_VIDEOS, len(official), note),
             Count("pictures in them", frames, None, sum(official.values()), listed),
         ]
+
+
+def _picked(texts: NamedFiles, name: str) -> str:
+    """Path of a list or an annotation file that is known to be there."""
+    file = texts.pick(name, (ANNOTATIONS_FOLDER,))
+    assert file is not None
+    return file.path
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a list; some editors put a byte order mark in front."""
+    text = path.read_text(encoding="utf-8-sig", errors="replace").replace("\\", "/")
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _read_joints(path: Path) -> _Joints:
@@ -184,7 +205,7 @@ def _group(lines: Sequence[str], split: str) -> tuple[dict[str, _Sequence], list
             continue
         sequence = sequences.setdefault(match["sequence"], _Sequence(split, match["action"]))
         sequence.numbers.append(int(match["number"]))
-        sequence.names.append(name)
+        sequence.lines.append(line)
         sequence.rows.append(row)
     return sequences, strange
 
@@ -195,10 +216,11 @@ def _strange_item(line: str, split: str) -> SourceItem:
 
 
 def _item(
-    source_id: str, sequence: _Sequence, files: Mapping[str, FoundFile], joints: _Joints, config: Human36mConfig
+    source_id: str, sequence: _Sequence, files: NamedFiles, joints: _Joints, config: Human36mConfig
 ) -> SourceItem:
     sequence.sort()
-    found = [files[name] for name in sequence.names if name in files]
+    picked = [files.pick(line.rpartition("/")[2], (PICTURES_FOLDER,), line) for line in sequence.lines]
+    found = [file for file in picked if file is not None]
     item = SourceItem(source_id, source_id, 0, None, sequence.action, sequence.split, FrameSelection(), fps=FPS)
     if source_id == KNOWN_EMPTY and not any(file.size_bytes for file in found):
         return replace(item, excluded="known: this sequence has no frames upstream")
@@ -209,17 +231,17 @@ def _item(
     if isinstance(boxes, str):
         return replace(item, problem=("bad_annotation", boxes))
     sizes = tuple(file.size_bytes for file in found)
-    images = ImageFiles("", tuple(file.path for file in found), tuple(sequence.numbers), sizes)
+    images = ImageFiles("", tuple(file.path for file in found), tuple(sequence.numbers), sizes, PICTURE_SIDE)
     return replace(item, frames=images, boxes=boxes, size_bytes=sum(sizes))
 
 
 def _problem(sequence: _Sequence, found: Sequence[FoundFile], joints: _Joints) -> tuple[str, str] | None:
     unreadable = next((file for file in found if file.problem), None)
-    if len(found) < len(sequence.names):
+    if len(found) < len(sequence.lines):
         present = {file.name for file in found}
-        first = next(name for name in sequence.names if name not in present)
-        count = len(sequence.names) - len(found)
-        return "missing", f"{count} of {len(sequence.names)} listed pictures are not there, the first is {first}"
+        first = next(line for line in sequence.lines if line.rpartition("/")[2] not in present)
+        count = len(sequence.lines) - len(found)
+        return "missing", f"{count} of {len(sequence.lines)} listed pictures are not there, the first is {first}"
     if unreadable is not None and unreadable.problem:
         return unreadable.problem[0], f"{unreadable.name}: {unreadable.problem[1]}"
     if joints.problem:
@@ -241,9 +263,38 @@ def _boxes(part: np.ndarray, config: Human36mConfig) -> tuple[Box, ...] | str:
     outside = ((high < 0) | (low >= PICTURE_SIDE)).any(axis=1)
     if outside.any():
         return f"the box of {outside.sum()} pictures is outside the picture, the first is picture {outside.argmax()}"
+    wrong = _implausible(low, high)
+    if wrong:
+        return wrong
     rule = published_boxes if config.corners == "published" else person_boxes
     boxes = rule(part, config.padding_px_total, PICTURE_SIDE)
     return tuple((left, top, right, bottom) for left, top, right, bottom in boxes.tolist())
+
+
+def _implausible(low: np.ndarray, high: np.ndarray) -> str:
+    """Why the joints' boxes cannot be people in these pictures; empty when they can.
+
+    Args:
+        low, high: (T, 2) corners in pixels.
+    """
+    if len(low) >= MIN_STILL and (low == low[0]).all() and (high == high[0]).all():
+        return f"the joints' box is the same in all {len(low)} pictures: {_corners(low[0], high[0])}"
+    size = high - low
+    inside = np.clip(np.minimum(high, PICTURE_SIDE) - np.maximum(low, 0), 0, None)
+    small = size.max(axis=1) < MIN_PERSON_SIDE
+    outside = inside.prod(axis=1) < size.prod(axis=1) / 2
+    for bad, words in ((small, f"smaller than {MIN_PERSON_SIDE} pixels"), (outside, "more than half outside")):
+        if bad.mean() > MAX_IMPLAUSIBLE:
+            first = int(bad.argmax())
+            return (
+                f"the joints' box is {words} in {bad.sum()} of {len(bad)} pictures, the first is picture {first}: "
+                f"{_corners(low[first], high[first])}; joints are expected in pixels of pictures {PICTURE_SIDE} wide"
+            )
+    return ""
+
+
+def _corners(low: np.ndarray, high: np.ndarray) -> str:
+    return f"({low[0]:.4g}, {low[1]:.4g}) to ({high[0]:.4g}, {high[1]:.4g})"
 
 
 def _with_known_empty(items: Sequence[SourceItem], warnings: Sequence[str]) -> Inventory:

@@ -18,6 +18,7 @@ from pydantic import Field
 from ipv_bench.errors import SourceError, nearest_name
 from pipelines.datasets.base import Count, Inventory, SourceItem, SourceRow, VideoFile
 from pipelines.datasets.file_tree import FileTree, FoundFile, list_files
+from pipelines.datasets.named_files import NamedFiles
 from pipelines.datasets.prepare_config import PrepareConfig
 from pipelines.datasets.split_archive import find_pieces, list_members
 from pipelines.datasets.unique_items import sorted_unique
@@ -77,12 +78,12 @@ class SSv2:
         """See `DataSet.inventory`."""
         assert isinstance(config, SSv2Config)
         tree = list_files(source)
-        entries = _read_lists(source, tree, config.splits)
+        entries, list_warnings = _read_lists(source, tree, config.splits)
         files, pieces = tree.with_suffixes((".webm",)), ()  # type: Sequence[FoundFile], tuple[str, ...]
         if not files:
             pieces = find_pieces(tree, ARCHIVE)
             files = list_members(source, pieces, ".webm") if pieces else ()
-        videos = {file.stem: file for file in files}
+        videos = NamedFiles(files, lambda file: file.stem)
         if not videos:
             raise SourceError(
                 f"{source} holds no .webm file and no split archive {ARCHIVE}-00 …",
@@ -90,9 +91,11 @@ class SSv2:
                 fix=self.help,
             )
         _refuse_half_extracted(source, entries, videos, config)
-        items = [_item(entry, videos.get(entry.source_id), config) for entry in entries]
-        unlisted = len(videos.keys() - {entry.source_id for entry in entries})
-        warnings = [*tree.warnings]
+        picked = [videos.pick(entry.source_id, (entry.split, ARCHIVE)) for entry in entries]
+        items = [_item(entry, file, config) for entry, file in zip(entries, picked, strict=True)]
+        unlisted = len(videos.names() - {entry.source_id for entry in entries})
+        rule = f"a folder named as the split goes first, then {ARCHIVE}/, then the first by path"
+        warnings = [*tree.warnings, *list_warnings, *videos.warnings("videos", rule)]
         if unlisted:
             warnings.append(f"{unlisted} webm files are in no list; they are left out")
         return Inventory(sorted_unique(items), warnings=tuple(warnings), archive=pieces)
@@ -127,11 +130,13 @@ def _splits(config: PrepareConfig) -> tuple[str, ...]:
     return config.splits
 
 
-def _read_lists(source: Path, tree: FileTree, splits: Sequence[str]) -> list[_Entry]:
-    files = {file.name: file for file in reversed(tree.with_suffixes((".json",)))}
+def _read_lists(source: Path, tree: FileTree, splits: Sequence[str]) -> tuple[list[_Entry], list[str]]:
+    """The entries of the lists, and warnings."""
+    known = {name: kind for kind, names in LIST_NAMES.items() for name in names}
+    files = NamedFiles(tree.with_suffixes((".json",)), lambda file: known.get(file.name, ""))
     lists: dict[str, Any] = {}
-    for kind, names in LIST_NAMES.items():
-        found = next((files[name] for name in names if name in files), None)
+    for kind in LIST_NAMES:
+        found = files.pick(kind, ("labels",))
         if found is not None:
             lists[kind] = _read_json(source / found.path)
     missing = [LIST_NAMES[kind][1] for kind in (*splits, "labels") if kind not in lists]
@@ -152,7 +157,7 @@ def _read_lists(source: Path, tree: FileTree, splits: Sequence[str]) -> list[_En
     for split in ("train", "validation", "test"):
         for number, values in enumerate(lists.get(split, [])):
             entries.append(_entry(split, number, values, labels))
-    return entries
+    return entries, files.warnings("label lists", "labels/ goes first, then the first by path")
 
 
 def _read_json(path: Path) -> Any:
@@ -206,9 +211,7 @@ def _item(entry: _Entry, file: FoundFile | None, config: SSv2Config) -> SourceIt
     )
 
 
-def _refuse_half_extracted(
-    source: Path, entries: Sequence[_Entry], videos: Mapping[str, FoundFile], config: SSv2Config
-) -> None:
+def _refuse_half_extracted(source: Path, entries: Sequence[_Entry], videos: NamedFiles, config: SSv2Config) -> None:
     wanted = [entry.source_id for entry in entries if entry.split in config.splits]
     missing = [source_id for source_id in wanted if source_id not in videos]
     if len(missing) > max(1, config.max_failure_rate * len(wanted)):

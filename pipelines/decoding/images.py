@@ -13,7 +13,7 @@ import av.error
 import numpy as np
 import simplejpeg
 
-from pipelines.datasets.base import ImageFiles, SourceItem
+from pipelines.datasets.base import Box, ImageFiles, SourceItem
 from pipelines.datasets.prepare_config import PrepareConfig
 from pipelines.datasets.quarantine import SourceFailure
 from pipelines.decoding.damage_words import meaning_of
@@ -51,9 +51,7 @@ class ImageFrames:
                     picture = self._small(data, codec, scaler)
                 else:
                     full, box = self._full(data, codec, scaler), next(boxes)
-                    if box[2] > full.shape[1] or box[3] > full.shape[0]:
-                        size = f"{full.shape[1]}x{full.shape[0]}"
-                        raise SourceFailure("bad_annotation", f"box {box} in {size} pixels")
+                    self._check_size(full, box)
                     picture = scaler.crop_and_scale(full, box)
             self.info.num_frames_decoded += 1
             yield StoredFrame(number, float(time), picture)
@@ -85,6 +83,13 @@ class ImageFrames:
             picture = _jpeg_rgb(data)
         self._describe(codec, *picture.shape[:2])
         return orientation_of(data).apply(picture)
+
+    def _check_size(self, picture: np.ndarray, box: Box) -> None:
+        height, width = picture.shape[:2]
+        if self._files.width and width != self._files.width:
+            raise SourceFailure("bad_annotation", f"{width}x{height} pixels, expected {self._files.width} wide")
+        if box[2] > width or box[3] > height:
+            raise SourceFailure("bad_annotation", f"box {box} in {width}x{height} pixels")
 
     def _describe(self, codec: str, height: int, width: int) -> None:
         if not self.info.codec:
