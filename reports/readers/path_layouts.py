@@ -84,7 +84,7 @@ def layout_fields(folder: PurePath) -> Fields:
             name for part in parts if "=" not in part and (name := without_time(part)) and not SEED.fullmatch(name)
         ]
         return (_task_and_method(plain) if plain else {}) | keyed
-    if len(parts) > 1 and SEED.fullmatch(parts[-1]) and TIME.fullmatch(parts[-2]):
+    if len(parts) > 1 and parts[-1].isdigit() and TIME.fullmatch(parts[-2]):
         return {}  # Hydra numbers its jobs below a date: no seed
     plain = [name for part in parts if (name := without_time(part))]
     return _folders(plain) if plain else {}

@@ -235,6 +235,11 @@ def suggestion(path: PurePath, known: Mapping[str, str]) -> tuple[str, str]:
         if name not in values:
             values[name] = f"MY_{name.upper()}"
             pieces[0] = f"{{{name}={values[name]}}}" + pieces[0]
+    version = re.fullmatch(r"version_(\d+)", path.name)
+    if version and "seed" not in values:
+        pieces.append("version_{seed}")
+        values["seed"] = version.group(1)
+        parts = [*parts, path.name]
     reading = ", ".join(f"{name} {values[name]}" for name in ("method", "task", "seed") if name in values)
     return f'names: "{"/".join(pieces)}"', f"{'/'.join(parts)} as {reading}"
 

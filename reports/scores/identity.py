@@ -15,6 +15,8 @@ _WHOLE = re.compile(r"([-+]?\d{1,15})(?:\.0*)?")
 _PSEUDO_TASK = re.compile(r"(?:.*[/_])?stats_\w+", re.IGNORECASE)
 _AGGREGATES = {"mean", "median", "average", "avg", "overall", "aggregate", "iqm", "all_tasks", "total"}
 _LONGEST_NAME = 500
+_MANY = 10
+"""Points from which on steps that count one by one are no chance."""
 
 
 def whole_seed(text: str) -> str:
@@ -68,6 +70,7 @@ def identity_findings(runs: Sequence[ScoredRun]) -> Iterator[Finding]:
     yield from _equal_points(runs)
     yield from _similar_names(runs)
     yield from _aggregates_as_tasks(runs)
+    yield from _counted_one_by_one(runs)
 
 
 def _equal_points(runs: Sequence[ScoredRun]) -> Iterator[Finding]:
@@ -117,4 +120,17 @@ def _aggregates_as_tasks(runs: Sequence[ScoredRun]) -> Iterator[Finding]:
             f"{', '.join(found)} reads like an aggregate over tasks, and is counted as a task",
             "leave these rows out, or rename the task",
             found,
+        )
+
+
+def _counted_one_by_one(runs: Sequence[ScoredRun]) -> Iterator[Finding]:
+    """Runs whose steps are 0, 1, 2, ...: iterations or episodes, as Dopamine's and RSL-RL's loggers write them."""
+    names = [run.name for run in runs if run.num_points >= _MANY and (np.diff(run.env_steps) == 1).all()]
+    if names:
+        yield warning(
+            "counted_steps",
+            f"the steps of {len(names)} runs count one by one ({', '.join(names[:3])}): iterations or episodes rather than "
+            "env steps",
+            "run_fields.yaml beside the logs: steps_are: agent_steps, and as action_repeat the env steps of one count",
+            names,
         )

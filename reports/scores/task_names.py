@@ -74,6 +74,8 @@ def known_task(name: str) -> tuple[str, str] | None:
         if plain.startswith(prefix + "_") and len(plain) > len(prefix) + 1:
             rest = plain[len(prefix) + 1 :]
             return (prefix, rest) if re.fullmatch(r"\w+", rest) else None
+    if name.startswith("mw-") and len(name) > 3:
+        return split_tdmpc2_task(name)
     space, slash, task = name.partition("/")
     if slash and space in _NAMESPACES and task:
         return space, task

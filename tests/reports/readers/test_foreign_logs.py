@@ -263,3 +263,12 @@ def test_means_over_seeds_are_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no column 'seed', 'score'") as caught:
         read_sources([path])
     assert "give the scores of each seed" in caught.value.fix
+
+
+def test_iterations_as_steps_are_named(tmp_path: Path) -> None:
+    events(tmp_path / "Ant-v4" / "dqn" / "0", {"Eval/AverageReturns": [(step, float(step)) for step in range(20)]})
+    assert "counted_steps" in {finding.code for finding in check(read_sources([tmp_path])).findings}
+    write(tmp_path / "Ant-v4" / "dqn" / "0" / "run_fields.yaml", "steps_are: agent_steps\naction_repeat: 250000\n")
+    found = check(read_sources([tmp_path]))
+    assert found.runs[0].env_steps[-1] == 19 * 250_000
+    assert "counted_steps" not in {finding.code for finding in found.findings}

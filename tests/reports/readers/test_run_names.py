@@ -29,6 +29,8 @@ LAYOUTS = [
     ("sac/walker_walk/0/train", "dmc/walker_walk/sac/seed0"),
     ("dmc_walker_walk/dreamerv3/4/20240101T120000", "dmc/walker_walk/dreamerv3/seed4"),
     ("exp_local/2021.01.01/120000_agent=drqv2,seed=2,task=walker_walk", "dmc/walker_walk/drqv2/seed2"),
+    ("walker_walk/sac/2024-01-01_10-10-10/seed3", "dmc/walker_walk/sac/seed3"),
+    ("mw-drawer-open/tdmpc2/1/tb", "metaworld/drawer_open/tdmpc2/seed1"),
     ("metaworld/drawer_open/apv/seed1", "metaworld/drawer_open/apv/seed1"),
 ]
 
@@ -48,6 +50,8 @@ def test_known_layouts_are_read_right(tmp_path: Path, folder: str, name: str) ->
         "multirun/2024-01-01/12-00-00/0",
         "tb/PPO_1",
         "results/sac/0",
+        "mine/lightning_logs/version_3",
+        "walker_walk/seed_1/sac",
         "my_env/my_method/3",
         "metaworld/sac/drawer_open/0",
         "dmc_walker_walk/sac/20240101T120000",
