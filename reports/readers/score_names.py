@@ -48,7 +48,8 @@ SCORES: tuple[ScoreName, ...] = (
         "rollout/ep_rew_mean", "env_runners/episode_return_mean", "env_runners/episode_reward_mean",
         "sampler_results/episode_reward_mean", "episode_return_mean", "episode_reward_mean", "AverageEpRet",
         "Rewards/rew_avg", "exploration/Average Returns", "eprewmean", "Train/AverageReturns",
-        "Metrics_vs_EnvironmentSteps/AverageReturn", "Metrics/AverageReturn", "train/returns_stat/mean", "Train/mean_reward",
+        "Metrics_vs_EnvironmentSteps/AverageReturn", "Metrics/AverageReturn", "train/returns_stat/mean",
+        "Train/mean_reward",
     ),
     *_named(
         "return", "training_episode",

@@ -129,8 +129,8 @@ def _counted_one_by_one(runs: Sequence[ScoredRun]) -> Iterator[Finding]:
     if names:
         yield warning(
             "counted_steps",
-            f"the steps of {len(names)} runs count one by one ({', '.join(names[:3])}): iterations or episodes rather than "
-            "env steps",
+            f"the steps of {len(names)} runs count one by one ({', '.join(names[:3])}): iterations or episodes "
+            "rather than env steps",
             "run_fields.yaml beside the logs: steps_are: agent_steps, and as action_repeat the env steps of one count",
             names,
         )
