@@ -137,7 +137,7 @@ def _connect(workers: int | None) -> Any:
     if address is None:
         options["num_cpus"] = workers or len(os.sched_getaffinity(0))
     try:
-        ray.init(address=address, **options)
+        ray.init(address=address or "local", **options)  # None would join whatever cluster runs here
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise _unreachable(address, error) from error
     return ray

@@ -95,8 +95,9 @@ def test_every_copy_is_refused_by_any_number_of_workers(copies: Path, tmp_path: 
 
 
 @pytest.mark.slow
-def test_every_copy_is_refused_on_ray(copies: Path, tmp_path: Path) -> None:
+def test_every_copy_is_refused_on_ray(copies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # Ray reads it once; other tests have it so too
     run(copies, tmp_path / "here", 1)
     run(copies, tmp_path / "ray", 2, "--executor", "ray")
     assert file_hashes(tmp_path / "here") == file_hashes(tmp_path / "ray")
