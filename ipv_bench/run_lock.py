@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ipv_bench.atomic_file import disk_errors
@@ -18,12 +18,14 @@ def run_lock(folder: Path) -> Iterator[None]:
     """Keep other processes from training in `folder` (made if it is not there) until the block ends.
 
     Two processes would cut each other's logs and delete each other's checkpoints. The folder itself is locked: nothing
-    is written for it, and the kernel gives the lock back whenever the process ends, `kill -9` included.
+    is written for it, and the kernel gives the lock back whenever the process ends, `kill -9` included. A folder that
+    was made here, and in which nothing was written, is removed again: a refused command leaves nothing behind.
 
     Raises:
         RunError: another process holds the folder.
         OutputError: it cannot be made.
     """
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)  # not inherited by programs that this process starts
@@ -40,4 +42,8 @@ def run_lock(folder: Path) -> Iterator[None]:
             say(f"{folder} cannot be locked ({error.strerror}): make sure that no other process trains in it")
         yield
     finally:
+        # Still under the lock: another process that waits for this folder must not lose it.
+        with suppress(OSError):  # the first that holds something ends it
+            for place in made:
+                place.rmdir()
         os.close(descriptor)

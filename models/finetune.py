@@ -13,7 +13,13 @@ from ipv_bench.progress import progress, say
 from ipv_bench.run_lock import run_lock
 from ipv_bench.run_record import RUN_FILE, RunRecord, check_same_config, git_commit, read_record, write_record
 from models.envs.registry import fields_of_other_suites, make_env
-from models.finetuning.config import RESOURCE_KEYS, FinetuneConfig, resolve_finetuning, saved_config
+from models.finetuning.config import (
+    RESOURCE_KEYS,
+    FinetuneConfig,
+    FinetuneTrainingConfig,
+    resolve_finetuning,
+    saved_config,
+)
 from models.finetuning.counters import Counters
 from models.finetuning.drift import drift_warnings
 from models.finetuning.loop import FinetuneLoop
@@ -29,6 +35,7 @@ from models.training.checkpoint import (
     state_errors,
 )
 from models.training.hardware import check_precision, choose_device, hardware_record, prepare_torch
+from models.training.tracking import check_mirrors, draw_wandb_id
 from models.world_models.weight_facts import check_own_weights
 
 
@@ -63,6 +70,7 @@ def finetune(
     if _is_finished(plan):
         say(f"{plan.folder} is finished; nothing to do")
         return plan.folder
+    check_mirrors(plan.config.training.wandb)
     with run_lock(plan.folder):
         _finetune(plan)
     return plan.folder
@@ -126,7 +134,7 @@ def open_agent(folder: str | Path, record: RunRecord | None = None) -> tuple[Age
     record = record or read_record(run_of(folder))
     config = saved_config(record)
     # Where a run was trained says nothing about the machine that plays it.
-    config = config.model_copy(update={"training": config.training.model_copy(update={"device": "auto"})})
+    config = config.model_copy(update={"training": _training_here(config.training)})
     path = latest_checkpoint(folder) if run_of(folder) == Path(folder) else Path(folder)
     if path is None:
         raise CheckpointError(
@@ -140,6 +148,17 @@ def open_agent(folder: str | Path, record: RunRecord | None = None) -> tuple[Age
         agent = _make_agent(config, _action_dim(checkpoint.state["agent"]["action_dim"]), record.seed)
         agent.load(checkpoint)
         return agent, config, Counters.of(checkpoint.state["counters"])
+
+
+def _training_here(training: FinetuneTrainingConfig) -> FinetuneTrainingConfig:
+    """The training section on the machine that plays an agent: its device, and an arithmetic that it has."""
+    changes = {"device": "auto"}
+    try:
+        check_precision(choose_device("auto"), training.precision)
+    except ConfigError:
+        changes["precision"] = "fp32"
+        say(f"the run was trained in {training.precision}, which the device here does not have: played in fp32")
+    return training.model_copy(update=changes)
 
 
 def _make_agent(config: FinetuneConfig, action_dim: int, seed: int) -> Agent:
@@ -176,6 +195,7 @@ def _start_record(plan: FinetunePlan) -> RunRecord:
                 "random_policy": scores,
                 "git_commit": git_commit(),
                 "hardware": hardware_record(device),
+                **draw_wandb_id(plan.config.training.wandb),
             }
         record = plan.record.model_copy(update=found)
     plan.folder.mkdir(parents=True, exist_ok=True)

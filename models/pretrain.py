@@ -19,6 +19,7 @@ from models.pretraining.video_training import VideoTraining
 from models.training.checkpoint import refuse_unknown_checkpoints, remove_unfinished
 from models.training.distributed import Ranks, launched_ranks, process_group, rank_errors
 from models.training.hardware import choose_device, hardware_record, prepare_torch
+from models.training.tracking import check_mirrors, draw_wandb_id
 
 
 def build_training(preset: str, overrides: Mapping[str, Any] | Iterable[str] = (), seed: int = 0) -> VideoTraining:
@@ -62,6 +63,7 @@ def pretrain(**options: Any) -> Path:
     """
     plan, ranks = plan_pretraining(**options), launched_ranks()
     training = plan.config.training
+    check_mirrors(training.wandb)
     device = choose_device(training.device, ranks.local_rank)
     check_batch_size(plan.config.data.batch_size, ranks.world_size)  # before the ranks wait for one another
     prepare_torch(device, training.threads, training.deterministic)
@@ -105,8 +107,11 @@ def _start_record(folder: Path, previous: RunRecord | None, record: RunRecord) -
     """
     refuse_unknown_checkpoints(folder)
     remove_unfinished(folder)
+    drawn = draw_wandb_id(record.config["training"]["wandb"])
     if previous is not None:
         record = record.model_copy(update={"exact": previous.exact, "inexact_because": previous.inexact_because})
+        drawn = {key: value for key, value in (previous.model_extra or {}).items() if key == "wandb_id"}
+    record = record.model_copy(update=drawn)
     write_record(folder, record)
     return record
 

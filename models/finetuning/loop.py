@@ -21,6 +21,7 @@ from ipv_bench.run_record import (
     JsonlLog,
     RunRecord,
     mark_inexact,
+    read_jsonl,
     read_record,
     write_record,
 )
@@ -86,8 +87,10 @@ class FinetuneLoop:
             tensorboard=config.training.tensorboard,
             wandb_project=config.training.wandb,
             config=record.config,
+            wandb_id=(record.model_extra or {}).get("wandb_id", ""),
             resumed_from=self.counters.env_steps,
         )
+        self._mirror_again()
 
     def run(self, bar: Bar) -> None:
         """Train until `training.env_steps` are reached.
@@ -260,6 +263,18 @@ class FinetuneLoop:
         self._metrics.append(line)
         self._mirrors.log(self.counters.env_steps, values)
 
+    def _mirror_again(self) -> None:
+        """Mirror what the logs hold of the step that the run goes on from: the mirror starts anew there."""
+        step = self.counters.env_steps
+        if not step:
+            return
+        for line in read_jsonl(self.folder / METRICS_FILE):
+            if line["env_steps"] >= step:
+                self._mirrors.log(step, _without_position(line))
+        for line in read_jsonl(self.folder / EVALUATIONS_FILE):
+            if line["env_steps"] >= step:
+                self._mirrors.log(step, {"evaluation_return": sum(line["returns"]) / max(len(line["returns"]), 1)})
+
     def _position(self) -> dict[str, Any]:
         self.counters.wall_seconds = round(time.monotonic() - self._started, 3)
         return {
@@ -346,3 +361,7 @@ class FinetuneLoop:
             f"the newest checkpoint is in {self.folder / 'checkpoints'}",
             fix="run the same command again to go on",
         )
+
+
+def _without_position(line: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in line.items() if name not in ("env_steps", "agent_steps", "wall_seconds")}

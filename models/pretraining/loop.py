@@ -229,5 +229,7 @@ class PretrainLoop:
         training = self.config.training
         return MetricMirrors(
             self.folder, tensorboard=training.tensorboard, wandb_project=training.wandb, config=record.config,
-            resumed_from=self.training.updates,
+            wandb_id=(record.model_extra or {}).get("wandb_id", ""),
+            # Whatever is logged at an update is logged before its checkpoint: only later events are made anew.
+            resumed_from=self.training.updates + 1 if self.training.updates else 0,
         )  # fmt: skip
