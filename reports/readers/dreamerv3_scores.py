@@ -20,6 +20,8 @@ from reports.readers.bounded import read_bounded
 from reports.scores.score_table import ScoredRun
 from reports.scores.task_names import known_task, suite_metric
 
+LARGEST_BYTES = 1 << 28
+"""Unpacked; published files have megabytes."""
 FIELDS = ("task", "method", "seed", "xs", "ys")
 
 
@@ -43,7 +45,7 @@ class DreamerV3Scores:
         Raises:
             InputError: it is not gzip or JSON, or an entry lacks a field or has xs and ys of unequal lengths.
         """
-        entries = parse_json(read_bounded(path), str(path), nan=True)
+        entries = parse_json(read_bounded(path, LARGEST_BYTES), str(path), nan=True)
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise InputError(f"{path} is not a list of runs", expected=f"a list of {{{', '.join(FIELDS)}}}")
         return Read(runs=tuple(self._run(path, number, entry) for number, entry in enumerate(entries)))

@@ -45,7 +45,9 @@ _TIME_BEFORE = re.compile(r"^(?:" + TIME.pattern + r")[-_]+(?=\D)")
 _TIME_AFTER = re.compile(r"[-_]+(?:" + TIME.pattern + r")$")
 SEED = re.compile(r"(?:(?:seed|s|run|rep|trial)[-_=]?)?(\d{1,7})", re.IGNORECASE)
 _NAME_AND_SEED = re.compile(r"(?P<name>.*?[^_-])(?:[-_](?:seed|s|run)[-_=]?|[-_])(?P<seed>\d{1,7})", re.IGNORECASE)
-_RLLIB = re.compile(r"(?P<method>[A-Za-z]\w*?)_(?P<task>[A-Za-z][^_].*?)_[0-9a-f]{5,8}_\d{5}(?:_.*)?")
+_RLLIB = re.compile(
+    r"(?P<method>[A-Za-z]\w*?)_(?P<task>[A-Za-z][^_].*?)_(?:[0-9a-f]{5,8}_\d{5}(?:_.*)?|\d+_\d{4}-\d\d-\d\d_.*)"
+)
 _ALGORITHM = re.compile(
     r"(a2c|a3c|apv|bc|contextwm|curl|ddpg|dqn|dreamer|drq|impala|iql|isodream|planet|ppo|rainbow|random|sac|td3|tdmpc|tqc)",
     re.IGNORECASE,
@@ -120,7 +122,8 @@ def _key_values(part: str) -> Fields:
     for name, value in re.findall(
         r"(?:^|[,_+ ])\+*([A-Za-z][\w.]*?)=([^,=]+?)(?=,|$|_[A-Za-z][\w.]*=|_\d{4}-\d\d)", part
     ):
-        field = _KEYS.get(name.split(".")[-1])
+        short = name.split(".")[-1]
+        field = "seed" if short.endswith("_seed") else _KEYS.get(short)
         if field == "task":
             suite, task = split_task(value)
             found |= {"task": task} | ({"suite": suite} if suite else {})

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ipv_bench.bounded_json import parse_json
+from ipv_bench.bounded_json import MAX_LINE_BYTES, parse_json
 from ipv_bench.errors import InputError
 from reports.readers.base import Read, ReadOptions, first_bytes
-from reports.readers.bounded import read_bounded
 from reports.readers.log_run import choose_score, log_run
 from reports.readers.path_layouts import Fields
 from reports.readers.run_names import names_of_log
@@ -37,15 +37,14 @@ class RllibResults:
         Raises:
             InputError: a line is not JSON, there is no score or no count of env steps, or the run has no names.
         """
-        raw = read_bounded(path)
-        lines = raw.split(b"\n")
+        rows: list[dict[str, float]] = []
+        inside: Fields = {}
         findings: list[Finding] = []
-        if lines[-1]:
-            findings.append(note("cut_off_log", f"the last line of {path} is cut off; it was used up to there"))
-        results = [_object(path, number, line) for number, line in enumerate(lines[:-1], start=1) if line.strip()]
-        rows = [_flat(result, _DEPTH) for result in results]
+        for result in _results(path, findings):
+            inside = inside or _named_inside(result)
+            rows.append(_flat(result, _DEPTH))
         present = list(dict.fromkeys(name for row in rows for name in row))
-        names = names_of_log(path, options, inside=_named_inside(results))
+        names = names_of_log(path, options, inside=inside)
         score = choose_score(path, present, names, options)
         step = options.columns.get("step") or find_step(present)
         if step not in present:
@@ -56,9 +55,17 @@ class RllibResults:
         return Read(runs=(run,), findings=(said, *findings))
 
 
-def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
-    value: dict[str, Any] = parse_json(line, f"{path} line {number}", expect=dict, nan=True)
-    return value
+def _results(path: Path, findings: list[Finding]) -> Iterator[dict[str, Any]]:
+    """The iterations, one at a time: a line holds the whole config and histograms."""
+    with open(path, "rb") as file:
+        number = 0
+        while raw := file.readline(MAX_LINE_BYTES):
+            number += 1
+            if not raw.endswith(b"\n"):
+                findings.append(note("cut_off_log", f"the last line of {path} is cut off; it was used up to there"))
+                return
+            if raw.strip():
+                yield parse_json(raw, f"{path} line {number}", expect=dict, nan=True)
 
 
 def _flat(values: dict[str, Any], depth: int, prefix: str = "") -> dict[str, float]:
@@ -71,8 +78,8 @@ def _flat(values: dict[str, Any], depth: int, prefix: str = "") -> dict[str, flo
     return found
 
 
-def _named_inside(results: list[dict[str, Any]]) -> Fields:
-    config = results[0].get("config") if results else None
+def _named_inside(result: dict[str, Any]) -> Fields:
+    config = result.get("config")
     found: Fields = {}
     if isinstance(config, dict):
         if isinstance(config.get("env"), str):

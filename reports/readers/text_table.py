@@ -24,6 +24,8 @@ _SUFFIXES = re.compile(r"\.(csv|tsv|txt)(\.gz)?$", re.IGNORECASE)
 _DELIMITERS = ",;\t"
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+([eE][-+]?\d+)?\s*")
 _THOUSANDS = re.compile(r"\s*[-+]?\d{1,3}(\.\d{3})+\s*")
+LARGEST_TABLE_BYTES = 1 << 27
+"""Unpacked; a table in memory takes about twenty times its bytes."""
 _HEADER_BYTES = 1 << 20
 """The first line of a wide export has a column per run: tens of kilobytes."""
 
@@ -56,8 +58,7 @@ def _header(path: Path, changed: int, size: int) -> tuple[str, ...]:
             data = gzip.GzipFile(fileobj=file).read(_HEADER_BYTES) if packed else file.read(_HEADER_BYTES)
     except (OSError, EOFError, zlib.error):
         return ()
-    lines = _text(data).splitlines()
-    first = next((line for line in lines if line.strip() and not line.startswith("#")), "")
+    first = next((line for line in _text(data).splitlines() if not _is_passed_over(line)), "")
     try:
         names = next(csv.reader([first], delimiter=_delimiter(first)), [])
     except csv.Error:
@@ -78,6 +79,11 @@ def _text(data: bytes) -> str:
         return data.decode("cp1252", "replace")  # what spreadsheets write where they do not write Unicode
 
 
+def _is_passed_over(line: str) -> bool:
+    """Empty lines, comments, and the line by which Excel is told the delimiter."""
+    return not line.strip() or line.startswith("#") or line.strip().lower() in ("sep=;", "sep=,", "sep=\t", "sep=")
+
+
 def _delimiter(header: str) -> str:
     """The delimiter that gives most columns; a comma when none does."""
     counts = {mark: len(next(csv.reader([header], delimiter=mark), [])) for mark in _DELIMITERS}
@@ -88,7 +94,7 @@ class TextTable:
     """A table with a header, read into memory column by column.
 
     Args:
-        path: the file; lines that begin with `#` and empty lines are passed over.
+        path: the file; lines that begin with `#`, empty lines, and a header that comes again are passed over.
         cut_off_allowed: leave out a last row that is shorter than the header and has no line end, as a run that is
             being written leaves it; `is_cut_off` says so.
 
@@ -98,16 +104,16 @@ class TextTable:
 
     def __init__(self, path: Path, *, cut_off_allowed: bool = False) -> None:
         self.path = path
-        text = _text(read_bounded(path))
+        text = _text(read_bounded(path, LARGEST_TABLE_BYTES))
         if "\0" in text:
             raise InputError(f"{path} is not text", expected="a table with one header line")
         header = table_header(path)
-        self._delimiter = _delimiter(next((line for line in text.splitlines() if line.strip() and line[0] != "#"), ""))
+        self._delimiter = _delimiter(next((line for line in text.splitlines() if not _is_passed_over(line)), ""))
         try:
-            lines = (line for line in io.StringIO(text, newline="") if line.strip() and not line.startswith("#"))
+            lines = (line for line in io.StringIO(text, newline="") if not _is_passed_over(line))
             rows = csv.reader(lines, delimiter=self._delimiter)
-            next(rows, None)
-            self._rows = list(rows)
+            first = next(rows, None)
+            self._rows = [row for row in rows if row != first]  # a logger that was started again writes it again
         except csv.Error as error:
             raise InputError(f"{path} cannot be read: {error}", expected="a table with one header line") from None
         self.names = list(header)

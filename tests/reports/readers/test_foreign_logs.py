@@ -265,6 +265,14 @@ def test_means_over_seeds_are_refused_in_words(tmp_path: Path) -> None:
     assert "give the scores of each seed" in caught.value.fix
 
 
+def test_a_header_that_comes_again_and_excels_first_line(tmp_path: Path) -> None:
+    rows = "a;dmc;walker_run;0;10;1\na;dmc;walker_run;0;20;2\n"
+    header = HEADER.replace(",", ";") + "\n"
+    path = write(tmp_path / "a.csv", "sep=;\n" + header + rows + header + rows.replace("20;2", "20;3"))
+    (run,) = check(read_sources([path])).runs
+    assert (run.env_steps.tolist(), run.scores.tolist()) == ([10, 20], [1, 3])
+
+
 def test_iterations_as_steps_are_named(tmp_path: Path) -> None:
     events(tmp_path / "Ant-v4" / "dqn" / "0", {"Eval/AverageReturns": [(step, float(step)) for step in range(20)]})
     assert "counted_steps" in {finding.code for finding in check(read_sources([tmp_path])).findings}
