@@ -141,3 +141,12 @@ def test_what_is_no_picture_is_named(tmp_path: Path, contents: bytes, words: str
 def test_a_picture_without_metadata_is_upright(tmp_path: Path) -> None:
     photo().save(tmp_path / "a.png")
     assert orientation_of((tmp_path / "a.png").read_bytes()) == UPRIGHT
+
+
+def test_a_picture_of_another_width_than_its_boxes_are_made_for_is_named(tmp_path: Path) -> None:
+    photo().save(tmp_path / "a.png")
+    files = ImageFiles("", ("a.png",), (0,), width=1000)
+    item = SourceItem("x", "a.png", 1, files, boxes=((0, 0, 40, 40),))
+    with pytest.raises(SourceFailure, match="a.png: 130x100 pixels, expected 1000 wide") as error:
+        next(iter(open_frames(item, tmp_path, PrepareConfig())))
+    assert error.value.reason == "bad_annotation"
