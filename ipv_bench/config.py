@@ -19,7 +19,9 @@ from typing import Any, Generic, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ipv_bench.bounded_yaml import parse_yaml, read_yaml
 from ipv_bench.errors import ConfigError, UnknownNameError, nearest_name
+from ipv_bench.file_names import shown
 
 
 class Config(BaseModel):
@@ -106,12 +108,9 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file is missing, is not YAML, or is not a mapping.
     """
-    try:
-        values = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise ConfigError(f"cannot read the config {path}: {error.strerror}", fix="check the path") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}", fix="mend the line that the message names") from error
+    if not Path(path).exists():
+        raise ConfigError(f"cannot read the config {path}: No such file or directory", fix="check the path")
+    values = read_yaml(path, error=ConfigError, fix="mend the line that the message names")
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -128,12 +127,8 @@ def parse_override(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"--set {text!r} has no key and value", expected="key=value, such as data.batch_size=8")
-    try:
-        return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(
-            f"--set {text!r}: the value is not YAML", expected="a number, a word or a list [a, b]"
-        ) from error
+    expected = "a number, a word or a list [a, b]"
+    return key.strip(), parse_yaml(value, f"--set {shown(text)}: the value", error=ConfigError, expected=expected)
 
 
 def parse_overrides(overrides: Mapping[str, Any] | Iterable[str]) -> dict[str, Any]:

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ipv_bench.atomic_file import write_json
+from ipv_bench.bounded_json import read_json
+from ipv_bench.errors import InputError
+from ipv_bench.file_names import relative_path_inside
 from ipv_bench.plugins import all_plugins
 from reports.readers.base import FIELDS_FILE
 from reports.readers.config_beside import FILES
@@ -48,15 +51,16 @@ class EarlierReport:
     def unchanged(self) -> tuple[str, list[Finding]] | None:
         """What the terminal shows and the findings, when the report's inputs and all its files are as they were."""
         try:
-            state = json.loads((self._out / STATE).read_text())
+            state = read_json(self._out / STATE, expect=dict)
             if self._key is None or state["made_of"] != self._key:
                 return None
-            if any(_sha256(self._out / name) != known for name, known in state["files"].items()):
+            files = {relative_path_inside(self._out, name, STATE): known for name, known in state["files"].items()}
+            if any(_sha256(path) != known for path, known in files.items()):
                 return None
-            record = json.loads((self._out / REPORT_FILE).read_text())
+            record = read_json(self._out / REPORT_FILE, expect=dict)
             findings = [Finding(**{**one, "subjects": tuple(one["subjects"])}) for one in record["findings"]]
             return str(state["summary"]), findings
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def remember(self, files: Sequence[str], summary: str) -> None:

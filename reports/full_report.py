@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +11,9 @@ from typing import Any
 
 from ipv_bench import __version__
 from ipv_bench.atomic_file import disk_errors, write_bytes, write_json
+from ipv_bench.bounded_json import read_json
 from ipv_bench.errors import InputError
+from ipv_bench.file_names import relative_path_inside
 from ipv_bench.progress import say
 from ipv_bench.run_record import package_versions
 from reports.analysis import Computation
@@ -189,14 +191,15 @@ def _write_data(path: Path, collection: Collection) -> None:
 def _remove_earlier(out: Path, files: Mapping[str, bytes]) -> None:
     """Delete what an earlier report wrote here and this one does not: stale figures would be taken for new ones."""
     try:
-        earlier = json.loads((out / REPORT_FILE).read_text())["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+        earlier = read_json(out / REPORT_FILE, expect=dict).get("files")
+    except InputError:
         return
     for name in earlier if isinstance(earlier, list) else []:
-        path = out / str(name)
-        ours = path.parent.name in ("figures", "tables") and path.parent.parent.resolve() == out.resolve()
-        if ours and str(name) not in files and path.is_file():
-            path.unlink()
+        with suppress(InputError):  # a name that leads out of the folder is not ours
+            path = relative_path_inside(out, name, REPORT_FILE)
+            ours = path.parent.name in ("figures", "tables") and path.parent.parent == out
+            if ours and name not in files and path.is_file():
+                path.unlink()
 
 
 def _report_record(

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ipv_bench.bounded_file import read_bytes
 from ipv_bench.errors import SourceError
 from ipv_bench.seeding import numpy_generator
 
@@ -32,6 +33,7 @@ NUM_FLOORS, NUM_SKIES = 383, 119
 """As many as the original has."""
 
 CACHED_PICTURES = 128
+MAX_PICTURE_BYTES = 256 << 20
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
@@ -131,12 +133,16 @@ def folder_textures(folder: Path) -> PictureTextures:
             )
     digest = hashlib.sha256()
     for file in found["floors"] + found["skies"]:
-        digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+        digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + _picture_sha256(file))
     return PictureTextures(f"folder-{digest.hexdigest()[:12]}", found["floors"], found["skies"])
 
 
 def _pictures(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+
+
+def _picture_sha256(file: Path) -> bytes:
+    return hashlib.sha256(read_bytes(file, error=SourceError, limit=MAX_PICTURE_BYTES)).digest()
 
 
 @lru_cache(CACHED_PICTURES)
@@ -147,7 +153,7 @@ def _read_picture(file: Path, size: int) -> Image:
     try:
         with Pillow.open(file) as picture:
             return np.asarray(picture.convert("RGB").resize((size, size), Pillow.Resampling.LANCZOS))
-    except (UnidentifiedImageError, OSError) as error:
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
         raise SourceError(
             f"env.assets: {file} cannot be read: {error}", expected="a PNG or JPEG", fix="remove or replace the file"
         ) from None

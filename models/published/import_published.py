@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import re
+import struct
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from ipv_bench.shard_set import file_sha256
 from models.methods.base import find_method
 from models.pretraining.config import resolve_pretraining
 from models.published.published_names import our_name
-from models.training.checkpoint import load_tensors, save_checkpoint
+from models.training.checkpoint import check_shapes, load_tensors, save_checkpoint
 from models.world_models.config import WorldModelConfig
 from models.world_models.video import VideoWorldModel
 from models.world_models.weight_facts import FACTS, weight_facts
@@ -81,9 +82,12 @@ def import_published(file: Path, out: Path | None = None) -> Path:
     """
     published = read_published(file)
     config = infer_config(published.tensors)
-    model = VideoWorldModel(config)
-    tensors = published.tensors | _own_buffers(model, published.tensors)
     try:
+        with torch.device("meta"):  # shapes only: sizes that tensors claim may not fit into any memory
+            sketch = VideoWorldModel(config)
+        check_shapes(sketch, published.tensors | _own_buffers(sketch, published.tensors), file)
+        model = VideoWorldModel(config)
+        tensors = published.tensors | _own_buffers(model, published.tensors)
         load_tensors(model, tensors, file)
     except CheckpointError as error:
         raise _not_published(file, error.found) from None
@@ -192,16 +196,20 @@ def _read(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         first = next(
             (line for line in str(error).splitlines() if "GLOBAL" in line or "nsupported" in line),
-            str(error).splitlines()[0],
-        )
+            (str(error).splitlines() or ["unreadable"])[0],
+        )[:300]
         raise CheckpointError(
             f"{path} holds pickled code, which is never run: {first.strip()}",
             expected="a state dictionary of tensors alone",
             fix="save model.state_dict() again where you trust the file",
         ) from None
-    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+    except (
+        RuntimeError, EOFError, OSError, zipfile.BadZipFile, LookupError, ValueError, TypeError, AttributeError,
+        AssertionError, ArithmeticError, MemoryError, struct.error,
+    ) as error:  # fmt: skip
+        words = str(error).splitlines() or [type(error).__name__]
         raise CheckpointError(
-            f"{path} is no torch checkpoint, or is truncated: {str(error).splitlines()[0]}",
+            f"{path} is no torch checkpoint, or is truncated: {words[0][:300]}",
             fix="copy or download the file again",
         ) from None
     if not isinstance(contents, dict) or not all(
@@ -212,7 +220,21 @@ def _read(path: Path) -> dict[str, Tensor]:
             if isinstance(contents, dict) else [type(contents).__name__]
         )  # fmt: skip
         raise _not_published(path, "it holds values that are no tensors: " + "; ".join(odd[:_SHOWN]))
+    strange = [key for key, value in contents.items() if not _is_plain(value)]
+    if strange:
+        raise _not_published(path, "no plain tensors of numbers: " + ", ".join(strange[:_SHOWN]))
     return contents
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Dense numbers that all lie in the file: a tensor that repeats one number a million million times is none."""
+    return (
+        tensor.layout == torch.strided
+        and tensor.device.type == "cpu"
+        and not tensor.is_quantized
+        and not tensor.is_complex()
+        and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+    )
 
 
 def _own_buffers(model: VideoWorldModel, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

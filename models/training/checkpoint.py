@@ -214,6 +214,16 @@ def load_tensors(module: torch.nn.Module, tensors: Tensors, where: str | Path) -
     Raises:
         CheckpointError: names or shapes differ; the first ten differences are shown.
     """
+    check_shapes(module, tensors, where)
+    module.load_state_dict(dict(tensors))
+
+
+def check_shapes(module: torch.nn.Module, tensors: Tensors, where: str | Path) -> None:
+    """Refuse `tensors` that are not `module`'s by name and shape; `module` may be on the device "meta".
+
+    Raises:
+        CheckpointError: names or shapes differ; the first ten differences are shown.
+    """
     own = module.state_dict()
     found = [f"{name}: {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"
              for name in own if name in tensors and tensors[name].shape != own[name].shape]  # fmt: skip
@@ -226,7 +236,6 @@ def load_tensors(module: torch.nn.Module, tensors: Tensors, where: str | Path) -
             expected="a checkpoint of a model with the same config",
             fix="use the preset and --set values that the checkpoint was made with (its run.json has them)",
         )
-    module.load_state_dict(dict(tensors))
 
 
 def refuse_unknown_checkpoints(run_folder: str | Path) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ipv_bench.bounded_json import read_json
 from ipv_bench.errors import SourceError
 from pipelines.datasets.base import Count, Inventory, SourceItem, SourceRow, VideoFile
 from pipelines.datasets.file_tree import VIDEO_SUFFIXES, FileTree, FoundFile, list_files
@@ -62,9 +62,9 @@ def _metadata(source: Path, tree: FileTree) -> tuple[dict[str, dict[str, Any]], 
     if file is None:
         return {}, []
     try:
-        videos = json.loads((source / file.path).read_text(encoding="utf-8-sig"))["videos"]
-        return {str(video["video_uid"]): video for video in videos}, []
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        videos = read_json(source / file.path, error=SourceError, expect=dict)["videos"]
+        return {str(video["video_uid"]): dict(video) for video in videos}, []
+    except (SourceError, ValueError, KeyError, TypeError, AttributeError) as error:
         return {}, [f"{file.path} cannot be used ({type(error).__name__}: {error}): the videos get no label"]
 
 

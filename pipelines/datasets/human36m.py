@@ -16,7 +16,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from ipv_bench.errors import SourceError
+from ipv_bench.bounded_file import read_bytes
+from ipv_bench.errors import InputError, SourceError
 from pipelines.datasets.base import (
     Anomaly,
     Box,
@@ -28,6 +29,7 @@ from pipelines.datasets.base import (
     SourceRow,
 )
 from pipelines.datasets.file_tree import FoundFile, list_files
+from pipelines.datasets.hdf5_array import read_array
 from pipelines.datasets.named_files import NamedFiles
 from pipelines.datasets.person_box import person_boxes, published_boxes
 from pipelines.datasets.prepare_config import PrepareConfig
@@ -173,24 +175,19 @@ def _picked(texts: NamedFiles, name: str) -> str:
 
 def _lines(path: Path) -> list[str]:
     """The lines of a list; some editors put a byte order mark in front."""
-    text = path.read_text(encoding="utf-8-sig", errors="replace").replace("\\", "/")
+    text = read_bytes(path, error=SourceError).decode("utf-8-sig", "replace").replace("\\", "/")
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _read_joints(path: Path) -> _Joints:
-    import h5py
-
     nothing = np.empty((0, NUM_JOINTS, 2))
     try:
-        with h5py.File(path, "r") as file:
-            part = file.get("part")
-            if not isinstance(part, h5py.Dataset):
-                return _Joints(nothing, f"{path.name} has no array `part`")
-            if part.ndim != 3 or part.shape[1:] != (NUM_JOINTS, 2) or part.dtype.kind not in "fiu":
-                return _Joints(nothing, f"`part` in {path.name} is {part.dtype} {part.shape}, expected (N, 17, 2)")
-            return _Joints(np.asarray(part, np.float64))
-    except OSError as error:
-        return _Joints(nothing, f"{path.name} cannot be read: {str(error).splitlines()[0]}")
+        part = read_array(path, "part")
+    except InputError as error:
+        return _Joints(nothing, error.found)
+    if part.ndim != 3 or part.shape[1:] != (NUM_JOINTS, 2):
+        return _Joints(nothing, f"`part` in {path.name} is {part.shape}, expected (N, 17, 2)")
+    return _Joints(part)
 
 
 def _group(lines: Sequence[str], split: str) -> tuple[dict[str, _Sequence], list[str]]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import Field
 
+from ipv_bench.bounded_json import read_json
 from ipv_bench.errors import SourceError, nearest_name
 from pipelines.datasets.base import Count, Inventory, SourceItem, SourceRow, VideoFile
 from pipelines.datasets.file_tree import FileTree, FoundFile, list_files
@@ -155,18 +156,20 @@ def _read_lists(source: Path, tree: FileTree, splits: Sequence[str]) -> tuple[li
         )
     entries = []
     for split in ("train", "validation", "test"):
-        for number, values in enumerate(lists.get(split, [])):
+        listed = lists.get(split, [])
+        if not isinstance(listed, list):
+            raise SourceError(
+                f"the {split} list in {source} holds a {type(listed).__name__}",
+                expected='[{"id": "78687", …}, …]',
+                fix="take it as released",
+            )
+        for number, values in enumerate(listed):
             entries.append(_entry(split, number, values, labels))
     return entries, files.warnings("label lists", "labels/ goes first, then the first by path")
 
 
 def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))  # some editors put a byte order mark in front
-    except (OSError, ValueError) as error:
-        raise SourceError(
-            f"{path} cannot be read: {error}", expected="JSON as released", fix="download it again"
-        ) from error
+    return read_json(path, error=SourceError, fix="download it again; it must be JSON as released")
 
 
 def _entry(split: str, number: int, values: Any, labels: Mapping[str, Any]) -> _Entry:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import platform
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -15,6 +14,8 @@ import matplotlib
 import numpy as np
 
 from ipv_bench.atomic_file import write_bytes, write_json
+from ipv_bench.bounded_json import read_json
+from ipv_bench.errors import InputError
 from reports.figures.drawn import PlannedFigure
 
 FOLDER = ".drawn"
@@ -91,10 +92,9 @@ class KeptDrawings:
 
 def _index(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
+        return dict(read_json(path, expect=dict))
+    except InputError:
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 @cache

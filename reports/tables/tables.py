@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ipv_bench.bounded_csv import spreadsheet_cell
 from reports.text import plain
 
 
@@ -106,6 +107,7 @@ def to_csv(table: Table) -> str:
     wide = [any(isinstance(row[i], Estimate) for row in table.rows) for i in range(len(table.columns))]
     header: list[str] = []
     for name, is_wide in zip(table.columns, wide, strict=True):
+        name = spreadsheet_cell(name)
         header += [name, f"{name} low", f"{name} high", f"{name} statistic"] if is_wide else [name]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -121,12 +123,11 @@ def to_csv(table: Table) -> str:
 def _csv_cells(cell: Cell, is_wide: bool) -> list[object]:
     if isinstance(cell, Estimate):
         bounds = ["" if math.isnan(end) else repr(float(end)) for end in (cell.low, cell.high)]
-        return [repr(float(cell.point)), *bounds, cell.label]
+        return [repr(float(cell.point)), *bounds, spreadsheet_cell(cell.label)]
     if cell is None:
         return ["", "", "", ""] if is_wide else [""]
     text = cell.text if isinstance(cell, Link) else repr(cell) if isinstance(cell, float) else str(cell)
-    if isinstance(cell, str | Link) and text[:1] in ("=", "+", "@", "\t", "\r"):
-        text = "'" + text  # a spreadsheet would run it as a formula
+    text = spreadsheet_cell(text)
     return [text, "", "", ""] if is_wide else [text]
 
 
@@ -174,4 +175,5 @@ def to_latex(table: Table) -> str:
 
 
 def _latex(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in plain(text, 1000))
+    text = "".join(_LATEX.get(character, character) for character in plain(text, 1000))
+    return f"{{{text[0]}}}{text[1:]}" if text[:1] in ("[", "*") else text  # they would be arguments of the \\ before

@@ -25,8 +25,10 @@ def test_csv_keeps_full_precision_and_gives_an_estimate_its_own_columns():
 
 
 def test_csv_defuses_formulas():
-    table = Table("t", "t", ["name"], [["=HYPERLINK(1)"], ["@x"], [Link("+1", "x")]])
-    assert [row[0] for row in csv.reader(io.StringIO(to_csv(table)))][1:] == ["'=HYPERLINK(1)", "'@x", "'+1"]
+    table = Table("t", "t", ["name"], [["=HYPERLINK(1)"], ["@x"], [Link("+1+1", "x")], ["-2+3"], ["-1.5"], [-2.5]])
+    assert [row[0] for row in csv.reader(io.StringIO(to_csv(table)))][1:] == [
+        "'=HYPERLINK(1)", "'@x", "'+1+1", "'-2+3", "-1.5", "-2.5",
+    ]  # fmt: skip
 
 
 def test_latex_escapes_and_aligns_numbers_right():
@@ -47,3 +49,18 @@ def test_numbers_without_a_value_have_a_sign_of_their_own():
     assert number(math.nan, 3) == "–"
     assert number(math.inf, 3) == "∞"
     assert number(-0.0001, 3) == "0.000"
+
+
+def test_csv_defuses_formulas_in_headers_and_labels():
+    table = Table("t", "t", ["=a", "b"], [["x", Estimate(-1.0, -2.0, -0.5, "=b")]])
+    header, row = csv.reader(io.StringIO(to_csv(table)))
+    assert header[0] == "'=a"
+    assert row == ["x", "-1.0", "-2.0", "-0.5", "'=b"]
+
+
+def test_a_latex_row_is_no_argument_of_the_line_before():
+    table = Table("t", "t", ["name"], [["a"], ["[1cm]x"], ["*x"], [r"\input{/etc/passwd}"]])
+    text = to_latex(table)
+    assert "{[}1cm]x" in text
+    assert "{*}x" in text
+    assert r"\input" not in text
