@@ -58,6 +58,10 @@ class SteadyStream(io.TextIOBase):
             except (OSError, ValueError) as error:
                 self._lose(error)
 
+    def close(self) -> None:
+        """Let go of the stream underneath, which belongs to somebody else; also called when this one is forgotten."""
+        self._stream = None
+
     def writable(self) -> bool:
         """True."""
         return True

@@ -64,6 +64,16 @@ def test_a_lost_stream_takes_everything_and_says_nothing() -> None:
     assert SteadyStream(None, 1).write("x") == 1
 
 
+def test_a_forgotten_stream_closes_nothing_and_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    under = io.StringIO()
+    stream = SteadyStream(under, 1)
+    under.close()
+    del stream
+    assert SteadyStream(open_one := io.StringIO(), 1).close() is None
+    assert not open_one.closed
+    assert capsys.readouterr() == ("", "")
+
+
 def test_foreign_text_does_not_speak_to_the_terminal() -> None:
     assert printable("a\x1b[2Jb\r\tc\nd\u202ee\udc80") == "a\\x1b[2Jb\\r\tc\nd\\u202ee\\udc80"
 
