@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from ipv_bench.cli import common_options
-from ipv_bench.extras import require
+from ipv_bench.extras import missing_modules, require
 from ipv_bench.progress import say
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -48,8 +48,8 @@ def _chosen(config_file: Path | None, overrides: tuple[str, ...], key: str) -> l
 
 
 def _mirrors(config_file: Path | None, overrides: tuple[str, ...]) -> tuple[str, ...]:
-    """The extra for W&B where a run asks for it."""
-    return ("tracking",) if _chosen(config_file, overrides, "training.wandb") else ()
+    """The extra for W&B where a run asks for it; W&B without the TensorBoard of that extra will do."""
+    return ("tracking",) if missing_modules(("wandb",)) and _chosen(config_file, overrides, "training.wandb") else ()
 
 
 def _simulator_of(run: Path) -> tuple[str, ...]:
