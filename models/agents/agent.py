@@ -45,7 +45,8 @@ class Agent:
         self.config, self.action_dim, self.seed, self.device = config, action_dim, seed, device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, 0, "agent parameters"))
-            model = StackedWorldModel(config, action_dim)
+            predicted = config.behavior.discount if config.behavior.discount_head else None
+            model = StackedWorldModel(config, action_dim, predicted)
             behavior = ActorCritic(config.behavior, config.rssm.feat_size, action_dim)
         self.networks = nn.ModuleDict({"model": model, "behavior": behavior}).to(device)
         if device.type == "cuda":
@@ -65,7 +66,8 @@ class Agent:
         """One update of the world model, then one of actor and critic from that batch's posterior states.
 
         Args:
-            batch: image uint8 (B, T, H, W, 3), action (B, T, A), reward (B, T), is_first (B, T); others are ignored.
+            batch: image uint8 (B, T, H, W, 3), action (B, T, A), reward (B, T), is_first (B, T) and, with a
+                discount head, is_terminal (B, T); others are ignored.
 
         Returns:
             Losses and norms; only `skipped_updates` (1) when something was not finite and nothing was changed.
@@ -75,7 +77,9 @@ class Agent:
             TrainingError: ten updates in a row were skipped.
         """
         window = self.config.intrinsic.window if self.model.intrinsic_bonus is not None else 1
-        check_update_batch(batch, self.config.image.size, self.action_dim, window)
+        predicts_end = self.model.discount_head is not None
+        check_update_batch(batch, self.config.image.size, self.action_dim, window, terminal=predicts_end)
+        terminal = self._tensor(batch["is_terminal"]) if predicts_end else None
         image, action, reward, is_first = (self._tensor(batch[name]) for name in BATCH_FIELDS)
         self.networks.train()
         # The forward pass changes statistics, queue and magnitudes: a skipped update must not leave its NaN there.
@@ -85,7 +89,9 @@ class Agent:
             self._model_groups[0].set_lr_scale(0.0 if frozen else 1.0)
         draws = self.model.draw(image.shape[0], image.shape[1], self._generator("world model"))
         with autocast(self.device, self.config.training.precision):
-            loss, metrics, posterior = self._model_forward(image, action.float(), reward.float(), is_first, draws)
+            loss, metrics, posterior = self._model_forward(
+                image, action.float(), reward.float(), is_first, draws, terminal
+            )
         scaler = self._scalers[0]
         assign_gradients(loss if scaler is None else scaler.scale(loss), self._model_groups)
         result = apply_update(self._model_groups, [loss], scaler)
@@ -95,7 +101,12 @@ class Agent:
             draw = self.behavior.draw(start.deter.shape[0], self.model.rssm, self._generator("behavior"))
             with autocast(self.device, self.config.training.precision):
                 actor_loss, critic_loss, more = self._behavior_forward(
-                    self.model.rssm, self.model.reward_head, start, draw
+                    self.model.rssm,
+                    self.model.reward_head,
+                    start,
+                    draw,
+                    self.model.discount_head,
+                    None if terminal is None else terminal.flatten(0, 1),
                 )
             metrics |= more
             scaler = self._scalers[1]

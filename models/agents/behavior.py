@@ -28,6 +28,9 @@ class BehaviorConfig(Config):
     """Imagined steps."""
     discount: float = Field(0.99, gt=0, le=1)
     """Constant discount of each imagined step."""
+    discount_head: bool = False
+    """Predict whether a state ends its episode, and let returns stop there (DreamerV2). For suites whose tasks end
+    episodes (`terminated`); off in the papers' settings, whose suites only have time limits."""
     lam: float = Field(0.95, ge=0, le=1)
     """λ of the λ-return."""
     entropy: float = Field(1e-4, ge=0)
@@ -70,7 +73,7 @@ class Trajectories(NamedTuple):
         action: (N, H + 1, A) action that led to each state; zeros at the start.
         reward: (N, H + 1) predicted reward of each state.
         value: (N, H + 1) slow critic's value of each state.
-        discount: (N, H + 1).
+        discount: (N, H + 1) constant, or predicted: γ times the probability that the episode goes on from the state.
         weight: (N, H + 1) product of the discounts before each state, detached.
     """
 
@@ -116,8 +119,20 @@ class ActorCritic(nn.Module):
         noise = gumbel_noise((horizon, count, rssm.config.stoch, rssm.config.discrete), generator)
         return BehaviorDraws(uniform, Latents(noise))
 
-    def imagine(self, rssm: RSSM, reward_head: nn.Module, start: State, draws: BehaviorDraws) -> Trajectories:
+    def imagine(
+        self,
+        rssm: RSSM,
+        reward_head: nn.Module,
+        start: State,
+        draws: BehaviorDraws,
+        discount_head: nn.Module | None = None,
+        terminal: Tensor | None = None,
+    ) -> Trajectories:
         """Follow the actor from `start` (N, ...), detached, for `horizon` steps.
+
+        With a `discount_head` the discount of imagined states is predicted; that of the start states is known, from
+        `terminal` (N,), true where the task ended the episode there. Nothing is bootstrapped beyond such a state; an
+        episode that a time limit cut goes on in imagination.
 
         The actor sees detached features: its gradients come through action, dynamics, reward and slow critic.
         """
@@ -132,6 +147,10 @@ class ActorCritic(nn.Module):
         feat = sequence.feat
         reward, value = reward_head(feat), self.slow_critic(feat)
         discount = torch.full_like(reward, self.config.discount)
+        if discount_head is not None:
+            assert terminal is not None
+            known = self.config.discount * (1 - terminal.to(reward.dtype))  # (N,)
+            discount = torch.cat([known[:, None], torch.sigmoid(discount_head(feat[:, 1:])).to(reward.dtype)], 1)
         weight = torch.cumprod(torch.cat([torch.ones_like(discount[:, :1]), discount[:, :-1]], 1), 1).detach()
         return Trajectories(sequence, torch.stack(actions, 1), reward, value, discount, weight)
 
@@ -162,10 +181,16 @@ class ActorCritic(nn.Module):
         return loss, value
 
     def forward(
-        self, rssm: RSSM, reward_head: nn.Module, start: State, draws: BehaviorDraws
+        self,
+        rssm: RSSM,
+        reward_head: nn.Module,
+        start: State,
+        draws: BehaviorDraws,
+        discount_head: nn.Module | None = None,
+        terminal: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Actor loss, critic loss, and metrics (detached scalars), from start states (N, ...)."""
-        imagined = self.imagine(rssm, reward_head, start, draws)
+        """Actor loss, critic loss, and metrics (detached scalars), from start states (N, ...); see `imagine`."""
+        imagined = self.imagine(rssm, reward_head, start, draws, discount_head, terminal)
         target = self.target(imagined)
         actor_loss, entropy = self.actor_loss(imagined, target)
         critic_loss, value = self.critic_loss(imagined, target)

@@ -70,7 +70,9 @@ def examine_episode(
         starts = torch.arange(0, image.shape[1] - 1, IMAGINED_EVERY, device=generator.device)
         start = out.posterior.map(lambda states: states[0, starts])  # (N, ...)
         chosen = behavior.draw(len(starts), model.rssm, generator)
-        imagined = behavior.target(behavior.imagine(model.rssm, model.reward_head, start, chosen))  # (N, H)
+        ended = torch.from_numpy(np.ascontiguousarray(episode["is_terminal"])).to(generator.device)[starts]
+        trajectories = behavior.imagine(model.rssm, model.reward_head, start, chosen, model.discount_head, ended)
+        imagined = behavior.target(trajectories)  # (N, H)
     plain = reward.float() * config.reward.gain  # (1, T)
     bonus = config.intrinsic.beta if model.intrinsic_bonus is not None else 0.0
     last = plain[0, -1] + bonus if bool(episode["is_terminal"][-1]) else value[-1]

@@ -24,25 +24,27 @@ ACTION_SLACK = 1e-5
 """How far an action may lie beyond [-1, 1]: rounding of another library's clipping."""
 
 
-def check_update_batch(batch: Mapping[str, Any], size: int, action_dim: int, min_length: int) -> None:
+def check_update_batch(
+    batch: Mapping[str, Any], size: int, action_dim: int, min_length: int, *, terminal: bool = False
+) -> None:
     """The batch of an agent's update.
 
     Numbers that are not finite pass: such an update is skipped and counted, and ten in a row stop the run.
 
     Args:
-        batch: image, action, reward and is_first; other fields are not looked at.
+        batch: image, action, reward and is_first; is_terminal where it is there; other fields are not looked at.
         size: height and width of the images.
         action_dim: A.
         min_length: smallest T that the model can learn from.
+        terminal: is_terminal must be there.
 
     Raises:
         ConfigError: a field is absent, or has another shape, dtype or range.
     """
-    for name in ("image", "action", "reward", "is_first"):
+    needed = ("image", "action", "reward", "is_first", *(("is_terminal",) if terminal else ()))
+    for name in needed:
         if name not in batch:
-            raise ConfigError(
-                f"the batch has no {name!r}, only {sorted(batch)}", expected="image, action, reward, is_first"
-            )
+            raise ConfigError(f"the batch has no {name!r}, only {sorted(batch)}", expected=", ".join(needed))
     image = batch["image"]
     check_array("image", image, ("B", "T", size, size, 3), ("uint8",))
     times = tuple(image.shape[:2])

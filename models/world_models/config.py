@@ -62,6 +62,8 @@ class LossConfig(Config):
     """The batch mean of the KL is clamped below at this value (nats): no gradient under it."""
     image_scale: float = Field(1.0, ge=0)
     """Weight of the image loss."""
+    discount_scale: float = Field(1.0, ge=0)
+    """Weight of the discount head's loss, where there is one (`behavior.discount_head`)."""
     action_free_kl_scale: float = Field(0.0, ge=0)
     """Weight of the action-free RSSM's own KL loss in the stacked model; 0 as published."""
 

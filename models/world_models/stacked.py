@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ipv_bench.errors import ConfigError
-from models.nets.distributions import balanced_kl, categorical_entropy, gumbel_noise
+from models.nets.distributions import balanced_kl, categorical_entropy, full_precision, gumbel_noise
 from models.nets.heads import ScalarHead, half_squared_error
 from models.nets.rssm import RSSM, Latents, State
 from models.training.optimizer import OptimizerGroup
@@ -68,14 +69,15 @@ class StackedWorldModel(nn.Module):
     Args:
         config: the world model's sections, and `reward`, `intrinsic`, `concat_embed`.
         action_dim: size A of the environment's actions, at most `rssm.action_dim`.
+        discount: γ, for a head that predicts it (times whether the episode goes on); None: no such head.
 
     Raises:
         ConfigError: the actions do not fit, or the context's fusion does not (see `ImageModel`).
     """
 
-    def __init__(self, config: StackedConfig, action_dim: int) -> None:
+    def __init__(self, config: StackedConfig, action_dim: int, discount: float | None = None) -> None:
         super().__init__()
-        self.config, self.action_dim = config, action_dim
+        self.config, self.action_dim, self.discount = config, action_dim, discount
         padded = config.rssm.action_dim or action_dim
         rssm = config.rssm.model_copy(update={"action_dim": padded})
         if action_dim > padded:
@@ -96,6 +98,7 @@ class StackedWorldModel(nn.Module):
         self.aux_reward_head = None
         if reward.dual and stacked:
             self.aux_reward_head = ScalarHead(feat_size, reward.layers, reward.units, zero_output=reward.zero_output)
+        self.discount_head = None if discount is None else ScalarHead(feat_size, reward.layers, reward.units)
         self.intrinsic_bonus = (
             IntrinsicBonus(config.intrinsic, feat_size) if stacked and config.intrinsic.beta else None
         )
@@ -178,7 +181,13 @@ class StackedWorldModel(nn.Module):
         return StackedState(last, out.posterior.map(_last_step))
 
     def forward(
-        self, image: Tensor, action: Tensor, reward: Tensor, is_first: Tensor | None, draws: StackedDraws
+        self,
+        image: Tensor,
+        action: Tensor,
+        reward: Tensor,
+        is_first: Tensor | None,
+        draws: StackedDraws,
+        is_terminal: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor], State]:
         """Loss (scalar), its parts (detached scalars), and the posterior states (B, T, ...), detached.
 
@@ -190,6 +199,7 @@ class StackedWorldModel(nn.Module):
             reward: (B, T) reward that came with each frame.
             is_first: (B, T), 1 where an episode starts; None: nowhere.
             draws: from `draw`.
+            is_terminal: (B, T), 1 where the task ended the episode (not a time limit); for the discount head.
         """
         target = self.vision.scaling(image)  # (B, T, 3, H, W)
         maps = self.vision.context_maps(target, draws.context)
@@ -208,6 +218,13 @@ class StackedWorldModel(nn.Module):
             aux_loss = half_squared_error(self.aux_reward_head(feat), plain)
             loss = loss + head.dual_scale * aux_loss
             metrics["aux_reward_loss"] = aux_loss
+        if self.discount_head is not None and self.discount is not None:
+            assert is_terminal is not None
+            goes_on = self.discount * (1 - is_terminal.to(feat.dtype))  # (B, T), a soft label as in DreamerV2
+            logit = full_precision(self.discount_head(feat))
+            discount_loss = F.binary_cross_entropy_with_logits(logit, goes_on.to(logit.dtype))
+            loss = loss + weights.discount_scale * discount_loss
+            metrics["discount_loss"] = discount_loss
         if out.action_free is not None and out.action_free_prior is not None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and weights.action_free_kl_scale > 0):
                 lower_kl, _ = balanced_kl(
