@@ -1,9 +1,16 @@
-"""Processor time and memory of `ipv-bench report` on 500 runs of 1,000 evaluations each.
+"""Processor time, wall time and memory of `ipv-bench report`: alone, or beside an older checkout on the same files.
 
     python benchmarks/report_speed.py [--quick]
+    python benchmarks/report_speed.py --scores tdmpc2_results.tar.gz --baseline CHECKOUT [--pairs 3]
 
-Writes run folders (format 1): 5 methods × 5 tasks of two suites × 10 seeds, ten episodes per evaluation, and measures
-the whole command in a process of its own, limited to one core: reading, aligning, curves, tables, figures and page.
+Alone: writes run folders (format 1) of 5 methods × 5 tasks of two suites × 10 seeds, 1,000 evaluations of ten episodes
+each, and measures the whole command in a process of its own, limited to one core: reading, aligning, curves, tables,
+figures and page.
+
+With `--baseline`, a folder of an older version's source (`git worktree add CHECKOUT a9b0d25`): both versions make the
+report of `--scores` in turns, each figure in all three formats, on two cores; then ours looks at the unchanged files a
+second time. Ratios are the baseline's time over ours, the median over the pairs. The same number of figures must come
+out, in the same formats: else nothing is compared.
 """
 
 from __future__ import annotations
@@ -25,6 +32,7 @@ import numpy as np
 
 from ipv_bench.run_record import RunRecord, run_folder, write_record
 
+HERE = Path(__file__).resolve().parents[1]
 METHODS, SEEDS = ("contextwm", "apv", "dreamerv2", "sac", "tdmpc2"), 10
 TASKS = tuple(f"{suite}/task_{index}" for suite in ("dmc", "metaworld") for index in range(5))
 
@@ -65,12 +73,21 @@ def _evaluations(points: int, method: int, seeds: list[int]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def measure(runs: Path, out: Path) -> dict[str, float]:
-    """Run the command on one core; wall and processor seconds, and the peak of resident memory in MiB."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "ipv_bench", "report", str(runs), "--out", str(out), "--quiet"]
+def measure(runs: Path, out: Path, cores: int = 1, checkout: Path = HERE) -> dict[str, float]:
+    """Run the command of a checkout; wall and processor seconds of it and its processes, and the peak of memory in MiB.
+
+    Args:
+        runs: what to report on.
+        out: the report's folder.
+        cores: how many processors it may use.
+        checkout: folder of the version's source.
+    """
+    environment = {
+        **os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(checkout.resolve()),
+    }  # fmt: skip
+    command = [sys.executable, "-m", "ipv_bench", "report", str(runs.resolve()), "--out", str(out), "--quiet"]
     start = time.monotonic()
-    process = subprocess.Popen(command, env=environment, preexec_fn=_one_core)
+    process = subprocess.Popen(command, env=environment, cwd=checkout, preexec_fn=lambda: _only(cores))
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.monotonic() - start
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -79,24 +96,95 @@ def measure(runs: Path, out: Path) -> dict[str, float]:
     return {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "mib": _mebibytes(usage)}
 
 
-def _one_core() -> None:
+def _only(cores: int) -> None:
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:cores]))
 
 
 def _mebibytes(usage: resource.struct_rusage) -> float:
     return usage.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
+def compare(scores: Path, baseline: Path, pairs: int) -> dict[str, Any]:
+    """Both versions in turns on the same files, then ours once more on unchanged ones; prints each pair."""
+    found = []
+    for number in range(pairs):
+        with tempfile.TemporaryDirectory() as folder:
+            theirs_out, ours_out = Path(folder) / "theirs", Path(folder) / "ours"
+            # The first of a pair finds a colder machine, so they take turns at being it.
+            if number % 2:
+                ours, theirs = measure(scores, ours_out, 2), measure(scores, theirs_out, 2, baseline)
+            else:
+                theirs, ours = measure(scores, theirs_out, 2, baseline), measure(scores, ours_out, 2)
+            before = _contents(ours_out)
+            again = measure(scores, ours_out, 2)
+            drawn = [_pictures(out) for out in (theirs_out, ours_out)]
+            if len(drawn[0]) != len(drawn[1]) or before != _contents(ours_out):
+                raise SystemExit(f"{len(drawn[0])} and {len(drawn[1])} pictures, or a second look changed files")
+        for name, one in (("baseline", theirs), ("ours", ours), ("ours, unchanged", again)):
+            print(f"{name}: {one['cpu']:.1f} s of processor time, {one['wall']:.1f} s in all, {one['mib']:.0f} MiB")
+        found.append((theirs, ours, again))
+
+    def ratio(kind: str, place: int) -> float:
+        return round(statistics.median(one[0][kind] / one[place][kind] for one in found), 2)
+
+    def middle(kind: str, place: int) -> float:
+        return round(statistics.median(one[place][kind] for one in found), 2)
+
+    return {
+        "benchmark": "report_speed",
+        "scores": scores.name,
+        "pictures": len(drawn[1]),
+        "pairs": pairs,
+        "cpu_ratio": ratio("cpu", 1),
+        "wall_ratio_two_cores": ratio("wall", 1),
+        "unchanged_wall_ratio": ratio("wall", 2),
+        "unchanged_cpu_ratio": ratio("cpu", 2),
+        "baseline_cpu_seconds": middle("cpu", 0),
+        "ours_cpu_seconds": middle("cpu", 1),
+        "unchanged_cpu_seconds": middle("cpu", 2),
+        "baseline_wall_seconds": middle("wall", 0),
+        "ours_wall_seconds": middle("wall", 1),
+        "unchanged_wall_seconds": middle("wall", 2),
+        "cores_used": 2,
+        "load": round(os.getloadavg()[0], 1),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+    }
+
+
+def _pictures(out: Path) -> list[str]:
+    return sorted(path.name for path in (out / "figures").iterdir() if path.suffix in (".pdf", ".svg", ".png"))
+
+
+def _contents(out: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one measurement in place of three")
-    quick = parser.parse_args().quick
+    parser.add_argument("--scores", type=Path, help="score files to compare two versions on")
+    parser.add_argument("--baseline", type=Path, help="folder of the older version's source")
+    parser.add_argument("--pairs", type=int, default=3, help="how often each version runs")
+    given = parser.parse_args()
+    if (given.scores is None) != (given.baseline is None):
+        parser.error("--scores and --baseline go together")
+    if given.scores is not None:
+        result = compare(given.scores, given.baseline.resolve(), 1 if given.quick else given.pairs)
+    else:
+        result = alone(given.quick)
+    print(json.dumps(result))
+
+
+def alone(quick: bool) -> dict[str, Any]:
+    """Measure ours on made-up runs, on one core."""
     points = 1000
     with tempfile.TemporaryDirectory() as folder:
         number = write_runs(Path(folder) / "runs", points)
         print(f"{number} runs x {points} evaluations x 10 episodes")
-        found = [measure(Path(folder) / "runs", Path(folder) / "report") for _ in range(1 if quick else 3)]
+        found = [measure(Path(folder) / "runs", Path(folder) / f"report{i}") for i in range(1 if quick else 3)]
     for one in found:
         print(f"{one['cpu']:6.1f} s of processor time, {one['wall']:6.1f} s in all, {one['mib']:6.0f} MiB")
     result = {
@@ -112,7 +200,7 @@ def main() -> None:
         "machine": platform.machine(),
         "cores": os.cpu_count(),
     }
-    print(json.dumps(result))
+    return result
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from reports.scores.score_table import ScoredRun
 from reports.statistics.curves import area_under_curve, steps_to_reach
 from reports.statistics.intervals import CURVE_RESAMPLES, TABLE_RESAMPLES, Interval, interval
 from reports.statistics.profiles import performance_profile
+
+COLUMNS_AT_ONCE = 32
+"""Columns that share one making of their draws: bounds the memory."""
 
 Groups = Mapping[str, Sequence[ScoredRun]]
 """Legend label → runs."""
@@ -60,6 +63,42 @@ class Computation:
             confidence=self.config.confidence,
             resample_tasks=self.config.resample_tasks and scores.shape[1] > 1,
         )
+
+    def columns(
+        self, columns: Sequence[np.ndarray], statistic: str, purpose: str, *, allow_infinite: bool = False
+    ) -> list[Interval]:
+        """Intervals of many single tasks, each (R,) or (R, K) for K scores of its runs, points (K,).
+
+        Tasks with equally many runs share their draws: each interval is that of draws of its own, and the draws, which
+        take most of the time for so few runs, are made once for `COLUMNS_AT_ONCE` of them.
+
+        Args:
+            columns: without NaN.
+            statistic: see `interval`.
+            purpose: of the columns, for the seeds.
+            allow_infinite: accept +∞, for the IQM.
+        """
+        found: list[Interval | None] = [None] * len(columns)
+        wide = [column.reshape(len(column), -1) for column in columns]
+        for shape in sorted({one.shape for one in wide}):
+            places = [index for index, one in enumerate(wide) if one.shape == shape]
+            for start in range(0, len(places), COLUMNS_AT_ONCE):
+                chosen = places[start : start + COLUMNS_AT_ONCE]
+                stacked = np.concatenate([wide[index] for index in chosen], axis=1)[:, None, :]  # (R, 1, S)
+                generator = self.generator(f"{purpose}:{shape[0]} runs")
+                together = interval(
+                    stacked,
+                    statistic,
+                    self.table_resamples,
+                    generator,
+                    confidence=self.config.confidence,
+                    allow_infinite=allow_infinite,
+                )
+                for number, index in enumerate(chosen):
+                    part = slice(number * shape[1], (number + 1) * shape[1])
+                    ends = {name: getattr(together, name)[part] for name in ("point", "low", "high")}
+                    found[index] = replace(together, **ends)
+        return [one for one in found if one is not None]
 
     def profile(self, scores: np.ndarray, thresholds: np.ndarray, purpose: str) -> Interval:
         """Performance profile of final scores (R, M) at thresholds (K,)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -48,15 +49,18 @@ class Comparison:
         """Final scores per task, as they were logged: rows tasks, columns methods."""
         config, labels = self.computation.config, list(groups)
         rows: list[list[Cell]] = []
+        places: list[tuple[int, int, str]] = []
+        columns: list[np.ndarray] = []
         for task, its_ends in ends.tasks.items():
-            cells: list[Cell] = [task, steps_by_method(its_ends.read_at)]
-            for label in labels:
+            rows.append([task, steps_by_method(its_ends.read_at), *(None for _ in labels)])
+            for number, label in enumerate(labels):
                 found = ends.scores(groups[label], task, label)
-                scores = np.array([[one.score] for one in found])  # (R, 1)
-                purpose = f"final:{task}:{label}"
-                name = f"{label} on {task}"
-                cells.append(self._estimate(scores, config.statistic, purpose, name) if found else None)
-            rows.append(cells)
+                if found:
+                    places.append((len(rows) - 1, 2 + number, f"{label} on {task}"))
+                    columns.append(np.array([one.score for one in found]))
+        intervals = self.computation.columns(columns, config.statistic, "final")
+        for (row, place, name), several in zip(places, intervals, strict=True):
+            rows[row][place] = self._checked(_at(several, 0), config.statistic, name)
         if not rows:
             return None
         window = config.final_window
@@ -104,7 +108,7 @@ class Comparison:
             found = ranks(
                 scores.final,
                 statistic,
-                self.computation.table_resamples,
+                self.computation.curve_resamples,
                 self.computation.generator(f"ranking:{suite}"),
                 confidence=self.computation.config.confidence,
             )
@@ -114,8 +118,9 @@ class Comparison:
                 share = None if single else rank.share_first
                 rows.append([suite or "–", label, Estimate(rank.rank, *bounds), share, k_of_n(scores)])
         note = (
-            f"Rank by the {STATISTIC_NAMES[statistic]} of final scores (1: best), {self._intervals()}. Share first: of "
-            "the resamples, those in which the method is the best."
+            f"Rank by the {STATISTIC_NAMES[statistic]} of final scores (1: best), "
+            f"{self._intervals(self.computation.curve_resamples)}. Share first: of the resamples, those in which the "
+            "method is the best."
         )
         columns = ["suite", "method", "rank", "share first", "tasks"]
         return Table("ranking", "Ranking", columns, rows, note) if rows else None
@@ -163,15 +168,19 @@ class Comparison:
         rows: list[list[Cell]] = []
         for suite, scores in suites.items():
             kept = levels if is_normalised(scales[suite]) else []
-            every = [("all", slice(None))] if scores.curve_tasks else []
-            for task, column in [*every, *((t, slice(i, i + 1)) for i, t in enumerate(scores.curve_tasks))]:
-                ranges = scores.ranges[column]
-                for label in scores.area:
-                    area = scores.area[label][:, column]
-                    steps = [scores.steps[level][label][:, column] for level in kept]
-                    found = self._efficiency(area, steps, f"efficiency:{suite}:{task}:{label}")
-                    empty: list[Cell] = [None] * (2 * (len(levels) - len(kept)))
-                    rows.append([suite or "–", task, label, _range_text(ranges), *found, *empty])
+            empty: list[Cell] = [None] * (2 * (len(levels) - len(kept)))
+
+            def part(label: str, column: slice) -> tuple[np.ndarray, list[np.ndarray]]:
+                return scores.area[label][:, column], [scores.steps[level][label][:, column] for level in kept]  # noqa: B023
+
+            for label in scores.area:
+                found = self._efficiency(*part(label, slice(None)), f"efficiency:{suite}:all:{label}")
+                rows.append([suite or "–", "all", label, _range_text(scores.ranges), *found, *empty])
+            single = [(i, task, label) for i, task in enumerate(scores.curve_tasks) for label in scores.area]
+            parts = [part(label, slice(i, i + 1)) for i, _, label in single]
+            each = self._efficiency_of_tasks(parts, f"efficiency:{suite}")
+            for (i, task, label), cells in zip(single, each, strict=True):
+                rows.append([suite or "–", task, label, _range_text(scores.ranges[i : i + 1]), *cells, *empty])
         columns = ["suite", "task", "method", "env steps", "area under curve"]
         for level in levels:
             columns += [f"env steps to {level:g}", f"share reaching {level:g}"]
@@ -185,18 +194,27 @@ class Comparison:
     def _efficiency(self, area: np.ndarray, steps: Sequence[np.ndarray], purpose: str) -> list[Cell]:
         """The area, then per level the IQM of the env steps and the share of runs that reach it; (R, M) each."""
         confidence, resamples = self.computation.config.confidence, self.computation.table_resamples
-        reached = [np.where(np.isnan(one), np.nan, np.isfinite(one)) for one in steps]
-        means = np.stack([area, *reached], axis=2)  # (R, M, 1 + levels): one set of draws for all of them
         generator = self.computation.generator(purpose)
-        found = interval(means, "mean", resamples, generator, confidence=confidence)
-        cells: list[Cell] = [_estimate_at(found, 0)]
-        if steps:
-            generator = self.computation.generator(f"{purpose}:steps")
-            stacked = np.stack(list(steps), axis=2)
-            until = interval(stacked, "iqm", resamples, generator, confidence=confidence, allow_infinite=True)
-            for index in range(len(steps)):
-                cells += [_estimate_at(until, index), _estimate_at(found, 1 + index)]
-        return cells
+        means = interval(_area_and_shares(area, steps), "mean", resamples, generator, confidence=confidence)
+        if not steps:
+            return _efficiency_cells(means, None)
+        generator = self.computation.generator(f"{purpose}:steps")
+        stacked = np.stack(list(steps), axis=2)
+        until = interval(stacked, "iqm", resamples, generator, confidence=confidence, allow_infinite=True)
+        return _efficiency_cells(means, until)
+
+    def _efficiency_of_tasks(
+        self, parts: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]], purpose: str
+    ) -> list[list[Cell]]:
+        """`_efficiency` of many single tasks: (area, steps of each level), (R, 1) each, NaN where there is no run."""
+        present = [~np.isnan(area[:, 0]) for area, _ in parts]
+        shares = [_area_and_shares(area, steps)[kept, 0] for (area, steps), kept in zip(parts, present, strict=True)]
+        means = self.computation.columns(shares, "mean", purpose)
+        if not parts or not parts[0][1]:
+            return [_efficiency_cells(one, None) for one in means]
+        waits = [np.concatenate(list(steps), axis=1)[kept] for (_, steps), kept in zip(parts, present, strict=True)]
+        until = self.computation.columns(waits, "iqm", f"{purpose}:steps", allow_infinite=True)
+        return [_efficiency_cells(one, other) for one, other in zip(means, until, strict=True)]
 
     def improvement(self, suites: Mapping[str, SuiteScores]) -> Table | None:
         """Probability that a run of one method is better than a run of another, per suite."""
@@ -232,16 +250,18 @@ class Comparison:
         return [(best, label) for label in labels if label != best]
 
     def _estimate(self, scores: np.ndarray, statistic: str, purpose: str, checked: str = "") -> Estimate:
-        found = self.computation.interval(scores, statistic, purpose)
+        return self._checked(self.computation.interval(scores, statistic, purpose), statistic, checked)
+
+    def _checked(self, found: Interval, statistic: str, checked: str) -> Estimate:
         if checked and found.num_runs[1] > 1 and zero_width(checked, found) is not None:
             self._widthless.append(checked)
         return to_estimate(found, statistic)
 
-    def _intervals(self) -> str:
+    def _intervals(self, resamples: int | None = None) -> str:
         percent = f"{100 * self.computation.config.confidence:g} %"
         return (
             f"{percent} stratified bootstrap intervals "
-            f"({self.computation.table_resamples:,} resamples, seed {self.computation.seed})"
+            f"({resamples or self.computation.table_resamples:,} resamples, seed {self.computation.seed})"
         )
 
 
@@ -273,6 +293,23 @@ def _without_width(found: Interval, ours: np.ndarray, theirs: np.ndarray) -> Est
 
 def _runs_per_task(scores: np.ndarray) -> int:
     return int((~np.isnan(scores)).sum(axis=0).max())
+
+
+def _area_and_shares(area: np.ndarray, steps: Sequence[np.ndarray]) -> np.ndarray:
+    """(R, M, 1 + levels): the area, and whether each level was reached; one set of draws for all of them."""
+    return np.stack([area, *(np.where(np.isnan(one), np.nan, np.isfinite(one)) for one in steps)], axis=2)
+
+
+def _efficiency_cells(means: Interval, until: Interval | None) -> list[Cell]:
+    cells: list[Cell] = [_estimate_at(means, 0)]
+    for index in range(0 if until is None else len(until.point)):
+        assert until is not None
+        cells += [_estimate_at(until, index), _estimate_at(means, 1 + index)]
+    return cells
+
+
+def _at(found: Interval, index: int) -> Interval:
+    return replace(found, point=found.point[index], low=found.low[index], high=found.high[index])
 
 
 def _estimate_at(found: Interval, index: int) -> Estimate:
