@@ -108,7 +108,7 @@ def bullet_list(items: Iterable[object]) -> str:
 def figure(svg: str, caption: str, files: Sequence[Link] = ()) -> str:
     """An SVG that this program drew (never one that was read), with its caption and the files of it."""
     start = svg.index("<svg")
-    shown = re.sub(r'\bwidth="([\d.]+)pt"', _enlarged, svg[start:].strip(), count=1)
+    shown = re.sub(r'\b(width|height)="([\d.]+)pt"', _enlarged, svg[start:].strip(), count=2)
     downloads = " ".join(link(one) for one in files)
     return (
         f'<figure role="img" aria-label="{text(caption)}">{shown}'
@@ -116,9 +116,9 @@ def figure(svg: str, caption: str, files: Sequence[Link] = ()) -> str:
     )
 
 
-def _enlarged(width: re.Match[str]) -> str:
-    # Letters of 7 points are for paper; a screen is read from farther away. The height follows from the view box.
-    return f'width="{ON_SCREEN * float(width[1]):g}pt"'
+def _enlarged(size: re.Match[str]) -> str:
+    # Letters of 7 points are for paper; a screen is read from farther away.
+    return f'{size[1]}="{ON_SCREEN * float(size[2]):g}pt"'
 
 
 def method_switches(labels: Sequence[str]) -> str:

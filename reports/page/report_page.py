@@ -91,6 +91,7 @@ def _summary(collection: Collection, findings: Sequence[Finding]) -> str:
         [
             f"{len(methods)} methods on {len(tasks)} tasks, {len(collection.runs)} runs, each of them listed below.",
             f"Refusals: {counts['refusal']}; warnings: {counts['warning']}; notes: {counts['note']}.",
+            f"Runs that were read and left out, listed with the reason: {len(collection.left_out)}. "
             f"Files that could not be used: {len(collection.unknown)}.",
         ]
     )

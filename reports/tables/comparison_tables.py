@@ -116,7 +116,7 @@ class Comparison:
             for label, rank in found.items():
                 bounds = (np.nan, np.nan, ONE_RUN) if single else (rank.low, rank.high, "")
                 share = None if single else rank.share_first
-                rows.append([suite or "–", label, Estimate(rank.rank, *bounds), share, k_of_n(scores)])
+                rows.append([suite or "–", label, Estimate(rank.rank, *bounds, digits=1), share, k_of_n(scores)])
         note = (
             f"Rank by the {STATISTIC_NAMES[statistic]} of final scores (1: best), "
             f"{self._intervals(self.computation.curve_resamples)}. Share first: of the resamples, those in which the "

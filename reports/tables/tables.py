@@ -23,12 +23,14 @@ class Estimate:
         low, high: ends of the interval; NaN where there is none, as of one run.
         label: what the statistic is called where this differs from the column's name ("mean (n=3)"), or why there is
             no interval ("n = 1").
+        digits: after the point; None: as fits its size.
     """
 
     point: float
     low: float
     high: float
     label: str = ""
+    digits: int | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def cell_text(cell: Cell) -> str:
         return "–"
     if isinstance(cell, Estimate):
         label = f" {cell.label}" if cell.label else ""
-        digits = _digits(cell.point)
+        digits = _digits(cell.point) if cell.digits is None else cell.digits
         if math.isnan(cell.low):
             return f"{number(cell.point, digits)}{f' ({cell.label})' if cell.label else ''}"
         return f"{number(cell.point, digits)} [{number(cell.low, digits)}, {number(cell.high, digits)}]{label}"

@@ -69,8 +69,8 @@ def test_the_report_is_drawn_without_a_network_or_an_error(visit: Visit, small_r
 def test_columns_sort_by_value_in_both_directions(visit: Visit, small_report: Path):
     visit.open(small_report / "report.html")
     table = visit.page.locator("table", has_text="Every run that was read")
-    heading = table.locator("th", has_text="last score")
-    cells = f"td:nth-child({1 + [th.inner_text() for th in table.locator('th').all()].index('last score')})"
+    heading = table.locator("th", has_text="final score")
+    cells = f"td:nth-child({1 + [th.inner_text() for th in table.locator('th').all()].index('final score')})"
 
     def values() -> list[float]:
         return [float(cell.get_attribute("data-value")) for cell in table.locator(cells).all()]
@@ -82,6 +82,30 @@ def test_columns_sort_by_value_in_both_directions(visit: Visit, small_report: Pa
     heading.locator("button").press("Enter")
     assert heading.get_attribute("aria-sort") == "descending"
     assert values() == sorted(before, reverse=True)
+    assert visit.errors == []
+
+
+def test_a_method_can_be_hidden_and_shown_again(visit: Visit, small_report: Path):
+    visit.open(small_report / "report.html")
+    box = visit.page.locator("fieldset.methods label", has_text="dreamerv2").locator("input")
+    parts = visit.page.locator(f".{box.get_attribute('value')}")
+
+    def shown() -> dict[str, int]:
+        names = ("tr", "td", "g")
+        return {
+            name: sum(one.is_visible() for one in parts.all() if one.evaluate("e => e.localName") == name)
+            for name in names
+        }
+
+    before = shown()
+    assert before["tr"] >= 10  # its runs, aggregates, comparisons
+    assert before["td"] == 2  # its column of the final scores, for two tasks
+    assert before["g"] > 10  # lines, bands, legends
+    box.click()
+    assert shown() == {"tr": 0, "td": 0, "g": 0}
+    assert visit.page.locator("figure g[class]").first.is_visible()
+    box.click()
+    assert shown() == before
     assert visit.errors == []
 
 
