@@ -89,7 +89,8 @@ def test_a_method_can_be_hidden_and_shown_again(visit: Visit, small_report: Path
     visit.open(small_report / "report.html")
     box = visit.page.locator("fieldset.methods label", has_text="dreamerv2").locator("input")
     count = """(name) => Object.fromEntries(["tr", "td", "g"].map(tag => [tag,
-        [...document.querySelectorAll(tag + "." + name)].filter(one => getComputedStyle(one).display != "none").length]))"""
+        [...document.querySelectorAll(tag + "." + name)]
+            .filter(one => getComputedStyle(one).display != "none").length]))"""
 
     def shown() -> dict[str, int]:
         return visit.page.evaluate(count, box.get_attribute("value"))
