@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ipv_bench.addresses import public_values
 from ipv_bench.errors import InterruptedRunError, RunError
 from ipv_bench.progress import Bar, say
 from ipv_bench.run_record import (
@@ -86,7 +87,7 @@ class FinetuneLoop:
             folder,
             tensorboard=config.training.tensorboard,
             wandb_project=config.training.wandb,
-            config=record.config,
+            config=public_values(record.config),
             wandb_id=(record.model_extra or {}).get("wandb_id", ""),
             resumed_from=self.counters.env_steps,
         )

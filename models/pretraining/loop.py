@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ipv_bench.addresses import public_values
 from ipv_bench.errors import InterruptedRunError
 from ipv_bench.progress import Bar, say
 from ipv_bench.run_record import METRICS_FILE, JsonlLog, RunRecord, mark_inexact
@@ -228,7 +229,8 @@ class PretrainLoop:
     def _open_mirrors(self, record: RunRecord) -> MetricMirrors:
         training = self.config.training
         return MetricMirrors(
-            self.folder, tensorboard=training.tensorboard, wandb_project=training.wandb, config=record.config,
+            self.folder, tensorboard=training.tensorboard, wandb_project=training.wandb,
+            config=public_values(record.config),
             wandb_id=(record.model_extra or {}).get("wandb_id", ""),
             # Whatever is logged at an update is logged before its checkpoint: only later events are made anew.
             resumed_from=self.training.updates + 1 if self.training.updates else 0,

@@ -14,7 +14,7 @@ import pytest
 from ipv_bench.cli import run
 from ipv_bench.errors import RunError, ShardSetError
 from ipv_bench.file_names import shown
-from ipv_bench.run_record import RunRecord, read_record, run_folder
+from ipv_bench.run_record import RunRecord, check_same_config, read_record, run_folder, write_record
 from ipv_bench.segments import open_segments
 from ipv_bench.shard_set import file_sha256, read_manifest
 from tests.hostile_files import HOSTILE_ARRAYS, HOSTILE_JSON, HOSTILE_NAMES
@@ -151,6 +151,21 @@ def test_no_run_lands_outside_its_folder(name: str) -> None:
     for value in hostile:
         with pytest.raises(RunError, match="the run's"):
             run_folder("runs", value)
+
+
+def test_credentials_never_reach_a_run_record(tmp_path: Path) -> None:
+    address = "https://me:secret@host/set?sig=secret"
+    raw = record(
+        config={"data": {"sets": [address]}},
+        overrides={"data.sets": [address]},
+        shard_sets=[{"name": "x", "path": address}],
+        status="failed",
+        failure=f"{address}/manifest.json cannot be read",
+    )
+    write_record(tmp_path, raw)
+    assert "secret" not in (tmp_path / "run.json").read_text()
+    assert read_record(tmp_path).config == {"data": {"sets": ["https://host/set"]}}
+    check_same_config(tmp_path, raw)  # the command that goes on names the address in full
 
 
 def test_run_folders_of_ours_are_as_before() -> None:
