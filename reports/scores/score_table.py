@@ -257,7 +257,7 @@ def _seed_order(seed: str) -> tuple[int, int, str]:
 def tidy(runs: Sequence[ScoredRun]) -> Any:
     """One row per evaluation, as a `pandas.DataFrame` with category columns.
 
-    Columns: method, variant, suite, task, seed, env_steps, score, metric, episodes, status, format, source,
+    Columns: method, variant, suite, task, seed, env_steps, score, metric, episodes, origin, status, format, source,
     action_repeat, pretraining_kind, pretraining_data (joined by +), pretraining_num_videos, pretraining_updates,
     env_fingerprint (JSON).
     """
@@ -283,6 +283,7 @@ def tidy(runs: Sequence[ScoredRun]) -> Any:
         "score": joined([run.scores for run in runs], np.float64),
         "metric": column([run.metric for run in runs]),
         "episodes": joined(episodes, np.int64),
+        "origin": column([run.origin for run in runs]),
         "status": column([run.status for run in runs]),
         "format": column([run.format for run in runs]),
         "source": column([run.source for run in runs]),
