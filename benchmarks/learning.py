@@ -1,8 +1,13 @@
 """Do small agents learn? `dreamerv2`, `apv` and `contextwm` on two quick dm-control tasks, five seeds each, on a CPU.
 
     python benchmarks/learning.py             the whole experiment (30 runs), resumable: run it again to go on
+    python benchmarks/learning.py --remaining the runs that are still to be made, one a line; nothing is started
     python benchmarks/learning.py --summary   only read the runs that are finished; with --figure FILE, draw them
     python benchmarks/learning.py --quick     one very short run per method, random weights: that it runs, under 50 s
+
+What is kept of a finished run, `run.json` and `evaluations.jsonl`, is copied to benchmarks/results/learning/runs/ as
+soon as it ends, to be committed; a run that is there is not made again, so the experiment can be spread over days and
+machines.
 
 Everything that could be chosen after a look at the results is fixed here instead: tasks, budget, seeds, and what is
 called a run's score. All runs are shown. `contextwm` and `apv` start from models pre-trained on the sample SSv2 set.
@@ -14,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,6 +41,9 @@ SEEDS = (1, 2, 3, 4, 5)
 PRESET = "tiny"
 NUM_VIDEOS = 64
 RESULT = Path(__file__).parent / "results" / "learning.json"
+KEPT_RUNS = Path(__file__).parent / "results" / "learning"
+"""Its `runs/` holds the record and the evaluations of each finished run; see `keep_run`."""
+KEPT_FILES = ("run.json", "evaluations.jsonl")
 LATE_SHARE = 1 / 3
 """A run's score: the mean of all episodes of the evaluations in the last third of its environment steps. One evaluation
 of so small an agent is a lottery: neighbouring ones differ by a factor of ten."""
@@ -52,6 +61,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
     parser.add_argument("--quick", action="store_true", help="one very short run per method")
     parser.add_argument("--summary", action="store_true", help="only read what is there")
+    parser.add_argument("--remaining", action="store_true", help="only list the runs that are not there")
     parser.add_argument("--figure", type=Path, help="draw the scores to this file")
     options = parser.parse_args()
     if options.quick:
@@ -59,11 +69,15 @@ def main() -> None:
             quick(Path(folder))
             print(json.dumps({"benchmark": "learning", "quick": True, **summary(Path(folder))}))
         return
+    if options.remaining:
+        for task, method, seed in remaining():
+            print(run_path(task, method, seed))
+        return
     if not options.summary:
         experiment(options.out, options.jobs)
-    found = summary(options.out)
-    if len(finished_runs(options.out)) == len(TASKS) * len(METHODS) * len(SEEDS):
-        keep(found, options.out)
+    found = summary(KEPT_RUNS)
+    if not remaining():
+        keep(found, KEPT_RUNS)
     if options.figure:
         draw(found["tasks"], options.figure)
     print(json.dumps({"benchmark": "learning", "preset": PRESET, **found}))
@@ -89,17 +103,41 @@ def experiment(out: Path, jobs: int) -> None:
         command(out, "prepare", "ssv2")
     for method in METHODS[1:]:
         command(out, "pretrain", "--preset", PRESET, "--set", f"method={method}")
-    # Seed by seed, so that an experiment that is cut short has equally many runs of each method.
-    plan = [
-        ("finetune", "--preset", PRESET, "--task", task, "--seed", str(seed), "--set", f"method={method}",
-         *(word for override in TASKS[task] for word in ("--set", override)),
-         "--run", str(run_path(task, method, seed)),
-         *(("--init", f"runs/pretrain/ssv2/{method}/seed0") if method != "dreamerv2" else ()))
-        for seed in SEEDS for task in TASKS for method in METHODS
-    ]  # fmt: skip
+    for task, method, seed in remaining():  # made before, and not copied: the last start was ended in between
+        if (out / run_path(task, method, seed) / "run.json").is_file():
+            keep_run(out, run_path(task, method, seed))
     with ThreadPoolExecutor(jobs) as pool:
-        for future in [pool.submit(command, out, *arguments) for arguments in plan]:
+        for future in [pool.submit(one_run, out, *run) for run in remaining()]:
             future.result()
+
+
+def remaining() -> list[tuple[str, str, int]]:
+    """Task, method and seed of the runs that are not among the kept ones.
+
+    Seed by seed, so that an experiment that is cut short has equally many runs of each method.
+    """
+    wanted = [(task, method, seed) for seed in SEEDS for task in TASKS for method in METHODS]
+    return [run for run in wanted if not (KEPT_RUNS / run_path(*run) / KEPT_FILES[0]).is_file()]
+
+
+def one_run(out: Path, task: str, method: str, seed: int) -> None:
+    """Make, or go on with, one run, and keep what is left of it."""
+    command(
+        out, "finetune", "--preset", PRESET, "--task", task, "--seed", str(seed), "--set", f"method={method}",
+        *(word for override in TASKS[task] for word in ("--set", override)),
+        "--run", str(run_path(task, method, seed)),
+        *(("--init", f"runs/pretrain/ssv2/{method}/seed0") if method != "dreamerv2" else ()),
+    )  # fmt: skip
+    keep_run(out, run_path(task, method, seed))
+
+
+def keep_run(out: Path, path: Path) -> None:
+    """Copy a finished run's record and evaluations to where they are kept; the record last: it says all is there."""
+    if read_record(out / path).status != "finished":
+        return
+    (KEPT_RUNS / path).mkdir(parents=True, exist_ok=True)
+    for name in reversed(KEPT_FILES):
+        shutil.copyfile(out / path / name, KEPT_RUNS / path / name)
 
 
 def run_path(task: str, method: str, seed: int) -> Path:

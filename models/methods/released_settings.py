@@ -63,6 +63,7 @@ _SHARED: dict[str, tuple[Any, str, str]] = {
 }
 _STACKED: Settings = {
     "training.pretrain_updates": Setting(100, "F:22"),
+    "behavior.discount_head": Setting(False, "F:74"),
     "replay.capacity": Setting(1_000_000, "F:26; T"),
     "intrinsic.neighbours": Setting(16, "F:64"),
     "intrinsic.window": Setting(5, "F:67"),
@@ -137,6 +138,7 @@ _CONTEXTWM: Settings = {
 _APV: Settings = {"reward.dual": Setting(False, "F:112; R:188"), "context.fusion": Setting("none", "F:238; R:188")}
 _DREAMERV2: Settings = {
     "training.pretrain_updates": Setting(100, "D:155, D:209, D:249"),
+    "behavior.discount_head": Setting(False, "D:158, D:211, D:251"),
     "replay.capacity": Setting(2_000_000, "D:25"),
     "rssm.action_dim": Setting(None, "D:68"),
     "rssm.deter": Setting(1024, "D:68"),

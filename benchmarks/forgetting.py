@@ -1,0 +1,107 @@
+"""Do runs that learned stay good? The default command, ten seeds: late scores against the best ones.
+
+    python benchmarks/forgetting.py             the ten runs, resumable: run it again to go on
+    python benchmarks/forgetting.py --remaining the seeds that are still to be run; nothing is started
+    python benchmarks/forgetting.py --summary   only read the runs that are kept
+
+`make pretrain finetune` (tiny, contextwm, dmc/cheetah_run) scored 217 in the middle and 21 at the end. Here each seed's
+mean of its last three evaluations stands beside its best one. What is kept of a run (`run.json`, `evaluations.jsonl`)
+is copied to benchmarks/results/forgetting/runs/ when it ends, to be committed; a seed that is there is not run again.
+`runs-before/` beside it holds runs of the settings before, for comparison. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from ipv_bench.run_record import read_jsonl, read_record
+
+PRESET, METHOD, TASK = "tiny", "contextwm", "dmc/cheetah_run"
+SEEDS = tuple(range(10))
+LAST = 3
+SHARE, ENOUGH = 0.6, 8
+"""Kept its skill: late mean at least this share of the best evaluation; wanted in so many of the ten seeds."""
+KEPT = Path(__file__).parent / "results" / "forgetting"
+KEPT_FILES = ("run.json", "evaluations.jsonl")
+
+
+def main() -> None:
+    """Run, or go on with, the ten seeds; then print how much each kept."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs-forgetting"), help="workspace of the experiment")
+    parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
+    parser.add_argument("--summary", action="store_true", help="only read what is kept")
+    parser.add_argument("--remaining", action="store_true", help="only list the seeds that are not there")
+    options = parser.parse_args()
+    if options.remaining:
+        print(*remaining())
+        return
+    if not options.summary:
+        experiment(options.out, options.jobs)
+    print(json.dumps({"benchmark": "forgetting", "now": summary("runs"), "before": summary("runs-before")}))
+
+
+def experiment(out: Path, jobs: int) -> None:
+    """Sample data, the pre-trained model, and the seeds that are not kept yet."""
+    out.mkdir(parents=True, exist_ok=True)
+    if not (out / "data/shards/ssv2/manifest.json").exists():
+        command(out, "sample", "data/raw/ssv2", "--dataset", "ssv2")
+        command(out, "prepare", "ssv2")
+    command(out, "pretrain", "--preset", PRESET, "--set", f"method={METHOD}")
+    with ThreadPoolExecutor(jobs) as pool:
+        for future in [pool.submit(one_seed, out, seed) for seed in remaining()]:
+            future.result()
+
+
+def remaining() -> list[int]:
+    """Seeds that are not kept yet."""
+    return [seed for seed in SEEDS if not (KEPT / "runs" / f"seed{seed}" / KEPT_FILES[0]).is_file()]
+
+
+def one_seed(out: Path, seed: int) -> None:
+    """Make, or go on with, one run, and keep its record and evaluations; the record last: it says that all is there."""
+    folder = Path("runs") / f"seed{seed}"
+    command(
+        out, "finetune", "--preset", PRESET, "--task", TASK, "--seed", str(seed), "--set", f"method={METHOD}",
+        "--init", f"runs/pretrain/ssv2/{METHOD}/seed0", "--run", str(folder),
+    )  # fmt: skip
+    if read_record(out / folder).status == "finished":
+        (KEPT / folder).mkdir(parents=True, exist_ok=True)
+        for name in reversed(KEPT_FILES):
+            shutil.copyfile(out / folder / name, KEPT / folder / name)
+
+
+def command(out: Path, *arguments: str) -> None:
+    """One `ipv-bench` command with one thread, gently."""
+    subprocess.run(
+        ["nice", "-n", "10", sys.executable, "-m", "ipv_bench", *arguments],
+        cwd=out, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, stdout=sys.stderr,
+    )  # fmt: skip
+
+
+def summary(name: str) -> dict[str, Any]:
+    """Per run: its evaluations' means, the best, the late mean, and the share; prints a table."""
+    runs = {}
+    for path in sorted((KEPT / name).glob("*/evaluations.jsonl")):
+        means = [sum(line["returns"]) / len(line["returns"]) for line in read_jsonl(path)]
+        late = sum(means[-LAST:]) / len(means[-LAST:])
+        runs[path.parent.name] = {
+            "best": round(max(means), 1), "late": round(late, 1), "share": round(late / max(means), 3),
+            "evaluations": [round(mean, 1) for mean in means],
+        }  # fmt: skip
+        print(f"{name:12} {path.parent.name:28} best {max(means):6.1f}  last {LAST} {late:6.1f}  "
+              f"share {late / max(means):.2f}", file=sys.stderr)  # fmt: skip
+    kept = sum(run["share"] >= SHARE for run in runs.values())
+    return {"runs": runs, "kept": kept, "of": len(runs), "wanted": f"{ENOUGH} of {len(SEEDS)}"}
+
+
+if __name__ == "__main__":
+    main()
