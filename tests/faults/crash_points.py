@@ -1,6 +1,9 @@
 """Kills a command at every one of its file-system calls, goes on, and compares with a run that nobody disturbed.
 
-    python -m tests.faults.crash_points [SCENARIO ...] [--every K] [--out FILE]
+    python -m tests.faults.crash_points [SCENARIO ...] [--every K] [--full-disk] [--out FILE]
+
+With --full-disk nobody is killed: from one of the calls on the disk is full. The command must say so and end with exit
+status 2, and with room again go on to the same result.
 
 The last line is JSON: per scenario how many points there are, how many were tried, and what went wrong. This process
 imports what a scenario needs and forks for each try, so that a try costs its own work and no imports.
@@ -22,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.faults.file_calls import FileCalls
+from tests.faults.file_calls import NEEDS_ROOM, FileCalls
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,8 @@ class Trial:
         self.log, self.output = folder / "calls", folder / "output"
         scenario.begin(self.folder)
 
-    def run(self, fatal: int = -1, log: bool = False) -> int:
-        """Act once, killed at call `fatal`; -1 counts nothing."""
+    def run(self, fatal: int = -1, log: bool = False, full: bool = False) -> int:
+        """Act once, killed (or with a full disk) at call `fatal`; -1 counts nothing."""
 
         def action() -> None:
             root = self.folder
@@ -93,7 +96,8 @@ class Trial:
                 os.environ |= {"FAULTS_ROOT": str(root), "FAULTS_FATAL": str(fatal)}
                 os.environ |= {"FAULTS_MARK": str(self._here / "mark"), "FAULTS_LOG": str(self.log) if log else ""}
             elif fatal >= 0:
-                FileCalls(root, fatal, self.log if log else None).install()
+                numbers = {"full": fatal} if full else {"fatal": fatal}
+                FileCalls(root, log=self.log if log else None, **numbers).install()
             self.scenario.act(root)
 
         return forked(action, self.output)
@@ -103,8 +107,8 @@ class Trial:
         return self.output.read_text(errors="replace")[-1500:] if self.output.exists() else ""
 
 
-def enumerate_points(scenario: Scenario, folder: Path, every: int = 1) -> dict[str, Any]:
-    """Try every `every`-th crash point of a scenario."""
+def enumerate_points(scenario: Scenario, folder: Path, every: int = 1, full_disk: bool = False) -> dict[str, Any]:
+    """Try every `every`-th crash point of a scenario, or those of its calls that need room on a full disk."""
     begun = time.monotonic()
     whole = Trial(scenario, folder / "whole")
     status = whole.run(0, log=True)
@@ -112,15 +116,16 @@ def enumerate_points(scenario: Scenario, folder: Path, every: int = 1) -> dict[s
     expected = scenario.contents(whole.folder)
     calls = whole.log.read_text().splitlines()
     failures = []
-    tried = range(1, len(calls) + 1, every)
+    points = [n for n, call in enumerate(calls, start=1) if not full_disk or call.split()[0] in NEEDS_ROOM]
+    tried = points[::every]
     for number in tried:
-        problem = _try(scenario, folder / str(number), number, expected)
+        problem = (_try_full if full_disk else _try)(scenario, folder / str(number), number, expected)
         if problem:
             failures.append({"point": number, "call": calls[number - 1], "problem": problem})
         else:
             shutil.rmtree(folder / str(number))
     return {
-        "what": scenario.what, "points": len(calls), "tried": len(tried), "failures": failures,
+        "what": scenario.what, "points": len(points), "tried": len(tried), "failures": failures,
         "calls": dict(Counter(call.split()[0] for call in calls)), "seconds": round(time.monotonic() - begun, 1),
     }  # fmt: skip
 
@@ -145,6 +150,19 @@ def _try(scenario: Scenario, folder: Path, number: int, expected: Any) -> str:
     return "" if found == expected else f"other contents: {_difference(found, expected)}"
 
 
+def _try_full(scenario: Scenario, folder: Path, number: int, expected: Any) -> str:
+    """Let the disk be full from one point on, then give room; what is wrong, or nothing."""
+    trial = Trial(scenario, folder)
+    status = trial.run(number, full=True)
+    if status != 2 or "the disk is full" not in trial.words():
+        return f"exit status {status}: {trial.words()}"
+    status = trial.run()
+    if status != 0:
+        return f"with room again: exit status {status}: {trial.words()}"
+    found = scenario.contents(trial.folder)
+    return "" if found == expected else f"other contents: {_difference(found, expected)}"
+
+
 def _difference(found: Any, expected: Any) -> str:
     if isinstance(found, dict) and isinstance(expected, dict):
         return str([key for key in sorted(found.keys() | expected.keys()) if found.get(key) != expected.get(key)])[:500]
@@ -158,12 +176,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenarios", nargs="*", help=f"of {', '.join(SCENARIOS)}; all without any")
     parser.add_argument("--every", type=int, default=1, help="try one point of so many")
+    parser.add_argument("--full-disk", action="store_true", help="the disk is full from there on, nobody is killed")
     parser.add_argument("--out", type=Path, help="JSON file whose entries of these scenarios are replaced")
     options = parser.parse_args()
     results = {}
     for name in options.scenarios or SCENARIOS:
         with tempfile.TemporaryDirectory() as folder:
-            results[name] = enumerate_points(SCENARIOS[name](Path(folder) / "shared"), Path(folder), options.every)
+            scenario = SCENARIOS[name](Path(folder) / "shared")
+            results[name] = enumerate_points(scenario, Path(folder), options.every, options.full_disk)
         print(f"{name}: {results[name]['tried']} of {results[name]['points']} points", file=sys.stderr, flush=True)
         if options.out:
             before = json.loads(options.out.read_text()) if options.out.exists() else {}

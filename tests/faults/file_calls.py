@@ -1,5 +1,7 @@
 """Counts the file-system calls that a process makes below a folder, and kills the process (-9) at one of them.
 
+Or the disk is full from one of them on: what would need room then fails with ENOSPC.
+
 Opening for writing, renaming, exchanging, deleting, cutting and making folders are seen by Python's audit events;
 writes and fsyncs, which have none, by standing in their way. A fatal write is half done, every other fatal call is not
 done at all: so all states that a kill can leave are reached, one by one. What is written by libraries in C is not seen.
@@ -8,6 +10,7 @@ done at all: so all states that a kill can leave are reached, one by one. What i
 from __future__ import annotations
 
 import builtins
+import errno
 import io
 import os
 import signal
@@ -16,6 +19,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+NEEDS_ROOM = ("open", "write", "fsync", "mkdir")
+"""Kinds of calls that fail on a full disk."""
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _lock = threading.RLock()
@@ -28,9 +34,11 @@ class FileCalls:
         root: folder whose files count.
         fatal: number of the call at which the process is killed, from 1 on; 0: none.
         log: file outside of `root` to which every call is written, one line each; None: none.
+        full: number of the call from which on the disk is full; 0: never.
     """
 
-    def __init__(self, root: Path, fatal: int = 0, log: Path | None = None) -> None:
+    def __init__(self, root: Path, fatal: int = 0, log: Path | None = None, full: int = 0) -> None:
+        self._full = full
         self._root, self._fatal, self._count = os.path.realpath(root), fatal, 0
         self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644) if log is not None else -1
         self._fsync = os.fsync
@@ -58,6 +66,8 @@ class FileCalls:
                 if before_death is not None:
                     before_death()
                 os.kill(os.getpid(), signal.SIGKILL)
+            if self._full and self._count >= self._full and kind in NEEDS_ROOM:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
     def _on_event(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
