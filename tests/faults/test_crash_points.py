@@ -49,8 +49,14 @@ def test_kills_of_prepare() -> None:
     ["prepare", "prepare_repair", "prepare_retry", "prepare_decoder", "finetune", "pretrain", "report", "sample"],
 )
 def test_kills_at_every_call_of_a_command(scenario: str) -> None:
-    every = {"finetune": "8", "pretrain": "6"}.get(scenario, "1")
+    every = {"finetune": "8", "pretrain": "6", "report": "16"}.get(scenario, "1")
     assert run_scenarios(scenario, "--every", every)[scenario]["tried"] > 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("scenario", "every"), [("prepare", "9"), ("finetune", "14"), ("pretrain", "9")])
+def test_a_full_disk_at_the_calls_of_a_command(scenario: str, every: str) -> None:
+    assert run_scenarios(scenario, "--full-disk", "--every", every)[scenario]["tried"] > 4
 
 
 def write_in_place(folder: Path) -> None:

@@ -25,6 +25,15 @@ def crash_rows(results: dict[str, Any]) -> list[str]:
     return rows
 
 
+def full_disk_rows(results: dict[str, Any]) -> list[str]:
+    """Lines of the table of full disks."""
+    return [
+        f"| {result['what']} | {result['tried']} of {result['points']} | "
+        f"{result['tried'] - len(result['failures'])} of {result['tried']} |"
+        for result in results.values()
+    ]
+
+
 def kill_rows(results: dict[str, Any]) -> list[str]:
     """Lines of the table of random kills."""
     rows = []
@@ -81,7 +90,9 @@ def page() -> str:
     crash = json.loads((RESULTS / "crash_points.json").read_text())
     kills = json.loads((RESULTS / "kills.json").read_text())
     fuzzed = [json.loads((RESULTS / f"fuzz_{decoder}.json").read_text()) for decoder in ("pyav", "decord")]
+    full_disk = json.loads((RESULTS / "full_disk.json").read_text())
     return TEMPLATE.read_text().format(
+        full_disk="\n".join(full_disk_rows(full_disk)),
         crash_points="\n".join(crash_rows(crash)),
         kills="\n".join(kill_rows(kills)),
         fuzz="\n".join(map(fuzz_row, fuzzed)),
