@@ -20,6 +20,14 @@ Walk = Iterator[None]
 Span = tuple[int, int]
 
 
+_FEW = 10  # the length of the last sample may be anything
+
+
+def _far(found: int, stated: int) -> bool:
+    """Whether two lengths, if both are known, differ by more than a tenth."""
+    return bool(found and stated) and abs(found - stated) > stated / 10
+
+
 @dataclass
 class _Track:
     """What a `trak` says."""
@@ -29,6 +37,9 @@ class _Track:
     tables: dict[bytes, Span] = field(default_factory=dict)
     num_samples: int = 0
     trimmed: bool = False
+    length: int = 0  # of all samples, in the track's own units
+    shown: int = 0  # of the edits, in the file's units
+    edits: int = 0
 
 
 def walk_mp4(data: SourceBytes) -> Generator[None, None, Structure]:
@@ -130,14 +141,24 @@ class _Walk:
             elif kind == b"tkhd":
                 wide = self._data.at(inside, 1) == b"\1"
                 track.number = int.from_bytes(self._data.at(inside + (20 if wide else 12), 4), "big")
+                track.shown = self._duration(inside, 28 if wide else 20)
+            elif kind == b"mdhd":
+                track.length = self._duration(inside, 24 if self._data.at(inside, 1) == b"\1" else 16)
             elif kind == b"hdlr":
                 kinds = self._data.at(inside + 4, 8)
                 if kinds[:4] in (b"mhlr", b"\0\0\0\0") or kinds[4:] in (b"vide", b"soun"):
                     track.is_video = track.is_video or kinds[4:] == b"vide"
             elif kind == b"elst":
                 track.trimmed = track.trimmed or self._trims(inside)
+                track.edits += self._edit_lengths(inside)
             else:
                 track.tables[kind] = (inside, after)
+
+    def _duration(self, start: int, place: int) -> int:
+        """A length in the header at `start`; 0 where it is unknown."""
+        width = 8 if self._data.at(start, 1) == b"\1" else 4
+        field = self._data.at(start + place, width)
+        return 0 if field.strip(b"\xff") == b"" else int.from_bytes(field, "big")
 
     def _trims(self, start: int) -> bool:
         """Whether an edit list may leave pictures out: more than one edit, or one that begins late."""
@@ -150,6 +171,13 @@ class _Walk:
             media_time = int.from_bytes(entry[half : 2 * half], "big", signed=True)
             real += media_time >= 0
         return real > 0
+
+    def _edit_lengths(self, start: int) -> int:
+        """Sum of the edits' lengths, empty ones too."""
+        width = 8 if self._data.at(start, 1) == b"\1" else 4
+        count = min(int.from_bytes(self._data.at(start + 4, 4), "big"), 4096)
+        places = range(start + 8, start + 8 + count * (2 * width + 4), 2 * width + 4)
+        return sum(int.from_bytes(self._data.at(place, width), "big") for place in places)
 
     def _table(self, track: _Track, kind: bytes, width: int, skip: int = 8) -> np.ndarray | None:
         """The rows of a table, uint32 (N, width); None when the track has no such table."""
@@ -192,6 +220,11 @@ class _Walk:
         rows = self._table(track, b"stts", 2)
         if rows is not None and int(rows[:, 0].sum(dtype=np.int64)) != count:
             raise broken(f"the table of times is not for {count} samples", track.tables[b"stts"][0])
+        if track.trimmed and rows is not None and count >= _FEW:
+            # Edits leave out what lies behind their ends: a damaged length would shorten the film without a word.
+            length = int((rows[:, 0].astype(np.float64) * rows[:, 1]).sum())
+            if _far(length, track.length) or _far(track.edits, track.shown):
+                raise broken("the lengths of samples, edits and track do not fit", track.tables[b"stts"][0])
         keys = self._table(track, b"stss", 1)
         if keys is not None and len(keys):
             numbers = keys[:, 0].astype(np.int64)

@@ -56,6 +56,17 @@ def test_no_damaged_file_is_shortened_without_a_word(
     assert reason in {"corrupt", "truncated"}
 
 
+@pytest.mark.parametrize(("box", "place"), [(b"elst", 12), (b"stts", 16)])
+def test_a_damaged_length_in_an_mp4_does_not_trim_the_film(
+    intact: dict[str, bytes], tmp_path: Path, box: bytes, place: int
+) -> None:
+    """An edit list leaves out what lies behind its end; here one bit makes its length, or a picture's, another."""
+    data = bytearray(intact["h264.mp4"])
+    data[data.index(box) + place] ^= 0x40
+    (tmp_path / "a.mp4").write_bytes(data)
+    assert verdict(tmp_path / "a.mp4")[0] == "corrupt"
+
+
 @pytest.fixture(scope="module")
 def copies(intact: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight equal copies of each damaged file, and two good ones."""
