@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipv_bench.bounded_file import read_bytes
-from ipv_bench.errors import SourceError
+from ipv_bench.errors import MissingDependencyError, SourceError
 from ipv_bench.seeding import numpy_generator
 
 Image = NDArray[np.uint8]
@@ -110,8 +110,19 @@ class PictureTextures:
 
 
 def labmaze_textures() -> PictureTextures:
-    """The floors, walls and skies (without ground and zenith) of the labmaze package."""
-    root = Path(str(resources.files("labmaze"))) / "assets"
+    """The floors, walls and skies (without ground and zenith) of the labmaze package.
+
+    Raises:
+        MissingDependencyError: there is no labmaze, as on Python 3.13.
+    """
+    try:
+        root = Path(str(resources.files("labmaze"))) / "assets"
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            "env.assets is labmaze, and that package is not installed",
+            expected="labmaze, which has builds for Python 3.11 and 3.12",
+            fix="leave env.assets out for procedural textures, or name a folder of pictures",
+        ) from error
     floors = sorted(root.glob("style_*/*.png"))
     skies = sorted(path for path in root.glob("sky_*/*.png") if path.stem not in ("up", "dn"))
     return PictureTextures(f"labmaze-{metadata.version('labmaze')}", floors, skies)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import get_args
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from ipv_bench.cli import run
-from ipv_bench.errors import ConfigError, SourceError
+from ipv_bench.errors import ConfigError, MissingDependencyError, SourceError
 from models.envs import EnvConfig, make_env
 from models.envs.dmc_remastered import TASKS, DmcRemasteredConfig, DmcRemasteredEnv
 from models.envs.dmcr_factors import (
@@ -197,7 +198,15 @@ def test_a_folder_of_pictures_is_shown(tmp_path: Path) -> None:
     assert open_textures(str(assets)).name != name
 
 
+def test_labmazes_pictures_are_asked_for_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "labmaze", None)  # Python 3.13 has no builds of it
+    with pytest.raises(MissingDependencyError, match="that package is not installed") as caught:
+        open_textures("labmaze")
+    assert "procedural" in caught.value.fix
+
+
 def test_labmazes_pictures_can_be_taken() -> None:
+    pytest.importorskip("labmaze", reason="labmaze has no builds for Python 3.13")
     bank = open_textures("labmaze")
     assert isinstance(bank, PictureTextures)
     assert bank.name.startswith("labmaze-1")
