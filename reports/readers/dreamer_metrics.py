@@ -21,7 +21,7 @@ from reports.readers.base import Read, ReadOptions, first_bytes
 from reports.readers.log_run import choose_score, log_run
 from reports.readers.run_format1 import is_cut_off
 from reports.readers.run_names import names_of_log
-from reports.readers.score_names import STEPS
+from reports.readers.score_names import STEPS, find_score
 from reports.scores.findings import Finding, note, warning
 from reports.scores.restarts import find_restarts, restarted
 
@@ -75,12 +75,14 @@ class DreamerMetrics:
 
 
 def _logs(folder: Path) -> list[Path]:
-    """The logs of the first pattern that fits, in natural order of their names."""
+    """The logs of the first pattern that fits and has a known score, in natural order of their names."""
+    fitting = []
     for pattern in PATTERNS:
         found = [path for path in folder.glob(pattern) if path.is_file()]
         if found:
-            return sorted(found, key=lambda path: (len(path.name), path.name))
-    return []
+            fitting.append(sorted(found, key=lambda path: (len(path.name), path.name)))
+    with_scores = (logs for logs in fitting if len(fitting) == 1 or find_score(_names_in(logs), "return"))
+    return next(with_scores, fitting[0] if fitting else [])
 
 
 def _step_key(start: bytes) -> str | None:

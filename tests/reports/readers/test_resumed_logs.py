@@ -72,6 +72,13 @@ def test_jsonl_in_several_files(tmp_path: Path) -> None:
     assert "second_log" in {finding.code for finding in found.findings}
 
 
+def test_scores_stand_in_the_log_that_has_them(tmp_path: Path) -> None:
+    folder = tmp_path / "dmc_walker_walk" / "dreamerv3" / "0"
+    write(folder / "metrics.jsonl", jsonl({"step": 10, "loss": 1.0}))
+    write(folder / "scores.jsonl", jsonl({"step": 10, "episode/score": 2.0}))
+    assert only(read_sources([tmp_path])).scores.tolist() == [2.0]
+
+
 def test_versions_are_parts_of_one_run(tmp_path: Path) -> None:
     folder = tmp_path / "dmc_walker_walk" / "sac" / "0"
     events(folder / "version_2", {"eval_return": FIRST})
