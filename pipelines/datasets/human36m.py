@@ -116,7 +116,7 @@ class Human36m:
         tree = list_files(source)
         files = NamedFiles(tree.files, lambda file: file.name)
         self._check_layout(source, files)
-        texts = NamedFiles(tree.files, lambda file: file.name)
+        texts = NamedFiles(tree.with_suffixes((".h5", ".txt")), lambda file: file.name)
         items: list[SourceItem] = []
         warnings = list(tree.warnings)
         num_found = num_listed = 0

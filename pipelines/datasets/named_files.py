@@ -17,9 +17,11 @@ class NamedFiles:
     """
 
     def __init__(self, files: Iterable[FoundFile], key: Callable[[FoundFile], str]) -> None:
-        self._files: dict[str, dict[str, FoundFile]] = defaultdict(dict)
+        self._files: dict[str, list[FoundFile]] = defaultdict(list)
         for file in files:
-            self._files[key(file)].setdefault(file.path, file)  # an archive may hold a path twice: the first is read
+            others = self._files[key(file)]
+            if all(file.path != other.path for other in others):  # an archive may hold a path twice: the first is read
+                others.append(file)
         self._doubts: list[tuple[FoundFile, FoundFile]] = []
 
     def __contains__(self, name: str) -> bool:
@@ -40,7 +42,7 @@ class NamedFiles:
             folders: names of folders, the preferred first.
             listed_path: as the list writes it, when it writes more than a name; its end must fit.
         """
-        found = list(self._files.get(name, {}).values())
+        found = self._files.get(name, [])
         if len(found) < 2:
             return found[0] if found else None
         listed = [file for file in found if "/" in listed_path and f"/{file.path}".endswith(f"/{listed_path}")]

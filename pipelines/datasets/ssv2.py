@@ -134,7 +134,8 @@ def _splits(config: PrepareConfig) -> tuple[str, ...]:
 def _read_lists(source: Path, tree: FileTree, splits: Sequence[str]) -> tuple[list[_Entry], list[str]]:
     """The entries of the lists, and warnings."""
     known = {name: kind for kind, names in LIST_NAMES.items() for name in names}
-    files = NamedFiles(tree.with_suffixes((".json",)), lambda file: known.get(file.name, ""))
+    listed = [file for file in tree.with_suffixes((".json",)) if file.name in known]
+    files = NamedFiles(listed, lambda file: known[file.name])
     lists: dict[str, Any] = {}
     for kind in LIST_NAMES:
         found = files.pick(kind, ("labels",))

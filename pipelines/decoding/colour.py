@@ -7,6 +7,7 @@ bit for bit what it packs into `rgb24`, in two thirds of the time.
 from __future__ import annotations
 
 import av
+import av.error
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
@@ -88,7 +89,12 @@ def _pixels(frame: av.VideoFrame) -> np.ndarray:
 def _reformat(
     reformatter: VideoReformatter, frame: av.VideoFrame, height: int, width: int, form: str, how: Interpolation
 ) -> av.VideoFrame:
-    return reformatter.reformat(frame, width=width, height=height, format=form, interpolation=how, threads=1)
+    try:
+        return reformatter.reformat(frame, width=width, height=height, format=form, interpolation=how, threads=1)
+    except (av.error.FFmpegError, ValueError, OverflowError) as error:  # an OSError would look like a full disk
+        words = getattr(error, "strerror", None) or str(error)
+        pixels = f"{frame.width}x{frame.height} pixels of {frame.format.name}"
+        raise SourceFailure("corrupt", f"{pixels} cannot be turned into {width}x{height} of RGB: {words}") from error
 
 
 def _with_known_matrix(frame: av.VideoFrame) -> av.VideoFrame:

@@ -13,11 +13,13 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import av
+import av.error
 import av.filter
 import numpy as np
 
 from pipelines.datasets.base import Box
 from pipelines.datasets.prepare_config import Crop, Scaling
+from pipelines.datasets.quarantine import SourceFailure
 from pipelines.decoding.colour import Colours
 from pipelines.decoding.orientation import UPRIGHT, Orientation, of_display_matrix
 
@@ -164,9 +166,15 @@ class FrameScaler:
         return _Layout(box, width, height) if orientation.transposed else _Layout(box, height, width)
 
     def _cut(self, frame: av.VideoFrame, box: Box | None) -> av.VideoFrame:
-        if self._cutter is None or not self._cutter.fits(frame, box):
-            self._cutter = _Cutter(frame, box)
-        return self._cutter(frame)
+        try:
+            if self._cutter is None or not self._cutter.fits(frame, box):
+                self._cutter = _Cutter(frame, box)
+            return self._cutter(frame)
+        except av.error.FFmpegError as error:  # an OSError would look like a full disk
+            words = error.strerror or type(error).__name__
+            raise SourceFailure(
+                "corrupt", f"{frame.format.name} cannot be cut or its fields joined: {words}"
+            ) from error
 
 
 def frame_orientation(frame: av.VideoFrame) -> Orientation:

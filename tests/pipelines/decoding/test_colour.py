@@ -133,6 +133,13 @@ def test_a_matrix_without_a_known_way_to_rgb_is_refused_by_name(matrix: int) -> 
     assert error.value.reason == "corrupt"
 
 
+def test_what_the_scaler_refuses_is_the_source_s_fault_and_no_full_disk() -> None:
+    frame = coded("bgr4")
+    for call in (FrameScaler("8x8", "none", "area"), FrameScaler("8x8", "none", "area").rgb):
+        with pytest.raises(SourceFailure, match="160x120 pixels of bgr4 cannot be turned into"):
+            call(frame)
+
+
 @pytest.mark.parametrize(("height", "width"), [(120, 160), (240, 426), (40, 300)])
 def test_synthetic_stripes_keep_their_colours(height: int, width: int) -> None:
     """Stripes of equal brightness in 4:2:0: half of the colour resolution would mix neighbours."""
