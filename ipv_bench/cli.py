@@ -126,6 +126,8 @@ def _run(args: Sequence[str] | None) -> int:
     except Exception as error:  # noqa: BLE001  (the last line of defence: everything else is our own bug)
         if isinstance(error, OSError) and error.errno and error.filename:  # what the system says of a file is no bug
             return _fail(f"{error.filename2 or error.filename}: {error.strerror}", 2)
+        if "allocate memory" in str(error) or type(error).__name__ == "OutOfMemoryError":  # torch's
+            return _fail(f"the memory is not enough: {str(error).splitlines()[0][:300]}", 1)
         return _internal_error(error)
     finally:
         if previous is not None:

@@ -27,6 +27,7 @@ from models.finetuning.plan import FinetunePlan, plan_finetuning
 from models.finetuning.rollout import open_envs, random_policy_scores
 from models.methods.base import Agent, find_method
 from models.training.checkpoint import (
+    count_of,
     latest_checkpoint,
     load_checkpoint,
     refuse_unknown_checkpoints,
@@ -37,6 +38,9 @@ from models.training.checkpoint import (
 from models.training.hardware import check_precision, choose_device, hardware_record, prepare_torch
 from models.training.tracking import check_mirrors, draw_wandb_id
 from models.world_models.weight_facts import check_own_weights
+
+MAX_ACTION_DIM = 4096
+"""Of a checkpoint that is opened; the largest of the suites is 38."""
 
 
 def finetune(
@@ -145,7 +149,7 @@ def open_agent(folder: str | Path, record: RunRecord | None = None) -> tuple[Age
     checkpoint = load_checkpoint(path)
     check_own_weights(checkpoint.state, record.config, path)
     with state_errors(path):
-        agent = _make_agent(config, _action_dim(checkpoint.state["agent"]["action_dim"]), record.seed)
+        agent = _make_agent(config, _saved_action_dim(checkpoint.state["agent"]), record.seed)
         agent.load(checkpoint)
         return agent, config, Counters.of(checkpoint.state["counters"])
 
@@ -252,6 +256,13 @@ def _check_image_shape(obs_space: Any, size: int) -> None:
             expected=f"({size}, {size}, 3), as image.size says",
             fix="set image.size and env.image_size",
         )
+
+
+def _saved_action_dim(state: Mapping[str, Any]) -> int:
+    found = count_of(state["action_dim"])
+    if not 1 <= found <= MAX_ACTION_DIM:
+        raise ValueError(f"actions of size {found}")
+    return found
 
 
 def _action_dim(act_space: Any) -> int:
