@@ -18,7 +18,14 @@ from reports.scores.pooling import origin
 from reports.scores.protocols import PROTOCOLS
 from reports.scores.score_table import ScoredRun
 from reports.statistics.curves import area_under_curve, steps_to_reach
-from reports.statistics.intervals import CURVE_RESAMPLES, TABLE_RESAMPLES, Interval, interval
+from reports.statistics.intervals import (
+    CURVE_RESAMPLES,
+    STATISTICS,
+    TABLE_RESAMPLES,
+    Interval,
+    interval,
+    intervals,
+)
 from reports.statistics.profiles import performance_profile
 
 COLUMNS_AT_ONCE = 32
@@ -59,6 +66,17 @@ class Computation:
             scores,
             statistic,
             self.curve_resamples if scores.ndim == 3 else self.table_resamples,
+            self.generator(purpose),
+            confidence=self.config.confidence,
+            resample_tasks=self.config.resample_tasks and scores.shape[1] > 1,
+        )
+
+    def intervals(self, scores: np.ndarray, purpose: str) -> dict[str, Interval]:
+        """Intervals of all statistics of final scores (R, M), from one making of the draws."""
+        return intervals(
+            scores,
+            STATISTICS,
+            self.table_resamples,
             self.generator(purpose),
             confidence=self.config.confidence,
             resample_tasks=self.config.resample_tasks and scores.shape[1] > 1,

@@ -11,7 +11,7 @@ Legend: R runs per task, M tasks, S steps, N present runs in all, B draws of a b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, get_args
@@ -86,22 +86,48 @@ def interval(
         InputError: see `run_weights`; resamples below 1; +∞ with another statistic than the IQM.
         UnknownNameError: unknown statistic.
     """
+    found = intervals(
+        scores,
+        [statistic],
+        resamples,
+        generator,
+        confidence=confidence,
+        resample_tasks=resample_tasks,
+        allow_infinite=allow_infinite,
+    )
+    return found[statistic]
+
+
+def intervals(
+    scores: np.ndarray,
+    statistics: Sequence[str],
+    resamples: int,
+    generator: np.random.Generator,
+    *,
+    confidence: float = CONFIDENCE,
+    resample_tasks: bool = False,
+    allow_infinite: bool = False,
+) -> dict[str, Interval]:
+    """`interval` of several statistics, each the same as alone with this generator, from one making of the draws."""
     scores = np.asarray(scores, dtype=np.float64)
     weights = run_weights(scores, allow_infinite=allow_infinite)
-    point, drawn = estimates(scores, statistic, resamples, generator, weights, resample_tasks=resample_tasks)
-    low, high = percentile_bounds(drawn, confidence)
-    if scores.ndim == 2:
-        point, low, high = point[0], low[0], high[0]
-    return Interval(
-        point=point,
-        low=low,
-        high=high,
-        statistic=statistic,
-        label=label_of(statistic, int(weights.num_runs.sum())),
-        num_runs=(int(weights.num_runs.min()), int(weights.num_runs.max())),
-        num_tasks=scores.shape[1],
-        resamples=resamples,
-    )
+    estimated = _estimated(scores, statistics, resamples, generator, weights, resample_tasks=resample_tasks)
+    found = {}
+    for statistic, (point, drawn) in estimated.items():
+        low, high = percentile_bounds(drawn, confidence)
+        if scores.ndim == 2:
+            point, low, high = point[0], low[0], high[0]
+        found[statistic] = Interval(
+            point=point,
+            low=low,
+            high=high,
+            statistic=statistic,
+            label=label_of(statistic, int(weights.num_runs.sum())),
+            num_runs=(int(weights.num_runs.min()), int(weights.num_runs.max())),
+            num_tasks=scores.shape[1],
+            resamples=resamples,
+        )
+    return found
 
 
 def estimates(
@@ -114,20 +140,36 @@ def estimates(
     resample_tasks: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(S,) the statistic of the data, and (S, resamples) of each draw; arguments and errors as of `interval`."""
-    if statistic not in STATISTICS:
-        raise UnknownNameError("statistic", statistic, STATISTICS)
+    return _estimated(scores, [statistic], resamples, generator, weights, resample_tasks=resample_tasks)[statistic]
+
+
+def _estimated(
+    scores: np.ndarray,
+    statistics: Sequence[str],
+    resamples: int,
+    generator: np.random.Generator,
+    weights: RunWeights,
+    *,
+    resample_tasks: bool,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    for statistic in statistics:
+        if statistic not in STATISTICS:
+            raise UnknownNameError("statistic", statistic, STATISTICS)
+        if statistic != "iqm" and np.isinf(scores).any():
+            raise InputError(f"{statistic} of scores with +∞", expected="the IQM, which trims them or is +∞")
     if resamples < 1:
         raise InputError(f"resamples is {resamples}", expected="at least 1")
-    if statistic != "iqm" and np.isinf(scores).any():
-        raise InputError(f"{statistic} of scores with +∞", expected="the IQM, which trims them or is +∞")
     cube = scores.reshape(*scores.shape[:2], -1)  # (R, M, S)
-    estimate = _ESTIMATES[statistic]
-    point = estimate(cube, every_run_once(weights), weights)[:, 0]  # (S,)
-    drawn = np.empty((cube.shape[2], resamples))
-    held = cube.shape[1] * cube.shape[2] * (cube.shape[0] if resample_tasks else 1) if statistic == "median" else None
+    once = every_run_once(weights)
+    found = {
+        statistic: (_ESTIMATES[statistic](cube, once, weights)[:, 0], np.empty((cube.shape[2], resamples)))
+        for statistic in statistics
+    }
+    held = cube.shape[1] * cube.shape[2] * (cube.shape[0] if resample_tasks else 1) if "median" in statistics else None
     for places, draws in blocks(weights, resamples, generator, resample_tasks=resample_tasks, cells_per_draw=held):
-        drawn[:, places] = estimate(cube, draws, weights)
-    return point, drawn
+        for statistic, (_, drawn) in found.items():
+            drawn[:, places] = _ESTIMATES[statistic](cube, draws, weights)
+    return found
 
 
 def label_of(statistic: str, total_runs: int) -> str:

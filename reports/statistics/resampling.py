@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
@@ -104,6 +104,7 @@ class Draws:
 
     runs: np.ndarray
     tasks: np.ndarray
+    _counts: list[np.ndarray] = field(default_factory=list, repr=False)
 
     def used(self, weights: RunWeights) -> np.ndarray:
         """(B, R, M) whether a place holds a run."""
@@ -115,7 +116,13 @@ class Draws:
         """(N, B) how much each present run counts in each draw: times taken × the task's repeats.
 
         N runs in the order of `weights.present` (run by run, then task by task); each column sums to `weights.total`.
+        Counted once for all statistics of these draws, which are of one `weights`: not to be written to.
         """
+        if not self._counts:
+            self._counts.append(self._multiplied(weights))
+        return self._counts[0]
+
+    def _multiplied(self, weights: RunWeights) -> np.ndarray:
         if self.runs.dtype == np.uint8:
             return self._counted().reshape(weights.present.size, -1).astype(_count_type(weights.total))
         num_draws, num_places, num_tasks = self.runs.shape

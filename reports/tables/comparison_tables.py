@@ -81,12 +81,12 @@ class Comparison:
             for label, final in scores.final.items():
                 cells: list[Cell] = [suite or "–", label, k_of_n(scores), _count(final)]
                 cells += [steps_text(*scores.read_at(label)), scales[suite]]
+                found = self.computation.intervals(final, f"aggregate:{suite}:{label}")
                 for statistic in STATISTICS:
                     if statistic == "optimality_gap" and not is_normalised(scales[suite]):
                         cells.append(None)
                         continue
-                    purpose = f"aggregate:{suite}:{label}:{statistic}"
-                    cells.append(self._estimate(final, statistic, purpose, f"{label} on {suite or 'all tasks'}"))
+                    cells.append(self._checked(found[statistic], statistic, f"{label} on {suite or 'all tasks'}"))
                 rows.append(cells)
         columns = ["suite", "method", "tasks", "runs", "env steps", "scale"]
         columns += [STATISTIC_NAMES[name] for name in STATISTICS]
@@ -248,9 +248,6 @@ class Comparison:
             return [(one, other) for index, one in enumerate(labels) for other in labels[index + 1 :]]
         best = max(labels, key=lambda label: float(np.nanmean(scores.final[label])))
         return [(best, label) for label in labels if label != best]
-
-    def _estimate(self, scores: np.ndarray, statistic: str, purpose: str, checked: str = "") -> Estimate:
-        return self._checked(self.computation.interval(scores, statistic, purpose), statistic, checked)
 
     def _checked(self, found: Interval, statistic: str, checked: str) -> Estimate:
         if checked and found.num_runs[1] > 1 and zero_width(checked, found) is not None:

@@ -13,7 +13,7 @@ from rliable import library, metrics
 
 from ipv_bench.errors import InputError, UnknownNameError
 from reports.statistics import resampling
-from reports.statistics.intervals import STATISTICS, interval
+from reports.statistics.intervals import STATISTICS, interval, intervals
 from reports.statistics.resampling import blocks, draw_runs, run_weights
 from tests.reports.statistics.replayed_draws import ReplayedDraws
 
@@ -157,6 +157,17 @@ def test_wide_weights_do_not_overflow() -> None:
     assert weights.total == 6 * 360360
     pooled = np.repeat(scores[weights.present], np.broadcast_to(weights.repeats, scores.shape)[weights.present])
     assert found.point == pytest.approx(scipy.stats.trim_mean(pooled, 0.25), abs=1e-9)
+
+
+@pytest.mark.parametrize("unequal", [False, True])
+def test_several_statistics_of_one_making_of_draws_are_as_alone(unequal: bool) -> None:
+    scores = scores_of(6, 5)
+    scores[4:, 2] = np.nan if unequal else scores[4:, 2]
+    together = intervals(scores, STATISTICS, 3000, generator(5))
+    for statistic, found in together.items():
+        alone = interval(scores, statistic, 3000, generator(5))
+        assert (found.point, found.low, found.high) == (alone.point, alone.low, alone.high)
+        assert found.label == alone.label
 
 
 @pytest.mark.parametrize("counts", [range(1, 65), (5, 7, 11, 13, 17, 19, 23, 29, 31)])
