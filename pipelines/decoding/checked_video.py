@@ -198,7 +198,7 @@ class CheckedVideo:
         if self._num_packets < announced:
             raise SourceFailure("corrupt", f"{self._num_packets} of {announced} coded pictures could be read")
         shown, frames = self._num_packets - self._num_discarded, self._info.num_frames_decoded
-        if self._info.codec in _ONE_FRAME_EACH and frames < shown and not self._starts_inside:
+        if self._info.codec in _ONE_FRAME_EACH and frames < shown:
             raise SourceFailure("corrupt", f"{shown} coded pictures gave {frames} frames")
 
 
