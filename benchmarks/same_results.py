@@ -64,9 +64,11 @@ class Checkout:
             self.run("sample", "--dataset", name, "--videos", "8")
             self.run("prepare", name, "--workers", "1")
         for method in ("contextwm", "apv"):
-            self.run("pretrain", *overrides(f"method={method}", *PRETRAIN), "--data", "data/shards/ssv2")
+            words = [*overrides(f"method={method}", *PRETRAIN), "--data", "data/shards/ssv2"]
+            self.run("pretrain", *words, "--run", f"runs/pretrain/ssv2/{method}/seed0")
         for method, task in AGENTS:
-            self.run("finetune", *overrides(f"method={method}", *FINETUNE), "--task", task)
+            words = [*overrides(f"method={method}", *FINETUNE), "--task", task]
+            self.run("finetune", *words, "--run", f"runs/{task}/{method}/seed0")
 
 
 def overrides(*texts: str) -> list[str]:
@@ -141,7 +143,7 @@ def main() -> int:
         after.run("pretrain", *overrides(*PRETRAIN), "--data", str(old / "data/shards/ssv2"), "--run", "on-old-shards")
         start = old / "runs/pretrain/ssv2/contextwm/seed0"
         after.run("finetune", *overrides(*FINETUNE), "--task", AGENTS[0][1], "--init", str(start), "--run", "from-old")
-        (finished,) = (old / "runs/dmc/cheetah_run").glob("*/seed0")
+        finished = old / "runs" / AGENTS[0][1] / AGENTS[0][0] / "seed0"
         after.run("evaluate", str(finished), "--episodes", "1")
         again = ["finetune", *overrides(*FINETUNE), "--task", AGENTS[0][1], "--run", str(finished)]
         assert "finished" in after.run(*again)

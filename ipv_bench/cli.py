@@ -28,6 +28,7 @@ COMMANDS = {
     "evaluate": "models.cli:evaluate",
     "import-checkpoint": "models.cli:import_checkpoint",
     "report": "reports.cli:report",
+    "sweep": "ipv_bench.sweep_cli:sweep",
     "demo": "ipv_bench.demo_cli:demo",
 }
 """Command → import path of its click command. The modules import click and `ipv_bench` only."""

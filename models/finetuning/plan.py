@@ -53,6 +53,8 @@ class FinetunePlan:
         shown = {
             "run": str(self.folder),
             "task": self.task,
+            "pretraining": find_method(self.config.method).pretraining,
+            "variant": variant(self.resolved, UNNAMED_KEYS),
             "init": str(self.init) if self.init else NO_INIT,
             "overrides": self.resolved.overrides,
             "not_as_released": {

@@ -28,6 +28,7 @@ OPTIONS = {
         *("--out", "--figures", "--config", "--strict", "--allow-mixed"),
         *("--missing-commands", "--resamples", "--seed"),
     },
+    "sweep": {"--on", "--jobs", "--dry-run", "--json"},
     "demo": {"--out"},
 }
 COMMON = {"--help", "--quiet", "--debug"}

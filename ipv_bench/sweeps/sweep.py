@@ -1,0 +1,155 @@
+"""`ipv-bench sweep`: plan what a file asks for, show it, run it, and say how it stands."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from ipv_bench.errors import FindingsError, InterruptedRunError
+from ipv_bench.progress import say
+from ipv_bench.sweeps.config import SweepConfig, read_sweep
+from ipv_bench.sweeps.job import Result, is_done, log_file
+from ipv_bench.sweeps.plan import Job, plan_sweep
+from ipv_bench.sweeps.status import ORDER, JobStatus, estimate_seconds, sweep_status
+
+
+def sweep(file: str | Path, on: str = "local", jobs: int = 0, dry_run: bool = False, as_json: bool = False) -> None:
+    """Make the runs of a sweep file; those that are finished are left out.
+
+    Args:
+        file: the sweep file.
+        on: "local", "slurm" or "ray".
+        jobs: jobs at a time; 0: one per core here, as many as there is room for elsewhere.
+        dry_run: print the graph, counts and estimated hours; run nothing.
+        as_json: print JSON.
+
+    Raises:
+        ConfigError: the file says something wrong.
+        UsageError: a data set is not prepared, or there is no such cluster.
+        FindingsError: some runs failed; each is named with its last line.
+        InterruptedRunError: Ctrl-C; every running command has saved its state.
+    """
+    config = read_sweep(file)
+    plan = plan_sweep(config)
+    if dry_run:
+        say(_plan_json(plan, config) if as_json else _plan_text(plan, config))
+        return
+    todo = [job for job in plan if not is_done(job)]
+    say(f"{len(plan)} jobs, {len(plan) - len(todo)} of them done before; {len(todo)} on {on}")
+    if not todo:
+        return
+    results = _run(todo, config, on, jobs)
+    if results is None:
+        return
+    _conclude(todo, results, config)
+
+
+def status(file: str | Path, as_json: bool = False) -> None:
+    """Say where each job of a sweep stands, from the run folders alone."""
+    config = read_sweep(file)
+    found = sweep_status(plan_sweep(config), config.root)
+    say(json.dumps([one.as_json() for one in found], indent=2) if as_json else _status_text(found))
+
+
+def _run(todo: Sequence[Job], config: SweepConfig, on: str, jobs: int) -> list[Result] | None:
+    reporter = _Reporter(len(todo))
+    try:
+        if on == "slurm":
+            from ipv_bench.sweeps.slurm import results_of, submit
+
+            submitted = submit(todo, config, jobs)
+            if config.slurm.cluster == "slurm":
+                ids = ", ".join(dict.fromkeys(str(handle.job_id).partition("_")[0] for handle in submitted.values()))
+                say(f"submitted as {ids}; `ipv-bench sweep status` says how they stand, `scancel` ends them")
+                return None
+            return results_of(submitted, todo)
+        if on == "ray":
+            from ipv_bench.sweeps.ray import run_on_ray
+
+            return run_on_ray(todo, config, jobs, reporter)
+        from ipv_bench.sweeps.local import run_locally
+
+        return run_locally(todo, config, jobs or max(1, len(os.sched_getaffinity(0)) // config.cpus), reporter)
+    except KeyboardInterrupt:
+        raise InterruptedRunError("the sweep was stopped; running commands have saved their state",
+                                  fix="run the same command again to go on") from None  # fmt: skip
+
+
+class _Reporter:
+    """A line as each job ends."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._ended, self._start = total, 0, time.monotonic()
+
+    def __call__(self, result: Result) -> None:
+        self._ended += 1
+        again = f", at attempt {result.attempts}" if result.attempts > 1 else ""
+        minutes = (time.monotonic() - self._start) / 60
+        tail = f": {result.detail}" if result.detail else ""
+        say(f"[{self._ended}/{self._total}, {minutes:.1f} min] {result.folder} {result.outcome}{again}{tail}")
+
+
+def _conclude(todo: Sequence[Job], results: Sequence[Result], config: SweepConfig) -> None:
+    odd = [(job, result) for job, result in zip(todo, results, strict=True) if result.outcome != "done"]
+    if not odd:
+        say(f"all {len(todo)} jobs are done")
+        return
+    lines = [
+        f"  {result.folder}: {result.outcome} after {result.attempts} attempts: {result.detail}"
+        + (f" ({log_file(config.root, job)})" if result.outcome == "failed" else "")
+        for job, result in odd
+    ]
+    raise FindingsError(
+        f"{len(odd)} of {len(todo)} jobs are not done:\n" + "\n".join(lines),
+        fix="mend what their logs say, then run the sweep again: it goes on with these",
+    )
+
+
+def _plan_text(plan: Sequence[Job], config: SweepConfig) -> str:
+    estimates = estimate_seconds(plan, config.root)
+    lines = []
+    for job in plan:
+        seconds = estimates.get(job.folder)
+        state = "done" if is_done(job) else "unknown time" if seconds is None else f"about {seconds / 3600:.2f} h"
+        lines.append(f"{job.folder}  [{state}]")
+        lines.append(f"    {job.command}")
+        lines += [f"    after {need}" for need in job.needs if any(other.folder == need for other in plan)]
+    return "\n".join([*lines, "", _counts(plan, estimates)])
+
+
+def _counts(plan: Sequence[Job], estimates: dict[str, float | None]) -> str:
+    kinds = Counter(job.kind for job in plan)
+    known = [seconds for seconds in estimates.values() if seconds is not None]
+    shown = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
+    unknown = len(estimates) - len(known)
+    hours = f"{sum(known) / 3600:.1f} hours" + (f", and {unknown} jobs of unknown time" if unknown else "")
+    return f"{len(plan)} jobs ({shown}); {len(estimates)} to do: {hours if known or not estimates else 'unknown hours'}"
+
+
+def _plan_json(plan: Sequence[Job], config: SweepConfig) -> str:
+    estimates = estimate_seconds(plan, config.root)
+    return json.dumps(
+        [
+            {
+                "folder": job.folder, "kind": job.kind, "command": job.command, "needs": list(job.needs),
+                "done": is_done(job), "estimated_seconds": estimates.get(job.folder),
+            }
+            for job in plan
+        ],
+        indent=2,
+    )  # fmt: skip
+
+
+def _status_text(found: Sequence[JobStatus]) -> str:
+    width = max((len(one.job.folder) for one in found), default=0)
+    lines = []
+    for one in sorted(found, key=lambda one: ORDER.index(one.state)):
+        left = "" if one.seconds_left is None else f"{one.seconds_left / 60:.0f} min left"
+        share = f"{one.share:.0%}" if one.state in ("running", "stopped", "failed") else ""
+        lines.append(f"{one.job.folder:<{width}}  {one.state:<8} {share:>4}  {left or one.detail}".rstrip())
+    counts = Counter(one.state for one in found)
+    return "\n".join([*lines, "", ", ".join(f"{counts[state]} {state}" for state in ORDER if counts[state])])
