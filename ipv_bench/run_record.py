@@ -162,6 +162,14 @@ def read_record(folder: str | Path) -> RunRecord:
     return as_model(RunRecord, values, str(path), error=RunError, fix=fix)
 
 
+def is_finished(folder: str | Path) -> bool:
+    """Whether `folder` holds a finished run; False for whatever is no run."""
+    try:
+        return read_record(folder).status == "finished"
+    except RunError:
+        return False
+
+
 def check_same_config(folder: str | Path, record: RunRecord, ignore: tuple[str, ...] = ()) -> None:
     """Refuse to continue a run under another config.
 

@@ -7,7 +7,6 @@ neither by two sweeps side by side, nor by a sweep that is started while a comma
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import signal
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ipv_bench.atomic_file import disk_errors
-from ipv_bench.sweeps.plan import Job
+from ipv_bench.sweeps.plan import Job, is_done
 
 STATE_FOLDER = ".sweep"
 _POLL_SECONDS = 0.2
@@ -43,17 +42,6 @@ class Result:
     outcome: str
     attempts: int = 0
     detail: str = ""
-
-
-def is_done(job: Job) -> bool:
-    """Whether the job's run is finished, or its shard set is there."""
-    folder = Path(job.folder)
-    if job.kind == "prepare":
-        return (folder / "manifest.json").is_file()
-    try:
-        return bool(json.loads((folder / "run.json").read_text())["status"] == "finished")
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 def log_file(root: str, job: Job) -> Path:

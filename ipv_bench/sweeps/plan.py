@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ipv_bench.errors import IpvBenchError, UsageError
-from ipv_bench.run_record import variant_name
+from ipv_bench.run_record import is_finished, variant_name
 from ipv_bench.sweeps.config import MethodChoice, SweepConfig
 
 NOT_IN_NAMES = ("training.device", "training.threads", "training.tensorboard", "training.wandb")
@@ -46,6 +46,11 @@ class Job:
     def command(self) -> str:
         """As a person would type it."""
         return shlex.join(("ipv-bench", *self.words))
+
+
+def is_done(job: Job) -> bool:
+    """Whether the job's run is finished, or its shard set is there."""
+    return (Path(job.folder) / "manifest.json").is_file() if job.kind == "prepare" else is_finished(job.folder)
 
 
 def plan_sweep(config: SweepConfig) -> list[Job]:
@@ -133,16 +138,9 @@ def _jobs_of_figures(config: SweepConfig) -> list[Job]:
         words = tuple(shlex.split(line)[1:])
         sets = [words[place + 1] for place, word in enumerate(words) if word == "--data"]
         init = [words[place + 1] for place, word in enumerate(words) if word == "--init"]
-        needs = [*sets, *(one for one in init if one != "none" and not _is_finished(one))]
+        needs = [*sets, *(one for one in init if one != "none" and not is_finished(one))]
         jobs.append(Job(words[words.index("--run") + 1], words, tuple(needs)))
     return jobs
-
-
-def _is_finished(folder: str) -> bool:
-    try:
-        return bool(json.loads((Path(folder) / "run.json").read_text())["status"] == "finished")
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 def _prepare(config: SweepConfig, jobs: Iterable[Job]) -> list[Job]:

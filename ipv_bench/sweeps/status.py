@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from ipv_bench.errors import RunError
 from ipv_bench.run_record import METRICS_FILE, host_hardware, read_jsonl, read_record
-from ipv_bench.sweeps.job import is_done, is_locked, lock_file
-from ipv_bench.sweeps.plan import Job
+from ipv_bench.sweeps.job import is_locked, lock_file
+from ipv_bench.sweeps.plan import Job, is_done
 
 State = Literal["done", "running", "stopped", "failed", "waiting"]
 ORDER: tuple[State, ...] = ("running", "failed", "stopped", "waiting", "done")

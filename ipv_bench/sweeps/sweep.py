@@ -12,8 +12,8 @@ from pathlib import Path
 from ipv_bench.errors import FindingsError, InterruptedRunError
 from ipv_bench.progress import say
 from ipv_bench.sweeps.config import SweepConfig, read_sweep
-from ipv_bench.sweeps.job import Result, is_done, log_file
-from ipv_bench.sweeps.plan import Job, plan_sweep
+from ipv_bench.sweeps.job import Result, log_file
+from ipv_bench.sweeps.plan import Job, is_done, plan_sweep
 from ipv_bench.sweeps.status import ORDER, JobStatus, estimate_seconds, sweep_status
 
 

@@ -1,0 +1,205 @@
+"""Sweeps with the package of docs/plugins.md: planned, run, killed, continued, and refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ipv_bench.errors import ConfigError, IpvBenchError, UsageError
+from ipv_bench.run_record import read_jsonl, read_record
+from ipv_bench.sweeps.config import SweepConfig, read_sweep
+from ipv_bench.sweeps.plan import plan_sweep
+from tests.plugins_page import install_page
+
+ROOT = Path(__file__).parents[2]
+SHARDS = "data/shards/robot-videos"
+
+SWEEP = """
+methods:
+  - linear
+  - {method: linear, set: {linear.features: 4}, pretraining: none}
+tasks: [dot/left, dot/right]
+data: [robot-videos]
+seeds: 2
+set: {training.env_steps: 240, evaluation.every: 120, evaluation.random_episodes: 1}
+"""
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the package and its shard set."""
+    folder = tmp_path_factory.mktemp("sweep")
+    install_page(folder / "site")
+    for words in (("sample", "--dataset", "robot-videos", "--videos", "6"), ("prepare", "robot-videos")):
+        done = ipv_bench(folder, *words)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def lab(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace of this test's own with the same package and shard set; the working folder of this process."""
+    (tmp_path / "site").symlink_to(prepared / "site")
+    (tmp_path / "data").symlink_to(prepared / "data")
+    (tmp_path / "sweep.yaml").write_text(SWEEP)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", environment(tmp_path)["PYTHONPATH"])
+    return tmp_path
+
+
+def environment(folder: Path) -> dict[str, str]:
+    path = os.pathsep.join([str(folder / "site"), str(ROOT)])
+    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+
+
+def ipv_bench(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ipv_bench", *words], cwd=folder, env=environment(folder), capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+
+
+def log(folder: Path, name: str) -> list[dict]:
+    return [
+        {key: value for key, value in line.items() if not key.startswith("wall")} for line in read_jsonl(folder / name)
+    ]
+
+
+def test_a_sweep_is_killed_and_goes_on_to_the_same_runs(lab: Path) -> None:
+    plan = json.loads(ipv_bench(lab, "sweep", "sweep.yaml", "--dry-run", "--json").stdout)
+    assert [job["kind"] for job in plan] == ["pretrain"] + ["finetune"] * 8
+    assert {job["folder"] for job in plan if job["kind"] == "finetune"} == {
+        f"runs/dot/{side}/linear{variant}/seed{seed}"
+        for side in ("left", "right")
+        for seed in (0, 1)
+        for variant in ("@{0},init=robot-videos", "@{0},linear.features=4,init=none")
+        for variant in [variant.format("evaluation.random_episodes=1,training.env_steps=240")]
+    } or all("linear@" in job["folder"] for job in plan[1:])
+    assert all(plan[0]["folder"] in job["needs"] for job in plan if "init=robot-videos" in job["folder"])
+
+    program = [sys.executable, "-m", "ipv_bench", "sweep", "sweep.yaml", "--jobs", "2"]
+    sweep = subprocess.Popen(program, cwd=lab, env=environment(lab), stdout=subprocess.DEVNULL)
+    while not list(lab.glob("runs/dot/*/*/*/metrics.jsonl")):
+        assert sweep.poll() is None
+        time.sleep(0.05)
+    sweep.kill()
+    sweep.wait()
+    # Commands of the killed sweep may still run: they hold their jobs' locks, and the next sweep waits for them.
+    done = ipv_bench(lab, "sweep", "sweep.yaml", "--jobs", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(ipv_bench(lab, "sweep", "status", "sweep.yaml", "--json").stdout)
+    assert [one["state"] for one in found] == ["done"] * 9
+    assert "0 on local" in ipv_bench(lab, "sweep", "sweep.yaml").stdout
+
+    job = plan[-1]
+    words = job["command"].split()[1:]
+    words[words.index("--run") + 1] = "by-hand"
+    assert ipv_bench(lab, *words).returncode == 0
+    for name in ("metrics.jsonl", "evaluations.jsonl"):
+        assert log(lab / job["folder"], name) == log(lab / "by-hand", name)
+
+
+def test_a_failed_run_is_tried_again_and_named_and_stops_no_other(lab: Path) -> None:
+    (lab / "sweep.yaml").write_text(
+        "methods: [{method: linear, pretraining: none}]\ntasks: [dot/left]\nmax_retries: 1\n"
+        "set: {training.env_steps: 160, evaluation.random_episodes: 1, evaluation.every: 0}\n"
+    )
+    (lab / "bad.yaml").write_text(
+        "methods:\n  - {method: linear, pretrain_set: {training.device: 'cuda:9'}}\n"
+        "  - {method: linear, pretraining: none}\n"
+        "tasks: [dot/left]\ndata: [robot-videos]\n"
+        "set: {training.env_steps: 160, evaluation.random_episodes: 1, evaluation.every: 0}\n"
+    )
+    done = ipv_bench(lab, "sweep", "bad.yaml")
+    assert done.returncode == 4
+    assert "2 of 3 jobs are not done" in done.stderr
+    assert "failed after 2 attempts: exit status 2" in done.stderr  # the pre-training
+    assert "blocked after 0 attempts: it needs runs/pretrain/robot-videos/linear/seed0" in done.stderr
+    assert sum(read_record(path.parent).status == "finished" for path in lab.glob("runs/dot/**/run.json")) == 1
+
+
+def test_ctrl_c_lets_running_commands_save_their_state(lab: Path) -> None:
+    (lab / "sweep.yaml").write_text(
+        "methods: [{method: linear, pretraining: none}]\ntasks: [dot/left]\n"
+        "set: {training.env_steps: 400000, evaluation.random_episodes: 1, evaluation.every: 0}\n"
+    )
+    program = [sys.executable, "-m", "ipv_bench", "sweep", "sweep.yaml"]
+    sweep = subprocess.Popen(program, cwd=lab, env=environment(lab), stderr=subprocess.PIPE, text=True)
+    while not list(lab.glob("runs/dot/**/checkpoints/*/checkpoint.json")):
+        assert sweep.poll() is None
+        time.sleep(0.05)
+    sweep.send_signal(signal.SIGINT)
+    _, said = sweep.communicate()
+    assert sweep.returncode == 130, said
+    (run,) = lab.glob("runs/dot/**/run.json")
+    assert read_record(run.parent).status == "interrupted"
+    text = ipv_bench(lab, "sweep", "status", "sweep.yaml").stdout
+    assert "stopped" in text
+    assert "interrupted" in text
+
+
+def test_figures_stand_for_the_runs_that_they_lack(lab: Path) -> None:
+    (lab / "sweep.yaml").write_text("figures: [fig5a]\npreset: paper\nprepare: true\n")
+    plan = json.loads(ipv_bench(lab, "sweep", "sweep.yaml", "--dry-run", "--json").stdout)
+    kinds = [job["kind"] for job in plan]
+    assert (kinds.count("prepare"), kinds.count("pretrain"), kinds.count("finetune")) == (1, 2, 144)
+    made = {job["folder"] for job in plan}
+    assert all(set(job["needs"]) <= made for job in plan)
+    places = {job["folder"]: place for place, job in enumerate(plan)}
+    assert all(places[need] < places[job["folder"]] for job in plan for need in job["needs"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("tasks: [dot/left]", "neither `methods` and `tasks` nor `figures`"),
+        ("methods: [linear]\ntasks: [dot/left]\nseed: 3", "unknown config key 'seed'"),
+        ("methods: [linear]\ntasks: [dot/left, dot/left]", "names something twice"),
+        ("methods: [{method: linear, set: {a.b: 1}}]\ntasks: [dot/left]\nset: {a.b: 2}", "a.b is set for all methods"),
+        ("[1, 2]", "holds a list"),
+    ],
+)
+def test_files_that_say_something_wrong(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "wrong.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=words.replace("[", r"\[")) as caught:
+        read_sweep(tmp_path / "wrong.yaml")
+    assert "wrong.yaml" in caught.value.found
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"methods": ["linera"], "tasks": ["dot/left"]}, "did you mean 'linear'"),
+        ({"methods": ["linear"], "tasks": ["dot/lift"]}, "did you mean 'dot/left'"),
+        ({"figures": ["fig5x"]}, "did you mean 'fig5"),
+        ({"methods": ["linear"], "tasks": ["dot/left"], "set": {"linear.feature": 3}}, "did you mean"),
+    ],
+)
+def test_unknown_names_are_refused_before_anything_runs(lab: Path, fields: dict, words: str) -> None:
+    with pytest.raises(IpvBenchError, match=words):
+        plan_sweep(SweepConfig.model_validate({"data": ["robot-videos"], **fields}))
+    assert not (lab / "runs").exists()
+
+
+def test_a_data_set_that_is_not_prepared_says_how(lab: Path) -> None:
+    fields = {"methods": ["linear"], "tasks": ["dot/left"], "data": [["robot-videos", "ego4d"]]}
+    with pytest.raises(UsageError, match="not prepared: data/shards/ego4d") as caught:
+        plan_sweep(SweepConfig.model_validate(fields))
+    assert "ipv-bench prepare ego4d" in caught.value.fix
+    jobs = plan_sweep(SweepConfig.model_validate({**fields, "prepare": True}))
+    assert [job.kind for job in jobs] == ["prepare", "pretrain", "finetune"]
+    assert jobs[0].words == ("prepare", "ego4d", "--out", "data/shards/ego4d")
+
+
+def test_a_machine_without_slurm_is_told_so(lab: Path) -> None:
+    pytest.importorskip("submitit")
+    done = ipv_bench(lab, "sweep", "sweep.yaml", "--on", "slurm")
+    assert done.returncode == 2
+    assert "no `sbatch`" in done.stderr
