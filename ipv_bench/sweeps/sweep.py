@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
+from ipv_bench import __version__
+from ipv_bench.atomic_file import write_json
 from ipv_bench.errors import FindingsError, InterruptedRunError
 from ipv_bench.progress import say
 from ipv_bench.sweeps.config import SweepConfig, read_sweep
-from ipv_bench.sweeps.job import Result, log_file
+from ipv_bench.sweeps.job import STATE_FOLDER, Result, log_file
 from ipv_bench.sweeps.plan import Job, is_done, plan_sweep
 from ipv_bench.sweeps.status import ORDER, JobStatus, estimate_seconds, sweep_status
 
@@ -38,6 +42,7 @@ def sweep(file: str | Path, on: str = "local", jobs: int = 0, dry_run: bool = Fa
     if dry_run:
         say(_plan_json(plan, config) if as_json else _plan_text(plan, config))
         return
+    _keep_plan(file, config, plan)
     todo = [job for job in plan if not is_done(job)]
     say(f"{len(plan)} jobs, {len(plan) - len(todo)} of them done before; {len(todo)} on {on}")
     if not todo:
@@ -51,8 +56,30 @@ def sweep(file: str | Path, on: str = "local", jobs: int = 0, dry_run: bool = Fa
 def status(file: str | Path, as_json: bool = False) -> None:
     """Say where each job of a sweep stands, from the run folders alone."""
     config = read_sweep(file)
-    found = sweep_status(plan_sweep(config), config.root)
+    found = sweep_status(_kept_plan(file, config) or plan_sweep(config), config.root)
     say(json.dumps([one.as_json() for one in found], indent=2) if as_json else _status_text(found))
+
+
+def _plan_file(file: str | Path, config: SweepConfig) -> Path:
+    name = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
+    return Path(config.root) / STATE_FOLDER / f"plan-{name}.json"
+
+
+def _keep_plan(file: str | Path, config: SweepConfig, plan: Sequence[Job]) -> None:
+    """Remember what was planned: planning again takes time, and a figure lacks other runs once some are made."""
+    earlier = {job.folder: job for job in _kept_plan(file, config) or []}
+    jobs = earlier | {job.folder: job for job in plan}
+    write_json(_plan_file(file, config), {"version": __version__, "jobs": [asdict(job) for job in jobs.values()]})
+
+
+def _kept_plan(file: str | Path, config: SweepConfig) -> list[Job] | None:
+    try:
+        kept = json.loads(_plan_file(file, config).read_text())
+        if kept["version"] != __version__:
+            return None
+        return [Job(one["folder"], tuple(one["words"]), tuple(one["needs"])) for one in kept["jobs"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _run(todo: Sequence[Job], config: SweepConfig, on: str, jobs: int) -> list[Result] | None:
