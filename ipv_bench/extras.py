@@ -47,6 +47,7 @@ EXTRAS: Mapping[str, Extra] = {
     "decord": Extra("the second video decoder", ("decord",)),
     "ray": Extra("jobs on a Ray cluster", ("ray",)),
     "s3": Extra("shard sets on object stores", ("obstore",)),
+    "slurm": Extra("sweeps on a SLURM cluster", ("submitit",)),
     "tracking": Extra("mirrors of a run's metrics in TensorBoard and W&B", ("tensorboard", "wandb")),
 }
 """As in `pyproject.toml`, which also has `all` of these and `dev`."""

@@ -24,11 +24,14 @@ def sweep(words: tuple[str, ...], on: str, jobs: int | None, dry_run: bool, as_j
     `sweep status FILE` says where each job stands. Run it again to go on: what is finished is left out.
     """
     from ipv_bench.errors import UsageError
+    from ipv_bench.extras import require
     from ipv_bench.sweeps import sweep as room
 
     *first, file = words
     if first not in ([], ["status"]):
         raise UsageError(f"sweep {' '.join(words)}", expected="`sweep FILE` or `sweep status FILE`")
+    if on in ("slurm", "ray"):
+        require(f"`ipv-bench sweep --on {on}`", on)
     if first:
         room.status(Path(file), as_json)
     else:

@@ -135,7 +135,7 @@ def _read(sources: Sequence[str | Path], config: ReportConfig, allow_mixed: bool
 
 
 def _has_entries(path: Path) -> bool:
-    return path.is_dir() and next(path.iterdir(), None) is not None
+    return path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir())
 
 
 def _commands(contents: Contents, collection: Collection, sources: Sequence[str | Path]) -> MissingCommands:
