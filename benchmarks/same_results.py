@@ -132,9 +132,11 @@ def main() -> int:
         found = differing("files of shard sets", shard_files(before.workspace), shard_files(after.workspace))
         found += differing("logs of runs", logs(before.workspace), logs(after.workspace))
         runs = str(before.workspace / "runs")
+        reports = []
         for checkout in (before, after):
-            checkout.run("report", runs, "--resamples", "200", "--figures", "fig5a")
-        reports = [report_files(checkout.workspace / "report") for checkout in (before, after)]
+            out = Path(folder) / f"report-{checkout.workspace.name}"  # side by side: links to the runs are relative
+            checkout.run("report", runs, "--resamples", "200", "--figures", "fig5a", "--out", str(out))
+            reports.append(report_files(out))
         found += differing("files of a report", *reports)
 
         old = before.workspace
