@@ -34,8 +34,9 @@ _FOREIGN = (
     (rb"\s*<(\?xml|svg|!DOCTYPE|html)", "a web page or SVG"),
 )
 """How a file begins → what it is, of those that are not read."""
-_METADATA = re.compile(rb"Exif\0\0|eXIf|EXIF|Raw profile type (exif|APP1)|tiff:Orientation")
+_METADATA = (b"Exif\0\0", b"eXIf", b"EXIF", b"Raw profile type ", b"tiff:Orientation")
 """Without one of these a file states no orientation."""
+_JPEG_SCAN = b"\xff\xda"
 _ORIENTATION_TAG = 0x0112
 _FRAME_HEADERS = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _ARITHMETIC = frozenset(range(0xC9, 0xD0))
@@ -59,7 +60,8 @@ def orientation_of(data: bytes) -> Orientation:
 
     Metadata that cannot be read say nothing: the picture is upright.
     """
-    if _METADATA.search(data) is None:
+    end = data.find(_JPEG_SCAN) if data.startswith(b"\xff\xd8") else -1  # a JPEG's metadata stand before its scans
+    if not any(data.find(words, 0, end if end > 0 else len(data)) >= 0 for words in _METADATA):
         return UPRIGHT
     from PIL import Image
 
