@@ -21,7 +21,8 @@ _TOP = frozenset(
 )
 """Seek head, info, clusters, tracks, cues, attachments, chapters, tags."""
 _SIMPLE_BLOCK, _BLOCK_GROUP, _BLOCK = 0xA3, 0xA0, 0xA1
-_IN_CLUSTER = frozenset({0xE7, 0x5854, 0xA7, 0xAB, _SIMPLE_BLOCK, _BLOCK_GROUP, 0xAF, _VOID, _CRC})
+_NUMBERS = frozenset({0xE7, 0xA7, 0xAB})  # time, position, size of the cluster before
+_IN_CLUSTER = frozenset({*_NUMBERS, 0x5854, _SIMPLE_BLOCK, _BLOCK_GROUP, _VOID, _CRC})
 _IN_GROUP = frozenset({_BLOCK, 0xA2, 0x75A1, 0x9B, 0xFA, 0xFB, 0xFD, 0xA4, 0x75A2, 0x8E, 0xC8, 0xCA, 0xEB, _VOID, _CRC})
 _TRACK_ENTRY, _NUMBER, _TYPE = 0xAE, 0xD7, 0x83
 _TICK_ELEMENTS = 20_000
@@ -104,6 +105,8 @@ class _Walk:
                 raise broken(f"element {kind:x} in a cluster", position)
             if after is None:
                 raise broken("an element of unknown length in a cluster", position)
+            if kind in _NUMBERS and after - inside > 8:  # a block whose name is damaged
+                raise broken(f"a number of {after - inside} bytes", position)
             if kind == _SIMPLE_BLOCK:
                 self._count(inside, after)
             elif kind == _BLOCK_GROUP:
