@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from paired_timing import machine, paired_cpu_seconds, show
@@ -31,6 +32,7 @@ from models.agents.agent import Agent
 from models.agents.behavior import BehaviorDraws
 from models.finetune import build_agent
 from models.nets.rssm import Latents, State
+from models.training.entry_check import check_update_batch
 from models.world_models.context import ContextDraws
 from models.world_models.intrinsic_bonus import IntrinsicBonus, IntrinsicConfig
 from models.world_models.stacked import StackedDraws
@@ -127,6 +129,22 @@ def plain_update(agent: Agent, batch: dict[str, Tensor]) -> Callable[[], None]:
     return update
 
 
+def shares(agent: Agent, batch: dict[str, Tensor]) -> dict[str, float]:
+    """What looking costs, as shares of the update's CPU time: the entry check, and an episode's examination over the
+    83 updates that come with an episode of 250 steps (one update in three steps)."""
+    episode = {name: value[0].repeat(13, *[1] * (value[0].ndim - 1))[:251].numpy() for name, value in batch.items()}
+    episode["is_terminal"] = np.zeros(251, bool)
+    window, size = agent.config.intrinsic.window, agent.config.image.size
+
+    def check() -> None:
+        for _ in range(100):
+            check_update_batch(batch, size, agent.action_dim, window)
+
+    checked = paired_cpu_seconds(lambda: agent.update(batch), check, 3)["ratio"] / 100
+    examined = paired_cpu_seconds(lambda: agent.update(batch), lambda: agent.examine(episode, 0), 3)["ratio"] / 83
+    return {"entry_check_share": round(checked, 5), "examine_share": round(examined, 4)}
+
+
 def bonus_memory_mb() -> dict[str, float]:
     """Extra peak memory (MB) and seconds of one call at Meta-world size, measured in a process of its own."""
     command = [sys.executable, __file__, "--one-bonus-call"]
@@ -168,9 +186,12 @@ def main() -> None:
     assert_equal_losses(agent, batch)
     update = paired_cpu_seconds(lambda: agent.update(batch), plain_update(agent, batch), 5 if options.quick else 25)
     show("update 4x20, 64 wide", update)
+    looking = shares(agent, batch)
+    print(f"entry check: {100 * looking['entry_check_share']:.2f} % of an update; "
+          f"examining episodes: {100 * looking['examine_share']:.1f} %")  # fmt: skip
     bonus = bonus_memory_mb()
     print(f"bonus at Meta-world size: {bonus['bonus_mb']:.0f} MB beyond its inputs, {bonus['bonus_s']:.2f} CPU s")
-    result = {"cpu_small_4x20": update["ratio"], **bonus}
+    result = {"cpu_small_4x20": update["ratio"], **looking, **bonus}
     print(json.dumps({"benchmark": "finetune_step", **result, "details": {"update": update}, "machine": machine()}))
 
 
