@@ -209,3 +209,22 @@ def test_a_machine_without_slurm_is_told_so(lab: Path) -> None:
     done = ipv_bench(lab, "sweep", "sweep.yaml", "--on", "slurm")
     assert done.returncode == 2
     assert "no `sbatch`" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("on", "more"), [("slurm", "slurm: {cluster: local}\n"), ("ray", "")])
+def test_other_places_make_the_same_runs(on: str, more: str, lab: Path) -> None:
+    """submitit's stand-in for a cluster, and a Ray cluster on this machine."""
+    pytest.importorskip("submitit" if on == "slurm" else "ray")
+    (lab / "sweep.yaml").write_text(
+        "methods: [linear]\ntasks: [dot/left]\ndata: [robot-videos]\nseeds: 2\n"
+        "set: {training.env_steps: 160, evaluation.random_episodes: 1, evaluation.every: 0}\n" + more
+    )
+    done = ipv_bench(lab, "sweep", "sweep.yaml", "--on", on, "--jobs", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(ipv_bench(lab, "sweep", "status", "sweep.yaml", "--json").stdout)
+    assert [one["state"] for one in found] == ["done"] * 3
+    words = found[-1]["command"].split()[1:]
+    words[words.index("--run") + 1] = "by-hand"
+    assert ipv_bench(lab, *words).returncode == 0
+    assert log(lab / found[-1]["folder"], "metrics.jsonl") == log(lab / "by-hand", "metrics.jsonl")
