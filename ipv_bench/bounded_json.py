@@ -83,7 +83,7 @@ def parse_json(
         line = text.count("\n", 0, max(text.find(found.text), 0)) + 1
         raise error(f"{where} line {line}: {shown(found.text, 24)} is {found.rule}", fix=fix) from None
     except ValueError as found:
-        raise error(f"{where} is not JSON: {found}", fix=fix) from None
+        raise error(f"{where} is not JSON: {found}", expected="one JSON document, whole", fix=fix) from None
     if too_deep(value):
         raise _nested(where, error, fix)
     if "\\u" in text and not all(map(is_well_formed, strings(value))):

@@ -26,12 +26,14 @@ def run_lock(folder: Path) -> Iterator[None]:
         OutputError: it cannot be made.
     """
     made = [place for place in (folder, *folder.parents) if not place.exists()]
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)  # not inherited by programs that this process starts
+    descriptor = _open(folder)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            while not _is_still(folder, descriptor):  # removed meanwhile by the process that had made it
+                os.close(descriptor)
+                descriptor = _open(folder)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RunError(
                 f"another process is training in {folder}",
@@ -47,3 +49,16 @@ def run_lock(folder: Path) -> Iterator[None]:
             for place in made:
                 place.rmdir()
         os.close(descriptor)
+
+
+def _open(folder: Path) -> int:
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.open(folder, os.O_RDONLY)  # not inherited by programs that this process starts
+
+
+def _is_still(folder: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(folder), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

@@ -172,7 +172,7 @@ def test_a_checkpoint_of_another_size_is_refused(data: Path, copy: Path, capsys:
     record["config"]["rssm"]["deter"] = 24
     (copy / "run.json").write_text(json.dumps(record))
     command = arguments(data, copy, validation__every=0, rssm__deter=24)
-    _refused(capsys, command, "of another model", "instead of", "run.json")
+    _refused(capsys, command, "rssm.deter", "24", "run.json")
 
 
 def test_a_full_disk_while_saving_keeps_the_last_checkpoint(

@@ -60,7 +60,7 @@ def test_a_list_is_missing(source: Path, tmp_path: Path, capsys: pytest.CaptureF
 def test_a_list_is_cut_off(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = source / "labels" / "train.json"
     path.write_text(path.read_text()[:50])
-    fails(source, tmp_path / "out", capsys, 2, "train.json cannot be read")
+    fails(source, tmp_path / "out", capsys, 2, "train.json is not JSON")
 
 
 def test_a_list_of_another_form(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

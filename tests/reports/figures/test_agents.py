@@ -22,9 +22,9 @@ def with_gaps(folder: Path, count: int) -> None:
 
 def test_lines_are_drawn_where_a_run_logged_them(tmp_path: Path) -> None:
     write_finetuning(tmp_path, "dmc/cheetah_run", "apv", 0)
-    assert value_gap_figure(read_sources([tmp_path]).runs) is None
+    assert value_gap_figure(read_sources([tmp_path]).runs, 500.0) is None
     with_gaps(write_finetuning(tmp_path, "dmc/cheetah_run", "contextwm", 0), 200)
-    drawn = value_gap_figure(read_sources([tmp_path]).runs)
+    drawn = value_gap_figure(read_sources([tmp_path]).runs, 500.0)
     assert drawn is not None
     assert drawn.name == "value_gap"
 
