@@ -43,6 +43,7 @@ fi
 rm -rf "$machine"
 cp -a "$bare" "$machine"
 cp -L /etc/resolv.conf "$machine/etc/resolv.conf"
+[ -s "$machine/etc/hosts" ] || echo "127.0.0.1 localhost" >"$machine/etc/hosts" # an installed Debian has it, debootstrap does not
 for pair in "${copies[@]}"; do
   mkdir -p "$machine$(dirname "${pair#*:}")"
   cp -aL "${pair%%:*}" "$machine${pair#*:}"

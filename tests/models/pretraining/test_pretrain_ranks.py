@@ -115,7 +115,9 @@ def test_another_number_of_ranks_goes_on_and_says_so(
 
 
 def test_under_torchrun(data: Path, tmp_path: Path) -> None:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    # As --standalone, without the name `localhost`, which a bare machine may not know.
+    rendezvous = ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", *rendezvous, "--nproc-per-node", "2"]
     torchrun += ["-m", "ipv_bench", "--"]  # without "--", torchrun takes our --run for its own --run-path
     command = [*torchrun, *arguments(data, tmp_path / "run", training__updates=2)]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
