@@ -31,6 +31,13 @@ def say(text: str) -> None:
         sys.stdout.flush()
 
 
+def say_aside(text: str) -> None:
+    """Print a line about the results to stderr, unless `--quiet`: where stdout may be JSON for a program."""
+    if not _quiet:
+        sys.stderr.write(f"{printable(text)}\n")
+        sys.stderr.flush()
+
+
 class Bar(Protocol):
     """A running progress display."""
 

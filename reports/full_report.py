@@ -91,7 +91,7 @@ def write_report(request: Request) -> Written:
         findings = in_order([*collection.findings, *contents.findings, *_without_reference()])
         commands = _commands(contents, collection, request.sources)
         page = report_page(contents, collection, findings, computation, commands)
-    files = _write(out, page, contents, collection, findings, computation)
+    files = _write(out, page, contents, collection, findings, computation, commands)
     kept.write()
     if request.missing_commands is not None:
         _write_commands(Path(request.missing_commands), commands)
@@ -147,6 +147,8 @@ def _write_commands(path: Path, commands: MissingCommands) -> None:
     write_bytes(path, commands.text().encode())
     first, second = len(commands.pretraining), len(commands.finetuning)
     say(f"{path}: {first} pre-training and {second} fine-tuning commands")
+    for reason, number in commands.planned.items():
+        say(f"  {number} runs without a command: {reason}")
     if first and second:
         say(f"  lines 1 to {first} (pre-training) must be done before lines {first + 1} to {first + second} start")
 
@@ -158,6 +160,7 @@ def _write(
     collection: Collection,
     findings: Sequence[Finding],
     computation: Computation,
+    commands: MissingCommands,
 ) -> tuple[str, ...]:
     files: dict[str, bytes] = {}
     for figure in contents.figures:
@@ -174,7 +177,8 @@ def _write(
         for name, data in files.items():
             write_bytes(out / name, data)
         _write_data(out / DATA_FILE, collection)
-        write_json(out / REPORT_FILE, _report_record(files, contents, collection, findings, computation))
+        record = _report_record(files, contents, collection, findings, computation)
+        write_json(out / REPORT_FILE, record | {"planned_runs": dict(commands.planned)})
     return (*sorted(files), DATA_FILE, REPORT_FILE)
 
 

@@ -10,9 +10,10 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from ipv_bench.planned import why_not_yet
 from ipv_bench.run_record import variant_name
 from reports.figures.selection import MissingRun
 from reports.scores.score_table import PretrainedRun
@@ -36,10 +37,12 @@ class MissingCommands:
     Attributes:
         pretraining: one line per world model that does not exist yet.
         finetuning: one line per agent; those of world models above can start when these are done.
+        planned: reason → number of runs that have no command, because their method or suite is not built yet.
     """
 
     pretraining: tuple[str, ...]
     finetuning: tuple[str, ...]
+    planned: Mapping[str, int] = field(default_factory=dict)
 
     def text(self) -> str:
         """Contents of the file: one command per line, nothing else."""
@@ -58,11 +61,16 @@ def missing_commands(
     """
     pretraining: dict[str, str] = {}
     finetuning: dict[str, None] = {}
+    planned: dict[str, set[tuple[Any, ...]]] = {}
     for run in missing:
         where = {key: _one(value) for key, value in run.where}
         if "method" not in where:
             continue  # the line is not one method's: no command makes its runs
         method = str(where["method"])
+        reason = why_not_yet(method, f"{run.suite}/{run.task}")
+        if reason:
+            planned.setdefault(reason, set()).add((repr(run.where), run.suite, run.task, run.seed))
+            continue
         init = "none" if where.get("pretraining.kind") == "none" else ""
         if where.get("pretraining.data"):
             folder, command = _pretraining(where, method, run.preset, root)
@@ -71,7 +79,8 @@ def missing_commands(
             if not existing:
                 pretraining.setdefault(folder, command)
         finetuning[_finetuning(run, where, method, init, root)] = None
-    return MissingCommands(tuple(pretraining.values()), tuple(finetuning))
+    counts = {reason: len(runs) for reason, runs in planned.items()}
+    return MissingCommands(tuple(pretraining.values()), tuple(finetuning), counts)
 
 
 def _one(value: Any) -> Any:

@@ -16,7 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ipv_bench.bounded_json import read_json
 from ipv_bench.errors import IpvBenchError, UsageError
+from ipv_bench.planned import why_not_yet
+from ipv_bench.progress import say_aside
 from ipv_bench.run_record import is_finished, variant_name
 from ipv_bench.sweeps.config import MethodChoice, SweepConfig
 
@@ -63,6 +66,10 @@ def plan_sweep(config: SweepConfig) -> list[Job]:
     jobs: dict[str, Job] = {}
     for choice in config.methods:
         for task in config.tasks:
+            reason = why_not_yet(choice.method, task)
+            if reason:
+                say_aside(f"skipped: {choice.method} on {task}: {reason}")
+                continue
             _add(jobs, _jobs_of(config, choice, task))
     if config.figures:
         _add(jobs, _jobs_of_figures(config))
@@ -133,6 +140,9 @@ def _jobs_of_figures(config: SweepConfig) -> list[Job]:
             "--out", f"{folder}/report", "--quiet",
         )  # fmt: skip
         lines = file.read_text().splitlines()
+        planned = read_json(Path(folder) / "report" / "report.json", expect=dict).get("planned_runs", {})
+    for reason, number in planned.items():
+        say_aside(f"skipped: {number} runs of the figures: {reason}")
     jobs = []
     for line in lines:
         words = tuple(shlex.split(line)[1:])

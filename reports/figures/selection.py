@@ -12,6 +12,7 @@ import yaml
 
 from ipv_bench.config import flatten, preset_names
 from ipv_bench.errors import UnknownNameError
+from ipv_bench.planned import planned_methods, planned_tasks
 from ipv_bench.plugins import plugin_names
 from reports.config import FigureConfig, MethodLine, PanelConfig
 from reports.scores.score_table import ScoredRun, flatten_where, select
@@ -69,22 +70,29 @@ def check_names(figure: FigureConfig, runs: Sequence[ScoredRun]) -> None:
     Raises:
         UnknownNameError: the name, with the nearest known one.
     """
-    suites = set(known_tasks()) | {run.suite for run in runs}
+    tasks_of = _tasks_of_suites(runs)
     fields = set(KNOWN_FIELDS).union(*(_field_names(run) for run in _one_per_format(runs)))
     values = {
-        "method": set(plugin_names("methods")) | {run.method for run in runs},
-        "suite": suites,
+        "method": {*plugin_names("methods"), *planned_methods(), *(run.method for run in runs)},
+        "suite": set(tasks_of),
     }
     for panel in map(figure.filled, figure.panels):
-        if panel.suite not in suites:
-            raise UnknownNameError("suite in the figure:", panel.suite, suites)
-        tasks = set(known_tasks().get(panel.suite, ())) | {run.task for run in runs if run.suite == panel.suite}
-        _all_known("task in the figure:", panel.tasks, tasks)
+        if panel.suite not in tasks_of:
+            raise UnknownNameError("suite in the figure:", panel.suite, tasks_of)
+        _all_known("task in the figure:", panel.tasks, tasks_of[panel.suite])
         for line in panel.methods:
             where = flatten_where(_conditions(figure, panel, line))
             _all_known("field in the figure's where:", where, fields)
             for key, known in values.items():
                 _all_known(f"{key} in the figure:", _wanted(where.get(key)), known)
+
+
+def _tasks_of_suites(runs: Sequence[ScoredRun]) -> dict[str, set[str]]:
+    """Suite → its tasks: those that `finetune` knows, those that are planned, and those that runs were made of."""
+    found = {suite: set(tasks) for suite, tasks in known_tasks().items()}
+    for suite, task in [*(name.split("/") for name in planned_tasks()), *((run.suite, run.task) for run in runs)]:
+        found.setdefault(suite, set()).add(task)
+    return found
 
 
 def _one_per_format(runs: Sequence[ScoredRun]) -> Iterable[ScoredRun]:

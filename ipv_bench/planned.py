@@ -1,0 +1,41 @@
+"""What the papers' figures name and this toolkit cannot run yet, each with the reason.
+
+Figures draw such runs where a log has them; `report --missing-commands` and `sweep` skip them and say why. An entry
+goes by itself: as soon as a plug-in of the name is known (`ipv_bench.plugins`), it is planned no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ipv_bench.plugins import plugin_names
+
+_METHODS: Mapping[str, str] = {
+    "prelar": "PreLAR (pre-training with learnable actions) is not built yet",
+    "uwm": "the Universal World Model is not built yet",
+    "drqv2": "DrQ-v2, a baseline of ContextWM's Figure 9, is not built yet; logs of its own code are read",
+    "isodream": "Iso-Dream, a baseline of ContextWM's Figure 9, is not built yet; logs of its own code are read",
+}
+_NO_CARLA = "the CARLA suite is not built yet; logs of runs made elsewhere are read"
+_TASKS: Mapping[str, str] = {
+    "carla/clear_noon": _NO_CARLA,
+    "carla/wet_sunset": _NO_CARLA,
+    "carla/dynamic_weather": _NO_CARLA,
+}
+
+
+def planned_methods() -> dict[str, str]:
+    """Method → why it cannot be run yet."""
+    known = set(plugin_names("methods"))
+    return {name: reason for name, reason in _METHODS.items() if name not in known}
+
+
+def planned_tasks() -> dict[str, str]:
+    """Task, `<suite>/<task>` → why it cannot be run yet; a suite that is known brings all of its tasks."""
+    known = set(plugin_names("suites"))
+    return {name: reason for name, reason in _TASKS.items() if name.partition("/")[0] not in known}
+
+
+def why_not_yet(method: str, task: str) -> str:
+    """Why runs of a method on a task cannot be made; empty where they can, or where neither is planned."""
+    return planned_methods().get(method) or planned_tasks().get(task) or ""
