@@ -26,9 +26,11 @@ import av
 
 from ipv_bench.seeding import numpy_generator
 from pipelines.samples.ssv2 import encode_vp9
-from pipelines.samples.ssv2_scene import ACTIONS, Scene
+from pipelines.samples.ssv2_scene import MOTIONS, NOUNS, Scene
 
-NUM_FRAMES, FPS, WIDTH, HEIGHT = 48, 12, 426, 240
+NUM_FRAMES, FPS = 48, 12
+BACKGROUND = 1
+"""426 pixels wide."""
 
 
 def make_release(folder: Path, distinct: int, copies: int) -> list[Path]:
@@ -37,8 +39,9 @@ def make_release(folder: Path, distinct: int, copies: int) -> list[Path]:
     videos.mkdir(parents=True)
     paths, entries = [], []
     for number in range(distinct):
-        script = ACTIONS[number % len(ACTIONS)]
-        scene = Scene(script, WIDTH, HEIGHT, NUM_FRAMES, numpy_generator(0, number, "benchmark scene"))
+        motion = MOTIONS[number % len(MOTIONS)]
+        generator = numpy_generator(0, number, "benchmark scene")
+        scene = Scene(motion, BACKGROUND, NOUNS[number % 6 : number % 6 + 2], NUM_FRAMES, 0, generator)
         first = videos / f"{number}.webm"
         encode_vp9(first, scene.frames(), FPS)
         for copy in range(copies):
@@ -46,10 +49,10 @@ def make_release(folder: Path, distinct: int, copies: int) -> list[Path]:
             if copy:
                 shutil.copyfile(first, path)
             paths.append(path)
-            entries.append({"id": path.stem, "template": script.template})
+            entries.append({"id": path.stem, "template": motion.template})
     labels = folder / "labels"
     labels.mkdir()
-    names = sorted({script.template.replace("[", "").replace("]", "") for script in ACTIONS})
+    names = sorted({motion.template.replace("[", "").replace("]", "") for motion in MOTIONS})
     (labels / "labels.json").write_text(json.dumps({name: str(index) for index, name in enumerate(names)}))
     (labels / "train.json").write_text(json.dumps(sorted(entries, key=lambda entry: int(entry["id"]))))
     (labels / "validation.json").write_text("[]")

@@ -1,4 +1,4 @@
-"""A tiny Something-Something-v2: VP9 webm files in which the motion is the one that the label tells."""
+"""A tiny Something-Something-v2: VP9 webm files in which the motion is the one that the label tells, and the truth."""
 
 from __future__ import annotations
 
@@ -13,27 +13,29 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from ipv_bench.ground_truth import GroundTruth, VideoTruth
 from ipv_bench.seeding import numpy_generator
 from pipelines.samples.encode_video import EXACT
-from pipelines.samples.ssv2_scene import ACTIONS, Scene, Script
+from pipelines.samples.ssv2_scene import MOTIONS, NOUNS, NUM_BACKGROUNDS, Motion, Scene
 
 FPS = 12
-HEIGHT = 240
-WIDTHS = (320, 426, 320, 180, 426, 360)
-NOUNS = ("cup", "box", "bottle", "book", "toy car", "ball", "plate", "spoon", "phone", "candle", "shoe", "banana")
 
 
 @dataclass(frozen=True)
 class _Video:
+    """A video, as drawn from the seed: its motion, background and objects are independent of one another."""
+
     source_id: str
     split: str
-    script: Script
+    motion: Motion
+    background: int
+    nouns: tuple[str, ...]
     number: int
     num_frames: int
 
 
 def write_sample(folder: Path, videos: int, seed: int) -> None:
-    """Write `videos` webm files of train and validation, two more of test, and the lists.
+    """Write `videos` webm files of train and validation, two more of test, the lists, and the ground truth.
 
     About one in twelve is shorter than 25 frames; from four videos on, one is cut off in the middle.
     """
@@ -41,36 +43,52 @@ def write_sample(folder: Path, videos: int, seed: int) -> None:
     video_folder = folder / "20bn-something-something-v2"
     video_folder.mkdir()
 
-    def write(video: _Video) -> None:
+    def write(video: _Video) -> VideoTruth:
         generator = numpy_generator(seed, video.number, "ssv2 sample scene")
-        scene = Scene(video.script, WIDTHS[video.number % len(WIDTHS)], HEIGHT, video.num_frames, generator)
+        scene = Scene(video.motion, video.background, video.nouns, video.num_frames, seed, generator)
         encode_vp9(video_folder / f"{video.source_id}.webm", scene.frames(), FPS)
+        return _truth(video, scene)
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # the encoder lets other threads run
-        list(pool.map(write, plan))
+        found = list(pool.map(write, plan))
     if videos >= 4:
         broken = video_folder / f"{plan[3].source_id}.webm"
         data = broken.read_bytes()
         broken.write_bytes(data[: len(data) * 3 // 5])
     _write_lists(folder / "labels", plan)
+    truth = {video.source_id: entry for video, entry in zip(plan, found, strict=True)}
+    GroundTruth(data_set="ssv2", backgrounds=NUM_BACKGROUNDS, objects=list(NOUNS), videos=truth).write(folder)
+
+
+def _truth(video: _Video, scene: Scene) -> VideoTruth:
+    positions = [[(round(x, 5), round(y, 5)) for x, y in path.tolist()] for path in scene.positions()]
+    return VideoTruth(
+        template=video.motion.template, background=video.background, objects=list(video.nouns), positions=positions
+    )
 
 
 def _plan(videos: int, seed: int) -> list[_Video]:
     generator = numpy_generator(seed, 0, "ssv2 sample plan")
     ids = generator.choice(220_847, videos + 2, replace=False) + 1
+    motions, backgrounds = (_evenly(generator, videos + 2, count) for count in (len(MOTIONS), NUM_BACKGROUNDS))
     found = []
     for number in range(videos + 2):
         split = "test" if number >= videos else "validation" if number % 6 == 5 else "train"
-        script = ACTIONS[number % len(ACTIONS)]
-        nouns = generator.choice(len(NOUNS), 2, replace=False)
-        script = Script(script.template, script.action, tuple(NOUNS[n] for n in nouns))
-        num_frames = int(np.clip(generator.normal(46, 13), 26, 120))
+        motion = MOTIONS[motions[number]]
+        nouns = tuple(NOUNS[n] for n in generator.choice(len(NOUNS), motion.num_objects, replace=False))
+        num_frames = int(np.clip(generator.normal(38, 8), 26, 60))
         if number % 12 == 7:
             num_frames = int(generator.integers(8, 25))
         elif number % 12 == 10:
-            num_frames = int(generator.integers(70, 121))
-        found.append(_Video(str(ids[number]), split, script, number, num_frames))
+            num_frames = int(generator.integers(60, 81))
+        found.append(_Video(str(ids[number]), split, motion, backgrounds[number], nouns, number, num_frames))
     return found
+
+
+def _evenly(generator: np.random.Generator, total: int, count: int) -> list[int]:
+    """`total` draws from 0 … `count` - 1: in a new random order again and again, so that none is rare."""
+    rounds = [generator.permutation(count) for _ in range(-(-total // count))]
+    return [int(number) for number in np.concatenate(rounds)[:total]]
 
 
 def _write_lists(folder: Path, plan: list[_Video]) -> None:
@@ -82,9 +100,9 @@ def _write_lists(folder: Path, plan: list[_Video]) -> None:
                 entries.append(
                     {
                         "id": video.source_id,
-                        "label": video.script.sentence(),
-                        "template": video.script.template,
-                        "placeholders": list(video.script.used_nouns()),
+                        "label": video.motion.sentence(video.nouns),
+                        "template": video.motion.template,
+                        "placeholders": list(video.nouns),
                     }
                 )
         _dump(folder / f"{split}.json", entries)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -11,9 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from ipv_bench.cli import run
-from ipv_bench.seeding import numpy_generator
+from ipv_bench.errors import InputError
+from ipv_bench.ground_truth import TRUTH_FILE, read_truth
+from ipv_bench.segments import open_segments
 from pipelines.samples.ssv2 import templates
-from pipelines.samples.ssv2_scene import ACTIONS, Scene, Script
+from pipelines.samples.ssv2_scene import MOTIONS
 from tests.pipelines.ssv2_maker import VIDEO_FOLDER, file_hashes, prepare, quarantine
 
 
@@ -22,6 +25,13 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("raw") / "ssv2"
     assert run(["sample", str(folder), "--videos", "8", "--quiet"]) == 0
     return folder
+
+
+@pytest.fixture(scope="module")
+def shards(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("shards") / "ssv2"
+    assert prepare(sample, out) == 0
+    return out
 
 
 def test_files_and_lists_are_as_released(sample: Path) -> None:
@@ -44,14 +54,13 @@ def test_videos_are_vp9_240_high_at_12_fps(sample: Path) -> None:
             assert (stream.codec_context.name, stream.height, stream.average_rate) == ("vp9", 240, 12)
 
 
-def test_prepare_finds_short_videos_and_the_broken_one(sample: Path, tmp_path: Path) -> None:
-    assert prepare(sample, tmp_path / "out") == 0
-    rows = pq.read_table(tmp_path / "out" / "sources.parquet").to_pylist()
+def test_prepare_finds_short_videos_and_the_broken_one(shards: Path) -> None:
+    rows = pq.read_table(shards / "sources.parquet").to_pylist()
     lengths = [row["num_frames_decoded"] for row in rows if row["status"] in ("written", "too_short")]
     assert min(lengths) >= 8
     assert max(lengths) <= 120
     assert sum(row["status"] == "too_short" for row in rows) == 1
-    assert [entry["reason"] for entry in quarantine(tmp_path / "out").values()] == ["truncated"]
+    assert [entry["reason"] for entry in quarantine(shards).values()] == ["truncated"]
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -62,42 +71,89 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     assert videos[0].isdisjoint(videos[1])
 
 
-def test_every_action_has_a_template_of_the_release() -> None:
+def test_every_motion_has_a_template_of_the_release() -> None:
     known = {template.lower() for template in templates()}
-    for script in ACTIONS:
-        assert script.template.replace("[", "").replace("]", "").lower() in known
+    for motion in MOTIONS:
+        assert motion.template.replace("[", "").replace("]", "").lower() in known
 
 
-def path_of(template: str) -> np.ndarray:
-    """(T, 2) x and y of the moving object, found in the pictures: the centre of what differs from the background."""
-    script = next(script for script in ACTIONS if script.template == template)
-    alone = Script(script.template, lambda u: _without_hand(script.action(u)))
-    scene = Scene(alone, 320, 240, 24, numpy_generator(0, 1, "test"))
-    scene._shake[:] = 0
-    frames = np.stack(list(scene.frames())).astype(int)
-    changed = np.abs(frames - np.median(frames, axis=0)).sum(-1) > 60
-    return np.array([np.argwhere(mask).mean(0)[::-1] if mask.any() else (np.nan, np.nan) for mask in changed])
+def test_the_truth_names_every_video_and_every_frame(sample: Path, shards: Path) -> None:
+    truth = read_truth(sample)
+    for row in pq.read_table(shards / "sources.parquet").to_pylist():
+        if row["status"] in ("written", "too_short"):
+            assert row["num_frames_decoded"] == len(truth.videos[row["source_id"]].path())
+    entries = [
+        entry
+        for split in ("train", "validation")
+        for entry in json.loads((sample / f"labels/{split}.json").read_text())
+    ]
+    assert {path.stem for path in (sample / VIDEO_FOLDER).iterdir()} == set(truth.videos)
+    assert {truth.videos[entry["id"]].template for entry in entries} == {entry["template"] for entry in entries}
+    assert all(truth.videos[entry["id"]].objects == entry["placeholders"] for entry in entries)
+    assert len({video.template for video in truth.videos.values()}) == len(MOTIONS)
+    assert len({video.background for video in truth.videos.values()}) == truth.backgrounds
 
 
-def _without_hand(moment):  # type: ignore[no-untyped-def]
-    from dataclasses import replace
+def test_the_motion_is_the_one_of_the_label_and_steady(sample: Path) -> None:
+    ends = {
+        "from left to right": (0, 1), "from right to left": (0, -1), "[something] up": (1, -1),
+        "[something] down": (1, 1), "closer to": (0, 1), "away from": (0, -1),
+    }  # fmt: skip
+    for video in read_truth(sample).videos.values():
+        axis, sign = next(value for words, value in ends.items() if words in video.template)
+        steps = sign * np.diff(video.path()[:, axis])
+        assert steps.sum() > 0.3
+        assert steps.max() - steps.min() < 0.012  # two pixels of the 180 that the narrowest picture has
+        assert np.ptp(video.path()[:, 1 - axis]) == 0
 
-    return replace(moment, hand=None)
+
+def test_the_object_is_where_the_truth_says(sample: Path, shards: Path) -> None:
+    """What stands at the true place moves with it: the patches agree, those of one place do not."""
+    truth = read_truth(sample)
+    with_it, in_place = [], []
+    for source_id, frames in clips(shards):
+        path = truth.videos[source_id].path()
+        now, then = (patch(frames[t], path[t]) for t in (0, 14))
+        with_it.append(np.square(then - now).mean())
+        in_place.append(np.square(patch(frames[14], path[0]) - now).mean())
+    assert np.mean(with_it) < 0.2 * np.mean(in_place)
 
 
-@pytest.mark.parametrize(
-    ("template", "axis", "sign"),
-    [
-        ("Pushing [something] from left to right", 0, 1),
-        ("Pushing [something] from right to left", 0, -1),
-        ("Pulling [something] from left to right", 0, 1),
-        ("Moving [something] up", 1, -1),
-        ("Moving [something] down", 1, 1),
-        ("Lifting [something] up completely without letting it drop down", 1, -1),
-    ],
-)
-def test_the_motion_is_the_one_of_the_label(template: str, axis: int, sign: int) -> None:
-    path = path_of(template)[:, axis]
-    path = path[~np.isnan(path)]
-    third = len(path) // 3
-    assert sign * (path[-third:].mean() - path[:third].mean()) > 25
+def test_a_copy_of_the_last_frame_is_no_good_answer(shards: Path) -> None:
+    errors = np.array(
+        [
+            [np.square(frames[14 + ahead] - frames[14]).mean() for ahead in range(1, 11)]
+            for _, frames in clips(shards, length=25)
+        ]
+    ).mean(0)
+    assert errors[9] >= 4 * errors[0]
+    assert (np.diff(errors) > 0).all()
+
+
+def test_a_damaged_truth_is_refused(sample: Path, tmp_path: Path) -> None:
+    good = json.loads((sample / TRUTH_FILE).read_text())
+    first = next(iter(good["videos"]))
+    for change, words in (
+        ({"background": 8}, "background 8"),
+        ({"positions": [[[0.1, 0.2]], [[0.1, 0.2]], [[0.1, 0.2]]]}, "positions of"),
+        ({"positions": "left"}, "positions"),
+    ):
+        bad = good | {"videos": good["videos"] | {first: good["videos"][first] | change}}
+        (tmp_path / "bad.json").write_text(json.dumps(bad))
+        with pytest.raises(InputError, match=words):
+            read_truth(tmp_path / "bad.json")
+    with pytest.raises(InputError, match=TRUTH_FILE):
+        read_truth(tmp_path)
+
+
+def clips(shards: Path, length: int = 25) -> Iterator[tuple[str, np.ndarray]]:
+    """Source id and its first frames, (length, 64, 64, 3) in [0, 1], of every video of a shard set."""
+    source = open_segments(shards, length, 0).sources[0]
+    for video in source.videos.tolist():
+        yield source.index.video_id(video), source.frames(video, 0, length).astype(float) / 255
+
+
+def patch(frame: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """5 x 5 pixels around a place that is given as shares of the picture."""
+    column, row = (place * 64).astype(int)
+    return frame[row - 2 : row + 3, column - 2 : column + 3]
