@@ -31,7 +31,7 @@ def main() -> None:
     threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
     connection = Connection(int(sys.argv[1]))
     maker, task, config = connection.recv()
-    host = _Host(maker, task, EnvConfig.model_validate(config))
+    host = _Host(maker, task, config)
     while True:
         try:
             number, requests = connection.recv()

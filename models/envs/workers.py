@@ -82,7 +82,7 @@ class WorkerEnvs:
         maker: str = DEFAULT_MAKER,
     ) -> None:
         self._count, self._timeout = count, step_timeout_seconds
-        setup = (maker, task, config.model_dump(mode="json"))
+        setup = (maker, task, config)  # pickled with its type: a suite's own config has fields of its own
         self._workers = [_Worker(setup) for _ in range(min(workers, count))]
         self._metadata: dict[int, dict[str, Any]] = {}
         self._playing: dict[int, int] = {}  # index → seed of the episode under way
@@ -245,7 +245,7 @@ class _WorkerLostError(Exception):
 class _Worker:
     """One hosting process; started at the first request, and again after it was lost."""
 
-    def __init__(self, setup: tuple[str, str, dict[str, Any]]) -> None:
+    def __init__(self, setup: tuple[str, str, EnvConfig]) -> None:
         self._setup = setup
         self._process: subprocess.Popen[bytes] | None = None
         self._number = 0

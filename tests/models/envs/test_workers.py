@@ -16,6 +16,7 @@ import pytest
 
 from ipv_bench.errors import ConfigError, SimulationError, TrainingError
 from models.envs import EnvConfig
+from models.envs.metaworld import MetaworldConfig
 from models.envs.workers import WorkerEnvs
 from tests.models.envs.toy_env import LIMIT, ToyEnv
 
@@ -47,6 +48,13 @@ def test_three_environments_in_two_processes_play_as_one_here() -> None:
             here, there = local.step(ACTION), step[index]
             np.testing.assert_array_equal(here[0]["image"], there[0]["image"])
             assert here[1:] == there[1:]
+
+
+def test_a_suites_own_config_fields_reach_its_process() -> None:
+    """Meta-world's and DMC Remastered's configs have fields that the common one has not."""
+    config = MetaworldConfig(reward_version="v1", render_profile="fast")
+    with WorkerEnvs("metaworld/reach", config, 1, 1) as envs:
+        assert envs.fingerprint()["reward_version"] == "v1"
 
 
 def test_environments_step_alone_and_keep_their_index() -> None:
