@@ -49,8 +49,9 @@ def evaluate(
         chosen["episodes"] = episodes
     evaluation = config.evaluation.model_copy(update=chosen)
     envs = open_envs(
-        f"{record.suite}/{record.task}", config.env, config.envs, min(evaluation.parallel, evaluation.episodes)
-    )
+        f"{record.suite}/{record.task}", config.env, config.envs,
+        min(evaluation.parallel, evaluation.episodes), config.envs.count,
+    )  # fmt: skip
     try:
         scores = play_evaluation(
             agent, envs, evaluation, seed=seed, number=counters.env_steps,

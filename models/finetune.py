@@ -12,19 +12,19 @@ from ipv_bench.plugins import plugin_names
 from ipv_bench.progress import progress, say
 from ipv_bench.run_lock import run_lock
 from ipv_bench.run_record import RUN_FILE, RunRecord, check_same_config, git_commit, read_record, write_record
-from models.envs.registry import fields_of_other_suites, make_env
+from models.envs.registry import fields_of_other_suites
 from models.finetuning.config import (
-    RESOURCE_KEYS,
     FinetuneConfig,
     FinetuneTrainingConfig,
     resolve_finetuning,
+    resource_keys,
     saved_config,
 )
 from models.finetuning.counters import Counters
 from models.finetuning.drift import drift_warnings
 from models.finetuning.loop import FinetuneLoop
 from models.finetuning.plan import FinetunePlan, plan_finetuning
-from models.finetuning.rollout import open_envs, random_policy_scores
+from models.finetuning.rollout import open_envs, open_silent_env, random_policy_scores
 from models.methods.base import Agent, find_method
 from models.training.checkpoint import (
     count_of,
@@ -177,7 +177,7 @@ def _is_finished(plan: FinetunePlan) -> bool:
     if not (plan.folder / RUN_FILE).exists():
         return False
     strange = tuple(f"env.{name}" for name in fields_of_other_suites(plan.record.suite))
-    check_same_config(plan.folder, plan.record, ignore=(*RESOURCE_KEYS, *strange))
+    check_same_config(plan.folder, plan.record, ignore=(*resource_keys(plan.config), *strange))
     return read_record(plan.folder).status == "finished"
 
 
@@ -191,16 +191,18 @@ def _start_record(plan: FinetunePlan) -> RunRecord:
         device = choose_device(plan.config.training.device)
         check_precision(device, plan.config.training.precision)
         prepare_torch(device, plan.config.training.threads)
-        env = make_env(plan.task, plan.config.env)
+        env = open_silent_env(plan.task, plan.config.env, plan.config.envs)
         with closing(env):
             scores = random_policy_scores(env, plan.config.evaluation.random_episodes, plan.record.seed)
-            found = {
+            found: dict[str, Any] = {
                 "env_fingerprint": env.fingerprint(),
                 "random_policy": scores,
                 "git_commit": git_commit(),
                 "hardware": hardware_record(device),
                 **draw_wandb_id(plan.config.training.wandb),
             }
+        if plan.config.env.inexact:
+            found |= {"exact": False, "inexact_because": [plan.config.env.inexact]}
         record = plan.record.model_copy(update=found)
     plan.folder.mkdir(parents=True, exist_ok=True)
     write_record(plan.folder, record)
@@ -210,7 +212,8 @@ def _start_record(plan: FinetunePlan) -> RunRecord:
 def _train(plan: FinetunePlan, record: RunRecord) -> None:
     config = plan.config
     envs = open_envs(plan.task, config.env, config.envs, config.envs.count)
-    evaluation_envs = open_envs(plan.task, config.env, config.envs, config.evaluation.parallel)
+    # Numbered after those of the training: a suite whose environments are servers has others for each.
+    evaluation_envs = open_envs(plan.task, config.env, config.envs, config.evaluation.parallel, config.envs.count)
     with closing(envs), closing(evaluation_envs):
         _check_fingerprint(plan.folder, record, envs.fingerprint())
         agent = _make_agent(config, envs.action_dim, record.seed)

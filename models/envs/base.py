@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from typing import Any, ClassVar, Literal, Self, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,15 @@ RenderProfileName = Literal["faithful", "fast", "default"]
 
 class EnvConfig(Config):
     """How a task is run and seen: what all suites have. A suite with more of it has a subclass of its own."""
+
+    own_process: ClassVar[bool] = False
+    """Whether the simulator may end or block its process: then it never runs in that of the training."""
+
+    inexact: ClassVar[str] = ""
+    """Why equal seeds need not give equal episodes; such runs record `exact: false` and this reason."""
+
+    resource_fields: ClassVar[tuple[str, ...]] = ()
+    """Own fields that say where and how patiently things run: free to change when a run is continued; they name none."""
 
     render_profile: RenderProfileName = "faithful"
     """`default`: the simulator's own settings; `faithful`: hardly distinguishable and cheaper; `fast`: no shadows, no
@@ -46,6 +55,13 @@ class EnvConfig(Config):
 
     time_limit: PositiveInt | None = None
     """Control steps per episode; null: the suite's own (Meta-world 500, dm-control mostly 1000)."""
+
+    def at(self, place: int) -> Self:
+        """The config of environment number `place` of a run, where each needs something of its own (a server's port).
+
+        Training environments are 0, 1, …; those of the evaluation follow.
+        """
+        return self
 
 
 class Observation(TypedDict):

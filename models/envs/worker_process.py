@@ -30,8 +30,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
     connection = Connection(int(sys.argv[1]))
-    maker, task, config = connection.recv()
-    host = _Host(maker, task, config)
+    host = _Host(*connection.recv())
     while True:
         try:
             number, requests = connection.recv()
@@ -47,8 +46,8 @@ def main() -> None:
 class _Host:
     """Environments by index, built on demand."""
 
-    def __init__(self, maker: str, task: str, config: EnvConfig) -> None:
-        self._maker, self._task, self._config = maker, task, config
+    def __init__(self, maker: str, task: str, config: EnvConfig, first: int) -> None:
+        self._maker, self._task, self._config, self._first = maker, task, config, first
         self._envs: dict[int, Env] = {}
 
     def answer(self, command: str, index: int, argument: Any) -> tuple[str, Any]:
@@ -81,7 +80,8 @@ class _Host:
     def _env(self, index: int) -> Env:
         if index not in self._envs:
             module, _, function = self._maker.partition(":")
-            self._envs[index] = getattr(importlib.import_module(module), function)(self._task, self._config)
+            make = getattr(importlib.import_module(module), function)
+            self._envs[index] = make(self._task, self._config.at(self._first + index))
         return self._envs[index]
 
     def _drop(self, index: int) -> None:

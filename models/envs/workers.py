@@ -69,6 +69,7 @@ class WorkerEnvs:
         workers: number of processes; environment i lives in process i modulo `workers`.
         step_timeout_seconds: a process that takes longer for one step of one environment counts as hung.
         maker: import path of the function that builds an environment from (task, config).
+        first: number of the first of them among all environments of the run; see `EnvConfig.at`.
     """
 
     def __init__(
@@ -80,9 +81,11 @@ class WorkerEnvs:
         step_timeout_seconds: float = 120.0,
         *,
         maker: str = DEFAULT_MAKER,
+        first: int = 0,
     ) -> None:
         self._count, self._timeout = count, step_timeout_seconds
-        setup = (maker, task, config)  # pickled with its type: a suite's own config has fields of its own
+        # The config as an object: a suite's own fields belong to a class that only it knows.
+        setup = (maker, task, config, first)
         self._workers = [_Worker(setup) for _ in range(min(workers, count))]
         self._metadata: dict[int, dict[str, Any]] = {}
         self._playing: dict[int, int] = {}  # index → seed of the episode under way
@@ -245,7 +248,7 @@ class _WorkerLostError(Exception):
 class _Worker:
     """One hosting process; started at the first request, and again after it was lost."""
 
-    def __init__(self, setup: tuple[str, str, EnvConfig]) -> None:
+    def __init__(self, setup: tuple[str, str, EnvConfig, int]) -> None:
         self._setup = setup
         self._process: subprocess.Popen[bytes] | None = None
         self._number = 0

@@ -178,5 +178,12 @@ RESOURCE_KEYS = (
 )  # fmt: skip
 """Keys that may change when a run is continued, and that never change what is learned."""
 
-UNNAMED_KEYS = (*RESOURCE_KEYS, "training.log_every", "evaluation")
-"""Keys that give a run no variant name."""
+
+def resource_keys(config: FinetuneConfig) -> tuple[str, ...]:
+    """`RESOURCE_KEYS`, and those of the suite's own."""
+    return (*RESOURCE_KEYS, *(f"env.{name}" for name in config.env.resource_fields))
+
+
+def unnamed_keys(config: FinetuneConfig) -> tuple[str, ...]:
+    """Keys that give a run no variant name."""
+    return (*resource_keys(config), "training.log_every", "evaluation")

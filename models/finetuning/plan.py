@@ -14,7 +14,7 @@ from ipv_bench.file_names import folder_name, shown
 from ipv_bench.progress import say
 from ipv_bench.run_record import RUN_FILE, RunRecord, package_versions, read_record, run_folder
 from models.envs.registry import suite_of
-from models.finetuning.config import UNNAMED_KEYS, FinetuneConfig, resolve_finetuning
+from models.finetuning.config import FinetuneConfig, resolve_finetuning, unnamed_keys
 from models.methods.base import find_method
 from models.methods.released_settings import departures
 from models.training.checkpoint import checkpoint_sha256, find_checkpoint, read_state, run_of
@@ -54,7 +54,7 @@ class FinetunePlan:
             "run": str(self.folder),
             "task": self.task,
             "pretraining": find_method(self.config.method).pretraining,
-            "variant": variant(self.resolved, UNNAMED_KEYS),
+            "variant": variant(self.resolved, unnamed_keys(self.config)),
             "init": str(self.init) if self.init else NO_INIT,
             "overrides": self.resolved.overrides,
             "not_as_released": {
@@ -128,7 +128,7 @@ def plan_finetuning(
 
 def _variant(resolved: Resolved[FinetuneConfig], init: str | Path | None) -> str:
     """Overrides that change the method, and what `--init` names where it is not a model of the default data set."""
-    name = variant(resolved, UNNAMED_KEYS)
+    name = variant(resolved, unnamed_keys(resolved.config))
     origin = ""
     if init is not None and _starts_from_videos(resolved.config):
         origin = NO_INIT if str(init) == NO_INIT else _data_sets(Path(init))

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ipv_bench.errors import SimulationError
 from ipv_bench.seeding import derive_seed, numpy_generator
 from models.envs.base import Env, EnvConfig, Observation
 from models.envs.registry import make_env
@@ -185,28 +186,37 @@ def _take(
     return int(info["env_steps"])
 
 
-def random_policy_scores(env: Env, episodes: int, seed: int) -> dict[str, list[Any]]:
+def random_policy_scores(env: Env | OneOfGroup, episodes: int, seed: int) -> dict[str, list[Any]]:
     """Scores of the uniform random policy with the very settings of the run, played without rendering.
 
-    Each action is held for the whole action repeat, as the agent's are.
+    Each action is held for the whole action repeat, as the agent's are. An episode whose environment is lost is played
+    again; a group of environments gives up by itself after some losses in a row.
 
     Returns:
         returns, successes, lengths and seeds, one of each per episode.
     """
     scores: dict[str, list[Any]] = {"returns": [], "successes": [], "lengths": [], "seeds": []}
     for number in range(episodes):
-        episode_seed = derive_seed(seed, number, "random policy episode")
-        generator = numpy_generator(seed, number, "random policy actions")
-        env.begin(episode_seed)
-        total, length, ended = 0.0, 0, False
-        while not ended:
-            reward, terminated, truncated, info = env.simulate(generator.uniform(-1, 1, env.action_dim))
-            total, length, ended = total + reward, length + 1, terminated or truncated
-        scores["returns"].append(total)
-        scores["successes"].append(info["success"])
-        scores["lengths"].append(length)
-        scores["seeds"].append(episode_seed)
+        while True:
+            try:
+                played = _random_episode(env, seed, number)
+                break
+            except EpisodeLostError:
+                continue
+        for name, value in played.items():
+            scores[name].append(value)
     return scores
+
+
+def _random_episode(env: Env | OneOfGroup, seed: int, number: int) -> dict[str, Any]:
+    episode_seed = derive_seed(seed, number, "random policy episode")
+    generator = numpy_generator(seed, number, "random policy actions")
+    env.begin(episode_seed)
+    total, length, ended = 0.0, 0, False
+    while not ended:
+        reward, terminated, truncated, info = env.simulate(generator.uniform(-1, 1, env.action_dim))
+        total, length, ended = total + reward, length + 1, terminated or truncated
+    return {"returns": total, "successes": info["success"], "lengths": length, "seeds": episode_seed}
 
 
 class LocalEnvs:
@@ -216,10 +226,11 @@ class LocalEnvs:
         task: `<suite>/<task>`.
         config: how it is run and seen.
         count: number of environments.
+        first: number of the first of them among all of the run; see `EnvConfig.at`.
     """
 
-    def __init__(self, task: str, config: EnvConfig, count: int) -> None:
-        self._envs = [make_env(task, config) for _ in range(count)]
+    def __init__(self, task: str, config: EnvConfig, count: int, first: int = 0) -> None:
+        self._envs = [make_env(task, config.at(first + index)) for index in range(count)]
 
     @property
     def count(self) -> int:
@@ -253,8 +264,65 @@ class LocalEnvs:
             env.close()
 
 
-def open_envs(task: str, config: EnvConfig, hosting: EnvsConfig, count: int) -> EnvGroup:
-    """`count` environments of a task, in this process or in others, as `hosting` says."""
-    if hosting.workers == 0:
-        return LocalEnvs(task, config, count)
-    return WorkerEnvs(task, config, count, hosting.workers, hosting.step_timeout_seconds)
+def open_envs(task: str, config: EnvConfig, hosting: EnvsConfig, count: int, first: int = 0) -> EnvGroup:
+    """`count` environments of a task, in this process or in others, as `hosting` says; `first`: see `EnvConfig.at`.
+
+    A suite whose simulator may take its process along is hosted by at least one other process whatever `hosting` says.
+    """
+    workers = max(hosting.workers, 1) if config.own_process else hosting.workers
+    if workers == 0:
+        return LocalEnvs(task, config, count, first)
+    return WorkerEnvs(task, config, count, workers, hosting.step_timeout_seconds, first=first)
+
+
+class OneOfGroup:
+    """The first environment of a group, its frames thrown away: what `random_policy_scores` needs of an `Env`.
+
+    Args:
+        envs: a group that this object closes.
+    """
+
+    def __init__(self, envs: EnvGroup) -> None:
+        self._envs = envs
+
+    @property
+    def action_dim(self) -> int:
+        """Number of action components."""
+        return self._envs.action_dim
+
+    def fingerprint(self) -> dict[str, Any]:
+        """See `Env.fingerprint`."""
+        return self._envs.fingerprint()
+
+    def begin(self, seed: int) -> None:
+        """Start an episode.
+
+        Raises:
+            EpisodeLostError: the environment was lost; the next call starts another one.
+        """
+        if self._envs.reset({0: seed})[0] is None:
+            raise EpisodeLostError("the environment was lost in its reset")
+
+    def simulate(self, action: NDArray[np.floating[Any]]) -> tuple[float, bool, bool, dict[str, Any]]:
+        """Take an agent step: reward, terminated, truncated, info.
+
+        Raises:
+            EpisodeLostError: the environment was lost.
+        """
+        result = self._envs.step({0: np.asarray(action, np.float32)})[0]
+        if result is None:
+            raise EpisodeLostError("the environment was lost in a step")
+        return result[1:]
+
+    def close(self) -> None:
+        """End the group."""
+        self._envs.close()
+
+
+class EpisodeLostError(SimulationError):
+    """An environment was lost in the middle of an episode that can be played again."""
+
+
+def open_silent_env(task: str, config: EnvConfig, hosting: EnvsConfig) -> Env | OneOfGroup:
+    """One environment to play without frames: in this process, unless its suite asks for one of its own."""
+    return OneOfGroup(open_envs(task, config, hosting, 1)) if config.own_process else make_env(task, config)

@@ -18,7 +18,7 @@ from ipv_bench.errors import ConfigError, SimulationError, TrainingError
 from models.envs import EnvConfig
 from models.envs.metaworld import MetaworldConfig
 from models.envs.workers import WorkerEnvs
-from tests.models.envs.toy_env import LIMIT, ToyEnv
+from tests.models.envs.toy_env import LIMIT, ToyConfig, ToyEnv
 
 MAKER = "tests.models.envs.toy_env:make"
 ACTION = np.zeros(2, np.float32)
@@ -55,6 +55,12 @@ def test_a_suites_own_config_fields_reach_its_process() -> None:
     config = MetaworldConfig(reward_version="v1", render_profile="fast")
     with WorkerEnvs("metaworld/reach", config, 1, 1) as envs:
         assert envs.fingerprint()["reward_version"] == "v1"
+
+
+def test_a_suites_own_config_reaches_the_processes_and_each_environment_has_its_place() -> None:
+    with WorkerEnvs("toy/plain", ToyConfig(door=7), 3, 2, maker=MAKER, first=4) as envs:
+        envs.reset({0: 0, 1: 1, 2: 2})
+        assert [envs.episode_metadata(index)["door"] for index in range(3)] == [11, 12, 13]
 
 
 def test_environments_step_alone_and_keep_their_index() -> None:

@@ -14,6 +14,15 @@ from models.envs.base import ControlStep, Env, EnvConfig
 LIMIT = 10
 
 
+class ToyConfig(EnvConfig):
+    """A suite's own config, with a field of its own and a value for each environment."""
+
+    door: int = 100
+
+    def at(self, place: int) -> ToyConfig:
+        return self.model_copy(update={"door": self.door + place})
+
+
 class ToyEnv(Env):
     """Reward n at control step n; success at step 4 only; what fails, and when, stands in the task's name.
 
@@ -31,7 +40,7 @@ class ToyEnv(Env):
         return {"suite": "toy"}
 
     def episode_metadata(self) -> dict[str, Any]:
-        return {"seed": self.seed, "process": os.getpid()}
+        return {"seed": self.seed, "process": os.getpid(), "door": getattr(self.config, "door", None)}
 
     def _start_episode(self, seed: int) -> None:
         self.seed, self.steps = seed, 0

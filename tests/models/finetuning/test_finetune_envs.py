@@ -68,7 +68,7 @@ class LosingEnvs(LocalEnvs):
 def test_a_lost_environment_drops_its_episode_and_marks_the_run(tmp_path, monkeypatch, capsys):
     opened = []
 
-    def open_envs(task, config, hosting, count):
+    def open_envs(task, config, hosting, count, first=0):
         # The first group is for training, the second for scores.
         opened.append((LocalEnvs if opened else LosingEnvs)(task, config, count))
         return opened[-1]
@@ -88,7 +88,7 @@ def test_a_lost_environment_drops_its_episode_and_marks_the_run(tmp_path, monkey
 def test_an_evaluation_with_a_lost_environment_is_played_again(tmp_path, monkeypatch):
     opened = []
 
-    def open_envs(task, config, hosting, count):
+    def open_envs(task, config, hosting, count, first=0):
         opened.append((LosingEnvs if opened else LocalEnvs)(task, config, count))
         return opened[-1]
 
