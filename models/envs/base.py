@@ -35,7 +35,7 @@ class EnvConfig(Config):
     """Why equal seeds need not give equal episodes; such runs record `exact: false` and this reason."""
 
     resource_fields: ClassVar[tuple[str, ...]] = ()
-    """Own fields that say where and how patiently things run: free to change when a run is continued; they name none."""
+    """Own fields that say where things run, and how patiently: free to change when a run is continued."""
 
     render_profile: RenderProfileName = "faithful"
     """`default`: the simulator's own settings; `faithful`: hardly distinguishable and cheaper; `fast`: no shadows, no
