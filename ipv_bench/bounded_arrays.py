@@ -9,6 +9,7 @@ import stat
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import IO, Any
 
@@ -130,33 +131,76 @@ def _filled(
 
 
 def read_npz(
-    path: str | Path, *, error: ErrorKind = InputError, limit: int = 1 << 32, fix: str = ""
+    path: str | Path | IO[bytes],
+    *,
+    where: str = "",
+    names: Collection[str] | None = None,
+    error: ErrorKind = InputError,
+    limit: int = 1 << 32,
+    fix: str = "",
 ) -> dict[str, NDArray[Any]]:
-    """All arrays of an `.npz` file by name.
+    """The arrays of an `.npz` file by name.
 
     Args:
         path: the file, or an open binary file.
+        where: for messages; the path by default.
+        names: read these alone, those of them that are there; None reads all.
         error: kind of error to raise.
-        limit: largest size of all arrays together, in bytes: a small file can declare a huge one.
+        limit: largest size of the arrays that are read together, in bytes: a small file can declare a huge one.
         fix: what the user can do.
 
     Raises:
         error: it is no `.npz` file, is damaged or encrypted, holds objects or other files, or is larger than `limit`.
     """
     arrays: dict[str, NDArray[Any]] = {}
+    file_name = where or str(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
+            members = [m for m in archive.infolist() if names is None or m.filename.removesuffix(".npy") in names]
             if sum(member.file_size for member in members) > limit:
-                raise error(f"{path} declares more than {limit:,} bytes", fix=fix)
+                raise error(f"{file_name} declares more than {limit:,} bytes", fix=fix)
             for member in members:
-                name, where = member.filename.removesuffix(".npy"), f"{path}: {member.filename[:80]!r}"
+                name, place = member.filename.removesuffix(".npy"), f"{file_name}: {member.filename[:80]!r}"
                 if name == member.filename or name in arrays:
-                    raise error(f"{where} is no array, or there twice", expected="<name>.npy, each once", fix=fix)
+                    raise error(f"{place} is no array, or there twice", expected="<name>.npy, each once", fix=fix)
                 with archive.open(member) as file:
-                    arrays[name] = _read(file, member.file_size, where, error, fix)
+                    arrays[name] = _read(file, member.file_size, place, error, fix)
                     if file.read(1):
-                        raise error(f"{where} is longer than it declares", fix=fix)
+                        raise error(f"{place} is longer than it declares", fix=fix)
+    except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as found:
+        raise error(f"{file_name} is no .npz file, or damaged: {str(found)[:200]}", fix=fix) from None
+    return arrays
+
+
+def npz_headers(
+    path: str | Path, names: Collection[str], *, error: ErrorKind = InputError, fix: str = ""
+) -> dict[str, Header | str]:
+    """What an `.npz` file declares of some arrays, without reading them.
+
+    Args:
+        path: the file.
+        names: of the arrays; those that are absent are left out.
+        error: kind of error to raise.
+        fix: what the user can do.
+
+    Returns:
+        Name → header, or what is wrong with it in words (Python objects, no array).
+
+    Raises:
+        error: it is no `.npz` file, or damaged.
+    """
+    headers: dict[str, Header | str] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                name = member.filename.removesuffix(".npy")
+                if name == member.filename or name not in names:
+                    continue
+                with archive.open(member) as file:
+                    try:
+                        headers[name] = read_header(file, name)
+                    except InputError as found:
+                        headers[name] = found.found
     except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as found:
         raise error(f"{path} is no .npz file, or damaged: {str(found)[:200]}", fix=fix) from None
-    return arrays
+    return headers

@@ -31,6 +31,7 @@ OURS: Mapping[Kind, Mapping[str, str]] = {
         "ego4d": "pipelines.datasets.ego4d:DATA_SET",
         "rlbench": "pipelines.datasets.rlbench:DATA_SET",
         "folder": "pipelines.datasets.folder:DATA_SET",
+        "episodes": "pipelines.datasets.episodes:DATA_SET",
     },
     "samples": {
         "ssv2": "pipelines.samples.ssv2:write_sample",

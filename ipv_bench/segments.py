@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import simplejpeg
@@ -27,6 +27,7 @@ from ipv_bench.seeding import derive_seed
 from ipv_bench.shard_index import ShardIndex
 from ipv_bench.shard_set import FRAMES_FILE, MANIFEST_FILE, parse_manifest, read_manifest
 from ipv_bench.shard_store import REPAIR, LocalStore, ShardStore
+from ipv_bench.tracks import parse_tracks, select_tracks
 
 _SEED_RANGE = 1 << 63  # derive_seed gives 63 bits
 
@@ -51,6 +52,19 @@ class SegmentOrigin:
     start_frame: int
     source_frame: int | None
     crop: tuple[int, int] | None
+
+
+class TrackedSegment(NamedTuple):
+    """A segment of a labelled set.
+
+    Attributes:
+        frames: uint8 (T, H, W, 3).
+        tracks: name → (T, …), float32 or uint8, as stored: `action[t]` led into frame t. The first one of a segment
+            led into its first frame from one that the segment does not hold (zero where the video begins).
+    """
+
+    frames: np.ndarray
+    tracks: dict[str, np.ndarray]
 
 
 class SegmentSource:
@@ -88,6 +102,27 @@ class SegmentSource:
             self._read_clip(row, first, out[done : done + count])
             done += count
         return out
+
+    def tracks(self, video: int, start: int, length: int, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Entries `start` … `start + length - 1` of a video's tracks, name → (length, …).
+
+        Raises:
+            ShardSetError: the set has no such track, or it is damaged.
+        """
+        names = select_tracks(self.manifest.tracks, names, self.store.location, ShardSetError)
+        pieces = []
+        for row, first, count in self.index.clips(video, start, length):
+            stored = self._read_tracks(row)
+            pieces.append({name: stored[name][first : first + count] for name in names})
+        return {name: np.concatenate([piece[name] for piece in pieces]) for name in names}
+
+    def _read_tracks(self, row: int) -> dict[str, np.ndarray]:
+        columns = self.index.columns
+        shard = self.manifest.shards[int(columns["shard"][row])].file
+        data = self.store.read_range(shard, int(columns["tracks_offset"][row]), int(columns["tracks_size"][row]))
+        where = f"{self.store.location}: the tracks of sample {row} in {shard}"
+        entries, num_frames = self.manifest.tracks, int(columns["num_frames"][row])
+        return parse_tracks(data, entries, num_frames, where, error=ShardSetError, fix=REPAIR)
 
     def _room(self, length: int, height: int, width: int) -> np.ndarray:
         try:
@@ -171,7 +206,9 @@ class Segments:
         self.shard_sets = [source.record() for source in self.sources]
 
     def __getitem__(self, i: int) -> np.ndarray:
-        number, video, start = self._draw(i)
+        return self._frames(i, *self._draw(i))
+
+    def _frames(self, i: int, number: int, video: int, start: int) -> np.ndarray:
         frames = self.sources[number].frames(video, start, self.length)  # (T, H, W, 3)
         if self._crop is None:
             return frames
@@ -209,9 +246,62 @@ class Segments:
         return top, _below(width - crop + 1, self.seed, i, "segment crop left")
 
 
+class TrackedSegments:
+    """An endless sequence of segments with their tracks; `segments[i]` is a `TrackedSegment`.
+
+    Frames and draws are those of the `Segments` that it wraps; it can be sent to worker processes as well.
+    """
+
+    def __init__(self, segments: Segments, tracks: Sequence[str]) -> None:
+        self.segments, self.tracks = segments, tuple(tracks)
+        self.length, self.seed, self.sources = segments.length, segments.seed, segments.sources
+        self.shard_sets = segments.shard_sets
+
+    def __getitem__(self, i: int) -> TrackedSegment:
+        number, video, start = self.segments._draw(i)
+        frames = self.segments._frames(i, number, video, start)
+        return TrackedSegment(frames, self.sources[number].tracks(video, start, self.length, self.tracks))
+
+    def describe(self, i: int) -> SegmentOrigin:
+        """Data set, source id and start frame of segment `i`, without reading frames."""
+        return self.segments.describe(i)
+
+
 def _below(count: int, seed: int, i: int, purpose: str) -> int:
     """A uniform draw from 0 … count - 1, in whole numbers: the same on every machine and numpy version."""
     return derive_seed(seed, i, purpose) * count // _SEED_RANGE
+
+
+@overload
+def open_segments(
+    data: str | Path | Sequence[str | Path],
+    length: int,
+    seed: int,
+    *,
+    weights: Sequence[float] | None = None,
+    num_videos: int | None = None,
+    split: str | None = None,
+    labels: Sequence[str] | None = None,
+    cache: str | Path | None = None,
+    crop: int | None = None,
+    tracks: None = None,
+) -> Segments: ...
+
+
+@overload
+def open_segments(
+    data: str | Path | Sequence[str | Path],
+    length: int,
+    seed: int,
+    *,
+    weights: Sequence[float] | None = None,
+    num_videos: int | None = None,
+    split: str | None = None,
+    labels: Sequence[str] | None = None,
+    cache: str | Path | None = None,
+    crop: int | None = None,
+    tracks: Sequence[str],
+) -> TrackedSegments: ...
 
 
 def open_segments(
@@ -225,7 +315,8 @@ def open_segments(
     labels: Sequence[str] | None = None,
     cache: str | Path | None = None,
     crop: int | None = None,
-) -> Segments:
+    tracks: Sequence[str] | None = None,
+) -> Segments | TrackedSegments:
     """Open shard sets for reading random segments.
 
     Args:
@@ -239,10 +330,14 @@ def open_segments(
         cache: folder in which whole shards of remote sets are kept; None reads byte ranges.
         crop: side of a square cut at a random place of each segment, in pixels; None keeps whole frames. Sets whose
             videos differ in size (Ego4D) need it to be batched.
+        tracks: names of tracks to read beside the frames (`("action",)`); None reads frames alone.
+
+    Returns:
+        `[i]` → uint8 (T, H, W, 3); with `tracks`, a `TrackedSegment` (frames, {name: (T, …)}) for the same draws.
 
     Raises:
-        ConfigError: a length, weight or crop is out of range.
-        ShardSetError: a set is absent, unfinished or damaged, or holds no such videos.
+        ConfigError: a length, weight or crop is out of range; a track of another shape in each of several sets.
+        ShardSetError: a set is absent, unfinished or damaged, holds no such videos, or has no such track.
         UnknownNameError: no such split or label.
     """
     places = [data] if isinstance(data, str | Path) else list(data)
@@ -251,7 +346,27 @@ def open_segments(
     sources = [SegmentSource(open_store(place, cache)) for place in places]
     for source in sources:
         source.videos = source.index.select(length, num_videos, split, labels)
-    return Segments(sources, length, seed, weights, crop)
+    segments = Segments(sources, length, seed, weights, crop)
+    if tracks is None:
+        return segments
+    _check_tracks(sources, [tracks] if isinstance(tracks, str) else list(tracks))
+    return TrackedSegments(segments, [tracks] if isinstance(tracks, str) else tracks)
+
+
+def _check_tracks(sources: Sequence[SegmentSource], names: Sequence[str]) -> None:
+    """Every set has the tracks, of one type and shape: they are to be batched."""
+    first: dict[str, tuple[str, list[int], str]] = {}
+    for source in sources:
+        entries, where = source.manifest.tracks, source.store.location
+        for name in select_tracks(entries, names, where, ShardSetError):
+            entry = entries[name]
+            dtype, shape, there = first.setdefault(name, (entry.dtype, entry.shape, where))
+            if (entry.dtype, entry.shape) != (dtype, shape):
+                raise ConfigError(
+                    f"the track {name!r} is {entry.dtype} {entry.shape} in {where} and {dtype} {shape} in {there}",
+                    expected="one type and one shape in all sets",
+                    fix="read these sets one at a time",
+                )
 
 
 def _check(

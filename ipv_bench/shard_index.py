@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 
 from ipv_bench.bounded_tables import read_table
 from ipv_bench.errors import ShardSetError, UnknownNameError
-from ipv_bench.shard_set import FRAMES_FILE, SAMPLES_FILE, SAMPLES_SCHEMA, Manifest
+from ipv_bench.shard_set import FRAMES_FILE, SAMPLES_FILE, TRACK_FIELDS, Manifest, samples_schema
 from ipv_bench.shard_store import REPAIR, ShardStore
+from ipv_bench.tracks import largest_size
 
 _NUMBERS = (
     "clip_index",
@@ -52,7 +53,8 @@ class ShardIndex:
     def __init__(self, store: ShardStore, manifest: Manifest) -> None:
         self._where = store.location
         table = _read_samples(store, manifest)
-        self.columns = {name: table[name].to_numpy() for name in _NUMBERS}
+        numbers = [*_NUMBERS, *(name for name, _ in TRACK_FIELDS if manifest.tracks)]
+        self.columns = {name: table[name].to_numpy() for name in numbers}
         _check_numbers(self.columns, manifest, store.location)
         self._splits = table["split"].combine_chunks().dictionary_encode()
         self._labels = table["label"].combine_chunks().dictionary_encode()
@@ -184,7 +186,8 @@ def _read_samples(store: ShardStore, manifest: Manifest) -> pa.Table:
             expected=f"sha256 {expected}",
             fix=REPAIR,
         )
-    return read_table(data, SAMPLES_SCHEMA, f"{store.location}: {SAMPLES_FILE}", error=ShardSetError, fix=REPAIR)
+    schema = samples_schema(bool(manifest.tracks))
+    return read_table(data, schema, f"{store.location}: {SAMPLES_FILE}", error=ShardSetError, fix=REPAIR)
 
 
 def _check_numbers(columns: dict[str, np.ndarray], manifest: Manifest, where: str) -> None:
@@ -201,6 +204,13 @@ def _check_numbers(columns: dict[str, np.ndarray], manifest: Manifest, where: st
         "stream_size": columns["stream_size"] < columns["num_frames"],
         "frames_start": (columns["frames_start"] < 0) | (last_frames > num_frames),
     }
+    if manifest.tracks:
+        # as floats: num_frames is int32, and a product of it could pass that
+        largest = largest_size(manifest.tracks, 1)
+        wrong["tracks_offset"] = columns["tracks_offset"] < 0
+        wrong["tracks_size"] = (columns["tracks_size"] < 1) | (
+            columns["tracks_size"] > columns["num_frames"].astype(np.float64) * largest
+        )
     for name, rows in wrong.items():
         if rows.any():
             row = int(rows.argmax())

@@ -3,9 +3,10 @@
     manifest.json  sources.parquet  samples.parquet  frames.npy  <name>-000000.tar …
     quarantine.jsonl  prepare_log.jsonl
 
-A sample is `<key>.json` and `<key>.mjpeg` (concatenated JPEGs) or `<key>.npy` (uint8, (T, H, W, 3)), adjacent in one
-tar that plain `webdataset.WebDataset` reads. `frames.npy` is a flat uint32 array: for each sample its `num_frames` byte
-offsets, relative to the stream's start (empty for `.npy` samples, whose frames have equal size).
+A sample is `<key>.json` and `<key>.mjpeg` (concatenated JPEGs) or `<key>.npy` (uint8, (T, H, W, 3)), and in labelled
+sets `<key>.tracks.npz` (`ipv_bench.tracks`), adjacent in one tar that plain `webdataset.WebDataset` reads. `frames.npy`
+is a flat uint32 array: for each sample its `num_frames` byte offsets, relative to the stream's start (empty for `.npy`
+samples, whose frames have equal size).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from ipv_bench.errors import ShardSetError
 from ipv_bench.file_names import FileName, Name
 from ipv_bench.sample_encoding import STREAM_EXTENSION as STREAM_EXTENSION
 from ipv_bench.sample_encoding import Encoding as Encoding
+from ipv_bench.tracks import TrackEntry
 
 FORMAT = 1
 MANIFEST_FILE, SOURCES_FILE, SAMPLES_FILE, FRAMES_FILE = (
@@ -81,6 +83,12 @@ SAMPLES_SCHEMA = pa.schema(
 )
 """One row per sample, in storage order."""
 
+TRACK_FIELDS = [
+    ("tracks_offset", pa.int64()),  # of the .tracks.npz member's data in the tar
+    ("tracks_size", pa.int64()),
+]
+"""More columns of samples.parquet in sets with tracks; sets without do not have them."""
+
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
@@ -116,6 +124,11 @@ def is_key(text: str) -> bool:
 def shard_name(name: str, index: int) -> str:
     """File name of shard `index` of the set `name`."""
     return f"{name}-{index:06d}.tar"
+
+
+def samples_schema(with_tracks: bool) -> pa.Schema:
+    """Columns of samples.parquet in a set with or without tracks."""
+    return pa.schema([*SAMPLES_SCHEMA, *(pa.field(*field) for field in TRACK_FIELDS if with_tracks)])
 
 
 class ShardEntry(BaseModel):
@@ -159,6 +172,8 @@ class Manifest(BaseModel):
     machine_dependent: list[str] = []
     """Source ids quarantined for a reason that depends on the machine; identity is relative to this set."""
     licence: str = ""
+    tracks: dict[Name, TrackEntry] = {}
+    """Name → what each sample's track of that name is; absent from the file of a set without tracks."""
     checksum: str = ""
     """sha256 of this file's text with `checksum` empty, so that `verify` finds a changed byte here too."""
 
@@ -168,6 +183,8 @@ def manifest_text(manifest: Manifest) -> bytes:
 
     def text(checksum: str) -> bytes:
         values = manifest.model_copy(update={"checksum": checksum}).model_dump(mode="json")
+        if not manifest.tracks:  # as it was before there were tracks
+            del values["tracks"]
         return (json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
     return text(hashlib.sha256(text("")).hexdigest())

@@ -61,7 +61,7 @@ def prepare(
     strict: bool,
     overrides: tuple[str, ...],
 ) -> None:
-    """Turn the raw release NAME (ssv2, human36m, youtube-driving, ego4d, rlbench, folder) into a shard set."""
+    """Make the raw release NAME (ssv2, human36m, youtube-driving, ego4d, rlbench, folder, episodes) a shard set."""
     if executor == "ray":
         require("`ipv-bench prepare --executor ray`", "ray")
     if "decoder=decord" in overrides:  # asked for again once all of the config is known; here it costs no import

@@ -69,6 +69,40 @@ class ArrayFile:
 
 
 @dataclass(frozen=True)
+class TrackSpec:
+    """One track that every sample of the set gets; see `ipv_bench.tracks`.
+
+    Attributes:
+        name: in the set, and of the array in the source.
+        dtype: stored type, "float32" or "uint8".
+        shape: of one frame's entry.
+        unit: in words, for the manifest.
+        note: how it came to be, for the manifest.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    unit: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class TrackFile:
+    """Where the tracks of an item are: arrays of an `.npz` file, one entry per decoded frame.
+
+    Attributes:
+        path: relative to the source folder.
+        specs: what is stored of it.
+        taken_at: names of the arrays that hold what was done at frame t, and so led into frame t + 1: shifted by one.
+    """
+
+    path: str
+    specs: tuple[TrackSpec, ...]
+    taken_at: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class FrameSelection:
     """Which frames of a source item are kept, as 0-based positions in decoded (or listed) order.
 
@@ -105,6 +139,8 @@ class SourceItem:
         problem: (reason, message) when it is known to be unusable before decoding; see
             `pipelines.datasets.quarantine.REASONS`.
         metadata: what else goes into the sample's JSON; JSON values only.
+        tracks: arrays beside the frames; None without any. Every frame of such an item is kept from the first kept one
+            on: a track's entry belongs to one step.
     """
 
     source_id: str
@@ -120,6 +156,15 @@ class SourceItem:
     excluded: str = ""
     problem: tuple[str, str] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    tracks: TrackFile | None = None
+
+
+def item_facts(item: SourceItem) -> dict[str, Any]:
+    """All that is known about an item, for the hashes of inventory and plan."""
+    facts = asdict(item)
+    if item.tracks is None:  # hashes of what has none are what they were before there were tracks
+        del facts["tracks"]
+    return facts
 
 
 @dataclass(frozen=True)
@@ -160,18 +205,20 @@ class Inventory:
         warnings: lines for the user: what is missing or unexpected, and what was done about it.
         archive: pieces of the split archive that holds the items' files, in order; the items' paths are then those
             that its members get once they are laid out. Where the files lay is no part of the inventory's hash.
+        tracks: that every written item has; none for unlabelled sets.
     """
 
     items: tuple[SourceItem, ...]
     anomalies: tuple[Anomaly, ...] = ()
     warnings: tuple[str, ...] = ()
     archive: tuple[str, ...] = ()
+    tracks: tuple[TrackSpec, ...] = ()
 
     def sha256(self) -> str:
-        """Hash of all that is known about the items, in order: ids, paths, sizes, labels, selection, boxes."""
+        """Hash of all that is known about the items, in order: ids, paths, sizes, labels, selection, boxes, tracks."""
         digest = hashlib.sha256()
         for item in self.items:
-            row = json.dumps(asdict(item), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+            row = json.dumps(item_facts(item), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
             digest.update(row.encode())
         return digest.hexdigest()
 

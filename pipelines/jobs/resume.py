@@ -177,7 +177,9 @@ def _pending(task: ShardTask, shard: StoredShard, places: Sequence[int]) -> Pend
 
 def _other_plan(task: ShardTask, shard: StoredShard, out: Path) -> ShardSetError:
     pairs = zip([outcome.row.source_id for outcome in shard.outcomes], task.items, strict=False)
-    first = next((f"{old!r} → {item.source_id!r}" for old, item in pairs if old != item.source_id), "size or label")
+    first = next(
+        (f"{old!r} → {item.source_id!r}" for old, item in pairs if old != item.source_id), "size, label or tracks"
+    )
     return ShardSetError(
         f"{out / shard.file} was made from other source items (first difference: {first})",
         expected="the release as it was when the job began",

@@ -21,15 +21,16 @@ from ipv_bench.shard_set import (
     FRAMES_FILE,
     QUARANTINE_FILE,
     SAMPLES_FILE,
-    SAMPLES_SCHEMA,
     SOURCES_FILE,
     SOURCES_SCHEMA,
     Manifest,
     ShardEntry,
     file_sha256,
+    samples_schema,
     write_manifest,
 )
-from pipelines.datasets.base import DataSet, SourceRow
+from ipv_bench.tracks import TrackEntry
+from pipelines.datasets.base import DataSet, SourceRow, TrackSpec
 from pipelines.shards.plan import Plan
 from pipelines.shards.shard_writer import StoredShard, read_sidecar
 from pipelines.shards.versions import refuse_mixed, versions
@@ -42,7 +43,8 @@ def write_tables(plan: Plan, data_set: DataSet, out: Path) -> Manifest:
         OutputError: a sidecar vanished meanwhile, or the folder cannot be written.
     """
     rows: list[SourceRow] = []
-    samples: dict[str, list[Any]] = {name: [] for name in SAMPLES_SCHEMA.names}
+    schema = samples_schema(bool(plan.inventory.tracks))
+    samples: dict[str, list[Any]] = {name: [] for name in schema.names}
     quarantine, machine_dependent, entries, num_frames = [], [], [], 0
     frame_offsets: list[np.ndarray] = []
     for task, shard in zip(plan.tasks, _stored(plan), strict=True):
@@ -57,6 +59,7 @@ def write_tables(plan: Plan, data_set: DataSet, out: Path) -> Manifest:
                 offsets = np.asarray(values.pop("frame_offsets"), np.uint32)
                 values |= {"shard": task.index, "frames_start": num_frames if len(offsets) else 0}
                 values["stream_offset"] += block
+                values["tracks_offset"] += block
                 for name, column in samples.items():
                     column.append(values[name])
                 frame_offsets.append(offsets)
@@ -69,7 +72,7 @@ def write_tables(plan: Plan, data_set: DataSet, out: Path) -> Manifest:
             )
         )  # fmt: skip
     _write_parquet(out / SOURCES_FILE, SOURCES_SCHEMA, _source_columns(rows))
-    _write_parquet(out / SAMPLES_FILE, SAMPLES_SCHEMA, samples)
+    _write_parquet(out / SAMPLES_FILE, schema, samples)
     _write_offsets(out / FRAMES_FILE, frame_offsets, num_frames)
     write_bytes(out / QUARANTINE_FILE, "".join(line + "\n" for line in quarantine).encode())
     status = Counter(row.status for row in rows)
@@ -98,9 +101,16 @@ def write_tables(plan: Plan, data_set: DataSet, out: Path) -> Manifest:
         known_anomalies=[asdict(anomaly) for anomaly in plan.inventory.anomalies],
         machine_dependent=machine_dependent,
         licence=data_set.licence,
+        tracks={spec.name: _track_entry(spec) for spec in plan.inventory.tracks},
     )
     write_manifest(out, manifest)
     return manifest
+
+
+def _track_entry(spec: TrackSpec) -> TrackEntry:
+    values = asdict(spec) | {"shape": list(spec.shape)}
+    del values["name"]
+    return TrackEntry.model_validate(values)
 
 
 def _stored(plan: Plan) -> Iterator[StoredShard]:

@@ -41,6 +41,7 @@ class Inspection:
         pixels: revision of the rules that made its pixels; see `pipelines.decoding.pixels_revision`.
         decoder: of its videos, with what is known of its colours.
         splits, labels: name → videos, the most frequent first.
+        tracks: name → type, shape of one frame's entry, unit, note; empty for unlabelled sets.
     """
 
     folder: str
@@ -61,6 +62,7 @@ class Inspection:
     labels: dict[str, int]
     pixels: int
     decoder: str
+    tracks: dict[str, dict[str, Any]]
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -82,6 +84,7 @@ class Inspection:
         found += [f"decoder    {self.decoder}"]
         found += [f"splits     {_listed(self.splits)}"] if self.splits else []
         found += [f"labels     {_listed(self.labels, 8)}"] if self.labels else []
+        found += [f"tracks     {_track_line(name, track)}" for name, track in self.tracks.items()]
         found += [_count_line(count) for count in self.counts]
         return [*found, "frames per video:", *self._histogram_lines()]
 
@@ -145,6 +148,7 @@ def _statistics(source: SegmentSource) -> Inspection:
         labels=_frequencies(samples["label"].take(first_rows).to_pylist()),
         pixels=pixels_revision(manifest.options),
         decoder=_decoder(manifest),
+        tracks={name: entry.model_dump() for name, entry in sorted(manifest.tracks.items())},
     )
 
 
@@ -188,6 +192,11 @@ def _frequencies(names: list[str]) -> dict[str, int]:
 def _listed(counts: dict[str, int], limit: int = 6) -> str:
     shown = ", ".join(f"{name} ({count})" for name, count in list(counts.items())[:limit])
     return shown + (f", … ({len(counts)} in all)" if len(counts) > limit else "")
+
+
+def _track_line(name: str, track: dict[str, Any]) -> str:
+    words = "; ".join(filter(None, (track["unit"], track["note"])))
+    return f"{name}: {track['dtype']} ({', '.join(['T', *map(str, track['shape'])])})" + (f": {words}" if words else "")
 
 
 def _duration(hours: float) -> str:

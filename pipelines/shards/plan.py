@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ipv_bench.shard_set import sample_keys, shard_name
-from pipelines.datasets.base import Inventory, SourceItem
+from pipelines.datasets.base import Inventory, SourceItem, item_facts
 from pipelines.datasets.prepare_config import PrepareConfig
 from pipelines.decoding.pixels_revision import PIXELS_REVISION
 
@@ -81,7 +81,7 @@ def make_plan(
     tasks = []
     for index, first in enumerate(range(0, len(items), step)):
         part = items[first : first + step]
-        hashes = tuple(_sha256(asdict(item))[:16] for item in part)
+        hashes = tuple(_sha256(item_facts(item))[:16] for item in part)
         shard_keys = tuple(keys[first : first + step])
         tasks.append(ShardTask(name, index, first, part, shard_keys, source, out, config, options, hashes))
     return Plan(name, profile, options, inventory, config, tuple(tasks))

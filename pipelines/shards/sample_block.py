@@ -1,8 +1,9 @@
 """One source item as bytes of a shard: its samples' tar members, and where everything lies in them.
 
-A block is what one source item adds to its shard: for each sample the members `<key>.json` and `<key>.mjpeg` or
-`<key>.npy`, adjacent. Blocks do not know where in the shard they will stand, so shards are put together by joining
-blocks: after a crash, after a retry, and for a damaged shard that is repaired.
+A block is what one source item adds to its shard: for each sample the members `<key>.json`, `<key>.mjpeg` or
+`<key>.npy`, and `<key>.tracks.npz` when the item has tracks, adjacent. Blocks do not know where in the shard they will
+stand, so shards are put together by joining blocks: after a crash, after a retry, and for a damaged shard that is
+repaired.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import tempfile
 from array import array
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,10 +25,12 @@ import simplejpeg
 from numpy.lib import format as npy_format
 
 from ipv_bench.sample_encoding import STREAM_EXTENSION
+from ipv_bench.tracks import TRACKS_EXTENSION, tracks_bytes
 from pipelines.datasets.base import SourceItem, SourceRow
 from pipelines.datasets.prepare_config import PrepareConfig
 from pipelines.datasets.quarantine import MACHINE_DEPENDENT, SourceFailure
 from pipelines.decoding.frames import FrameReader, StoredFrame
+from pipelines.decoding.item_tracks import ItemTracks
 from pipelines.decoding.open_frames import open_frames
 
 TAR_BLOCK = 512
@@ -51,6 +55,9 @@ class SampleEntry:
     fps: float
     frame_offsets: array[int] = field(default_factory=lambda: array("I"))
     """Byte offset of each frame in the stream; empty for `raw`."""
+    tracks_offset: int = 0
+    tracks_size: int = 0
+    """0 without tracks."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,7 @@ def write_block(
     info = reader.info
     row = SourceRow(item.source_id, item.path, "written")
     try:
-        samples = _write_samples(_Writer(item, key, config, file, start), reader, tick)
+        samples = _write_samples(_Writer(item, key, config, source, file, start), reader, tick)
     except SourceFailure as failure:
         file.truncate(start)
         file.seek(start)
@@ -143,6 +150,8 @@ def _write_samples(writer: _Writer, reader: FrameReader, tick: Callable[[], None
             clip.add(frame)
         if clip.positions:
             entries.append(writer.finish(clip, len(entries), reader))
+    if writer.tracks is not None:
+        writer.tracks.check_length(reader.info.num_frames_decoded)
     return tuple(entries)
 
 
@@ -192,12 +201,20 @@ def _npy_header(shape: tuple[int, ...]) -> bytes:
 class _Writer:
     """Appends finished samples to the unfinished shard."""
 
-    def __init__(self, item: SourceItem, key: str, config: PrepareConfig, file: IO[bytes], start: int) -> None:
+    def __init__(
+        self, item: SourceItem, key: str, config: PrepareConfig, source: Path, file: IO[bytes], start: int
+    ) -> None:
         self.item, self.key, self.config, self.file, self._start = item, key, config, file, start
         self.folder = Path(file.name).parent
+        self._source = source
+
+    @cached_property
+    def tracks(self) -> ItemTracks | None:
+        """Of the item; read when the first sample is finished, so that what is wrong with the frames is said first."""
+        return ItemTracks(self.item.tracks, self._source) if self.item.tracks is not None else None
 
     def finish(self, clip: _Clip, index: int, reader: FrameReader) -> SampleEntry:
-        """Write the JSON member and the stream member of one sample."""
+        """Write the members of one sample: JSON, stream, tracks."""
         key = self.key if self.config.clip_frames is None else clip_key(self.key, index)
         stride = _stride(clip.positions)
         fps = round(reader.info.kept_fps, 6)
@@ -228,10 +245,17 @@ class _Writer:
         size = len(header) + clip.size_bytes
         clip.stream.seek(0)
         offset = self._member(f"{key}.{extension}", [header], clip.stream, size)
+        tracks_offset, tracks_size = self._tracks(key, clip.positions, index == 0)
         return SampleEntry(
             key, index, offset, size, len(clip.positions), clip.shape[0], clip.shape[1],
-            clip.positions[0], stride, fps, clip.offsets,
+            clip.positions[0], stride, fps, clip.offsets, tracks_offset, tracks_size,
         )  # fmt: skip
+
+    def _tracks(self, key: str, positions: list[int], first: bool) -> tuple[int, int]:
+        if self.tracks is None:
+            return 0, 0
+        data = tracks_bytes(self.tracks.of_frames(positions, first))
+        return self._member(f"{key}.{TRACKS_EXTENSION}", [data]), len(data)
 
     def _member(self, name: str, parts: list[bytes], stream: IO[bytes] | None = None, size: int = -1) -> int:
         info = tarfile.TarInfo(name)

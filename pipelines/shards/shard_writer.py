@@ -146,6 +146,8 @@ def _to_json(shard: StoredShard) -> bytes:
     for outcome in values["outcomes"]:
         for sample in outcome["samples"]:
             sample["frame_offsets"] = list(sample["frame_offsets"])
+            if not sample["tracks_size"]:  # sets without tracks are what they were before there were any
+                del sample["tracks_offset"], sample["tracks_size"]
     return (json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
 
 

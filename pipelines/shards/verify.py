@@ -1,9 +1,10 @@
 """`verify`: whether a shard set is what its manifest says, byte for byte, and what other people's loaders will read.
 
 Checked: the manifest's own checksum; the sha256 of every table and shard; that nothing is missing or left over; each
-tar's members against the index (key rule, adjacency, offsets, sizes); the frame offsets against the JPEGs; a walk by
-plain `webdataset.WebDataset`; and the decoding of all or of some samples. `prepare_log.jsonl` says when and where the
-set was made; it is no part of the set's identity and is not checked.
+tar's members against the index (key rule, adjacency, offsets, sizes); the frame offsets against the JPEGs; every track
+against the manifest (type, shape, length, finite, no action into frame 0); a walk by plain `webdataset.WebDataset`; and
+the decoding of all or of some samples. `prepare_log.jsonl` says when and where the set was made; it is no part of the
+set's identity and is not checked.
 """
 
 from __future__ import annotations
@@ -33,18 +34,18 @@ from ipv_bench.shard_set import (
     MAX_MANIFEST_BYTES,
     QUARANTINE_FILE,
     SAMPLES_FILE,
-    SAMPLES_SCHEMA,
     SOURCES_FILE,
     SOURCES_SCHEMA,
     Manifest,
     file_sha256,
     manifest_text,
     parse_manifest,
+    samples_schema,
 )
 from pipelines.shards.verify_shard import ShardContents, check_shard
 
 FindingKind = Literal[
-    "manifest", "missing", "checksum", "leftover", "table", "tar", "frames", "webdataset", "decode", "source"
+    "manifest", "missing", "checksum", "leftover", "table", "tar", "frames", "tracks", "webdataset", "decode", "source"
 ]
 
 TABLES = (SOURCES_FILE, SAMPLES_FILE, FRAMES_FILE, QUARANTINE_FILE)
@@ -211,7 +212,7 @@ class _Tables:
             return None
         try:
             sources = read_table(folder / SOURCES_FILE, SOURCES_SCHEMA, error=ShardSetError)
-            samples = read_table(folder / SAMPLES_FILE, SAMPLES_SCHEMA, error=ShardSetError)
+            samples = read_table(folder / SAMPLES_FILE, samples_schema(bool(manifest.tracks)), error=ShardSetError)
             offsets = read_npy(folder / FRAMES_FILE, error=ShardSetError, mapped=True)
             lines = read_bytes(folder / QUARANTINE_FILE, error=ShardSetError).count(b"\n")
         except ShardSetError as error:
@@ -281,8 +282,9 @@ def _check_shards(
             rows = np.flatnonzero(shard_of_row == number)
             if shard.file not in damaged:
                 contents = ShardContents(
-                    folder / shard.file, rows, tables.samples.take(rows), tables.frame_offsets, manifest.encoding
-                )
+                    folder / shard.file, rows, tables.samples.take(rows), tables.frame_offsets, manifest.encoding,
+                    manifest.tracks,
+                )  # fmt: skip
                 _check_entry(shard.num_samples, shard.num_frames, contents, shard.file, result)
                 for kind, message in check_shard(contents, chosen):
                     result.add(kind, shard.file, message)

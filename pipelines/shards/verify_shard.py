@@ -7,8 +7,8 @@ import math
 import mmap
 import tarfile
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,8 +20,9 @@ from ipv_bench.bounded_json import parse_json
 from ipv_bench.errors import InputError
 from ipv_bench.segments import decode_frames
 from ipv_bench.shard_set import STREAM_EXTENSION, Encoding, is_key
+from ipv_bench.tracks import TRACKS_EXTENSION, TrackEntry, fault, parse_tracks
 
-ShardFinding = tuple[Literal["tar", "frames", "webdataset", "decode"], str]
+ShardFinding = tuple[Literal["tar", "frames", "tracks", "webdataset", "decode"], str]
 
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
@@ -36,6 +37,7 @@ class ShardContents:
         table: these rows.
         frame_offsets: frames.npy.
         encoding: of the set.
+        tracks: of the manifest.
         num_frames_decoded: counted while checking.
     """
 
@@ -44,7 +46,13 @@ class ShardContents:
     table: pa.Table
     frame_offsets: np.ndarray
     encoding: Encoding
+    tracks: Mapping[str, TrackEntry] = field(default_factory=dict)
     num_frames_decoded: int = 0
+
+    @property
+    def extensions(self) -> list[str]:
+        """Of the members of each sample, in order."""
+        return ["json", STREAM_EXTENSION[self.encoding], *([TRACKS_EXTENSION] if self.tracks else [])]
 
 
 def check_shard(shard: ShardContents, decode: frozenset[int]) -> Iterator[ShardFinding]:
@@ -68,25 +76,46 @@ def _check_tar(shard: ShardContents, data: mmap.mmap, decode: frozenset[int]) ->
     except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError, MemoryError, OSError) as error:
         yield "tar", f"it is no readable tar: {error or type(error).__name__}"
         return
-    extension = STREAM_EXTENSION[shard.encoding]
-    names = [name for sample in samples for name in (f"{sample['key']}.json", f"{sample['key']}.{extension}")]
+    extensions = shard.extensions
+    names = [f"{sample['key']}.{extension}" for sample in samples for extension in extensions]
     if [member.name for member in members] != names:
         yield "tar", _difference([member.name for member in members], names)
         return
     yield from _check_members(members)
     for number, (row, sample) in enumerate(zip(shard.rows.tolist(), samples, strict=True)):
-        header, stream = members[2 * number], members[2 * number + 1]
-        yield from _check_sample(sample, data, header, stream)
-        if (stream.offset_data, stream.size) != (sample["stream_offset"], sample["stream_size"]):
-            expected = f"offset {sample['stream_offset']}, {sample['stream_size']} bytes"
-            yield (
-                "tar",
-                f"{stream.name} is at offset {stream.offset_data}, {stream.size} bytes, the index says {expected}",
-            )
-            continue
-        payload = data[stream.offset_data : stream.offset_data + stream.size]
-        yield from _check_stream(shard, sample, payload, row in decode)
-    yield from _check_webdataset(shard.path, data, members, extension)
+        header, stream, *tracks = members[number * len(extensions) : (number + 1) * len(extensions)]
+        yield from _check_sample(sample, data, header)
+        wrong_place = _place_fault(stream, sample["stream_offset"], sample["stream_size"])
+        if wrong_place:
+            yield "tar", wrong_place
+        else:
+            yield from _check_stream(shard, sample, _payload(data, stream), row in decode)
+        for member in tracks:
+            yield from _check_tracks(shard, sample, member, _payload(data, member))
+    yield from _check_webdataset(shard.path, data, members, extensions)
+
+
+def _place_fault(member: tarfile.TarInfo, offset: int, size: int) -> str:
+    if (member.offset_data, member.size) == (offset, size):
+        return ""
+    found = f"{member.name} is at offset {member.offset_data}, {member.size} bytes"
+    return f"{found}, the index says offset {offset}, {size} bytes"
+
+
+def _check_tracks(
+    shard: ShardContents, sample: dict[str, Any], member: tarfile.TarInfo, payload: bytes
+) -> Iterator[ShardFinding]:
+    wrong_place = _place_fault(member, sample["tracks_offset"], sample["tracks_size"])
+    if wrong_place:
+        yield "tar", wrong_place
+    try:
+        arrays = parse_tracks(payload, shard.tracks, sample["num_frames"], member.name)
+    except InputError as error:
+        yield "tracks", f"{error.found}" + (f", expected {error.expected}" if error.expected else "")
+        return
+    wrong = fault(arrays, sample["clip_index"] == 0)
+    if wrong:
+        yield "tracks", f"{member.name}: {wrong}"
 
 
 def _members(data: mmap.mmap) -> list[tarfile.TarInfo]:
@@ -114,9 +143,7 @@ def _check_members(members: list[tarfile.TarInfo]) -> Iterator[ShardFinding]:
             yield "tar", f"member {member.name!r} has another time, owner or mode than 0, 0:0, 0644"
 
 
-def _check_sample(
-    sample: dict[str, Any], data: mmap.mmap, header: tarfile.TarInfo, stream: tarfile.TarInfo
-) -> Iterator[ShardFinding]:
+def _check_sample(sample: dict[str, Any], data: mmap.mmap, header: tarfile.TarInfo) -> Iterator[ShardFinding]:
     try:
         facts = parse_json(data[header.offset_data : header.offset_data + header.size], header.name, expect=dict)
     except InputError as error:
@@ -172,23 +199,22 @@ def _check_raw(
 
 
 def _check_webdataset(
-    path: Path, data: mmap.mmap, members: list[tarfile.TarInfo], extension: str
+    path: Path, data: mmap.mmap, members: list[tarfile.TarInfo], extensions: list[str]
 ) -> Iterator[ShardFinding]:
     """What a plain webdataset loop gets from this shard, against the tar's own bytes."""
     import webdataset
 
-    expected = [
-        (header.name.removesuffix(".json"), header, stream)
-        for header, stream in zip(members[::2], members[1::2], strict=True)
-    ]
+    step = len(extensions)
+    expected = [members[place : place + step] for place in range(0, len(members), step)]
     count = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # webdataset 1.0 leaves its file to the garbage collector
         loop = webdataset.WebDataset(str(path.absolute()), shardshuffle=False, nodesplitter=None, empty_check=False)
         try:
-            for found, (key, header, stream) in zip(loop, expected, strict=True):
-                wanted = (key, _payload(data, header), _payload(data, stream))
-                if (found["__key__"], found.get("json"), found.get(extension)) != wanted:
+            for found, sample in zip(loop, expected, strict=True):
+                key = sample[0].name.removesuffix(".json")
+                wanted = [key, *(_payload(data, member) for member in sample)]
+                if [found["__key__"], *(found.get(extension) for extension in extensions)] != wanted:
                     yield "webdataset", f"plain webdataset reads another sample than {key} at place {count}"
                     return
                 count += 1
