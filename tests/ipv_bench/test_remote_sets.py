@@ -20,6 +20,7 @@ from ipv_bench.cli import run
 from ipv_bench.errors import MissingDependencyError, ShardSetError, UsageError
 from ipv_bench.segments import open_segments
 from ipv_bench.shard_set import SAMPLES_FILE, read_manifest
+from tests.episode_maker import write_episodes
 from tests.shard_set_maker import Video, make_shard_set
 
 obstore = pytest.importorskip("obstore")
@@ -152,6 +153,22 @@ def test_a_damaged_shard_never_enters_the_cache(web, local, tmp_path):
         for i in range(40):
             segments[i]
     assert not list((tmp_path / "cache").rglob("numbers-000000.tar*"))
+    server.shutdown()
+    server.server_close()
+
+
+def test_tracks_of_remote_sets_are_those_of_local_ones(tmp_path):
+    source, out = write_episodes(tmp_path / "raw", (12, 30)), tmp_path / "set"
+    command = ["prepare", "episodes", "--source", str(source), "--out", str(out), "--set", "size=native", "--quiet"]
+    assert run([*command, "--set", "clip_frames=7", "--workers", "1"]) == 0
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_RangeHandler, directory=str(out)))
+    server.sent, server.ranges = [], True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    near, far = (open_segments(place, 9, 5, tracks=("action", "reward"))
+                 for place in (out, f"http://127.0.0.1:{server.server_port}"))  # fmt: skip
+    for i in range(6):
+        assert np.array_equal(near[i].frames, far[i].frames)
+        assert all(np.array_equal(near[i].tracks[name], far[i].tracks[name]) for name in ("action", "reward"))
     server.shutdown()
     server.server_close()
 
