@@ -27,6 +27,7 @@ COMMANDS = {
     "finetune": "models.cli:finetune",
     "evaluate": "models.cli:evaluate",
     "import-checkpoint": "models.cli:import_checkpoint",
+    "analyze": "models.cli:analyze",
     "report": "reports.cli:report",
     "sweep": "ipv_bench.sweep_cli:sweep",
     "demo": "ipv_bench.demo_cli:demo",

@@ -1,4 +1,4 @@
-"""The commands of this room: `pretrain`, `finetune`, `evaluate`, `import-checkpoint`."""
+"""The commands of this room: `pretrain`, `finetune`, `evaluate`, `import-checkpoint`, `analyze`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import click
 from ipv_bench.cli import common_options
 from ipv_bench.extras import missing_modules, require
 from ipv_bench.progress import say
+from models.analysis.analyses import ANALYSES, AnalysisRequest
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -155,3 +156,40 @@ def import_checkpoint(file: Path, out: Path | None) -> None:
     from models.published.import_published import import_published
 
     import_published(file, out)
+
+
+@click.group()
+def analyze() -> None:
+    """What a world model sees, predicts and separates: arrays, numbers with intervals, pictures."""
+
+
+def _analysis_command(kind: str) -> click.Command:
+    """The command of one analysis; all of them take the same options."""
+    analysis = ANALYSES[kind]
+
+    @click.command(kind, help=analysis.help)
+    @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+    @click.option("--data", multiple=True, metavar="SHARDS", help="Shard set; repeat for several [data/shards/ssv2].")
+    @click.option("--out", type=click.Path(path_type=Path), help=f"Folder of the analysis [analysis/{kind}].")
+    @click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file with config fields.")
+    @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a config field.")
+    @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of clips and draws.")
+    @common_options
+    def command(
+        runs: tuple[Path, ...],
+        data: tuple[str, ...],
+        out: Path | None,
+        config_file: Path | None,
+        overrides: tuple[str, ...],
+        seed: int,
+    ) -> None:
+        places = [*data, *_chosen(config_file, overrides, "sets")]
+        remote = ["s3"] if any("://" in str(place) for place in places) else []
+        require(f"`ipv-bench analyze {kind}`", "train", *remote, *analysis.extras)
+        analysis.load()(AnalysisRequest(kind, runs, data, out, config_file, overrides, seed))
+
+    return command
+
+
+for _kind in ANALYSES:
+    analyze.add_command(_analysis_command(_kind))

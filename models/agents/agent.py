@@ -62,6 +62,10 @@ class Agent:
         self._own_policy: AgentPolicy | None = None
         self._own_calls = 0
 
+    def video_model(self) -> StackedWorldModel:
+        """The world model, which predicts frames from actions (`open_loop`)."""
+        return self.model
+
     def update(self, batch: Mapping[str, NDArray[Any] | Tensor]) -> dict[str, float]:
         """One update of the world model, then one of actor and critic from that batch's posterior states.
 

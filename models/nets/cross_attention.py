@@ -97,6 +97,17 @@ class CrossAttention(nn.Module):
             out = out.masked_fill(draws.drop_output, 0) * (1 / (1 - self.dropout))
         return out.transpose(1, 2).reshape(n, channels, height, width)
 
+    @torch.no_grad()
+    def weights(self, x: Tensor, context: Tensor) -> Tensor:
+        """Attention weights over all context tokens, none dropped: (N, C, H, W) of both maps to (N, h, L, L)."""
+        channels = x.shape[1]
+        queries = x.flatten(2).transpose(1, 2) + self.query_position  # (N, L, C)
+        tokens = context.flatten(2).transpose(1, 2) + self.context_position  # (N, L, C)
+        weight, bias = self.in_proj.weight, self.in_proj.bias
+        q = F.linear(queries, weight[:channels], bias[:channels]) * (channels // self.heads) ** -0.5
+        k = F.linear(tokens, weight[channels : 2 * channels], bias[channels : 2 * channels])
+        return torch.softmax(self._split(q) @ self._split(k).transpose(-1, -2), -1)
+
     def _of_frames(self, kv: Tensor, n: int, kept: Tensor | None) -> Tensor:
         """Keys and values of each frame's kept tokens: (B, L, 2C) to (N, M, 2C)."""
         batch, tokens = kv.shape[:2]

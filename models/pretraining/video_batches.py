@@ -48,7 +48,7 @@ def open_video_data(config: DataConfig, seed: int, *, validate: bool = True) -> 
     held_out = _open(config, derive_seed(seed, 0, "validation segments")) if validate else None
     counts = []
     for number, source in enumerate(train.sources):
-        seen, unseen = _split_videos(source, config)
+        seen, unseen = split_videos(source, config)
         source.videos = _subset(source, seen, config.num_videos)
         if held_out is not None:
             held_out.sources[number].videos = unseen
@@ -62,8 +62,13 @@ def _open(config: DataConfig, seed: int) -> Segments:
     return open_segments(config.sets, config.length, seed, weights=config.weights, cache=config.cache)
 
 
-def _split_videos(source: SegmentSource, config: DataConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Videos to train on, and videos to validate on; both ascending."""
+def split_videos(source: SegmentSource, config: DataConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Videos to train on, and videos to validate on; both ascending.
+
+    Raises:
+        ShardSetError: the share that is held out leaves none.
+        UnknownNameError: no such split or label.
+    """
     split = config.split if source.index.splits() else None
     seen = source.index.select(config.length, None, split, config.labels)
     if split not in (None, VALIDATION_SPLIT) and VALIDATION_SPLIT in source.index.splits():

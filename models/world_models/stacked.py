@@ -180,6 +180,54 @@ class StackedWorldModel(nn.Module):
         last = None if out.action_free is None else out.action_free.map(_last_step)
         return StackedState(last, out.posterior.map(_last_step))
 
+    @torch.no_grad()
+    def open_loop(
+        self,
+        image: Tensor,
+        observed: int,
+        generator: torch.Generator,
+        action: Tensor | None = None,
+        *,
+        sample: bool = True,
+    ) -> Tensor:
+        """Frames decoded from the posterior for the first `observed` frames, and from actions alone for the rest.
+
+        The context frame is one of the observed frames: nothing of the future but its actions enters. In evaluation
+        mode, restored afterwards.
+
+        Args:
+            image: uint8 (B, T, H, W, 3).
+            observed: frames that the posterior sees, 1 ≤ observed ≤ T.
+            generator: decides latents, context frame and token masks.
+            action: (B, T, A) action that led to each frame; None: zeros.
+            sample: False takes the most likely latents.
+
+        Returns:
+            (B, T, 3, H, W) in [0, 1].
+        """
+        was_training = self.training
+        self.eval()
+        batch, length = image.shape[:2]
+        if action is None:
+            action = image.new_zeros((batch, length, self.action_dim), dtype=torch.float32)
+        draws = self.draw(batch, length, generator, observed)
+        scaled = self.vision.scaling(image)
+        maps = self.vision.context_maps(scaled, draws.context)
+        lower, upper = draws.action_free.noise, draws.latents.noise
+        seen = draws._replace(
+            action_free=Latents(lower[:observed] if sample and lower is not None else None),
+            latents=Latents(upper[:observed] if sample and upper is not None else None),
+        )
+        out = self.observe(self.vision.embed(scaled[:, :observed]), action[:, :observed], None, seen)
+        states = out.posterior
+        if observed < length:
+            rest = Latents(upper[observed:] if sample and upper is not None else None)
+            future = self.rssm.imagine(states.map(_last_step), action[:, observed:], rest, length - observed)
+            states = State(*(torch.cat(pair, 1) for pair in zip(states, future, strict=True)))
+        frames = self.vision.decode(states.feat, maps, draws.context)
+        self.train(was_training)
+        return self.vision.scaling.to_unit(full_precision(frames))
+
     def forward(
         self,
         image: Tensor,

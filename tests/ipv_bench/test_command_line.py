@@ -10,6 +10,7 @@ import click
 import pytest
 
 from ipv_bench import cli
+from models.analysis.analyses import ANALYSES
 
 OPTIONS = {
     "doctor": {"--json"},
@@ -28,9 +29,11 @@ OPTIONS = {
         *("--out", "--figures", "--config", "--strict", "--allow-mixed"),
         *("--missing-commands", "--resamples", "--seed"),
     },
+    "analyze": set(),
     "sweep": {"--on", "--jobs", "--dry-run", "--json"},
     "demo": {"--out"},
 }
+ANALYZE = {"--data", "--out", "--config", "--set", "--seed"}
 COMMON = {"--help", "--quiet", "--debug"}
 HEAVY = ("torch", "numpy", "pandas", "av", "mujoco", "matplotlib", "pydantic")
 
@@ -50,16 +53,28 @@ def test_every_command_has_just_the_documented_options_and_help_for_each(name: s
     command = cli.cli.get_command(context, name)
     assert command is not None
     options = [p for p in command.get_params(context) if isinstance(p, click.Option)]
-    assert {name for option in options for name in option.opts} == OPTIONS[name] | COMMON
+    common = {"--help"} if isinstance(command, click.Group) else COMMON
+    assert {name for option in options for name in option.opts} == OPTIONS[name] | common
     assert all(option.help for option in options)
     assert command.help
 
 
-@pytest.mark.parametrize("name", ["", *OPTIONS])
+def test_every_analysis_has_the_same_options_and_help_for_each() -> None:
+    group = cli.cli.get_command(click.Context(cli.cli), "analyze")
+    assert isinstance(group, click.Group)
+    assert set(group.commands) == set(ANALYSES)
+    for command in group.commands.values():
+        options = [p for p in command.get_params(click.Context(command)) if isinstance(p, click.Option)]
+        assert {name for option in options for name in option.opts} == ANALYZE | COMMON
+        assert all(option.help for option in options)
+        assert command.help
+
+
+@pytest.mark.parametrize("name", ["", *OPTIONS, "analyze predict"])
 def test_help_answers_without_heavy_imports(name: str) -> None:
     code = (
         "import sys; from ipv_bench.cli import run; "
-        f"status = run({[name, '--help'] if name else ['--help']}); "
+        f"status = run({[*name.split(), '--help']}); "
         f"print('LOADED', [m for m in {HEAVY} if m in sys.modules], status)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=True)

@@ -41,6 +41,8 @@ COMMANDS = [
     ("finetune --task metaworld/reach --dry-run", "train,metaworld"),
     ("evaluate runs/none", "train"),
     ("import-checkpoint variables.pt", "train"),
+    ("analyze predict runs/none", "train"),
+    ("analyze predict runs/none --data s3://bucket/set", "train,s3"),
     ("demo", "train,dmc"),
     ("prepare ssv2 --executor ray", "ray"),
     ("prepare ssv2 --set decoder=decord", "decord"),

@@ -1,0 +1,218 @@
+"""Clips of an analysis: which videos, which frames, read in batches; the same for every model and every order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ipv_bench.errors import ConfigError, RunError, ShardSetError
+from ipv_bench.run_record import RUN_FILE, RunRecord, read_record
+from ipv_bench.seeding import derive_seed
+from ipv_bench.segments import SegmentSource, open_segments
+from models.analysis.config import AnalysisConfig
+from models.analysis.loaded_model import AnalysedModel
+from models.pretraining.config import DataConfig
+from models.pretraining.video_batches import VALIDATION_SPLIT, split_videos, stack_segments
+
+_SEED_RANGE = 1 << 63
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip's place.
+
+    Attributes:
+        source: number of its shard set.
+        video: number of its video in that set's index.
+        start: its first frame, counted in stored frames of the video.
+        video_id: id of the source video.
+        label: of the video; empty without one.
+    """
+
+    source: int
+    video: int
+    start: int
+    video_id: str
+    label: str
+
+
+class ClipSet:
+    """The clips of an analysis, in a fixed order: set by set, video by video, draw by draw.
+
+    Attributes:
+        clips: their places.
+        length: frames of each (T).
+        notes: how the videos were chosen, and what was left out, in words.
+        shard_sets: one record per set, for `AnalysisRecord.shard_sets`.
+    """
+
+    def __init__(self, sources: Sequence[SegmentSource], clips: Sequence[Clip], length: int, notes: list[str]) -> None:
+        self._sources, self.clips, self.length, self.notes = list(sources), list(clips), length, notes
+        used = [len({clip.video for clip in clips if clip.source == number}) for number in range(len(sources))]
+        self.shard_sets = [source.record() | {"num_videos": count} for source, count in zip(sources, used, strict=True)]
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    @property
+    def videos(self) -> np.ndarray:
+        """(N,) number of each clip's video, from 0: clips of one video are not independent."""
+        places = [(clip.source, clip.video) for clip in self.clips]
+        numbers = {place: number for number, place in enumerate(dict.fromkeys(places))}
+        return np.array([numbers[place] for place in places], np.int64)
+
+    @property
+    def labels(self) -> list[str]:
+        """Label of each clip."""
+        return [clip.label for clip in self.clips]
+
+    def read(self, first: int, end: int) -> np.ndarray:
+        """Frames of clips `first` … `end - 1`, uint8 (N, T, H, W, 3).
+
+        Raises:
+            ShardSetError: a shard is damaged or unreadable.
+        """
+        chosen = self.clips[first:end]
+        return stack_segments([self._sources[c.source].frames(c.video, c.start, self.length) for c in chosen])
+
+    def batches(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
+        """(number of the first clip, frames (n, T, H, W, 3)) in order, at most `size` clips each."""
+        for first in range(0, len(self.clips), size):
+            yield first, self.read(first, first + size)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Where each clip comes from, as JSON values."""
+        names = [source.manifest.name for source in self._sources]
+        return [{"set": names[c.source], "video": c.video_id, "start": c.start, "label": c.label} for c in self.clips]
+
+
+def open_clips(config: AnalysisConfig, models: Sequence[AnalysedModel], seed: int) -> ClipSet:
+    """Choose the clips of an analysis.
+
+    A clip's start depends on the seed and on the id of its video alone: more videos, or another batch size, leave the
+    clips of a video as they are.
+
+    Args:
+        config: which sets, videos and clips.
+        models: that are analysed: their frame size must be that of the sets, and what they trained on is left out
+            where it is known.
+        seed: of the starts.
+
+    Raises:
+        ShardSetError: a set is absent or damaged, has frames of another size, or no video that is long enough.
+        UnknownNameError: no such split or label.
+    """
+    sources = open_segments(config.sets, 1, seed).sources
+    notes: list[str] = []
+    clips: list[Clip] = []
+    for number, source in enumerate(sources):
+        _check_size(source, models)
+        videos = _chosen(source, config, models, notes)
+        source.videos = videos
+        for video in videos.tolist():
+            name, label = source.index.video_id(video), source.index.label(video)
+            starts = int(source.index.video_frames[video]) - config.length + 1
+            for draw in range(config.clips_per_video):
+                start = derive_seed(seed, draw, f"analysis clip of {name}") * starts // _SEED_RANGE
+                clips.append(Clip(number, video, start, name, label))
+    return ClipSet(sources, clips, config.length, notes)
+
+
+def _check_size(source: SegmentSource, models: Sequence[AnalysedModel]) -> None:
+    columns = source.index.columns
+    sizes = {(int(h), int(w)) for h, w in set(zip(columns["height"].tolist(), columns["width"].tolist(), strict=True))}
+    for model in models:
+        odd = sorted(size for size in sizes if size != (model.image_size, model.image_size))
+        if odd:
+            found = ", ".join(f"{height}x{width}" for height, width in odd[:3]) + (", …" if len(odd) > 3 else "")
+            raise ShardSetError(
+                f"{source.store.location} has frames of {found} pixels",
+                expected=f"{model.image_size}x{model.image_size}, which {model.label} ({model.run}) was trained on",
+                fix=f"prepare the set with --set size={model.image_size}x{model.image_size}, or name another model",
+            )
+
+
+def _chosen(
+    source: SegmentSource, config: AnalysisConfig, models: Sequence[AnalysedModel], notes: list[str]
+) -> np.ndarray:
+    """Videos of one set, ascending; how they were chosen goes to `notes`."""
+    where, index = source.manifest.name, source.index
+    split, kept_out = config.split, None
+    trained = [model for model in models if _trained_on(model.record, source)]
+    if split is None:
+        if VALIDATION_SPLIT in index.splits() and all(
+            _split_of(model.record) not in (None, VALIDATION_SPLIT) for model in trained
+        ):
+            split = VALIDATION_SPLIT
+            notes.append(f"{where}: videos of the split {VALIDATION_SPLIT}, which no run trained on")
+        elif trained:
+            kept_out = _held_out(source, trained, notes)
+    everything = index.select(1, None, split, config.labels)
+    videos = everything[index.video_frames[everything] >= config.length]
+    if not len(videos):
+        longest = int(index.video_frames[everything].max())
+        raise ShardSetError(
+            f"{source.store.location}: none of its {len(everything)} videos in this selection has {config.length} "
+            f"frames; the longest has {longest}",
+            expected=f"at least one of length={config.length}",
+            fix=f"ask for shorter clips: --set length={longest}" if longest > 1 else "prepare longer videos",
+        )
+    if len(videos) < len(everything):
+        notes.append(f"{where}: {len(everything) - len(videos)} videos of fewer than {config.length} frames left out")
+    if kept_out is not None:
+        videos = np.intersect1d(videos, kept_out)
+        if not len(videos):
+            raise ShardSetError(
+                f"{source.store.location}: the runs held out no video of {config.length} frames or more",
+                expected="videos that the runs did not train on",
+                fix="name another shard set, or say which videos to take anyway, as with --set split=train"
+                if index.splits()
+                else "name another shard set with --data",
+            )
+    if config.videos is not None and config.videos < len(videos):
+        return index.first_by_hash(videos, config.videos)
+    return np.asarray(videos)
+
+
+def _trained_on(record: RunRecord, source: SegmentSource) -> bool:
+    return any(entry.get("manifest_sha256") == source.manifest_sha256 for entry in record.shard_sets)
+
+
+def _split_of(record: RunRecord) -> Any:
+    """The split that a run trained on; None: all of them, or not known."""
+    data = _data_section(record)
+    return data.get("split") if data is not None else None
+
+
+def _data_section(record: RunRecord) -> dict[str, Any] | None:
+    """How a run, or the one that it started from, chose its training videos; None where that is not known."""
+    section = record.config.get("data") if record.kind == "pretrain" else None
+    if section is None and isinstance(parent := record.parent.get("run"), str):
+        try:
+            section = read_record(parent).config.get("data")
+        except RunError:
+            return None
+    return dict(section) if isinstance(section, dict) else None
+
+
+def _held_out(source: SegmentSource, trained: Sequence[AnalysedModel], notes: list[str]) -> np.ndarray | None:
+    """Videos that none of the runs trained on; None, with a note, where that is not known."""
+    where, kept = source.manifest.name, None
+    for model in trained:
+        section = _data_section(model.record)
+        if section is None:
+            notes.append(f"{where}: {model.label} trained on this set, and its {RUN_FILE} does not say on which videos")
+            continue
+        try:
+            data = DataConfig(**section)
+            unseen = split_videos(source, data)[1]
+        except (ValueError, TypeError, ConfigError, ShardSetError):
+            notes.append(f"{where}: {model.label} trained on this set; which videos it held out cannot be told")
+            continue
+        kept = unseen if kept is None else np.intersect1d(kept, unseen)
+    if kept is not None:
+        notes.append(f"{where}: the {len(kept)} videos that the runs held out of their training")
+    return kept

@@ -1,0 +1,49 @@
+"""Ratios that a picture cannot fake: against copying the last frame, and against another clip's actions.
+
+All take errors per clip; a ratio is one of sums, so that clips in which nothing moves count for what they are instead
+of dividing by zero.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.float64]
+
+
+def copy_ratio(error: Numbers, copy_error: Numbers, axis: int | tuple[int, ...] | None = None) -> Numbers:
+    """Error of a prediction over that of repeating the last frame that was seen.
+
+    Args:
+        error: of the prediction, any shape, ≥ 0.
+        copy_error: of the copy, the same shape.
+        axis: axes that are summed over before dividing (clips, and perhaps steps); None: all.
+
+    Returns:
+        The ratio; below 1 the prediction is better than copying. NaN where the copy has no error: nothing moves.
+    """
+    return _ratio(error, copy_error, axis)
+
+
+def shuffle_ratio(error: Numbers, shuffled_error: Numbers, axis: int | tuple[int, ...] | None = None) -> Numbers:
+    """Error with another clip's actions over that with the clip's own.
+
+    Args:
+        error: with the clip's own actions, any shape, ≥ 0.
+        shuffled_error: with another clip's, the same shape.
+        axis: as in `copy_ratio`.
+
+    Returns:
+        The ratio; about 1: the model ignores actions; the larger, the more they decide. NaN where `error` is 0.
+    """
+    return _ratio(shuffled_error, error, axis)
+
+
+def _ratio(above: Numbers, below: Numbers, axis: int | tuple[int, ...] | None) -> Numbers:
+    above, below = np.asarray(above, np.float64), np.asarray(below, np.float64)
+    if above.shape != below.shape:
+        raise ValueError(f"both errors must have one shape, found {above.shape} and {below.shape}")
+    total, reference = above.sum(axis), below.sum(axis)
+    ratio: Numbers = np.divide(total, reference, out=np.full(np.shape(total), np.nan), where=reference > 0)
+    return ratio
