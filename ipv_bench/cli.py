@@ -26,6 +26,7 @@ COMMANDS = {
     "pretrain": "models.cli:pretrain",
     "finetune": "models.cli:finetune",
     "evaluate": "models.cli:evaluate",
+    "record": "models.cli:record",
     "import-checkpoint": "models.cli:import_checkpoint",
     "analyze": "models.cli:analyze",
     "report": "reports.cli:report",

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import math
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
@@ -20,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ipv_bench.bounded_arrays import read_npz
 from ipv_bench.bounded_file import ErrorKind
 from ipv_bench.errors import InputError
+from ipv_bench.npz_file import npz_bytes
 
 TRACKS_EXTENSION = "tracks.npz"
 ACTION = "action"
@@ -46,15 +46,7 @@ class TrackEntry(BaseModel):
 
 def tracks_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     """The bytes of `<key>.tracks.npz`: equal arrays, equal bytes (uncompressed, ordered by name, without dates)."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted(arrays):
-            member = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
-            member.create_system, member.external_attr = 3, 0o644 << 16
-            array = io.BytesIO()
-            np.lib.format.write_array(array, np.ascontiguousarray(arrays[name]), (1, 0), allow_pickle=False)
-            archive.writestr(member, array.getvalue())
-    return buffer.getvalue()
+    return npz_bytes(arrays)
 
 
 def largest_size(entries: Mapping[str, TrackEntry], num_frames: int) -> int:

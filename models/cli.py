@@ -1,4 +1,4 @@
-"""The commands of this room: `pretrain`, `finetune`, `evaluate`, `import-checkpoint`, `analyze`."""
+"""The commands of this room: `pretrain`, `finetune`, `evaluate`, `record`, `import-checkpoint`, `analyze`."""
 
 from __future__ import annotations
 
@@ -143,6 +143,29 @@ def evaluate(run_folder: Path, episodes: int | None, seed: int, video: Path | No
     from models.evaluate import evaluate as run_evaluation
 
     click.echo(json.dumps(run_evaluation(run=run_folder, episodes=episodes, seed=seed, video=video), sort_keys=True))
+
+
+@click.command()
+@click.argument("task", metavar="SUITE/TASK")
+@click.option(
+    "--policy", default="uniform", show_default=True, metavar="NAME|RUN",
+    help="uniform, smooth, expert, or the folder of a fine-tuning run.",
+)  # fmt: skip
+@click.option("--episodes", type=click.IntRange(min=1), default=10, show_default=True, help="How many episodes.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder [data/raw/<suite>-<task>].")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the recording.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a config field.")
+@common_options
+def record(
+    task: str, policy: str, episodes: int, out: Path | None, seed: int, overrides: tuple[str, ...]
+) -> None:  # fmt: skip
+    """Record episodes with their actions, as files for `prepare episodes`. Run it again to go on, or to add more."""
+    require("`ipv-bench record`", "train", *_simulator(task))
+
+    from models.record import record as run_recording
+
+    folder = out or Path("data/raw") / task.replace("/", "-")
+    run_recording(task, policy, episodes, folder, seed=seed, overrides=overrides)
 
 
 @click.command("import-checkpoint")

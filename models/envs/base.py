@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import PositiveInt
 
 from ipv_bench.config import Config
-from ipv_bench.errors import ConfigError, IpvBenchError, SimulationError, TrainingError
+from ipv_bench.errors import ConfigError, IpvBenchError, SimulationError, TrainingError, UsageError
 
 RenderProfileName = Literal["faithful", "fast", "default"]
 
@@ -226,6 +226,18 @@ class Env(ABC):
     def episode_metadata(self) -> dict[str, Any]:
         """What was drawn for the current episode (visual factors), JSON-ready; empty in most suites."""
         return {}
+
+    def expert_action(self) -> NDArray[np.float64]:
+        """What the suite's expert does now, (A,) in [-1, 1]; a suite that has one overrides this.
+
+        Raises:
+            UsageError: it has none.
+        """
+        raise UsageError(
+            f"{self.task.partition('/')[0]} has no expert",
+            expected="a suite with one, such as metaworld (its scripted policies)",
+            fix="--policy uniform, --policy smooth, or the folder of a fine-tuning run",
+        )
 
     def close(self) -> None:  # noqa: B027  (a suite without resources has nothing to release)
         """Release the renderer; the environment cannot be used afterwards."""

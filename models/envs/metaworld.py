@@ -85,6 +85,7 @@ class MetaworldEnv(Env):
         self._unstable = [int(getattr(mujoco.mjtWarning, f"mjWARN_BADQ{part}")) for part in ("POS", "VEL", "ACC")]
         self._renderer: SceneRenderer | None = None
         self._state = np.zeros(0)
+        self._expert: Any = None
 
     @property
     def state(self) -> NDArray[np.float64]:
@@ -106,6 +107,14 @@ class MetaworldEnv(Env):
             "action_repeat": config.action_repeat,
             "time_limit": config.time_limit,
         }
+
+    def expert_action(self) -> NDArray[np.float64]:
+        """See `Env.expert_action`: the package's scripted policy of the task, from the state with its goal."""
+        if self._expert is None:
+            from metaworld.policies import ENV_POLICY_MAP
+
+            self._expert = ENV_POLICY_MAP[self.task.partition("/")[2].replace("_", "-") + "-v3"]()
+        return np.clip(np.asarray(self._expert.get_action(self._state), np.float64), -1.0, 1.0)
 
     def close(self) -> None:
         """Free the GL context and the simulator."""

@@ -24,6 +24,7 @@ OPTIONS = {
     "pretrain": {"--preset", "--config", "--set", "--data", "--run", "--seed", "--dry-run"},
     "finetune": {"--preset", "--config", "--set", "--task", "--init", "--run", "--seed", "--dry-run"},
     "evaluate": {"--episodes", "--seed", "--video"},
+    "record": {"--policy", "--episodes", "--out", "--seed", "--set"},
     "import-checkpoint": {"--out"},
     "report": {
         *("--out", "--figures", "--config", "--strict", "--allow-mixed"),

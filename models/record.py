@@ -1,0 +1,244 @@
+"""`ipv-bench record`: episodes of a task with their actions, as files that `ipv-bench prepare episodes` reads.
+
+    <out>/record.json   what is recorded: task, policy, seed, config, the environment's fingerprint
+    <out>/<number>-<steps>.npz and .json   see `models.recording.episode`
+
+Each episode is a function of (seed, its number): they are played by any number of workers in any order, and what a
+killed recording left is kept. Asking for more episodes later adds to those that are there.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ipv_bench.atomic_file import write_json
+from ipv_bench.bounded_json import read_json
+from ipv_bench.config import differences
+from ipv_bench.errors import ConfigError, InputError, InterruptedRunError, OutputError, RunError, UsageError
+from ipv_bench.progress import progress, say
+from ipv_bench.run_lock import run_lock
+from ipv_bench.run_record import RUN_FILE, package_versions, read_record
+from models.envs.registry import suite_of
+from models.envs.workers import DEFAULT_MAKER, WorkerEnvs
+from models.finetune import open_agent
+from models.methods.base import Agent
+from models.recording.config import RESOURCE_KEYS, RecordConfig, resolve_recording
+from models.recording.episode import finished_episodes, play_episode, write_episode
+from models.recording.expert_env import MAKER as EXPERT_MAKER
+from models.recording.policies import policy_maker
+from models.training.checkpoint import checkpoint_sha256, find_checkpoint, run_of
+from models.training.interruption import StopRequest
+
+RECORD_FILE, FORMAT = "record.json", 1
+POLICIES = ("uniform", "smooth", "expert")
+PACKAGES = ("ipv-bench", "numpy", "mujoco", "dm-control", "metaworld")
+
+
+@dataclass(frozen=True)
+class _Player:
+    """Who plays.
+
+    Attributes:
+        kind: "uniform", "smooth", "expert" or "run".
+        agent: of the run.
+        env: fields of the run's `env`, which hold unless they are overridden.
+        facts: for `record.json`.
+    """
+
+    kind: str
+    agent: Agent | None
+    env: Mapping[str, Any]
+    facts: Mapping[str, Any]
+
+
+def record(
+    task: str,
+    policy: str,
+    episodes: int,
+    out: str | Path,
+    *,
+    seed: int = 0,
+    overrides: Mapping[str, Any] | Iterable[str] = (),
+) -> Path:
+    """Record episodes 0 … `episodes` - 1 of a task, or those of them that are not there yet.
+
+    Args:
+        task: `<suite>/<task>`.
+        policy: "uniform", "smooth", "expert", or a fine-tuning run or one of its checkpoints.
+        episodes: how many.
+        out: folder of the files.
+        seed: of the recording.
+        overrides: `key=value` texts, or dotted key → value; see `RecordConfig`.
+
+    Returns:
+        `out`.
+
+    Raises:
+        UnknownNameError: no such task.
+        UsageError: no such policy, or the suite has no expert.
+        ConfigError: unknown key or wrong value, or the run's actions or images are not the task's.
+        RunError: `out` holds another recording, or another process records there.
+        OutputError: `out` holds other files, or the disk is full.
+        InterruptedRunError: SIGINT or SIGTERM arrived; finished episodes are kept.
+    """
+    out = Path(out)
+    player = _player(policy, task)
+    config = resolve_recording(task, overrides, player.env)
+    with run_lock(out):
+        _refuse_other_files(out)
+        done = finished_episodes(out)
+        wanted = [number for number in range(episodes) if number not in done]
+        if done:
+            say(f"going on: {len(done)} episodes are there")
+        stage = _Stage(task, player, config, seed, min(config.workers, max(len(wanted), 1)))
+        try:
+            _write_record(out, stage)
+            if wanted:
+                _record_all(out, stage, wanted, f"record {task}")
+        finally:
+            stage.close()
+    say(f"{task}, {policy}: {max(episodes, len(done))} episodes → {out}")
+    return out
+
+
+class _Stage:
+    """Environments with their processes, lent to one episode at a time."""
+
+    def __init__(self, task: str, player: _Player, config: RecordConfig, seed: int, workers: int) -> None:
+        self.task, self.player, self.config, self.seed, self.workers = task, player, config, seed, workers
+        maker = EXPERT_MAKER if player.kind == "expert" else DEFAULT_MAKER
+        self._all = [
+            WorkerEnvs(task, config.env, 1, 1, config.step_timeout_seconds, maker=maker, first=place)
+            for place in range(workers)
+        ]
+        self._free: queue.SimpleQueue[WorkerEnvs] = queue.SimpleQueue()
+        for envs in self._all:
+            self._free.put(envs)
+        self.action_dim, self.fingerprint = self._all[0].action_dim, self._all[0].fingerprint()
+        _check_agent(player.agent, self.action_dim, task)
+        self._policy = policy_maker(
+            player.kind, self.action_dim, seed, config.smoothness, player.agent, config.explore
+        )  # fmt: skip
+
+    def play(self, number: int, out: Path) -> None:
+        """Play and write one episode; one whose environment is lost is played again, by a fresh process."""
+        envs = self._free.get()
+        try:
+            episode = None
+            while episode is None:  # an environment that is lost several times in a row raises
+                episode = play_episode(envs, self._policy(number), number, self.seed)
+            write_episode(out, number, episode)
+        finally:
+            self._free.put(envs)
+
+    def close(self) -> None:
+        """End the processes."""
+        for envs in self._all:
+            envs.close()
+
+
+def _record_all(out: Path, stage: _Stage, wanted: list[int], title: str) -> None:
+    with (
+        StopRequest() as stop,
+        ThreadPoolExecutor(stage.workers, thread_name_prefix="record") as pool,
+        progress(title, len(wanted), "episodes") as bar,
+    ):
+        numbers = iter(wanted)
+        running: set[Future[None]] = set()
+        try:
+            while True:
+                while len(running) < stage.workers and not stop.requested:
+                    number = next(numbers, None)
+                    if number is None:
+                        break
+                    running.add(pool.submit(stage.play, number, out))
+                if not running:
+                    break
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    future.result()
+                    bar.advance(1)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        if stop.requested and next(numbers, None) is not None:
+            raise InterruptedRunError(
+                f"{stop.requested}; finished episodes are in {out}", fix="run the same command again to go on"
+            )
+
+
+def _player(policy: str, task: str) -> _Player:
+    suite_of(task)
+    if policy in POLICIES:
+        return _Player(policy, None, {}, {"kind": policy})
+    if not Path(policy).exists():
+        raise UsageError(
+            f"the policy {policy!r} is neither a name nor a folder",
+            expected=f"{', '.join(POLICIES)}, or the folder of a fine-tuning run",
+        )
+    run = run_of(policy)
+    found = read_record(run)
+    if found.kind != "finetune":
+        raise InputError(
+            f"{policy} is a {found.kind} run, which has no policy", expected="a run made by `ipv-bench finetune`"
+        )
+    agent, config, _ = open_agent(policy, found)
+    env = config.env.model_dump() if found.suite == suite_of(task).name else {
+        name: getattr(config.env, name) for name in ("image_size", "action_repeat")
+    }  # fmt: skip
+    sha256 = checkpoint_sha256(find_checkpoint(policy))
+    facts = {"kind": "run", "run": str(run / RUN_FILE), "checkpoint_sha256": sha256, "method": found.method}
+    return _Player("run", agent, env, facts)
+
+
+def _check_agent(agent: Agent | None, action_dim: int, task: str) -> None:
+    if agent is not None and agent.action_dim != action_dim:
+        raise ConfigError(
+            f"the run's actions have {agent.action_dim} components, those of {task} {action_dim}",
+            expected="a run of this task, or of one with the same actions",
+        )
+
+
+def _refuse_other_files(out: Path) -> None:
+    if not (out / RECORD_FILE).exists() and any(path.suffix == ".npz" for path in out.iterdir()):
+        raise OutputError(
+            f"{out} holds episode files and no {RECORD_FILE}", expected="a new folder, or that of this recording"
+        )
+
+
+def _write_record(out: Path, stage: _Stage) -> None:
+    """Write what is recorded, or hold it against what is there.
+
+    Raises:
+        RunError: it is another recording.
+    """
+    config = stage.config
+    facts: dict[str, Any] = {
+        "format": FORMAT,
+        "task": stage.task,
+        "policy": dict(stage.player.facts),
+        "seed": stage.seed,
+        "config": config.model_dump(mode="json"),
+        "action_dim": stage.action_dim,
+        "env_fingerprint": stage.fingerprint,
+        "exact": not config.env.inexact,
+        "inexact_because": [config.env.inexact] if config.env.inexact else [],
+        "packages": package_versions(PACKAGES),
+    }
+    path = out / RECORD_FILE
+    if path.exists():
+        before = read_json(path, error=RunError, expect=dict, fix="restore it, or choose another --out")
+        free = [*RESOURCE_KEYS, *(f"env.{name}" for name in config.env.resource_fields)]
+        ignored = ("policy.run", "packages", *(f"config.{key}" for key in free))
+        changed = [line for line in differences(before, facts) if not line.split(": ", 1)[0].startswith(ignored)]
+        if changed:
+            raise RunError(
+                f"{out} holds another recording: " + "; ".join(changed[:10]),
+                expected="the same task, policy, seed and config, so that it can go on",
+                fix="undo the change, or choose another --out",
+            )
+    write_json(path, facts)
