@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 DISTRIBUTION = "ipv-bench"
+SUPPORTED_PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ EXTRAS: Mapping[str, Extra] = {
     "train": Extra("pre-training, fine-tuning and evaluation", ("torch", "safetensors")),
     "dmc": Extra("tasks of dmc and dmcr", ("mujoco", "dm_control")),
     "metaworld": Extra("tasks of metaworld", ("mujoco", "metaworld", "gymnasium")),
+    "carla": Extra("tasks of carla", ("carla",)),
     "decord": Extra("the second video decoder", ("decord",)),
     "ray": Extra("jobs on a Ray cluster", ("ray",)),
     "s3": Extra("shard sets on object stores", ("obstore",)),
@@ -236,7 +238,26 @@ def has_builds(extra: str) -> bool:
 
 def no_builds(extra: str) -> str:
     """Why an extra cannot be installed here, and what to do."""
-    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    if sys.version_info >= (3, 14):
-        return f"its packages have no builds for Python {version}; use Python 3.11, 3.12 or 3.13"
-    return f"its packages have no builds for Python {version} on this system"
+    here = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    others = [version for version in SUPPORTED_PYTHONS if version != here and _markers_hold(extra, version)]
+    if not others:
+        return f"its packages have no builds for Python {here} on this system"
+    listed = " or ".join(", ".join(others).rsplit(", ", 1))
+    return f"its packages have no builds for Python {here}; use Python {listed}"
+
+
+def _markers_hold(extra: str, python: str) -> bool:
+    """Whether a Python version has a package of an extra on this system."""
+    from importlib import metadata
+
+    from packaging.requirements import Requirement
+
+    place = {"python_version": python, "python_full_version": f"{python}.0"}
+    try:
+        markers = [Requirement(text).marker for text in metadata.requires(DISTRIBUTION) or []]
+    except metadata.PackageNotFoundError:
+        return False
+    return any(
+        marker.evaluate({**place, "extra": extra}) and not marker.evaluate({**place, "extra": ""})
+        for marker in markers if marker is not None
+    )  # fmt: skip

@@ -47,6 +47,7 @@ OURS: Mapping[Kind, Mapping[str, str]] = {
         "dmc": "models.envs.dmc:SUITE",
         "metaworld": "models.envs.metaworld:SUITE",
         "dmcr": "models.envs.dmc_remastered:SUITE",
+        "carla": "models.envs.carla.suite:SUITE",
     },
     "readers": {
         "run": "reports.readers.run_format1:READER",

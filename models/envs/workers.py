@@ -66,7 +66,8 @@ class WorkerEnvs:
         task: `<suite>/<task>`.
         config: how it is run and seen.
         count: number of environments.
-        workers: number of processes; environment i lives in process i modulo `workers`.
+        workers: number of processes; environment i lives in process i modulo `workers`. A suite whose config says
+            `own_process` has one for each.
         step_timeout_seconds: a process that takes longer for one step of one environment counts as hung.
         maker: import path of the function that builds an environment from (task, config).
         first: number of the first of them among all environments of the run; see `EnvConfig.at`.
@@ -83,7 +84,8 @@ class WorkerEnvs:
         maker: str = DEFAULT_MAKER,
         first: int = 0,
     ) -> None:
-        self._count, self._timeout = count, step_timeout_seconds
+        self._count, self._timeout, self._own_process = count, step_timeout_seconds, config.own_process
+        workers = count if config.own_process else workers
         # The config as an object: a suite's own fields belong to a class that only it knows.
         setup = (maker, task, config, first)
         self._workers = [_Worker(setup) for _ in range(min(workers, count))]
@@ -205,6 +207,8 @@ class WorkerEnvs:
                 raise value
             values[index] = value if kind == "ok" else None
             if kind == "lost":
+                if self._own_process:
+                    worker.close()  # what a failed simulator leaves in its process is not built upon
                 self._lose(index, "fault", value)
         return values
 

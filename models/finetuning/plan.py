@@ -21,7 +21,7 @@ from models.training.checkpoint import checkpoint_sha256, find_checkpoint, read_
 from models.world_models.config import variant
 from models.world_models.weight_facts import FACTS, check_weights_fit, weight_facts
 
-PACKAGES = ("ipv-bench", "torch", "numpy", "mujoco", "dm-control", "metaworld", "gymnasium")
+PACKAGES = ("ipv-bench", "torch", "numpy", "mujoco", "dm-control", "metaworld", "gymnasium", "carla")
 NO_INIT, DEFAULT_DATA = "none", "ssv2"
 
 

@@ -267,12 +267,11 @@ class LocalEnvs:
 def open_envs(task: str, config: EnvConfig, hosting: EnvsConfig, count: int, first: int = 0) -> EnvGroup:
     """`count` environments of a task, in this process or in others, as `hosting` says; `first`: see `EnvConfig.at`.
 
-    A suite whose simulator may take its process along is hosted by at least one other process whatever `hosting` says.
+    A suite whose simulator may take its process along is hosted by other processes whatever `hosting` says.
     """
-    workers = max(hosting.workers, 1) if config.own_process else hosting.workers
-    if workers == 0:
+    if hosting.workers == 0 and not config.own_process:
         return LocalEnvs(task, config, count, first)
-    return WorkerEnvs(task, config, count, workers, hosting.step_timeout_seconds, first=first)
+    return WorkerEnvs(task, config, count, hosting.workers, hosting.step_timeout_seconds, first=first)
 
 
 class OneOfGroup:

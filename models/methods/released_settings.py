@@ -125,6 +125,19 @@ _STACKED_SUITES: dict[str, Settings] = {
         "intrinsic.beta": Setting(0.1, "F:206"),
         "loss.free_nats": Setting(1.0, "F:202"),
     },
+    "carla": {
+        "replay.batch_size": Setting(16, "F:27"),
+        "replay.prioritize_ends": Setting(False, "F:219"),
+        "env.action_repeat": Setting(1, "F:225"),
+        "evaluation.every": Setting(5000, "F:217"),
+        "evaluation.episodes": Setting(5, "F:218; T"),
+        "training.prefill": Setting(1000, "F:216; T"),
+        "training.env_steps": Setting(152_000, "F:221 (T: 150,000)"),
+        "training.encoder_frozen_updates": Setting(0, "F:223"),
+        "concat_embed": Setting(True, "F:222"),
+        "intrinsic.beta": Setting(0.1, "F:224; T"),
+        "loss.free_nats": Setting(1.0, "F:220"),
+    },
 }
 _CONTEXTWM: Settings = {
     "reward.dual": Setting(True, "R:150, R:159"),
@@ -137,8 +150,8 @@ _CONTEXTWM: Settings = {
 }
 _APV: Settings = {"reward.dual": Setting(False, "F:112; R:188"), "context.fusion": Setting("none", "F:238; R:188")}
 _DREAMERV2: Settings = {
-    "training.pretrain_updates": Setting(100, "D:155, D:209, D:249"),
-    "behavior.discount_head": Setting(False, "D:158, D:211, D:251"),
+    "training.pretrain_updates": Setting(100, "D:155, D:209, D:249, D:287"),
+    "behavior.discount_head": Setting(False, "D:158, D:211, D:251, D:289"),
     "replay.capacity": Setting(2_000_000, "D:25"),
     "rssm.action_dim": Setting(None, "D:68"),
     "rssm.deter": Setting(1024, "D:68"),
@@ -147,10 +160,10 @@ _DREAMERV2: Settings = {
     "decoder.kind": Setting("plain", "D:82"),
     "reward.dual": Setting(False, "D:97"),
     "context.fusion": Setting("none", "D:69"),
-    "optimizer.lr": Setting(3e-4, "D:161, D:215, D:254"),
-    "behavior.entropy": Setting(1e-4, "D:159, D:218, D:257"),
+    "optimizer.lr": Setting(3e-4, "D:161, D:215, D:254, D:292"),
+    "behavior.entropy": Setting(1e-4, "D:159, D:218, D:257, D:295"),
     "behavior.actor_optimizer.lr": Setting(8e-5, "D:110"),
-    "behavior.critic_optimizer.lr": Setting(8e-5, "D:160, D:217, D:256"),
+    "behavior.critic_optimizer.lr": Setting(8e-5, "D:160, D:217, D:256, D:294"),
 }
 _DREAMERV2_SUITES: dict[str, Settings] = {
     "metaworld": {
@@ -187,6 +200,16 @@ _DREAMERV2_SUITES: dict[str, Settings] = {
         "training.env_steps": Setting(200_000_000, "D:16 (1e8 agent steps)", _UNTIL_STOPPED),
         "loss.free_nats": Setting(1.0, "D:258"),
     },
+    "carla": {
+        "replay.batch_size": Setting(16, "D:26"),
+        "replay.prioritize_ends": Setting(False, "D:290"),
+        "env.action_repeat": Setting(1, "D:284"),
+        "evaluation.every": Setting(5000, "D:285"),
+        "evaluation.episodes": Setting(5, "D:297"),
+        "training.prefill": Setting(1000, "D:286"),
+        "training.env_steps": Setting(100_000_000, "D:16", _UNTIL_STOPPED),
+        "loss.free_nats": Setting(1.0, "D:296"),
+    },
 }
 _ERASING = Setting("erasing", "R:150")
 NOT_ERASED = "drawer_open"
@@ -203,6 +226,8 @@ NOT_FOLLOWED = (
     ("last episode of the prefill", "glued to the next one", "complete"),
     ("evaluation", "in the middle of an episode", "between episodes"),
     ("simulators", "Meta-world v2 on mujoco-py; DMC of 2023", "Meta-world v3 on mujoco 3.3; dm-control 1.0.28"),
+    ("CARLA", "0.9.11 with 0.9.8's Town04", "0.9.16, with 0.9.8's Town04 where it is given"),
+    ("a CARLA car off the road, stuck or at the time limit", "all terminal", "the time limit is not"),
     ("rendering", "the simulator's own settings", "`faithful`: 512 or 1024 pixels of shadow map"),
     ("held-out videos", "none", "0.2 % of the pre-training videos"),
 )

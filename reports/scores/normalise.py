@@ -40,12 +40,12 @@ BUILT_IN: dict[str, ScoreRange] = {
     "dmcr": _DMC,
     "dmc_vision": _DMC,
     "dmc_proprio": _DMC,
-    "carla/ClearNoon": ScoreRange(low=-400, high=1200),
-    "carla/WetSunset": ScoreRange(low=-400, high=800),
-    "carla/dynamic": ScoreRange(low=-400, high=600),
+    **dict.fromkeys(("carla/clear_noon", "carla/ClearNoon"), ScoreRange(low=-400, high=1200)),
+    **dict.fromkeys(("carla/wet_sunset", "carla/WetSunset"), ScoreRange(low=-400, high=800)),
+    **dict.fromkeys(("carla/dynamic_weather", "carla/Changing", "carla/dynamic"), ScoreRange(low=-400, high=600)),
 }
 """Ranges of returns. DMControl's episodes give at most 1000; CARLA's ranges are those of the ContextWM paper
-(arXiv:2305.18499): clear noon, wet sunset, dynamic weather."""
+(arXiv:2305.18499), by our names of the tasks and by those of the released code."""
 
 KINDS = ("human", "range", "share", "percent", "raw")
 """Kinds of scales; where a suite's tasks are split evenly between two of them, the earlier one is kept."""

@@ -39,6 +39,7 @@ COMMANDS = [
     ("finetune --task dmc/cheetah_run", "train,dmc"),
     ("finetune --task dmcr/walker_run", "train,dmc"),
     ("finetune --task metaworld/reach --dry-run", "train,metaworld"),
+    ("finetune --task carla/clear_noon", "train,carla"),
     ("evaluate runs/none", "train"),
     ("import-checkpoint variables.pt", "train"),
     ("analyze predict runs/none", "train"),
@@ -170,6 +171,13 @@ def test_an_extra_without_builds_for_this_python_says_so(hidden, monkeypatch: py
     assert "pip" not in caught.value.fix
 
 
+def test_it_names_the_pythons_that_have_builds(monkeypatch: pytest.MonkeyPatch) -> None:
+    marker = "python_version < '3.13' and extra == 'carla'"
+    monkeypatch.setattr(metadata, "requires", lambda name: ["numpy>=1.26", f"carla==0.9.16; {marker}"])
+    monkeypatch.setattr(sys, "version_info", (3, 13, 1))
+    assert extras.no_builds("carla") == "its packages have no builds for Python 3.13; use Python 3.11 or 3.12"
+
+
 def test_dm_control_comes_in_a_second_step_where_labmaze_has_no_builds(monkeypatch: pytest.MonkeyPatch) -> None:
     python = f"{sys.executable} -m pip install"
     monkeypatch.setattr(sys, "version_info", (3, 13, 0))
@@ -189,5 +197,5 @@ def test_the_table_is_that_of_pyproject() -> None:
 
 
 def test_every_suite_of_ours_names_an_extra() -> None:
-    tasks = ("dmc/cheetah_run", "dmcr/cheetah_run", "metaworld/reach")
-    assert [extra_of(suite_of(task)) for task in tasks] == ["dmc", "dmc", "metaworld"]
+    tasks = ("dmc/cheetah_run", "dmcr/cheetah_run", "metaworld/reach", "carla/clear_noon")
+    assert [extra_of(suite_of(task)) for task in tasks] == ["dmc", "dmc", "metaworld", "carla"]

@@ -12,6 +12,7 @@ from ipv_bench.errors import SimulationError
 from models.envs import EnvConfig, make_env, task_names
 from models.envs.base import ControlStep
 from models.envs.dmc import DmcEnv, _NumpyWithIn1d
+from models.envs.registry import suite_of
 
 QUICK = {
     "dmc/quadruped_walk",
@@ -22,7 +23,10 @@ QUICK = {
 }
 """Those whose simulator code is the most unlike the others'; all of them take minutes."""
 
-TASKS = [pytest.param(task, marks=() if task in QUICK else pytest.mark.slow) for task in task_names()]
+HERE = [task for task in task_names() if not suite_of(task).config.own_process]
+"""Those that need no process of their own; the others' tests stand beside their suites."""
+
+TASKS = [pytest.param(task, marks=() if task in QUICK else pytest.mark.slow) for task in HERE]
 
 
 @pytest.mark.parametrize("task", TASKS)

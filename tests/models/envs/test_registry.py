@@ -24,6 +24,7 @@ def test_names_are_those_of_the_packages() -> None:
     expected = {f"dmc/{domain}_{task}" for domain, task in suite.ALL_TASKS}
     expected |= {f"metaworld/{name.removesuffix('-v3').replace('-', '_')}" for name in ALL_V3_ENVIRONMENTS}
     expected |= {"dmcr/cheetah_run", "dmcr/hopper_stand", "dmcr/walker_run"}
+    expected |= {"carla/clear_noon", "carla/wet_sunset", "carla/dynamic_weather"}
     assert set(task_names()) == expected
     assert task_names() == sorted(task_names())
 
@@ -33,7 +34,7 @@ def test_names_are_listed_without_a_simulator() -> None:
     code = (
         "import sys\nfrom models.envs import task_names\n"
         "assert len(task_names()) > 100\n"
-        "print(sorted(name for name in ('mujoco', 'dm_control', 'metaworld', 'torch') if name in sys.modules))"
+        "print(sorted(name for name in ('mujoco', 'dm_control', 'metaworld', 'carla', 'torch') if name in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

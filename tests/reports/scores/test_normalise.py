@@ -25,6 +25,9 @@ def test_built_in_rules() -> None:
     assert scaled("carla/ClearNoon", 1200) == 1
     assert scaled("carla/ClearNoon", -400) == 0
     assert scaled("carla/WetSunset", 200) == 0.5
+    assert scaled("carla/clear_noon", 1200) == 1
+    assert scaled("carla/wet_sunset", 200) == 0.5
+    assert scaled("carla/dynamic_weather", 600) == 1
     assert scaled("metaworld/reach", 0.4, metric="success") == 0.4
 
 
