@@ -61,7 +61,8 @@ class RunRecord(BaseModel):
     config: dict[str, Any]
     """The resolved config, every field."""
     pretraining: dict[str, Any] = {}
-    """{kind, data, num_videos, updates}; kind is "none" without pre-training, data a list of data set names."""
+    """{kind, data, num_videos, updates}; kind is "none" without pre-training, data a list of data set names. Of a
+    fine-tuning run also `variant`, that of the model it started from."""
     shard_sets: list[dict[str, Any]] = []
     """Per shard set: {name, path, manifest_sha256, inventory_sha256, num_samples, num_frames}."""
     parent: dict[str, Any] = {}

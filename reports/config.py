@@ -20,6 +20,13 @@ WIDTHS = {"one_column": 3.25, "two_columns": 6.75}
 NARROWEST, WIDEST = 2.5, 24.0
 """Inches of a figure."""
 
+Range = tuple[float, float]
+Scores = Literal["normalised", "logged"]
+"""normalised: on the suite's scale (returns of DMControl / 1000, CARLA's of each weather to [0, 1], shares of success
+as they are), so that tasks can be pooled; logged: as the log has them."""
+MACHINE_CHANGES = ["training.precision", "training.compile"]
+"""Overrides that say how a run was computed."""
+
 
 def figure_width(width: str | float) -> float:
     """A figure's width in points."""
@@ -53,6 +60,14 @@ class PanelConfig(Config):
     """Lines; empty: the figure's."""
     where: dict[str, Any] = {}
     """Conditions for all lines of these panels, beside the figure's."""
+    x_range: Range | None = None
+    """Env steps shown; unset: the figure's."""
+    y_range: Range | None = None
+    """Scores shown; unset: the figure's."""
+    y_label: str = ""
+    """Name of the score with its unit; empty: the figure's."""
+    scores: Scores | None = None
+    """What is drawn; unset: the figure's."""
 
 
 class FigureConfig(Config):
@@ -80,12 +95,17 @@ class FigureConfig(Config):
     """Panels in a row."""
     seeds: int = Field(8, ge=1)
     """Runs per task and method; fewer are named as missing."""
-    x_range: tuple[float, float] | None = None
+    x_range: Range | None = None
     """Env steps shown; unset: those of the runs."""
-    y_range: tuple[float, float] | None = None
+    y_range: Range | None = None
     """Scores shown; unset: those of the runs."""
     y_label: str = "score"
     """Name of the score with its unit."""
+    scores: Scores = "normalised"
+    """What is drawn. Aggregates over several tasks need one scale."""
+    ignore_changes: list[str] | Literal["all"] = MACHINE_CHANGES
+    """Overrides that a run may have although its line does not name them; `all`: any. With others a run is of no line,
+    and a note says which: a line never mixes a method with a variant of it. A `where` that names `variant` decides."""
     statistic: Statistic = "iqm"
     """Statistic of the lines."""
     preset: str = "paper"
@@ -94,6 +114,8 @@ class FigureConfig(Config):
     @model_validator(mode="after")
     def _complete(self) -> FigureConfig:
         for index, panel in enumerate(self.panels):
+            if panel.show == "aggregate" and (panel.scores or self.scores) == "logged":
+                raise ValueError(f"panel {index + 1} pools tasks, which needs `scores: normalised`")
             for name in ("suite", "tasks", "methods"):
                 if not getattr(panel, name) and not getattr(self, name):
                     raise ValueError(f"panel {index + 1} has no {name}, and the figure has none either")
@@ -107,6 +129,10 @@ class FigureConfig(Config):
                 "tasks": panel.tasks or self.tasks,
                 "methods": panel.methods or self.methods,
                 "where": {**self.where, **panel.where},
+                "x_range": panel.x_range or self.x_range,
+                "y_range": panel.y_range or self.y_range,
+                "y_label": panel.y_label or self.y_label,
+                "scores": panel.scores or self.scores,
             }
         )
 

@@ -20,7 +20,8 @@ from reports.analysis import Computation
 from reports.config import ReportConfig
 from reports.figures.drawing import Drawing
 from reports.figures.kept_drawings import KeptDrawings
-from reports.figures.selection import check_names, described_figures
+from reports.figures.paper_figures import Wanted, wanted_figures
+from reports.figures.selection import check_names
 from reports.missing_commands import MissingCommands, missing_commands
 from reports.page.contents import Contents, compute
 from reports.page.report_page import report_page
@@ -78,16 +79,16 @@ class Written:
 def write_report(request: Request) -> Written:
     """Read runs, compute everything and write the report; errors as of `make_report`."""
     config, out = request.config, request.out
-    described = described_figures(request.figures, config.figures)
-    may_be_empty = bool(described) and request.missing_commands is not None
-    collection = _read(request.sources, config, request.allow_mixed, may_be_empty=may_be_empty)
-    for figure in described.values():
+    wanted = wanted_figures(request.figures, config.figures)
+    collection = _read(request, wanted)
+    for figure in wanted.described.values():
         check_names(figure, collection.runs)
     draws = request.resamples
     computation = Computation(config, request.seed, draws or CURVE_RESAMPLES, draws or TABLE_RESAMPLES)
     kept = KeptDrawings(out, config.formats)
     with Drawing(config.formats, config.drawing_processes, kept) as drawing:
-        contents = compute(collection, described, computation, drawing, out)
+        sources = [Path(source) for source in request.sources]
+        contents = compute(collection, wanted, computation, drawing, out, sources)
         findings = in_order([*collection.findings, *contents.findings, *_without_reference()])
         commands = _commands(contents, collection, request.sources)
         page = report_page(contents, collection, findings, computation, commands)
@@ -112,15 +113,13 @@ def _without_reference() -> list[Finding]:
     ]
 
 
-def _read(sources: Sequence[str | Path], config: ReportConfig, allow_mixed: bool, *, may_be_empty: bool) -> Collection:
-    """Read, choose and check the runs.
-
-    Args:
-        may_be_empty: figures were asked for and the commands that make their runs: no run need exist yet.
-    """
-    if may_be_empty and not any(Path(source).is_file() or _has_entries(Path(source)) for source in sources):
+def _read(request: Request, wanted: Wanted) -> Collection:
+    """Read, choose and check the runs; none need exist where their commands or figures of other material are wanted."""
+    config, sources = request.config, request.sources
+    commands_alone = bool(wanted.described) and request.missing_commands is not None
+    if commands_alone and not any(Path(source).is_file() or _has_entries(Path(source)) for source in sources):
         return Collection(())
-    collection = read_sources(sources, config.read_options)
+    collection = read_sources(sources, config.read_options, needs_runs=not wanted.made)
     chosen = select(collection.runs, config.where)
     if collection.runs and not chosen:
         raise InputError(
@@ -129,7 +128,7 @@ def _read(sources: Sequence[str | Path], config: ReportConfig, allow_mixed: bool
             fix="correct `where` in the report's config",
         )
     runs, multiplications = multiplied(chosen, config.normalise.factors)
-    checked = check(replace(collection, runs=runs), allow_mixed=allow_mixed, grid=config.grid)
+    checked = check(replace(collection, runs=runs), allow_mixed=request.allow_mixed, grid=config.grid)
     ranges = outside_known_ranges(checked.runs, config.normalise)
     return replace(checked, findings=(*checked.findings, *multiplications, *ranges))
 
@@ -224,6 +223,7 @@ def _report_record(
         "findings": [finding.as_dict() for finding in findings],
         "unknown_files": [{"path": one.path, "reason": one.reason} for one in collection.unknown],
         "runs": provenance_records(collection.runs, collection.pretraining),
+        "lines": contents.lines,
         "missing_runs": [
             {"figure": run.figure, "method": run.label, "suite": run.suite, "task": run.task, "seed": run.seed}
             for run in contents.missing

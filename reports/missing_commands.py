@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ipv_bench.planned import why_not_yet
+from ipv_bench.planned import Planned
 from ipv_bench.run_record import variant_name
 from reports.figures.selection import MissingRun
 from reports.scores.score_table import PretrainedRun
@@ -24,8 +24,10 @@ ASSEMBLED_UPDATES = 1_200_000
 USUAL_DATA = "ssv2"
 """Data set of the pre-training that a run folder's name does not mention."""
 
-_WORLD_MODEL = ("image.", "encoder.", "decoder.", "rssm.", "context.", "loss.")
-"""Sections that the pre-trained model shares with the agent."""
+_WORLD_MODEL = (
+    "image.", "encoder.", "decoder.", "rssm.", "context.", "loss.", "latent_action.inputs", "latent_action.posterior",
+)  # fmt: skip
+"""Sections and fields that the pre-trained model shares with the agent."""
 
 _NOT_CONFIG = {"method", "variant", "suite", "task", "seed", "preset", "kind", "label", "metric", "format", "status"}
 
@@ -61,15 +63,16 @@ def missing_commands(
     """
     pretraining: dict[str, str] = {}
     finetuning: dict[str, None] = {}
-    planned: dict[str, set[tuple[Any, ...]]] = {}
+    planned = Planned()
+    skipped: dict[str, set[tuple[Any, ...]]] = {}
     for run in missing:
         where = {key: _one(value) for key, value in run.where}
         if "method" not in where:
             continue  # the line is not one method's: no command makes its runs
         method = str(where["method"])
-        reason = why_not_yet(method, f"{run.suite}/{run.task}")
+        reason = planned.why(method, f"{run.suite}/{run.task}")
         if reason:
-            planned.setdefault(reason, set()).add((repr(run.where), run.suite, run.task, run.seed))
+            skipped.setdefault(reason, set()).add((repr(run.where), run.suite, run.task, run.seed))
             continue
         init = "none" if where.get("pretraining.kind") == "none" else ""
         if where.get("pretraining.data"):
@@ -79,7 +82,7 @@ def missing_commands(
             if not existing:
                 pretraining.setdefault(folder, command)
         finetuning[_finetuning(run, where, method, init, root)] = None
-    counts = {reason: len(runs) for reason, runs in planned.items()}
+    counts = {reason: len(runs) for reason, runs in skipped.items()}
     return MissingCommands(tuple(pretraining.values()), tuple(finetuning), counts)
 
 
@@ -110,7 +113,7 @@ def _finetuning(run: MissingRun, where: Mapping[str, Any], method: str, init: st
         key: value for key, value in where.items() if key not in _NOT_CONFIG and not key.startswith("pretraining.")
     }
     # Runs that differ in their pre-training only would share a folder; `finetune` names it in the same way.
-    origin = "+".join(map(str, where.get("pretraining.data") or []))
+    origin = init if init == "none" else "+".join(map(str, where.get("pretraining.data") or []))
     number = where.get("pretraining.num_videos")
     source = f"init={origin}{f'-{number}' if number else ''}" if number or origin not in ("", USUAL_DATA) else ""
     variant = ",".join(part for part in (variant_name(changed), source) if part)

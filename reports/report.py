@@ -37,7 +37,7 @@ def make_report(
     Args:
         sources: run folders, folders of them, or score files of other projects.
         out: folder that is written; files of an earlier report in it are replaced.
-        figures: names of figures, `fig5a` or `fig5a,fig6`; empty: the config's own, else curves and aggregates.
+        figures: names of figures, `paper` or `fig5a,fig6`; empty: the config's own, else curves and aggregates.
         config_file: YAML with the fields of `ReportConfig`.
         strict: raise FindingsError, after everything is written, when there is a warning or a refusal.
         allow_mixed: pool runs whose environments differ.

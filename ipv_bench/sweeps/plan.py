@@ -18,7 +18,7 @@ from typing import Any
 
 from ipv_bench.bounded_json import read_json
 from ipv_bench.errors import IpvBenchError, UsageError
-from ipv_bench.planned import why_not_yet
+from ipv_bench.planned import Planned
 from ipv_bench.progress import say_aside
 from ipv_bench.run_record import is_finished, variant_name
 from ipv_bench.sweeps.config import MethodChoice, SweepConfig
@@ -64,9 +64,10 @@ def plan_sweep(config: SweepConfig) -> list[Job]:
         IpvBenchError: a command refuses what the sweep asks for (unknown method, task, key, figure …).
     """
     jobs: dict[str, Job] = {}
+    planned = Planned()
     for choice in config.methods:
         for task in config.tasks:
-            reason = why_not_yet(choice.method, task)
+            reason = planned.why(choice.method, task)
             if reason:
                 say_aside(f"skipped: {choice.method} on {task}: {reason}")
                 continue

@@ -140,12 +140,16 @@ def _starts_from_videos(config: FinetuneConfig) -> bool:
 
 
 def _data_sets(init: Path) -> str:
-    """Data sets that the model in `init` was pre-trained on, joined by +; empty where it does not say."""
+    """Data sets that the model in `init` was pre-trained on, joined by +, and the number of videos where it was not
+    all of them; empty where it does not say."""
     folder = find_checkpoint(init).parent.parent
     if not (folder / RUN_FILE).is_file():
         return ""
     where = f"{folder / RUN_FILE}: pretraining.data"
-    return "+".join(folder_name(name, where, RunError) for name in read_record(folder).data_names)
+    record = read_record(folder)
+    number = record.pretraining.get("num_videos")
+    names = "+".join(folder_name(name, where, RunError) for name in record.data_names)
+    return f"{names}-{number}" if names and isinstance(number, int) else names
 
 
 def _known_parent(folder: Path, init: str | Path | None) -> Path | None:
@@ -216,7 +220,7 @@ def _check_init(checkpoint: Path, record: RunRecord) -> None:
 
 
 def _origin(checkpoint: Path | None) -> dict[str, Any]:
-    """`pretraining`, `parent` and `shard_sets` of a run that starts from `checkpoint`."""
+    """`pretraining` (with the model's variant), `parent` and `shard_sets` of a run that starts from `checkpoint`."""
     if checkpoint is None:
         return {"pretraining": {"kind": NO_INIT}}
     parent: dict[str, Any] = {"checkpoint": str(checkpoint), "checkpoint_sha256": checkpoint_sha256(checkpoint)}
@@ -225,7 +229,11 @@ def _origin(checkpoint: Path | None) -> dict[str, Any]:
         return {"pretraining": {"kind": "unknown"}, "parent": parent}
     before = read_record(folder)
     return {
-        "pretraining": {**before.pretraining, "updates": int(checkpoint.name) if checkpoint.name.isdigit() else None},
+        "pretraining": {
+            **before.pretraining,
+            "updates": int(checkpoint.name) if checkpoint.name.isdigit() else None,
+            "variant": before.variant,
+        },
         "parent": {"run": str(folder), **parent},
         "shard_sets": before.shard_sets,
     }

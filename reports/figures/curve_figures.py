@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ipv_bench.planned import Planned
 from reports.analysis import Computation, CurveResult, Curves, Groups, SuiteScores, curves
 from reports.config import FigureConfig
 from reports.figures.drawn import PlannedFigure
@@ -161,6 +162,7 @@ def described_sheet(
     """A figure from its description; panels and lines without runs name what is missing."""
     labels = list(dict.fromkeys(label for selection in selections for label in selection.groups))
     styles = style_indices(labels)
+    planned = Planned()
     panels, results = [], []
     for index, selection in enumerate(selections):
         result = curves(selection.groups, selection.tasks, computation, figure.statistic, f"{name}:{index}")
@@ -168,10 +170,14 @@ def described_sheet(
             Panel(
                 title=selection.title,
                 curves=[to_line(line, styles[line.label]) for line in result.lines],
-                y_label=figure.y_label,
-                missing=[*missing_lines(selection.missing), *result.problems, *_fewer_tasks(selection, result)],
-                x_range=figure.x_range,
-                y_range=figure.y_range,
+                y_label=selection.config.y_label,
+                missing=[
+                    *missing_lines(selection.missing, planned),
+                    *result.problems,
+                    *_fewer_tasks(selection, result),
+                ],
+                x_range=selection.config.x_range,
+                y_range=selection.config.y_range,
             )
         )
         results.append(result)

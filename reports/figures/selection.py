@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from typing import Any
 
 import yaml
 
-from ipv_bench.config import flatten, preset_names
+from ipv_bench.config import flatten
 from ipv_bench.errors import UnknownNameError
-from ipv_bench.planned import planned_methods, planned_tasks
+from ipv_bench.planned import Planned, planned_methods, planned_tasks
 from ipv_bench.plugins import plugin_names
 from reports.config import FigureConfig, MethodLine, PanelConfig
+from reports.scores.pooling import changes_of_its_model
 from reports.scores.score_table import ScoredRun, flatten_where, select
 
 KNOWN_FIELDS = (
     "method", "variant", "suite", "task", "seed", "metric", "format", "status", "preset", "label",
-    "pretraining.kind", "pretraining.data", "pretraining.num_videos", "pretraining.updates",
-    "context.fusion", "reward.dual", "init_parts",
+    "pretraining.kind", "pretraining.data", "pretraining.num_videos", "pretraining.updates", "pretraining.variant",
+    "context.fusion", "reward.dual", "init_parts", "latent_action.posterior",
 )  # fmt: skip
 """Fields that a `where` may name although no run that was read has them."""
 
@@ -48,6 +49,8 @@ class Selection:
         tasks: `suite/task` of each task in it.
         groups: legend label → runs, also for labels without runs.
         missing: runs that are not there.
+        config: the panel's description, complete.
+        left_out: runs that fit a line but for changes that it does not name: label → name of the run → those changes.
     """
 
     title: str
@@ -55,6 +58,8 @@ class Selection:
     tasks: tuple[str, ...]
     groups: Mapping[str, tuple[ScoredRun, ...]]
     missing: tuple[MissingRun, ...]
+    config: PanelConfig
+    left_out: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
 
 
 @cache
@@ -116,20 +121,24 @@ def _all_known(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
             raise UnknownNameError(kind, name, everything - {""})
 
 
-def select_panels(name: str, figure: FigureConfig, runs: Sequence[ScoredRun]) -> list[Selection]:
+def select_panels(
+    name: str, figure: FigureConfig, runs: Sequence[ScoredRun], logged: Sequence[ScoredRun] | None = None
+) -> list[Selection]:
     """The panels of a figure, with their runs.
 
     Args:
         name: the figure's name.
         figure: its description.
-        runs: all runs that were read.
+        runs: all runs that were read, on their suites' scales.
+        logged: the same runs with scores as they were logged, for panels that show these; None: `runs` as they are.
     """
     selections = []
     for panel in map(figure.filled, figure.panels):
+        shown = runs if panel.scores != "logged" or logged is None else logged
         groups_of_tasks = [[task] for task in panel.tasks] if panel.show == "tasks" else [panel.tasks]
         for tasks in groups_of_tasks:
             default = tasks[0].replace("_", " ") if panel.show == "tasks" else f"{panel.suite}, {len(tasks)} tasks"
-            selections.append(_select(name, figure, panel, tasks, panel.title or default, runs))
+            selections.append(_select(name, figure, panel, tasks, panel.title or default, shown))
     return selections
 
 
@@ -138,15 +147,42 @@ def _select(
 ) -> Selection:
     groups: dict[str, tuple[ScoredRun, ...]] = {}
     missing: list[MissingRun] = []
+    left_out: dict[str, dict[str, tuple[str, ...]]] = {}
     candidates = [run for run in runs if run.suite == panel.suite and run.task in tasks]
     for line in panel.methods:
         where = _conditions(figure, panel, line)
-        found = select(candidates, where)
+        found = []
+        for run in select(candidates, where):
+            unnamed = unnamed_changes(run, where, figure.ignore_changes)
+            if unnamed:
+                left_out.setdefault(line.label, {})[run.name] = unnamed
+            else:
+                found.append(run)
         groups[line.label] = tuple(found)
         for task in tasks:
             seeds = [run.seed for run in found if run.task == task]
             missing += _missing(name, figure, line, where, panel.suite, task, seeds)
-    return Selection(title, panel.show, tuple(f"{panel.suite}/{task}" for task in tasks), groups, tuple(missing))
+    ids = tuple(f"{panel.suite}/{task}" for task in tasks)
+    return Selection(title, panel.show, ids, groups, tuple(missing), panel, left_out)
+
+
+def unnamed_changes(run: ScoredRun, where: Mapping[str, Any], ignored: Sequence[str] | str) -> tuple[str, ...]:
+    """What a run changes of its method, or of the method that it was pre-trained by, without the line naming it.
+
+    Variants say it (`intrinsic.beta=0.0,init=none`); `init=` repeats what `pretraining` says.
+
+    Args:
+        run: one that fulfils `where`.
+        where: the line's conditions; `variant` or `pretraining.variant` in it decides for itself.
+        ignored: keys that make no difference; "all": any.
+    """
+    named = flatten_where(where)
+    if ignored == "all":
+        return ()
+    own = [] if "variant" in named else [part for part in run.variant.split(",") if part]
+    before = [] if "pretraining.variant" in named else changes_of_its_model(run)
+    keys = {part: part.partition("=")[0] for part in (*own, *before)}
+    return tuple(part for part, key in keys.items() if key not in {"init", *named, *ignored})
 
 
 def _conditions(figure: FigureConfig, panel: PanelConfig, line: MethodLine) -> dict[str, Any]:
@@ -173,7 +209,7 @@ def _missing(
     return [MissingRun(name, line.label, conditions, suite, task, seed, figure.preset) for seed in absent[:number]]
 
 
-def missing_lines(missing: Sequence[MissingRun]) -> list[str]:
+def missing_lines(missing: Sequence[MissingRun], planned: Planned) -> list[str]:
     """For a panel: one line per method and task that lacks runs, shortened to the method where all tasks lack all."""
     counts: dict[tuple[str, str], int] = {}
     for run in missing:
@@ -182,28 +218,17 @@ def missing_lines(missing: Sequence[MissingRun]) -> list[str]:
     for (label, task), count in counts.items():
         tasks_of.setdefault(label, {})[task] = count
     lines = []
+    later = {run.label for run in missing if planned.why(_method(run), f"{run.suite}/{run.task}")}
     for label, tasks in tasks_of.items():
+        if label in later:
+            lines.append(f"not built yet, no log: {label}")
+            continue
         total = sum(tasks.values())
         of = f" of {len(tasks)} tasks" if len(tasks) > 1 else ""
         lines.append(f"missing {total} run{'s' if total > 1 else ''}{of}: {label}")
     return lines
 
 
-def described_figures(names: Sequence[str], own: Mapping[str, FigureConfig]) -> dict[str, FigureConfig]:
-    """The figures with these names, the user's before the paper's; several names may stand in one text (`fig5a,fig6`).
-
-    Raises:
-        UnknownNameError: no such figure; the nearest is named.
-    """
-    from ipv_bench.config import build, load_preset
-
-    wanted = [part.strip() for name in names for part in name.split(",") if part.strip()]
-    found = {}
-    for name in dict.fromkeys(wanted):
-        if name in own:
-            found[name] = own[name]
-        elif name in preset_names("figures"):
-            found[name] = build(FigureConfig, load_preset("figures", name))
-        else:
-            raise UnknownNameError("figure", name, [*own, *preset_names("figures")])
-    return found
+def _method(run: MissingRun) -> str:
+    method = dict(run.where).get("method")
+    return str(method["any"][0] if isinstance(method, Mapping) else method)

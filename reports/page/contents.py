@@ -6,21 +6,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ipv_bench.errors import UnknownNameError
 from reports.analysis import Computation, Ends, Grouping, Pooled, SuiteScores, pooled, suite_scores
-from reports.config import FigureConfig
 from reports.figures.agents import value_gap_figure
 from reports.figures.bars import BarPlot, IntervalBar
-from reports.figures.curve_figures import Sheet, aggregate_sheet, described_sheet, style_indices, task_sheets
+from reports.figures.curve_figures import Sheet, aggregate_sheet, style_indices, task_sheets
 from reports.figures.drawing import Drawing
 from reports.figures.drawn import DrawnFigure, PlannedFigure
 from reports.figures.panels import Curve, PanelPlot
+from reports.figures.paper_figures import Material, Wanted
 from reports.figures.pretraining import loss_figure, prediction_figure
 from reports.figures.profiles import profile_panel, profile_thresholds
-from reports.figures.selection import MissingRun, select_panels
+from reports.figures.selection import MissingRun
+from reports.figures.wanted import plan_wanted
 from reports.scores.align import Dropped
 from reports.scores.ends import FinalScore, unequal_ends
 from reports.scores.findings import Finding, warning
@@ -53,6 +55,7 @@ class Contents:
         tables: name → table.
         findings: what was found while computing.
         missing: runs that described figures lack.
+        lines: figure → its lines, each with the folders or files of its runs.
     """
 
     drawing: Drawing
@@ -65,6 +68,7 @@ class Contents:
     findings: list[Finding] = field(default_factory=list)
     missing: list[MissingRun] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
+    lines: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     @cached_property
     def figures(self) -> list[DrawnFigure]:
@@ -96,19 +100,21 @@ class Contents:
 
 def compute(
     collection: Collection,
-    described: Mapping[str, FigureConfig],
+    wanted: Wanted,
     computation: Computation,
     drawing: Drawing,
     out: Path,
+    sources: Sequence[Path] = (),
 ) -> Contents:
     """Compute everything, while it is drawn.
 
     Args:
         collection: what was read, cleaned by the checks.
-        described: figures asked for by name; without any, every suite gets its curves and aggregates.
+        wanted: figures asked for by name; without any, every suite gets its curves and aggregates.
         computation: how numbers are computed.
         drawing: draws the figures.
         out: the report's folder, for links.
+        sources: paths that the report was given, for figures that are not made from runs.
     """
     contents = Contents(drawing)
     comparison = Comparison(computation)
@@ -116,8 +122,14 @@ def compute(
     normalised = normalise(collection.runs, config.normalise)
     contents.findings += normalised.findings
     contents.dropped += [left_out_entirely(one) for one in collection.left_out]
-    for name, figure in described.items():
-        _add_described(contents, name, figure, normalised.runs, computation)
+    planned = plan_wanted(wanted, normalised.runs, Material(sources, collection, computation))
+    for figure in planned.pictures:
+        contents.add_figure(figure, contents.described)
+    for sheet in planned.sheets:
+        contents.add_sheet(sheet, contents.described)
+    contents.findings += planned.findings
+    contents.missing += planned.missing
+    contents.lines |= planned.lines
     grouping = Grouping(collection.runs)
     if config.baseline and config.baseline not in grouping.labels:
         raise UnknownNameError("method in baseline:", config.baseline, grouping.labels)
@@ -140,7 +152,7 @@ def compute(
         scores = _suite_scores(contents, suite, pooled(scaled, tasks, config.min_tasks), ends, computation)
         if scores is not None:
             suites[suite] = scores
-        if not described:
+        if not wanted:
             for sheet in task_sheets(suite, groups, tasks, random_levels(raw), styles, computation):
                 contents.add_sheet(sheet, contents.curves)
             if scores is not None and len(tasks) > 1:
@@ -156,25 +168,6 @@ def compute(
         contents.add_figure(gaps, contents.agents)
     _add_lists(contents, collection, finals, out)
     return contents
-
-
-def _add_described(
-    contents: Contents, name: str, figure: FigureConfig, runs: Sequence[ScoredRun], computation: Computation
-) -> None:
-    selections = select_panels(name, figure, runs)
-    contents.add_sheet(described_sheet(name, figure, selections, computation), contents.described)
-    missing = list({repr(run): run for selection in selections for run in selection.missing}.values())
-    contents.missing += missing
-    if missing:
-        labels = dict.fromkeys(f"{run.label}: {run.suite}/{run.task} seed {run.seed}" for run in missing)
-        contents.findings.append(
-            warning(
-                "missing_runs",
-                f"{name} lacks {len(missing)} runs",
-                "`--missing-commands FILE` writes the commands that make them",
-                labels,
-            )
-        )
 
 
 def _suite_scores(

@@ -58,7 +58,9 @@ def readers() -> tuple[Reader, ...]:
     return tuple(plugin.load(MEMBERS) for plugin in all_plugins("readers"))
 
 
-def read_sources(sources: Iterable[str | Path], options: ReadOptions | None = None) -> Collection:
+def read_sources(
+    sources: Iterable[str | Path], options: ReadOptions | None = None, *, needs_runs: bool = True
+) -> Collection:
     """Read runs from run folders, folders of anything, score files, and tar archives of these.
 
     A path that is given twice, or lies in a folder that is given as well, is read once. What cannot be used inside a
@@ -68,6 +70,7 @@ def read_sources(sources: Iterable[str | Path], options: ReadOptions | None = No
     Args:
         sources: paths.
         options: what to read where a log has several scores, and how to name what says no names.
+        needs_runs: without any run there is nothing to do.
 
     Raises:
         InputError: a path does not exist, a named file is damaged or of no known format, or nothing has a run.
@@ -76,7 +79,7 @@ def read_sources(sources: Iterable[str | Path], options: ReadOptions | None = No
     given = _outermost([Path(source) for source in sources])
     for path in given:
         _read_given(path, reading, alone=len(given) == 1)
-    if not reading.runs and not reading.pretraining:
+    if needs_runs and not reading.runs and not reading.pretraining:
         raise _nothing_found(given, reading)
     runs, findings = without_pseudo_tasks(reading.runs)
     runs, twins = one_log_per_run(runs)

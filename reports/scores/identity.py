@@ -10,6 +10,7 @@ import numpy as np
 
 from reports.scores.findings import Finding, note, warning
 from reports.scores.score_table import ScoredRun
+from reports.scores.task_names import our_task
 
 _WHOLE = re.compile(r"([-+]?\d{1,15})(?:\.0*)?")
 _PSEUDO_TASK = re.compile(r"(?:.*[/_])?stats_\w+", re.IGNORECASE)
@@ -26,13 +27,14 @@ def whole_seed(text: str) -> str:
 
 
 def with_plain_names(run: ScoredRun) -> ScoredRun:
-    """The run with its seed in one spelling, and without characters that no table or page can hold."""
+    """The run with its seed and task in one spelling, and without characters that no table or page can hold."""
+    suite = printable(run.suite)
     return replace(
         run,
         method=printable(run.method),
         variant=printable(run.variant),
-        suite=printable(run.suite),
-        task=printable(run.task),
+        suite=suite,
+        task=our_task(suite, printable(run.task)),
         seed=whole_seed(printable(run.seed)),
         source=printable(run.source),
     )

@@ -28,7 +28,18 @@ def origin(run: ScoredRun) -> str:
     """What a run was pre-trained on, as text; empty when it was not, or when nothing says so."""
     data = "+".join(map(str, run.pretraining.get("data") or []))
     number = run.pretraining.get("num_videos")
-    return f"{data}, {number} videos" if data and number else data
+    parts = [data, f"{number} videos" if data and number else "", *changes_of_its_model(run)]
+    return ", ".join(part for part in parts if part)
+
+
+def changes_of_its_model(run: ScoredRun) -> list[str]:
+    """Overrides of the model that a run started from, such as `loss.kl_scale=0.1`, beside those that are its own.
+
+    Those of data and of the length of training are said by the other fields of `pretraining`.
+    """
+    own = set(run.variant.split(","))
+    found = [part for part in str(run.pretraining.get("variant") or "").split(",") if part and part not in own]
+    return [part for part in found if not part.startswith(("training.", "data."))]
 
 
 def pools(runs: Iterable[ScoredRun]) -> dict[Pool, list[ScoredRun]]:

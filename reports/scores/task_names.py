@@ -20,6 +20,14 @@ SUITE_METRIC: dict[str, Metric] = {
 
 _MANISKILL = {"lift-cube", "pick-cube", "stack-cube", "pick-ycb", "turn-faucet"}
 
+_OTHER_NAMES = {
+    "carla": {
+        "ClearNoon": "clear_noon", "WetSunset": "wet_sunset", "Changing": "dynamic_weather", "dynamic": "dynamic_weather",
+        "DynamicWeather": "dynamic_weather",
+    },
+}  # fmt: skip
+"""Suite → a task's name in the ContextWM release's logs and its paper → ours."""
+
 _PREFIXES = (
     "dmc_vision", "dmc_proprio", "dmcr", "dmc", "metaworld", "rlbench", "myosuite", "maniskill", "carla", "atari100k",
     "atari57", "atari200m", "atari", "crafter", "minecraft", "dmlab", "procgen", "robodesk", "loconav", "pinpad",
@@ -59,6 +67,11 @@ _GYM_ID = re.compile(r"[A-Za-z][\w.:-]*-v\d{1,3}")
 def suite_metric(suite: str) -> Metric:
     """What a suite's tasks are scored by."""
     return SUITE_METRIC.get(suite, "return")
+
+
+def our_task(suite: str, task: str) -> str:
+    """A task's name as we spell it, where others spell it otherwise."""
+    return _OTHER_NAMES.get(suite, {}).get(task, task)
 
 
 def known_task(name: str) -> tuple[str, str] | None:

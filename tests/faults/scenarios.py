@@ -319,7 +319,7 @@ def report_written(shared: Path) -> Scenario:
         write_finetuning(shared / "runs", "dmc/cheetah_run", "contextwm", seed, points=3)
 
     def act(out: Path) -> None:
-        command("report", str(shared / "runs"), "--out", str(out), "--resamples", "20", "--figures", "fig9")
+        command("report", str(shared / "runs"), "--out", str(out), "--resamples", "20", "--figures", "fig9b")
 
     def begin(out: Path) -> None:
         command("report", str(shared / "runs"), "--out", str(out), "--resamples", "20")

@@ -9,7 +9,7 @@ import pytest
 
 from ipv_bench import planned, plugins
 from ipv_bench.cli import run
-from ipv_bench.planned import planned_methods, planned_tasks, why_not_yet
+from ipv_bench.planned import Planned, planned_methods, planned_tasks
 from ipv_bench.plugins import plugin_names
 from ipv_bench.sweeps.config import SweepConfig
 from ipv_bench.sweeps.plan import plan_sweep
@@ -31,8 +31,8 @@ def test_an_entry_goes_when_the_registry_knows_its_name(monkeypatch: pytest.Monk
     monkeypatch.setattr(plugins, "OURS", ours)
     assert planned_methods() == {"second": "no time"}
     assert not any(task.startswith("carla/") for task in planned_tasks())
-    assert why_not_yet("first", "carla/clear_noon") == ""
-    assert why_not_yet("second", "dmc/walker_run") == "no time"
+    assert Planned().why("first", "carla/clear_noon") == ""
+    assert Planned().why("second", "dmc/walker_run") == "no time"
 
 
 def test_a_sweep_skips_what_is_planned_and_says_why(

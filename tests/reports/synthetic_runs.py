@@ -16,6 +16,7 @@ SHARD_SET = {
     "num_samples": 100, "num_frames": 4000,
 }  # fmt: skip
 FUSION = {"contextwm": "cross_attention"}
+CARLA_RANGES = {"clear_noon": (-400, 1200), "wet_sunset": (-400, 800), "dynamic_weather": (-400, 600)}
 
 
 def write_finetuning(
@@ -41,10 +42,13 @@ def write_finetuning(
     config = {
         "method": method,
         "context": {"fusion": changed.get("context.fusion", FUSION.get(method, "none"))},
-        "reward": {"dual": changed.get("reward.dual", True)},
+        "reward": {"dual": changed.get("reward.dual", method in ("contextwm", "prelar"))},
         "init_parts": changed.get("init_parts", "all"),
-        "env": {"action_repeat": 1 if suite == "metaworld" else 2},
+        "env": {"action_repeat": 2 if suite.startswith("dmc") else 1},
     }
+    if method == "prelar":
+        config["latent_action"] = {"posterior": changed.get("latent_action.posterior", "stochastic")}
+    low, high = CARLA_RANGES.get(name, (0, 1000))
     record = RunRecord(
         kind="finetune", method=method, variant=variant, seed=seed, suite=suite, task=name, preset="paper",
         overrides=changed, config=config, status="finished", git_commit="0" * 40,
@@ -65,7 +69,7 @@ def write_finetuning(
     curve = level * (1 - np.exp(-3 * steps / last_step)) + 0.05 * generator.standard_normal(points - 1)
     lines = []
     for step, score in zip(steps, np.clip(curve, 0, 1), strict=True):
-        returns = [float(1000 * score)] * 10
+        returns = [float(low + (high - low) * score)] * 10
         successes = [float(index < round(10 * score)) for index in range(10)]
         lines.append({"env_steps": int(step), "returns": returns, "successes": successes, "lengths": [500] * 10})
     (folder / "evaluations.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -95,47 +99,59 @@ def write_pretraining(root: Path, method: str, *, data: Iterable[str] = ("ssv2",
 
 METAWORLD = ("lever_pull", "drawer_open", "door_lock", "button_press_topdown_wall", "reach", "dial_turn")
 DMCR = ("cheetah_run", "hopper_stand", "walker_run")
-SSV2, ALL_SETS = ("ssv2",), ("ssv2", "human36m", "youtube-driving")
+CARLA = tuple(CARLA_RANGES)
+SUITES = {"metaworld": (METAWORLD, 250_000), "dmcr": (DMCR, 1_000_000), "carla": (CARLA, 150_000)}
+SSV2, RLBENCH, ALL_SETS = ("ssv2",), ("rlbench",), ("ssv2", "human36m", "youtube-driving")
+
+VARIANTS: dict[str, tuple[str, float, dict[str, Any]]] = {
+    "full": ("contextwm", 0.85, {"data": SSV2}),
+    "scratch": ("contextwm", 0.55, {"variant": "init=none"}),
+    "few": ("contextwm", 0.75, {"data": SSV2, "num_videos": 1500, "variant": "init=ssv2-1500"}),
+    "more": ("contextwm", 0.8, {"data": SSV2, "num_videos": 15000, "variant": "init=ssv2-15000"}),
+    "human": ("contextwm", 0.5, {"data": ("human36m",), "variant": "init=human36m"}),
+    "driving": ("contextwm", 0.7, {"data": ("youtube-driving",), "variant": "init=youtube-driving"}),
+    "robots": ("contextwm", 0.95, {"data": RLBENCH, "variant": "init=rlbench"}),
+    "assembled": ("contextwm", 0.9, {"data": ALL_SETS, "variant": "init=ssv2+human36m+youtube-driving"}),
+    "concat": ("contextwm", 0.7, {"data": SSV2, "overrides": {"context.fusion": "concat"}}),
+    "one_head": ("contextwm", 0.6, {"data": SSV2, "overrides": {"reward.dual": False}}),
+    "parts": ("contextwm", 0.65, {"data": SSV2, "overrides": {"init_parts": "encoder_decoder"}}),
+    "no_bonus": ("contextwm", 0.3, {"data": SSV2, "overrides": {"intrinsic.beta": 0.0}}),
+    "concat_no_bonus": (
+        "contextwm", 0.2, {"data": SSV2, "overrides": {"context.fusion": "concat", "intrinsic.beta": 0.0}},
+    ),
+    "scratch_concat": ("contextwm", 0.4, {"overrides": {"context.fusion": "concat"}, "variant": "init=none"}),
+    "other_model": (
+        "contextwm", 0.35,
+        {"pretraining": {"kind": "video", "data": ["ssv2"], "num_videos": None, "variant": "loss.kl_scale=0.1"}},
+    ),
+    "vanilla": ("apv", 0.65, {"data": SSV2}),
+    "vanilla_scratch": ("apv", 0.6, {"variant": "init=none"}),
+    "vanilla_two_heads": ("apv", 0.62, {"data": SSV2, "overrides": {"reward.dual": True}}),
+    "vanilla_robots": ("apv", 0.7, {"data": RLBENCH, "variant": "init=rlbench"}),
+    "dreamer": ("dreamerv2", 0.45, {}),
+    "dreamer_residual": ("dreamerv2", 0.42, {"overrides": {"encoder.kind": "residual"}}),
+    "prelar": ("prelar", 0.92, {"data": SSV2}),
+    "prelar_robots": ("prelar", 0.97, {"data": RLBENCH, "variant": "init=rlbench"}),
+    "prelar_no_al": ("prelar", 0.5, {"data": SSV2, "overrides": {"latent_action.posterior": "deterministic"}}),
+    "drq": ("drqv2", 0.4, {}),
+    "isodream": ("isodream", 0.5, {}),
+}  # fmt: skip
+"""Kind of run → method, level, what is special: every variant that a figure shows, and some that none shows."""
 
 
-def write_paper_runs(root: Path, seeds: int = 8) -> int:
-    """Write every run that the paper's figures ask for, with made-up scores; returns their number."""
-    kinds: list[tuple[str, float, dict[str, Any]]] = [
-        ("contextwm", 0.85, {"data": SSV2}),
-        ("apv", 0.65, {"data": SSV2}),
-        ("dreamerv2", 0.45, {}),
-    ]
-    only_metaworld: list[tuple[str, float, dict[str, Any]]] = [
-        ("contextwm", 0.6, {"data": SSV2, "num_videos": 1500}),
-        ("contextwm", 0.75, {"data": SSV2, "num_videos": 15000}),
-        ("contextwm", 0.7, {"data": ("human36m",)}),
-        ("contextwm", 0.65, {"data": ("youtube-driving",)}),
-        ("contextwm", 0.9, {"data": ALL_SETS}),
-        ("contextwm", 0.7, {"data": SSV2, "overrides": {"context.fusion": "concat"}}),
-        ("contextwm", 0.55, {"data": SSV2, "overrides": {"reward.dual": False}}),
-        ("contextwm", 0.6, {"data": SSV2, "overrides": {"init_parts": "encoder_decoder"}}),
-    ]
+def write_paper_runs(root: Path, seeds: int = 8, kinds: Iterable[str] = VARIANTS) -> int:
+    """Write runs of every kind on every task of the papers, `<suite>/<task>/<kind>/seed<N>`; returns their number."""
     number = 0
-    for tasks, last_step, chosen in (
-        ([f"metaworld/{task}" for task in METAWORLD], 250_000, kinds + only_metaworld),
-        ([f"dmcr/{task}" for task in DMCR], 1_000_000, kinds),
-    ):
+    for suite, (tasks, last_step) in SUITES.items():
         for task in tasks:
-            for index, (method, level, options) in enumerate(chosen):
-                overrides = options.get("overrides", {})
-                variant = ",".join(f"{key}={value}" for key, value in overrides.items())
+            for kind in kinds:
+                method, level, options = VARIANTS[kind]
+                changed = [f"{key}={value}" for key, value in sorted(options.get("overrides", {}).items())]
+                variant = ",".join(part for part in (*changed, options.get("variant", "")) if part)
                 for seed in range(seeds):
-                    folder = root / task / f"{method}-{index}" / f"seed{seed}"
                     write_finetuning(
-                        root,
-                        task,
-                        method,
-                        seed,
-                        level=level,
-                        last_step=last_step,
-                        folder=folder,
-                        variant=variant,
-                        **options,
-                    )
+                        root, f"{suite}/{task}", method, seed, level=level, last_step=last_step,
+                        folder=root / suite / task / kind / f"seed{seed}", **{**options, "variant": variant},
+                    )  # fmt: skip
                     number += 1
     return number

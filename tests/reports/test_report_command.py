@@ -185,7 +185,7 @@ def test_commands_come_before_any_run_exists(tmp_path: Path):
     missing = tmp_path / "missing.txt"
     arguments = (tmp_path / "runs", "--out", tmp_path / "report", "--figures", "fig5b", "--missing-commands", missing)
     assert report(*arguments, "--quiet") == 0
-    assert len(missing.read_text().splitlines()) == 2 + 144
+    assert len(missing.read_text().splitlines()) == 3 + 6 * 48
     assert (tmp_path / "report" / "figures" / "fig5b.svg").is_file()
 
 
