@@ -130,7 +130,7 @@ def test_hostile_names_reach_the_page_as_text(tmp_path: Path):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("--figures", "fig5"), "did you mean 'fig5"),
+        (("--figures", "fig55"), "did you mean 'fig5"),
         (("--config", "absent.yaml"), "cannot read the config"),
     ],
 )
