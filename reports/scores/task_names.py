@@ -22,8 +22,8 @@ _MANISKILL = {"lift-cube", "pick-cube", "stack-cube", "pick-ycb", "turn-faucet"}
 
 _OTHER_NAMES = {
     "carla": {
-        "ClearNoon": "clear_noon", "WetSunset": "wet_sunset", "Changing": "dynamic_weather", "dynamic": "dynamic_weather",
-        "DynamicWeather": "dynamic_weather",
+        "ClearNoon": "clear_noon", "WetSunset": "wet_sunset", "Changing": "dynamic_weather",
+        "dynamic": "dynamic_weather", "DynamicWeather": "dynamic_weather",
     },
 }  # fmt: skip
 """Suite → a task's name in the ContextWM release's logs and its paper → ours."""

@@ -24,14 +24,17 @@ def test_nothing_is_planned_and_known_at_once():
 
 def test_an_entry_goes_when_the_registry_knows_its_name(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(planned, "_METHODS", {"first": "no code", "second": "no time"})
+    monkeypatch.setattr(planned, "_TASKS", {"moon/walk": "too far", "mars/walk": "farther"})
     assert planned_methods() == {"first": "no code", "second": "no time"}
+    assert planned_tasks() == {"moon/walk": "too far", "mars/walk": "farther"}
     ours = {kind: dict(names) for kind, names in plugins.OURS.items()}
     ours["methods"]["first"] = "somewhere:METHOD"
-    ours["suites"]["carla"] = "somewhere:SUITE"
+    ours["suites"]["moon"] = "somewhere:SUITE"
     monkeypatch.setattr(plugins, "OURS", ours)
     assert planned_methods() == {"second": "no time"}
-    assert not any(task.startswith("carla/") for task in planned_tasks())
-    assert Planned().why("first", "carla/clear_noon") == ""
+    assert planned_tasks() == {"mars/walk": "farther"}
+    assert Planned().why("first", "moon/walk") == ""
+    assert Planned().why("first", "mars/walk") == "farther"
     assert Planned().why("second", "dmc/walker_run") == "no time"
 
 
