@@ -79,12 +79,12 @@ def test_a_field_of_another_suite_is_refused(task: str, config: EnvConfig) -> No
 
 @pytest.mark.parametrize("suite", sorted(OURS["suites"]))
 def test_a_missing_package_says_what_to_install(suite: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("dm_control", "dm_control.suite", "dm_control.rl.control", "metaworld", "metaworld.env_dict"):
+    for name in ("dm_control", "dm_control.suite", "dm_control.rl.control", "metaworld", "metaworld.env_dict", "carla"):
         monkeypatch.setitem(sys.modules, name, None)  # importing it fails as if it were not installed
     task = next(name for name in task_names() if name.startswith(f"{suite}/"))
     with pytest.raises(MissingDependencyError, match="which is not installed") as caught:
         make_env(task)
-    extra = "metaworld" if suite == "metaworld" else "dmc"
+    extra = "dmc" if suite == "dmcr" else suite
     assert f"[{extra}]'" in caught.value.fix
 
 
