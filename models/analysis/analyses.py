@@ -64,5 +64,21 @@ ANALYSES: Mapping[str, Analysis] = {
         "Predict videos open loop and measure it against copying. Writes errors per frame ahead with intervals, copy "
         "ratio, shuffle ratio, best of N, strips and GIFs, and a verdict, for any number of runs side by side.",
     ),
+    "attention": Analysis(
+        "models.analysis.attention:attention",
+        "Show what a decoder looks at in its context frame. Writes the attention of a target region over time as heat "
+        "maps, and, where the place of the object is known, whether attention follows it.",
+    ),
+    "embed": Analysis(
+        "models.analysis.embed:embed",
+        "Show what the states of labelled clips know. Writes a t-SNE map, and linear probes and silhouettes for the "
+        "label and for the background beside what chance reaches, with intervals over videos.",
+        extras=("analysis",),
+    ),
+    "compose": Analysis(
+        "models.analysis.compose:compose",
+        "Decode the dynamics of one clip with the appearance of another. Writes pictures, and how much of the motion "
+        "and of the appearance survives, with intervals over videos.",
+    ),
 }
 """In the order of the help."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from models.analysis.loaded_model import AnalysedModel
 from models.pretraining.config import DataConfig
 from models.pretraining.video_batches import VALIDATION_SPLIT, split_videos, stack_segments
 
+EVERYTHING = "all"
+"""`split` of an analysis that takes every video, also those that a run trained on."""
 _SEED_RANGE = 1 << 63
 
 
@@ -77,6 +80,34 @@ class ClipSet:
         """
         chosen = self.clips[first:end]
         return stack_segments([self._sources[c.source].frames(c.video, c.start, self.length) for c in chosen])
+
+    def at(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Frames of the clips of these numbers, uint8 (N, T, H, W, 3)."""
+        return np.concatenate([self.read(int(number), int(number) + 1) for number in numbers])
+
+    def of_labels(self, labels: Sequence[str], per_label: int | None = None) -> ClipSet:
+        """The clips of some labels, of at most `per_label` videos each: those whose ids' hashes are smallest."""
+        kept: set[tuple[int, int]] = set()
+        for label in labels:
+            places = {
+                (c.source, c.video): hashlib.sha256(c.video_id.encode()).digest()
+                for c in self.clips
+                if c.label == label
+            }
+            kept |= set(sorted(places, key=lambda place: (places[place], place))[:per_label])
+        chosen = [clip for clip in self.clips if (clip.source, clip.video) in kept]
+        return ClipSet(self._sources, chosen, self.length, self.notes)
+
+    def source_frames(self, number: int) -> np.ndarray | None:
+        """(T,) numbers of a clip's frames in its raw source; None where frames were picked by time."""
+        clip = self.clips[number]
+        index, found = self._sources[clip.source].index, []
+        for row, first, count in index.clips(clip.video, clip.start, self.length):
+            stride = int(index.columns["frame_stride"][row])
+            if not stride:
+                return None
+            found.append(int(index.columns["first_source_frame"][row]) + stride * np.arange(first, first + count))
+        return np.concatenate(found)
 
     def batches(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
         """(number of the first clip, frames (n, T, H, W, 3)) in order, at most `size` clips each."""
@@ -142,7 +173,9 @@ def _chosen(
     where, index = source.manifest.name, source.index
     split, kept_out = config.split, None
     trained = [model for model in models if _trained_on(model.record, source)]
-    if split is None:
+    if split == EVERYTHING and split not in index.splits():
+        split, trained = None, []
+    elif split is None:
         if VALIDATION_SPLIT in index.splits() and all(
             _split_of(model.record) not in (None, VALIDATION_SPLIT) for model in trained
         ):

@@ -19,7 +19,7 @@ class AnalysisConfig(Config):
     """Frames of a clip (T); shorter videos are left out, and counted."""
     split: str | None = None
     """Split of the sets; unset: `validation` where a set has one that no run trained on, else the videos that the runs
-    held out of their training, else all."""
+    held out of their training, else all. `all`: every video, also those that a run trained on."""
     labels: list[str] | None = None
     """Only videos of these labels; unset: all."""
     videos: int | None = Field(None, ge=1)

@@ -45,8 +45,13 @@ class VideoModel(Protocol):
     def loss(self, image: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """The same with draws made by `generator`."""
 
-    def open_loop(self, image: Tensor, observed: int, generator: torch.Generator) -> Tensor:
-        """(B, T, 3, H, W) in [0, 1]: frames decoded with the first `observed` ones seen, and the rest predicted."""
+    def open_loop(
+        self, image: Tensor, observed: int, generator: torch.Generator | None = None, *, draws: Any = None
+    ) -> Tensor:
+        """(B, T, 3, H, W) in [0, 1]: frames decoded with the first `observed` ones seen, and the rest predicted.
+
+        `draws`, of `draw` with the same `observed`, may stand in place of a generator.
+        """
 
     def set_mean_image(self, images: Tensor) -> None:
         """Take the mean of uint8 frames (N, H, W, 3) as the image offset, where the config asks for that."""

@@ -197,6 +197,26 @@ class RSSM(nn.Module):
             steps.append(state)
         return stack_states(steps)
 
+    def carry_on(self, first: State, other: State, action: Tensor | None = None) -> State:
+        """Another sequence's latents after a first step of one's own, without images.
+
+        Args:
+            first: state (B, 1, ...).
+            other: states (B, T, ...) whose latents are taken from the second step on.
+            action: (B, T, A) action that led to each step, or None.
+
+        Returns:
+            States (B, T, ...), the first of which is `first`.
+        """
+        forced = Latents(forced=other.stoch[:, 1:].transpose(0, 1))
+        start = first.map(lambda value: value[:, -1])
+        rest = None if action is None else action[:, 1:]
+        length = other.deter.shape[1] - 1
+        if not length:
+            return first
+        future = self.imagine(start, rest, forced, length)
+        return State(*(torch.cat(pair, 1) for pair in zip(first, future, strict=True)))
+
     def _action_part(self, action: Tensor | None, keep: Tensor | None) -> Tensor:
         """What actions and bias add to the first layer, for all steps at once: (T or 1, B or 1, hidden)."""
         if action is None:

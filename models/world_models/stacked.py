@@ -185,10 +185,11 @@ class StackedWorldModel(nn.Module):
         self,
         image: Tensor,
         observed: int,
-        generator: torch.Generator,
+        generator: torch.Generator | None = None,
         action: Tensor | None = None,
         *,
         sample: bool = True,
+        draws: StackedDraws | None = None,
     ) -> Tensor:
         """Frames decoded from the posterior for the first `observed` frames, and from actions alone for the rest.
 
@@ -201,6 +202,7 @@ class StackedWorldModel(nn.Module):
             generator: decides latents, context frame and token masks.
             action: (B, T, A) action that led to each frame; None: zeros.
             sample: False takes the most likely latents.
+            draws: of `draw` with the same `observed`, in place of a generator.
 
         Returns:
             (B, T, 3, H, W) in [0, 1].
@@ -210,7 +212,9 @@ class StackedWorldModel(nn.Module):
         batch, length = image.shape[:2]
         if action is None:
             action = image.new_zeros((batch, length, self.action_dim), dtype=torch.float32)
-        draws = self.draw(batch, length, generator, observed)
+        if draws is None:
+            assert generator is not None
+            draws = self.draw(batch, length, generator, observed)
         scaled = self.vision.scaling(image)
         maps = self.vision.context_maps(scaled, draws.context)
         lower, upper = draws.action_free.noise, draws.latents.noise
@@ -227,6 +231,36 @@ class StackedWorldModel(nn.Module):
         frames = self.vision.decode(states.feat, maps, draws.context)
         self.train(was_training)
         return self.vision.scaling.to_unit(full_precision(frames))
+
+    @torch.no_grad()
+    def features(self, image: Tensor, draws: StackedDraws, action: Tensor | None = None) -> Tensor:
+        """Posterior states of uint8 frames (B, T, H, W, 3) and actions (B, T, A; None: zeros): (B, T, F)."""
+        return self._posterior(self.vision.scaling(image), self._actions(image, action), draws).feat
+
+    @torch.no_grad()
+    def compose(self, motion: Tensor, appearance: Tensor, draws: StackedDraws, action: Tensor | None = None) -> Tensor:
+        """Frames with the dynamics of one clip and the appearance of another's first frame.
+
+        As `VideoWorldModel.compose`, with the action-conditional states; `action` (B, T, A) is that of `motion`; None:
+        zeros.
+        """
+        steps = self._actions(motion, action)
+        posterior = self._posterior(self.vision.scaling(motion), steps, draws)
+        frame = self.vision.scaling(appearance[:, :1])  # (B, 1, 3, H, W)
+        context = None if draws.context is None else draws.context._replace(frame=frame.new_zeros(len(frame)).long())
+        maps = self.vision.context_maps(frame, context)
+        if not self.vision.has_context:
+            start = draws._replace(action_free=_first_step(draws.action_free), latents=_first_step(draws.latents))
+            posterior = self.rssm.carry_on(self._posterior(frame, steps[:, :1], start), posterior, steps)
+        return self.vision.scaling.to_unit(full_precision(self.vision.decode(posterior.feat, maps, context)))
+
+    def _posterior(self, scaled: Tensor, action: Tensor, draws: StackedDraws) -> State:
+        return self.observe(self.vision.embed(scaled), action, None, draws).posterior
+
+    def _actions(self, image: Tensor, action: Tensor | None) -> Tensor:
+        if action is not None:
+            return action
+        return image.new_zeros((*image.shape[:2], self.action_dim), dtype=torch.float32)
 
     def forward(
         self,
@@ -294,6 +328,10 @@ class StackedWorldModel(nn.Module):
         bonus = self.intrinsic_bonus(out.action_free.feat.detach())  # (B, T - window + 1)
         learned = plain[:, : bonus.shape[1]] + self.config.intrinsic.beta * bonus
         return learned, {"bonus": bonus.mean(), "bonus_magnitude": self.intrinsic_bonus.norm.magnitude.float()}
+
+
+def _first_step(latents: Latents) -> Latents:
+    return latents if latents.noise is None else Latents(latents.noise[:1])
 
 
 def _last_step(value: Tensor) -> Tensor:

@@ -131,7 +131,15 @@ class VideoWorldModel(nn.Module):
         return self.forward(image, draws, is_first)
 
     @torch.no_grad()
-    def open_loop(self, image: Tensor, observed: int, generator: torch.Generator, *, sample: bool = True) -> Tensor:
+    def open_loop(
+        self,
+        image: Tensor,
+        observed: int,
+        generator: torch.Generator | None = None,
+        *,
+        sample: bool = True,
+        draws: VideoDraws | None = None,
+    ) -> Tensor:
         """Frames decoded from the posterior for the first `observed` frames and from the prior alone for the rest.
 
         The context frame is one of the observed frames: nothing of the future enters (the published reports picked it
@@ -142,6 +150,7 @@ class VideoWorldModel(nn.Module):
             observed: frames that the posterior sees, 1 ≤ observed ≤ T.
             generator: decides latents, context frame and token masks.
             sample: False takes the most likely latents.
+            draws: of `draw` with the same `observed`, in place of a generator.
 
         Returns:
             (B, T, 3, H, W) in [0, 1].
@@ -149,7 +158,9 @@ class VideoWorldModel(nn.Module):
         was_training = self.training
         self.eval()
         batch, length = image.shape[:2]
-        draws = self.draw(batch, length, generator, observed)
+        if draws is None:
+            assert generator is not None
+            draws = self.draw(batch, length, generator, observed)
         noise = draws.latents.noise if sample else None
         scaled = self.vision.scaling(image)
         maps = self.vision.context_maps(scaled, draws.context)
@@ -162,3 +173,41 @@ class VideoWorldModel(nn.Module):
         frames = self.vision.decode(states.feat, maps, draws.context)
         self.train(was_training)
         return self.vision.scaling.to_unit(full_precision(frames))
+
+    @torch.no_grad()
+    def features(self, image: Tensor, draws: VideoDraws, action: Tensor | None = None) -> Tensor:
+        """Posterior states of uint8 frames (B, T, H, W, 3): (B, T, F). There are no actions in this model."""
+        return self._posterior(self.vision.scaling(image), draws).feat
+
+    @torch.no_grad()
+    def compose(self, motion: Tensor, appearance: Tensor, draws: VideoDraws, action: Tensor | None = None) -> Tensor:
+        """Frames with the dynamics of one clip and the appearance of another's first frame.
+
+        With a context path: the posterior states of `motion`, decoded with that frame as context. Without one nothing
+        keeps appearance apart; then the state starts as the posterior of that frame alone, and goes on by the latents
+        that the posterior of `motion` drew. Either way a clip composed with itself is its reconstruction.
+
+        Args:
+            motion: uint8 (B, T, H, W, 3).
+            appearance: the same shape; only its first frame is seen.
+            draws: of a pass over (B, T) frames.
+            action: not used: there are none in this model.
+
+        Returns:
+            (B, T, 3, H, W) in [0, 1].
+        """
+        posterior = self._posterior(self.vision.scaling(motion), draws)
+        frame = self.vision.scaling(appearance[:, :1])  # (B, 1, 3, H, W)
+        context = None if draws.context is None else draws.context._replace(frame=frame.new_zeros(len(frame)).long())
+        maps = self.vision.context_maps(frame, context)
+        if not self.vision.has_context:
+            noise = draws.latents.noise
+            first, _ = self.action_free_rssm.observe(
+                self.vision.embed(frame), None, None, Latents(None if noise is None else noise[:1])
+            )
+            posterior = self.action_free_rssm.carry_on(first, posterior)
+        return self.vision.scaling.to_unit(full_precision(self.vision.decode(posterior.feat, maps, context)))
+
+    def _posterior(self, scaled: Tensor, draws: VideoDraws) -> State:
+        states, _ = self.action_free_rssm.observe(self.vision.embed(scaled), None, None, draws.latents)
+        return states
