@@ -114,6 +114,36 @@ class ClipSet:
         for first in range(0, len(self.clips), size):
             yield first, self.read(first, first + size)
 
+    @property
+    def names(self) -> list[str]:
+        """Names of the shard sets."""
+        return [source.manifest.name for source in self._sources]
+
+    def has_track(self, name: str) -> bool:
+        """Whether all sets have a track."""
+        return all(name in source.manifest.tracks for source in self._sources)
+
+    def track_shape(self, name: str) -> tuple[int, ...]:
+        """Shape of one entry of a track that all sets have.
+
+        Raises:
+            ShardSetError: the sets differ.
+        """
+        shapes = {tuple(source.manifest.tracks[name].shape) for source in self._sources}
+        if len(shapes) > 1:
+            raise ShardSetError(f"track {name!r} has shapes {sorted(shapes)}", expected="one shape in all sets")
+        return shapes.pop()
+
+    def track(self, name: str, first: int, end: int) -> np.ndarray:
+        """Entries of a track of clips `first` … `end - 1`, (N, T, …), as stored.
+
+        Raises:
+            ShardSetError: a set has no such track, or it is damaged.
+        """
+        chosen = self.clips[first:end]
+        read = (self._sources[c.source].tracks(c.video, c.start, self.length, [name])[name] for c in chosen)
+        return np.stack(list(read))
+
     def describe(self) -> list[dict[str, Any]]:
         """Where each clip comes from, as JSON values."""
         names = [source.manifest.name for source in self._sources]

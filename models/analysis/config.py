@@ -27,7 +27,7 @@ class AnalysisConfig(Config):
     clips_per_video: int = Field(1, ge=1)
     """Clips drawn from each video, each with a start of its own."""
     batch_size: int = Field(32, ge=1)
-    """Clips computed at once. Never changes which clips; numbers change by rounding only."""
+    """Clips computed at once. The clips stay the same; latents are drawn batch by batch, so numbers change a little."""
     device: str = "auto"
     """cpu, cuda, cuda:N or auto."""
     threads: int = Field(0, ge=0)
@@ -57,5 +57,5 @@ def resolve_analysis(config_class: type[ConfigT], request: AnalysisRequest) -> C
     return build(config_class, values)
 
 
-RESOURCE_KEYS = ("sets", "device", "threads", "batch_size")
+RESOURCE_KEYS = ("sets", "device", "threads")
 """Fields that do not change what is found; moved shard sets are recognised by their hashes."""

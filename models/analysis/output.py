@@ -50,6 +50,7 @@ class AnalysisOutput:
         models: that are analysed.
         clips: that they see.
         seed: of the draws.
+        facts: what else decides the result (weights that were found, …), as JSON values.
 
     Raises:
         OutputError: the folder is a file, or holds something else than an analysis.
@@ -63,11 +64,12 @@ class AnalysisOutput:
         models: Sequence[AnalysedModel],
         clips: ClipSet,
         seed: int,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder = folder
         self._kind, self._config, self._seed, self._clips = kind, config.model_dump(mode="json"), seed, clips
         self._models: list[AnalysedRun] = [model.facts() for model in models]
-        self.key = self._key()
+        self.key = self._key(facts or {})
         _check_folder(folder)
 
     def finished(self) -> AnalysisRecord | None:
@@ -139,13 +141,13 @@ class AnalysisOutput:
             for path in old:
                 path.unlink(missing_ok=True)
 
-    def _key(self) -> str:
+    def _key(self, facts: Mapping[str, Any]) -> str:
         kept = {name: value for name, value in self._config.items() if name not in RESOURCE_KEYS}
         models = [(m.checkpoint_sha256, m.label) for m in self._models]
         sets = [entry["manifest_sha256"] for entry in self._clips.shard_sets]
         clips = [(c.source, c.video_id, c.start) for c in self._clips.clips]
         version = package_versions(("ipv-bench",))
-        text = json.dumps([self._kind, self._seed, kept, models, sets, clips, version], sort_keys=True)
+        text = json.dumps([self._kind, self._seed, kept, models, sets, clips, version, dict(facts)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

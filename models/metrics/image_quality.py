@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -26,31 +25,33 @@ def structural_similarity(prediction: Tensor, truth: Tensor) -> Tensor:
 
     Args:
         prediction: (..., C, H, W) with H, W ≥ 11.
-        truth: the same shape.
+        truth: the same shape, or one that it is broadcast with.
 
     Returns:
         (...) in [-1, 1]; 1 for equal images.
     """
-    shape = prediction.shape[-3:]
-    x, y = prediction.reshape(-1, *shape), truth.reshape(-1, *shape)  # (N, C, H, W)
-    channels = x.shape[1]
-    window = _gaussian_window(x).expand(channels, 1, -1, -1)
-
-    def blur(image: Tensor) -> Tensor:
-        return F.conv2d(image, window, groups=channels)
-
-    mean_x, mean_y = blur(x), blur(y)
-    variance_x, variance_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
-    covariance = blur(x * y) - mean_x * mean_y
+    x, y = prediction, truth
+    mean_x, mean_y = _blur(x), _blur(y)
+    variance_x, variance_y = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2
+    covariance = _blur(x * y) - mean_x * mean_y
     c1, c2 = 0.01**2, 0.03**2
     ssim = ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / (
         (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
     )
-    return ssim.mean((1, 2, 3)).reshape(prediction.shape[:-3])
+    return ssim.mean((-3, -2, -1))
 
 
-def _gaussian_window(like: Tensor) -> Tensor:
+def _blur(image: Tensor) -> Tensor:
+    """Means under the window, (..., H, W) to (..., H - 10, W - 10): columns, then rows, each as one matrix product."""
+    height, width = image.shape[-2:]
+    return _window_matrix(height, image).t() @ (image @ _window_matrix(width, image))
+
+
+def _window_matrix(size: int, like: Tensor) -> Tensor:
+    """(size, size - 10): each column holds the window at one place."""
     x = torch.arange(-5, 6, dtype=like.dtype, device=like.device)
     row = torch.exp(-0.5 * (x / 1.5) ** 2)
-    row = row / row.sum()
-    return torch.outer(row, row)[None, None]  # (1, 1, 11, 11)
+    places = torch.arange(size - 10, device=like.device)
+    matrix = like.new_zeros(size, size - 10)
+    matrix[places[:, None] + torch.arange(11, device=like.device), places[:, None]] = row / row.sum()
+    return matrix

@@ -1,0 +1,106 @@
+"""What a model predicts under: nothing, real actions of the set, or latent actions that it infers itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ipv_bench.errors import ShardSetError
+from ipv_bench.tracks import ACTION
+from models.analysis.clips import ClipSet
+from models.analysis.loaded_model import AnalysedModel
+
+Source = Literal["none", "real", "zero", "latent"]
+"""none: no actions; real: those of the set; zero: the model takes actions and the set has none; latent: inferred from
+the frames, those that are predicted included."""
+
+
+def action_source(model: AnalysedModel, clips: ClipSet) -> Source:
+    """What `model` predicts these clips under.
+
+    Raises:
+        ShardSetError: the set's actions have another number of components than the model's.
+    """
+    if _infers(model):
+        return "latent"
+    wanted = _action_dim(model)
+    if not wanted:
+        return "none"
+    if not clips.has_track(ACTION):
+        return "zero"
+    found = clips.track_shape(ACTION)
+    if found != (wanted,):
+        raise ShardSetError(
+            f"the actions of {', '.join(clips.names)} have shape {found}",
+            expected=f"{wanted} components, which {model.label} was trained with",
+            fix="name a set of the agent's own task",
+        )
+    return "real"
+
+
+def _infers(model: AnalysedModel) -> bool:
+    return hasattr(model.model, "infer") and hasattr(model.model, "predict")
+
+
+def _action_dim(model: AnalysedModel) -> int:
+    return int(getattr(model.model, "action_dim", 0)) if model.record.kind == "finetune" else 0
+
+
+SOURCE_WORDS = {
+    "zero": "takes actions, and the set has none: predicted under zero actions",
+    "latent": "is told the latent action of every frame that it predicts, inferred from that very frame: its errors "
+    "cannot be held against those of models that see nothing of the future, its shuffle ratio can be read",
+    "real": "predicts under the set's own actions",
+}
+
+
+class ActionDriver:
+    """Predicts a batch of clips with a model, under its own actions or under another clip's.
+
+    Args:
+        model: that predicts.
+        source: see `action_source`.
+        shift: how many places on the other clip is: as many as there are clips of one video.
+    """
+
+    def __init__(self, model: AnalysedModel, source: Source, shift: int) -> None:
+        self.model, self.source, self._shift = model, source, shift
+
+    @property
+    def shuffles(self) -> bool:
+        """Whether there are actions to swap."""
+        return self.source in ("real", "latent")
+
+    def actions(self, images: Tensor, tracks: np.ndarray | None) -> Tensor | None:
+        """Actions of a batch: (B, T, A) real ones, (B, T - 1, L) latent ones, or None."""
+        if self.source == "latent":
+            inferred: Any = self.model.model.infer(images)
+            mean: Tensor = getattr(inferred, "mean", inferred)
+            return mean
+        if self.source == "real" and tracks is not None:
+            return torch.from_numpy(np.asarray(tracks, np.float32)).to(images.device)
+        return None
+
+    def shuffled(self, actions: Tensor) -> Tensor | None:
+        """Each clip's actions replaced by those of a clip of another video; None where the batch has none."""
+        return actions.roll(self._shift, 0) if len(actions) > self._shift else None
+
+    def predict(self, images: Tensor, observed: int, actions: Tensor | None, generator: torch.Generator) -> Tensor:
+        """(B, T, 3, H, W) in [0, 1]; equal generators give equal draws for any actions."""
+        found: Tensor
+        if self.source == "latent":
+            found = self.model.model.predict(images, actions, observed, generator)
+        elif self.source == "none":
+            found = self.model.model.open_loop(images, observed, generator)
+        else:
+            found = self.model.model.open_loop(images, observed, generator, actions)
+        return found
+
+
+def read_actions(clips: ClipSet, sources: Sequence[Source], first: int, end: int) -> np.ndarray | None:
+    """The set's actions (n, T, A) of some clips, where a model predicts under them."""
+    return clips.track(ACTION, first, end) if "real" in sources else None

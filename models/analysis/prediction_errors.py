@@ -1,0 +1,206 @@
+"""Errors of predicted frames, batch by batch: what `predict` measures before anything is averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ipv_bench.seeding import derive_seed
+from models.analysis.action_sources import ActionDriver
+from models.analysis.context_attention import has_attention, recorded_attention
+from models.metrics.frechet import FeatureSums
+from models.metrics.image_quality import mean_squared_error, peak_signal_to_noise, structural_similarity
+from models.metrics.lpips import LPIPS, pooled_features
+
+Arrays = dict[str, NDArray[np.generic]]
+
+QUALITY = ("mse", "psnr", "ssim", "lpips")
+"""Measures of a predicted frame against the true one; `lpips` where there are weights."""
+BEST, COPY, SHUFFLED = "best", "copy", "shuffled"
+
+_FRAMES_AT_ONCE = {"alex": 64, "vgg": 16}
+
+
+class FrameErrors:
+    """Measures of frames against the true ones.
+
+    Args:
+        observed: frames that are seen; the rest is measured.
+        lpips: for `lpips` and for features; None leaves both out.
+    """
+
+    def __init__(self, observed: int, lpips: LPIPS | None) -> None:
+        self.observed, self.lpips = observed, lpips
+
+    def copy(self, images: Tensor, first: int) -> Arrays:
+        """Errors of repeating the last frame that was seen, and feature sums of the true frames in two halves.
+
+        Args:
+            images: uint8 (B, T, H, W, 3).
+            first: number of the batch's first clip: halves are even and odd clips.
+        """
+        truth, last = self._future(images), _unit(images[:, self.observed - 1 : self.observed])
+        found = self._errors(last, truth, COPY)
+        if self.lpips is not None:
+            numbers = first + np.arange(len(images))
+            features = self._features(truth)
+            for half in (0, 1):
+                _add_sums(found, f"truth{half}", features[numbers % 2 == half])
+            _add_sums(found, COPY, np.repeat(self._features(last), truth.shape[1], 1))
+        return found
+
+    def prediction(self, images: Tensor, predicted: Tensor, prefix: str = "") -> Arrays:
+        """Errors of predicted frames (B, T, 3, H, W), and their feature sums (of the first sample alone)."""
+        predicted = predicted[:, self.observed :]
+        found = self._errors(predicted, self._future(images), prefix)
+        if self.lpips is not None and not prefix:
+            _add_sums(found, "predicted", self._features(predicted))
+        return found
+
+    def mse(self, images: Tensor, predicted: Tensor) -> Tensor:
+        """(B, T - observed)."""
+        return mean_squared_error(predicted[:, self.observed :], self._future(images)).double()
+
+    def _future(self, images: Tensor) -> Tensor:
+        return _unit(images[:, self.observed :])  # (B, H, 3, h, w)
+
+    def _errors(self, predicted: Tensor, truth: Tensor, prefix: str) -> Arrays:
+        mse = mean_squared_error(predicted, truth)  # (B, H)
+        found = {"mse": mse, "psnr": peak_signal_to_noise(mse), "ssim": structural_similarity(predicted, truth)}
+        if self.lpips is not None:
+            found["lpips"] = self._lpips(predicted, truth)
+        return {f"{prefix}_{name}".lstrip("_"): _numbers(values) for name, values in found.items()}
+
+    def _lpips(self, predicted: Tensor, truth: Tensor) -> Tensor:
+        """(B, H); `predicted` may have one frame per clip, which then stands for all."""
+        assert self.lpips is not None
+        parts = []
+        for clips in self._chunks(truth):
+            second = self.lpips.features(truth[clips].flatten(0, 1))
+            guess = predicted[clips]
+            first = self.lpips.features(guess.flatten(0, 1))
+            if guess.shape[1] != truth.shape[1]:
+                first = [each.repeat_interleave(truth.shape[1], 0) for each in first]
+            parts.append(self.lpips.distance(first, second).reshape(truth[clips].shape[:2]))
+        return torch.cat(parts)
+
+    def _features(self, frames: Tensor) -> NDArray[np.float64]:
+        """(B, H, D) pooled features."""
+        assert self.lpips is not None
+        parts = []
+        for clips in self._chunks(frames):
+            found = pooled_features(self.lpips.features(frames[clips].flatten(0, 1)))
+            parts.append(found.reshape(*frames[clips].shape[:2], -1).double().cpu().numpy())
+        return np.concatenate(parts)
+
+    def _chunks(self, frames: Tensor) -> Iterator[slice]:
+        assert self.lpips is not None
+        size = max(1, _FRAMES_AT_ONCE[self.lpips.backbone] // frames.shape[1])
+        return (slice(first, first + size) for first in range(0, len(frames), size))
+
+
+class ModelErrors:
+    """Predicts batches with one model and measures them.
+
+    Args:
+        driver: the model, and what it predicts under.
+        errors: how frames are measured.
+        samples: predictions of each clip; with more than one, the best is measured too.
+        region: decoder positions whose attention is shown.
+        seed: of the draws.
+    """
+
+    def __init__(
+        self, driver: ActionDriver, errors: FrameErrors, samples: int, region: Sequence[int], seed: int
+    ) -> None:
+        self.driver, self.errors, self._samples = driver, errors, samples
+        self._region, self._seed = list(region), seed
+
+    @torch.no_grad()
+    def measure(self, images: Tensor, tracks: NDArray[np.generic] | None, first: int, shown: Sequence[int]) -> Arrays:
+        """Everything about one batch.
+
+        Args:
+            images: uint8 (B, T, H, W, 3), on the model's device.
+            tracks: the set's actions (B, T, A).
+            first: number of the first clip, for the draws.
+            shown: places in the batch whose frames are kept for pictures.
+
+        Returns:
+            `mse`, `psnr`, `ssim`, `lpips` (B, H), the same of the best sample, `shuffled_mse` (NaN where there is no
+            other clip), feature sums, and `shown` uint8 (k, T, H, W, 3) with `attention` (k, T, L).
+        """
+        actions = self.driver.actions(images, tracks)
+        predicted, attention = self._first_sample(images, actions, first, want_attention=bool(shown))
+        found = self.errors.prediction(images, predicted)
+        if self._samples > 1:
+            best = self._best(images, actions, first, predicted)
+            found |= self.errors.prediction(images, best, BEST)
+        if self.driver.shuffles and actions is not None:
+            found["shuffled_mse"] = self._shuffled(images, actions, first)
+        if shown:
+            frames = predicted[list(shown)].movedim(-3, -1)
+            found["shown"] = (frames * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+            if attention is not None:
+                found["attention"] = attention[list(shown)].float().numpy()
+        return found
+
+    def _first_sample(
+        self, images: Tensor, actions: Tensor | None, first: int, *, want_attention: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Prediction (B, T, 3, H, W), and the region's attention (B, T, L) where the model has one."""
+        model = self.driver.model.model
+        if not want_attention or not has_attention(model):
+            return self._predict(images, actions, first, 0), None
+        assert isinstance(model, nn.Module)
+        with recorded_attention(model, self._region) as records:
+            predicted = self._predict(images, actions, first, 0)
+        weights = torch.cat(records)  # (N, L), N = B T for models that decode a batch in one pass
+        return predicted, weights.reshape(*images.shape[:2], -1)
+
+    def _best(self, images: Tensor, actions: Tensor | None, first: int, predicted: Tensor) -> Tensor:
+        """Of each clip the sample of the smallest error over all predicted frames."""
+        best, error = predicted, self.errors.mse(images, predicted).mean(1)  # (B,)
+        for number in range(1, self._samples):
+            other = self._predict(images, actions, first, number)
+            other_error = self.errors.mse(images, other).mean(1)
+            better = other_error < error
+            best = torch.where(better[:, None, None, None, None], other, best)
+            error = torch.where(better, other_error, error)
+        return best
+
+    def _shuffled(self, images: Tensor, actions: Tensor, first: int) -> NDArray[np.generic]:
+        other = self.driver.shuffled(actions)
+        if other is None:
+            return np.full((len(images), images.shape[1] - self.errors.observed), np.nan)
+        return _numbers(self.errors.mse(images, self._predict(images, other, first, 0)))
+
+    def _predict(self, images: Tensor, actions: Tensor | None, first: int, number: int) -> Tensor:
+        generator = torch.Generator(images.device)
+        generator.manual_seed(derive_seed(self._seed, first, f"predict, sample {number}"))
+        return self.driver.predict(images, self.errors.observed, actions, generator)
+
+
+def feature_sums(part: Arrays, name: str) -> FeatureSums:
+    """The feature sums that a part holds under `name`."""
+    return FeatureSums(int(part[f"{name}_count"]), part[f"{name}_total"], part[f"{name}_outer"])  # type: ignore[arg-type]
+
+
+def _add_sums(found: Arrays, name: str, features: NDArray[np.float64]) -> None:
+    sums = FeatureSums.of(features.reshape(-1, features.shape[-1]))
+    found[f"{name}_count"] = np.asarray(sums.count)
+    found[f"{name}_total"], found[f"{name}_outer"] = sums.total, sums.outer
+
+
+def _unit(images: Tensor) -> Tensor:
+    """uint8 (..., H, W, 3) to (..., 3, H, W) in [0, 1]."""
+    return images.movedim(-1, -3).float() / 255
+
+
+def _numbers(values: Tensor) -> NDArray[np.generic]:
+    found: NDArray[np.generic] = values.double().cpu().numpy()
+    return found
