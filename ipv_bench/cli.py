@@ -27,6 +27,7 @@ COMMANDS = {
     "finetune": "models.cli:finetune",
     "evaluate": "models.cli:evaluate",
     "record": "models.cli:record",
+    "adapt": "models.cli:adapt",
     "import-checkpoint": "models.cli:import_checkpoint",
     "analyze": "models.cli:analyze",
     "report": "reports.cli:report",

@@ -1,6 +1,7 @@
 """Run format 1: what a training run leaves on disk, and how to read it.
 
     runs/pretrain/<data sets joined by +>/<method>[@variant]/seed<N>/
+    runs/adapt/<labelled data sets joined by +>/<method>[@variant]/seed<N>/
     runs/<suite>/<task>/<method>[@variant]/seed<N>/
         run.json  metrics.jsonl  evaluations.jsonl  checkpoints/<step>/  replay/  videos/
 
@@ -46,7 +47,7 @@ class RunRecord(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     format: int = FORMAT
-    kind: Literal["pretrain", "finetune"]
+    kind: Literal["pretrain", "finetune", "adapt"]
     method: str
     display_name: str = ""
     """The method's name as papers write it; empty in records from before methods had one."""
@@ -103,11 +104,13 @@ def run_folder(root: str | Path, record: RunRecord) -> Path:
     method = record.method + (f"@{record.variant}" if record.variant else "")
     if record.kind == "pretrain":
         parts = {"data": "+".join(record.data_names or ["none"])}
+    elif record.kind == "adapt":
+        parts = {"labelled data": "+".join(str(entry.get("name")) for entry in record.shard_sets) or "none"}
     else:
         parts = {"suite": record.suite, "task": record.task}
     parts["method and variant"] = method
     names = [folder_name(value, f"the run's {what}", RunError) for what, value in parts.items()]
-    first = ("pretrain",) if record.kind == "pretrain" else ()
+    first = (record.kind,) if record.kind != "finetune" else ()
     return Path(root, *first, *names, f"seed{record.seed}")
 
 

@@ -349,12 +349,17 @@ def open_segments(
     segments = Segments(sources, length, seed, weights, crop)
     if tracks is None:
         return segments
-    _check_tracks(sources, [tracks] if isinstance(tracks, str) else list(tracks))
+    check_tracks(sources, [tracks] if isinstance(tracks, str) else list(tracks))
     return TrackedSegments(segments, [tracks] if isinstance(tracks, str) else tracks)
 
 
-def _check_tracks(sources: Sequence[SegmentSource], names: Sequence[str]) -> None:
-    """Every set has the tracks, of one type and shape: they are to be batched."""
+def check_tracks(sources: Sequence[SegmentSource], names: Sequence[str]) -> None:
+    """Refuse sets that do not all have the tracks, of one type and shape: they are to be batched.
+
+    Raises:
+        ShardSetError: a set has no such track.
+        ConfigError: their types or shapes differ.
+    """
     first: dict[str, tuple[str, list[int], str]] = {}
     for source in sources:
         entries, where = source.manifest.tracks, source.store.location

@@ -1,4 +1,4 @@
-"""The commands of this room: `pretrain`, `finetune`, `evaluate`, `record`, `import-checkpoint`, `analyze`."""
+"""The commands of this room: `pretrain`, `finetune`, `evaluate`, `record`, `adapt`, `import-checkpoint`, `analyze`."""
 
 from __future__ import annotations
 
@@ -166,6 +166,40 @@ def record(
 
     folder = out or Path("data/raw") / task.replace("/", "-")
     run_recording(task, policy, episodes, folder, seed=seed, overrides=overrides)
+
+
+@click.command()
+@click.argument("parent", metavar="RUN")
+@click.option("--data", multiple=True, metavar="SHARDS", help="Labelled shard set; repeat for several.")
+@click.option("--run", "run_folder", type=click.Path(path_type=Path, file_okay=False), help="Run folder.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the run.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a config field.")
+@click.option("--dry-run", is_flag=True, help="Print the resolved config and where the run goes; train nothing.")
+@common_options
+def adapt(
+    parent: str,
+    data: tuple[str, ...],
+    run_folder: Path | None,
+    seed: int,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+) -> None:
+    """Train RUN's model on videos with actions, without an environment. Run it again to go on.
+
+    RUN is a pre-training run, an adapted one, one of their checkpoints, or `none` for random weights.
+    """
+    places = [*data, *_chosen(None, overrides, "data.sets")]
+    remote = ["s3"] if any("://" in str(place) for place in places) else []
+    require("`ipv-bench adapt`", "train", *remote, *_mirrors(None, overrides))
+
+    from models.adapt import adapt as run_adapting
+    from models.adapt import describe_plan
+
+    options: dict[str, Any] = {"data": data, "run": run_folder, "seed": seed, "overrides": overrides}
+    if dry_run:
+        say(describe_plan(parent, **options))
+    else:
+        run_adapting(parent, **options)
 
 
 @click.command("import-checkpoint")

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import closing, nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from ipv_bench.errors import InterruptedRunError, IpvBenchError, RunError
-from ipv_bench.progress import progress, say, set_quiet
+from ipv_bench.progress import say, set_quiet
 from ipv_bench.run_lock import run_lock
-from ipv_bench.run_record import RUN_FILE, RunRecord, check_same_config, git_commit, read_record, write_record
+from ipv_bench.run_record import RUN_FILE, git_commit, read_record
 from models.pretraining.config import RESUMABLE_KEYS
 from models.pretraining.loop import PretrainLoop
 from models.pretraining.plan import PretrainPlan, describe, plan_pretraining
-from models.pretraining.video_batches import VideoData, check_batch_size, open_video_data
+from models.pretraining.run_keeping import check_same_run, note_changes, start_record, train_to_the_end
+from models.pretraining.video_batches import check_batch_size, open_video_data
 from models.pretraining.video_training import VideoTraining
-from models.training.checkpoint import refuse_unknown_checkpoints, remove_unfinished
-from models.training.distributed import Ranks, launched_ranks, process_group, rank_errors
+from models.training.distributed import Ranks, launched_ranks, process_group
 from models.training.hardware import choose_device, hardware_record, prepare_torch
-from models.training.tracking import check_mirrors, draw_wandb_id
+from models.training.tracking import check_mirrors
 
 
 def build_training(preset: str, overrides: Mapping[str, Any] | Iterable[str] = (), seed: int = 0) -> VideoTraining:
@@ -85,7 +84,7 @@ def _pretrain(plan: PretrainPlan, training: VideoTraining, ranks: Ranks) -> Path
     folder = plan.folder(record)
     previous = read_record(folder) if (folder / RUN_FILE).exists() else None
     if previous is not None:
-        _check_same_run(folder, previous, record)
+        check_same_run(folder, previous, record, RESUMABLE_KEYS)
         if previous.status == "finished":
             say(f"{folder} is finished after {plan.config.training.updates} updates: nothing to do")
             return folder
@@ -93,82 +92,10 @@ def _pretrain(plan: PretrainPlan, training: VideoTraining, ranks: Ranks) -> Path
         say("no video is held out, so nothing is validated (data.holdout=0 and no validation split)")
     with run_lock(folder) if ranks.is_main else nullcontext():
         if ranks.is_main:
-            _note_changes(previous, record)
-            record = _start_record(folder, previous, record)
-        _train(plan, folder, record, data, training)
-    return folder
-
-
-def _start_record(folder: Path, previous: RunRecord | None, record: RunRecord) -> RunRecord:
-    """Write `run.json` of a new run, or of the one that goes on, which keeps what it says of its losses.
-
-    Raises:
-        RunError: the folder holds checkpoints, and no `run.json` says of which run.
-    """
-    refuse_unknown_checkpoints(folder)
-    remove_unfinished(folder)
-    drawn = draw_wandb_id(record.config["training"]["wandb"])
-    if previous is not None:
-        record = record.model_copy(update={"exact": previous.exact, "inexact_because": previous.inexact_because})
-        drawn = {key: value for key, value in (previous.model_extra or {}).items() if key == "wandb_id"}
-    record = record.model_copy(update=drawn)
-    write_record(folder, record)
-    return record
-
-
-def _train(plan: PretrainPlan, folder: Path, record: RunRecord, data: VideoData, training: VideoTraining) -> None:
-    """Run the loop, and keep `run.json`'s status true whatever happens."""
-    updates = plan.config.training.updates
-    status, failure = "failed", ""
-    try:
-        with rank_errors(training.ranks), closing(PretrainLoop(folder, record, plan.config, data, training)) as loop:
-            with progress(f"pretrain {record.method}", updates, "updates", training.updates) as bar:
-                loop.run(bar)
-        status = "finished"
-        if training.ranks.is_main:
-            say(f"{folder}: {updates} updates done, {training.skipped} of them skipped")
-    except (InterruptedRunError, KeyboardInterrupt):
-        status = "interrupted"
-        raise
-    except Exception as error:
-        failure = error.found if isinstance(error, IpvBenchError) else str(error) or type(error).__name__
-        raise
-    finally:
-        if training.ranks.is_main:
-            with suppress(RunError):  # gone or damaged meanwhile: then what this process knows is written
-                record = read_record(folder)  # the loop may have noted a loss
-            write_record(folder, record.model_copy(update={"status": status, "failure": failure}))
-
-
-def _check_same_run(folder: Path, previous: RunRecord, record: RunRecord) -> None:
-    """Refuse another config, and shard sets with other contents (moved ones are fine).
-
-    Raises:
-        RunError: something that decides the result differs.
-    """
-    check_same_config(folder, record, RESUMABLE_KEYS)
-    before = [entry.get("manifest_sha256") for entry in previous.shard_sets]
-    after = [entry["manifest_sha256"] for entry in record.shard_sets]
-    if before != after:
-        named = [f"{entry['name']} in {entry['path']}" for entry in record.shard_sets]
-        raise RunError(
-            f"{folder} was trained on other shard sets than {', '.join(named)}",
-            expected=", ".join(f"{entry.get('name')} with manifest {str(entry.get('manifest_sha256'))[:12]}"
-                               for entry in previous.shard_sets),
-            fix="name the same shard sets with --data, or choose another folder with --run",
+            note_changes(previous, record)
+            record = start_record(folder, previous, record)
+        train_to_the_end(
+            folder, record, training, plan.config.training.updates,
+            lambda: PretrainLoop(folder, record, plan.config, data, training),
         )  # fmt: skip
-
-
-def _note_changes(previous: RunRecord | None, record: RunRecord) -> None:
-    """Say what may change between the parts of a run, and makes its numbers differ from an uninterrupted one."""
-    if previous is None:
-        return
-    if previous.world_size != record.world_size:
-        say(
-            f"the run was started with {previous.world_size} processes and goes on with {record.world_size}: same "
-            "segments, other random numbers from here on"
-        )
-    for key in ("device", "gpu", "cpu", "torch_threads"):
-        if previous.hardware.get(key) != record.hardware.get(key):
-            say(f"other hardware than before ({key}: {previous.hardware.get(key)} → {record.hardware.get(key)}): "
-                "close to the uninterrupted run, not equal to it")  # fmt: skip
+    return folder

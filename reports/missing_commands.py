@@ -138,7 +138,8 @@ def _existing(where: Mapping[str, Any], method: str, folder: str, pretrained: Se
     for run in pretrained:
         made = run.record.get("pretraining") or {}
         same = (
-            run.record.get("method") == method
+            run.record.get("kind", "pretrain") == "pretrain"
+            and run.record.get("method") == method
             and sorted(made.get("data") or []) == sorted(where["pretraining.data"])
             and (made.get("num_videos") or None) == (where.get("pretraining.num_videos") or None)
             and where.get("pretraining.updates") in (None, made.get("updates"))

@@ -113,7 +113,8 @@ class MetaworldEnv(Env):
         if self._expert is None:
             from metaworld.policies import ENV_POLICY_MAP
 
-            self._expert = ENV_POLICY_MAP[self.task.partition("/")[2].replace("_", "-") + "-v3"]()
+            policies: Any = ENV_POLICY_MAP
+            self._expert = policies[self.task.partition("/")[2].replace("_", "-") + "-v3"]()
         return np.clip(np.asarray(self._expert.get_action(self._state), np.float64), -1.0, 1.0)
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ipv_bench.errors import UsageError
 from ipv_bench.plugins import find_plugin
 from models.training.checkpoint import Checkpoint
 from models.training.optimizer import OptimizerGroup
@@ -142,6 +143,83 @@ class Method(Protocol):
 
     def agent(self, config: Any, action_dim: int, seed: int, device: torch.device) -> Agent:
         """An agent with first weights that depend on `seed` alone."""
+
+
+class ActionModel(Protocol):
+    """A model that is trained on videos with actions; a `torch.nn.Module`. `state_dict` is what checkpoints hold."""
+
+    training: bool
+    action_dim: int
+
+    def draw(self, batch: int, length: int, generator: torch.Generator, observed: int | None = None) -> Any:
+        """All random numbers of a pass over (batch, length) frames, from `generator`, on its device."""
+
+    def __call__(self, image: Tensor, action: Tensor, draws: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and metrics (`loss`, `image_loss`, `kl` and others) of uint8 (B, T, H, W, 3) and actions (B, T, A)."""
+
+    def open_loop(self, image: Tensor, action: Tensor, observed: int, generator: torch.Generator) -> Tensor:
+        """(B, T, 3, H, W) in [0, 1]: the first `observed` frames are seen, the rest follow from actions alone."""
+
+    def optimizer_groups(self) -> list[OptimizerGroup]:
+        """What the updates change; a group called `encoder` is held at first where the config asks for that."""
+
+    def set_mean_image(self, images: Tensor) -> None:
+        """Take the mean of uint8 frames (N, H, W, 3) as the image offset, where the config asks for that."""
+
+    def train(self, mode: bool = True) -> Any:
+        """As `torch.nn.Module.train`."""
+
+    def eval(self) -> Any:
+        """As `torch.nn.Module.eval`."""
+
+    def parameters(self) -> Any:
+        """As `torch.nn.Module.parameters`."""
+
+
+class Adaptation(Protocol):
+    """How a method's models are trained on labelled videos without an environment (`ipv-bench adapt`).
+
+    Attributes:
+        parts: names of what can be trained, the first is the default → whether it needs actions.
+        config: sections of the model, beside those of the loop.
+    """
+
+    parts: Mapping[str, bool]
+    config: type[MethodConfig]
+
+    def model(
+        self, config: Any, action_dim: int, seed: int, device: torch.device, parts: str, pretrained: Checkpoint | None
+    ) -> nn.Module:
+        """An `ActionModel` of which `parts` will be trained, with first weights that depend on `seed` alone.
+
+        Args:
+            config: resolved.
+            action_dim: A; 0 where `parts` needs no actions.
+            seed: of the run.
+            device: where it computes.
+            parts: one of `parts`.
+            pretrained: of a pre-training run, whose weights are taken over; None: random weights.
+
+        Raises:
+            ConfigError: the actions do not fit the model.
+            CheckpointError: the checkpoint is of another model.
+        """
+
+
+def adaptation_of(method: Method) -> Adaptation:
+    """How a method's models are adapted; it says so by an attribute `adaptation`, which it need not have.
+
+    Raises:
+        UsageError: it does not.
+    """
+    found = getattr(method, "adaptation", None)
+    if found is None:
+        raise UsageError(
+            f"{method.name} has no training on labelled videos",
+            expected="a method with one, such as apv, contextwm or dreamerv2",
+            fix="fine-tune it in an environment: `ipv-bench finetune`",
+        )
+    return cast(Adaptation, found)
 
 
 def find_method(name: str) -> Method:

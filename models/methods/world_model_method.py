@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -11,11 +13,42 @@ from torch import nn
 from models.agents.agent import Agent
 from models.agents.config import AgentConfig
 from models.methods.base import OUR_PRESETS, Pretraining
+from models.training.checkpoint import Checkpoint
+from models.world_models.action_prediction import ActionPrediction
 from models.world_models.config import WorldModelConfig
 from models.world_models.video import VideoWorldModel
 
 RESIDUAL = {"encoder.kind": "residual", "decoder.kind": "residual"}
 """Method values of those whose image networks are ContextWM's."""
+
+
+@dataclass(frozen=True)
+class WorldModelAdaptation:
+    """The world model of a method's agent under real actions, without rewards; see `models.methods.base.Adaptation`."""
+
+    method: WorldModelMethod
+    parts: ClassVar[Mapping[str, bool]] = {"world_model": True, "dynamics": True}
+
+    @property
+    def config(self) -> type[AgentConfig]:
+        """See `Adaptation.config`."""
+        return self.method.agent_config
+
+    def model(
+        self,
+        config: AgentConfig,
+        action_dim: int,
+        seed: int,
+        device: torch.device,
+        parts: str,
+        pretrained: Checkpoint | None,
+    ) -> ActionPrediction:
+        """See `Adaptation.model`: what an agent would take from the pre-trained model is taken (`init_parts`)."""
+        intrinsic = config.intrinsic.model_copy(update={"beta": 0.0})  # novelty is for behaviour
+        agent = self.method.agent(config.model_copy(update={"intrinsic": intrinsic}), action_dim, seed, device)
+        if pretrained is not None:
+            agent.load_pretrained(pretrained)
+        return ActionPrediction(agent.video_model(), parts)
 
 
 @dataclass(frozen=True)
@@ -36,3 +69,8 @@ class WorldModelMethod:
     def agent(self, config: AgentConfig, action_dim: int, seed: int, device: torch.device) -> Agent:
         """See `Method.agent`."""
         return Agent(config, action_dim, seed, device)
+
+    @property
+    def adaptation(self) -> WorldModelAdaptation:
+        """See `models.methods.base.adaptation_of`."""
+        return WorldModelAdaptation(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from ipv_bench.progress import Bar, say
 from ipv_bench.run_record import METRICS_FILE, JsonlLog, RunRecord, mark_inexact
 from models.pretraining.config import PretrainConfig
 from models.pretraining.prediction_strips import write_gif, write_strips
-from models.pretraining.validation import ValidationResult, validate
+from models.pretraining.validation import Validation, validate
 from models.pretraining.video_batches import VideoBatches, VideoData, stack_segments
 from models.pretraining.video_training import VideoTraining
 from models.training.checkpoint import count_of, latest_checkpoint, load_checkpoint, save_checkpoint, state_errors
@@ -46,17 +47,30 @@ class PretrainLoop:
         self.ranks = training.ranks
         self._batches = VideoBatches(
             data.train, config.data.batch_size, workers=config.data.workers, prefetch=config.data.prefetch,
-            rank=self.ranks.rank, world_size=self.ranks.world_size,
+            rank=self.ranks.rank, world_size=self.ranks.world_size, stack=self.stack,
         )  # fmt: skip
-        training.to_device(data.train[0])  # videos of another size are refused before anything is done
+        training.check_segment(data.train[0])  # videos of another size are refused before anything is done
         self._means, self._wall_before = MetricMeans(), 0.0
         self._log = JsonlLog(folder / METRICS_FILE) if self.ranks.is_main else None
-        self._held_out: np.ndarray | None = None
+        self._held_out: Any = None
         self._saved_at = 0
         """Update of the newest checkpoint."""
         self._resume()
         self._started = self._saved = time.monotonic()
         self._mirrors = self._open_mirrors(record) if self.ranks.is_main else None
+
+    def stack(self, segments: Sequence[Any]) -> Any:
+        """Segments as one batch."""
+        return stack_segments(segments)
+
+    def first_frame(self, number: int) -> np.ndarray:
+        """The first frame of a training segment, uint8 (1, H, W, 3)."""
+        return self.data.train[number][:1]
+
+    def validate(self, held_out: Any) -> Validation:
+        """Measure the model on the held-out segments."""
+        config = self.config
+        return validate(self.training.model, held_out, config.validation, self.training.seed, config.data.batch_size)
 
     def run(self, bar: Bar) -> None:
         """Train until `training.updates` are reached.
@@ -90,7 +104,7 @@ class PretrainLoop:
         if self._mirrors is not None:
             self._mirrors.close()
 
-    def _update(self, update: int, batch: np.ndarray) -> None:
+    def _update(self, update: int, batch: Any) -> None:
         metrics = self.training.step(batch)
         if metrics["skipped"]:
             self._report_skipped(update)
@@ -110,22 +124,19 @@ class PretrainLoop:
         due = every > 0 and (done % every == 0 or done == self.config.training.updates)
         if not due or self.data.validation is None or not self.ranks.is_main:
             return
-        config = self.config.validation
-        result = validate(
-            self.training.model, self._held_out_segments(), config, self.training.seed, self.config.data.batch_size
-        )
+        result = self.validate(self._held_out_segments())
         self._write(result.metrics())
-        if config.strips:
+        if self.config.validation.strips:
             self._draw(result)
 
-    def _held_out_segments(self) -> np.ndarray:
+    def _held_out_segments(self) -> Any:
         if self._held_out is None:
             assert self.data.validation is not None
             numbers = range(self.config.validation.segments)
-            self._held_out = stack_segments([self.data.validation[i] for i in numbers])
+            self._held_out = self.stack([self.data.validation[i] for i in numbers])
         return self._held_out
 
-    def _draw(self, result: ValidationResult) -> None:
+    def _draw(self, result: Validation) -> None:
         folder, number = self.folder / "videos", f"{self.training.updates:09d}"
         warmup = self.config.validation.warmup
         write_strips(folder / f"prediction-{number}.png", result.truth, result.prediction, warmup)
@@ -162,7 +173,7 @@ class PretrainLoop:
             self.folder,
             self.training.updates,
             self.training.model.state_dict(),
-            self.training.optimizer.state_tensors(),
+            self.training.optimizer_tensors(),
             state,
             keep_last=self.config.training.keep_last,
             keep_every=self.config.training.keep_every,
@@ -205,7 +216,7 @@ class PretrainLoop:
     def _set_mean_image(self) -> None:
         if self.config.image.offset == "mean_image":
             count = MEAN_IMAGE_SEGMENTS
-            frames = stack_segments([self.data.train[i][:1] for i in range(count)])[:, 0]  # (N, H, W, 3)
+            frames = stack_segments([self.first_frame(i) for i in range(count)])[:, 0]  # (N, H, W, 3)
             self.training.model.set_mean_image(self.training.to_device(frames))
 
     def _leave_if_stopped(self, stop: StopRequest) -> None:

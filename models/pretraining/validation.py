@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,6 +13,21 @@ from ipv_bench.seeding import derive_seed
 from models.methods.base import VideoModel
 from models.metrics.image_quality import mean_squared_error, peak_signal_to_noise, structural_similarity
 from models.pretraining.config import ValidationConfig
+
+
+class Validation(Protocol):
+    """What a loop needs of a validation: values for its log, and segments beside their predictions."""
+
+    @property
+    def truth(self) -> np.ndarray:
+        """(N, T, H, W, 3) uint8, the segments that are shown."""
+
+    @property
+    def prediction(self) -> np.ndarray:
+        """(N, T, H, W, 3) uint8, their predictions."""
+
+    def metrics(self) -> dict[str, Any]:
+        """Values for a line of `metrics.jsonl`."""
 
 
 @dataclass(frozen=True)

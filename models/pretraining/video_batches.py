@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -95,7 +95,7 @@ def _subset(source: SegmentSource, videos: np.ndarray, count: int | None) -> np.
     if count > len(videos):
         raise ShardSetError(
             f"{source.store.location} has {len(videos)} videos to train on",
-            expected=f"{count}, as data.num_videos says",
+            expected=f"{count}, as data.num_videos (num_sequences of `adapt`) says",
             fix="ask for fewer videos, shorter segments or another split",
         )
     return source.index.first_by_hash(videos, count)
@@ -135,30 +135,32 @@ class VideoBatches:
         prefetch: batches that are decoded ahead.
         rank: which part of each batch this process takes.
         world_size: number of equal parts.
+        stack: makes a batch of segments.
 
     Raises:
         ConfigError: the batch cannot be divided evenly among the ranks.
     """
 
     def __init__(
-        self, segments: Segments, batch_size: int, *, workers: int = 0, prefetch: int = 1, rank: int = 0,
-        world_size: int = 1,
+        self, segments: Any, batch_size: int, *, workers: int = 0, prefetch: int = 1, rank: int = 0,
+        world_size: int = 1, stack: Callable[[Sequence[Any]], Any] | None = None,
     ) -> None:  # fmt: skip
         check_batch_size(batch_size, world_size)
         self.segments, self.batch_size = segments, batch_size
         self._share, self._rank = batch_size // world_size, rank
         self._workers, self._prefetch = workers, prefetch
+        self._stack = stack or stack_segments
 
     def segment_numbers(self, update: int) -> range:
         """The segments of this rank's part of batch `update`."""
         first = update * self.batch_size + self._rank * self._share
         return range(first, first + self._share)
 
-    def batch(self, update: int) -> np.ndarray:
+    def batch(self, update: int) -> Any:
         """This rank's part of batch `update`, uint8 (B / world_size, T, H, W, 3), decoded here and now."""
-        return stack_segments([self.segments[i] for i in self.segment_numbers(update)])
+        return self._stack([self.segments[i] for i in self.segment_numbers(update)])
 
-    def iterate(self, first: int, end: int) -> Generator[np.ndarray, None, None]:
+    def iterate(self, first: int, end: int) -> Generator[Any, None, None]:
         """Batches `first` … `end - 1` in order.
 
         Raises:
@@ -168,7 +170,7 @@ class VideoBatches:
             yield from (self.batch(update) for update in range(first, end))
             return
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="decode")
-        ahead: deque[list[Future[np.ndarray]]] = deque()
+        ahead: deque[list[Future[Any]]] = deque()
         try:
             for update in range(first, end + self._prefetch):
                 if update < end:
@@ -176,7 +178,7 @@ class VideoBatches:
                 if len(ahead) > self._prefetch or update >= end:
                     if not ahead:
                         return
-                    yield stack_segments([future.result() for future in ahead.popleft()])
+                    yield self._stack([future.result() for future in ahead.popleft()])
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

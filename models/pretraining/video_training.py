@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -46,12 +47,12 @@ class VideoTraining:
         self.device = device or choose_device(config.training.device, self.ranks.local_rank)
         self.precision = config.training.precision
         check_precision(self.device, self.precision)
-        self.model = initial_model(config, seed).to(self.device)
+        self.model = self.initial_model().to(self.device)
         if self.device.type == "cuda":
             self.model = self.model.to(memory_format=torch.channels_last)
             if config.training.sync_batch_norm and self.ranks.world_size > 1:
                 self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)  # type: ignore[no-untyped-call]
-        self.optimizer: OptimizerGroup = self.model.optimizer_group()
+        self.groups: list[OptimizerGroup] = self.optimizer_groups()
         self.scaler = torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
         self._forward: Callable[..., Any] = self.ranks.wrap(self.model, self.device)
         if config.training.compile:
@@ -60,7 +61,15 @@ class VideoTraining:
         self._kept_statistics = [[value.clone() for value in group] for group in self._statistics]
         self.updates, self.skipped, self.skipped_in_row, self.scale_skips = 0, 0, 0, 0
 
-    def step(self, batch: np.ndarray | Tensor) -> dict[str, float]:
+    def initial_model(self) -> Any:
+        """The model with first weights that depend on the seed alone."""
+        return initial_model(self.config, self.seed)
+
+    def optimizer_groups(self) -> list[OptimizerGroup]:
+        """What the updates change."""
+        return [self.model.optimizer_group()]
+
+    def step(self, batch: Any) -> dict[str, float]:
         """One update.
 
         Args:
@@ -87,12 +96,17 @@ class VideoTraining:
         generator.manual_seed(derive_seed(self.seed, self.updates, f"model, part {part}"))
         return self.model.draw(batch, length, generator)
 
-    def loss(self, images: Tensor, draws: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward_pass(self, images: Any, draws: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """The model's loss and metrics."""
+        result: tuple[Tensor, dict[str, Tensor]] = self._forward(images, draws)
+        return result
+
+    def loss(self, images: Any, draws: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and metrics of uint8 frames (B, T, H, W, 3) on the device."""
         for kept, values in zip(self._kept_statistics, self._statistics, strict=True):
             torch._foreach_copy_(kept, values)
         with autocast(self.device, self.precision):
-            loss, metrics = self._forward(images, draws)
+            loss, metrics = self.forward_pass(images, draws)
         return loss, metrics
 
     def backward(self, loss: Tensor) -> None:
@@ -104,7 +118,7 @@ class VideoTraining:
         # Means over the processes come first: every process must decide alike, and one that is not finite spoils them.
         values = self.ranks.mean(torch.stack([value.float() for value in metrics.values()]))
         found = dict(zip(metrics, values, strict=True))
-        result = apply_update([self.optimizer], [found["loss"]], self.scaler)
+        result = apply_update(self.groups, [found["loss"]], self.scaler)
         self.updates += 1
         if not result.applied:
             # The forward pass has already moved BatchNorm's running statistics, perhaps to NaN.
@@ -112,7 +126,7 @@ class VideoTraining:
             return self._count_skip()  # without the numbers: they would spoil the means that are logged
         self.skipped_in_row = 0
         numbers = dict(zip(found, values.tolist(), strict=True))
-        return numbers | {"gradient_norm": result.norms[self.optimizer.name], "skipped": 0.0}
+        return numbers | {"gradient_norm": math.hypot(*result.norms.values()), "skipped": 0.0}
 
     def to_device(self, batch: np.ndarray | Tensor) -> Tensor:
         """uint8 frames (..., H, W, 3) on the device.
@@ -126,6 +140,23 @@ class VideoTraining:
             return images.to(self.device)
         return images.pin_memory().to(self.device, non_blocking=True) if images.device.type == "cpu" else images
 
+    @property
+    def optimizer(self) -> OptimizerGroup:
+        """The first group; of a video model the only one."""
+        return self.groups[0]
+
+    def optimizer_tensors(self) -> dict[str, Tensor]:
+        """Moments and step counts, for a checkpoint."""
+        return {name: value for group in self.groups for name, value in group.state_tensors().items()}
+
+    def check_segment(self, segment: Any) -> None:
+        """Refuse what cannot be trained on.
+
+        Raises:
+            ConfigError: its frames are not of the model's size, or not uint8.
+        """
+        self.to_device(segment)
+
     def state(self) -> dict[str, Any]:
         """Counters, for a checkpoint."""
         state: dict[str, Any] = {name: getattr(self, name) for name in COUNTERS}
@@ -138,7 +169,8 @@ class VideoTraining:
             CheckpointError: it is of another model.
         """
         load_tensors(self.model, checkpoint.model, checkpoint.path)
-        self.optimizer.load_state_tensors(checkpoint.optimizer)
+        for group in self.groups:
+            group.load_state_tensors(checkpoint.optimizer)
         state = checkpoint.state
         for name in COUNTERS:
             setattr(self, name, count_of(state[name]))

@@ -29,8 +29,7 @@ class ExpertEnv:
     def step(self, action: NDArray[np.floating[Any]]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """See `Env.step`; `action` is not looked at."""
         chosen = np.clip(self._env.expert_action(), -1, 1).astype(np.float32)
-        *rest, info = self._env.step(chosen)
-        observation, reward, terminated, truncated = rest
+        observation, reward, terminated, truncated, info = self._env.step(chosen)
         return observation, reward, terminated, truncated, info | {EXPERT_ACTION: chosen}
 
 

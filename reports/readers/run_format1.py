@@ -28,7 +28,8 @@ DROPPED_EPISODE = "it lost an environment process and dropped its episode"
 
 
 class RunFormat1:
-    """Reads run format 1; a pre-training run gives a `PretrainedRun`, a fine-tuning run a `ScoredRun`."""
+    """Reads run format 1; a fine-tuning run gives a `ScoredRun`, a pre-training run or an adapted model a
+    `PretrainedRun`."""
 
     name = "run_format1"
 
@@ -45,7 +46,7 @@ class RunFormat1:
         record = read_record(path)
         check_bounds(record.model_dump(mode="json"), str(path / RUN_FILE))
         check_pretraining(record.pretraining, str(path / RUN_FILE))
-        if record.kind == "pretrain":
+        if record.kind != "finetune":
             return _read_pretraining(path, record)
         return _read_finetuning(path, record, options)
 
@@ -123,7 +124,7 @@ def _read_pretraining(folder: Path, record: RunRecord) -> Read:
         if name != "updates"
     }
     data = "+".join(map(str, record.pretraining.get("data") or ["none"]))
-    name = f"pretrain/{data}/{record.method}{'@' + record.variant if record.variant else ''}/seed{record.seed}"
+    name = f"{record.kind}/{data}/{record.method}{'@' + record.variant if record.variant else ''}/seed{record.seed}"
     run = PretrainedRun(
         name=name,
         source=str(folder),

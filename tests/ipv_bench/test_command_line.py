@@ -25,6 +25,7 @@ OPTIONS = {
     "finetune": {"--preset", "--config", "--set", "--task", "--init", "--run", "--seed", "--dry-run"},
     "evaluate": {"--episodes", "--seed", "--video"},
     "record": {"--policy", "--episodes", "--out", "--seed", "--set"},
+    "adapt": {"--data", "--run", "--seed", "--set", "--dry-run"},
     "import-checkpoint": {"--out"},
     "report": {
         *("--out", "--figures", "--config", "--strict", "--allow-mixed"),

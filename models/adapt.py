@@ -1,0 +1,143 @@
+"""`ipv-bench adapt`: a model is trained on labelled shard sets, without an environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ipv_bench.errors import ConfigError, RunError
+from ipv_bench.progress import say
+from ipv_bench.run_lock import run_lock
+from ipv_bench.run_record import RUN_FILE, RunRecord, git_commit, read_record
+from ipv_bench.segments import TrackedSegments, check_tracks
+from ipv_bench.tracks import ACTION
+from models.adapting.config import AdaptConfig
+from models.adapting.labelled_training import LabelledTraining, action_size
+from models.adapting.loop import AdaptLoop
+from models.adapting.plan import AdaptPlan, plan_adapting
+from models.methods.base import adaptation_of, find_method
+from models.pretraining.config import RESUMABLE_KEYS
+from models.pretraining.run_keeping import check_same_run, note_changes, start_record, train_to_the_end
+from models.pretraining.video_batches import VideoData, open_video_data
+from models.training.checkpoint import latest_checkpoint, load_checkpoint
+from models.training.distributed import launched_ranks
+from models.training.hardware import choose_device, hardware_record, prepare_torch
+from models.training.tracking import check_mirrors
+from models.world_models.weight_facts import check_weights_fit, weight_facts
+
+
+@dataclass(frozen=True)
+class LabelledData:
+    """What a run trains on and is validated on: `VideoData` whose segments have actions, and the size of an action."""
+
+    videos: VideoData
+    action_dim: int
+
+
+def describe_plan(parent: str | Path, **options: Any) -> str:
+    """What `adapt` with the same arguments would do, as text."""
+    return plan_adapting(parent, **options).describe()
+
+
+def adapt(parent: str | Path, **options: Any) -> Path:
+    """Train, or go on with a run that exists; see `plan_adapting` for the arguments.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        UsageError: see `plan_adapting`; a wrong key, device or precision; actions that do not fit the model.
+        ShardSetError: a shard set is absent, damaged, too small, or has no actions.
+        RunError: the folder holds a run of another config, data or parent.
+        CheckpointError: a checkpoint is damaged or of another model.
+        InterruptedRunError: SIGINT or SIGTERM arrived; the state is saved.
+        TrainingError: ten updates in a row were not finite.
+    """
+    plan = plan_adapting(parent, **options)
+    loop = plan.config.training
+    check_mirrors(loop.wandb)
+    if launched_ranks().world_size > 1:
+        raise ConfigError("adapt was started by torchrun", expected="one process: labelled sets are small")
+    device = choose_device(loop.device)
+    prepare_torch(device, loop.threads, loop.deterministic)
+    data = _open_data(plan)
+    record = plan.record(data.videos.shard_sets, data.action_dim).model_copy(
+        update={"git_commit": git_commit(), "hardware": hardware_record(device)}
+    )
+    folder = plan.folder(record)
+    previous = read_record(folder) if (folder / RUN_FILE).exists() else None
+    if previous is not None:
+        check_same_run(folder, previous, record, RESUMABLE_KEYS)
+        _check_same_start(folder, previous, record)
+        if previous.status == "finished":
+            say(f"{folder} is finished after {loop.updates} updates: nothing to do")
+            return folder
+    training = _open_training(plan, device, data.action_dim, starts=latest_checkpoint(folder) is None)
+    with run_lock(folder):
+        note_changes(previous, record)
+        record = start_record(folder, previous, record)
+        train_to_the_end(
+            folder, record, training, loop.updates,
+            lambda: AdaptLoop(folder, record, plan.config, data.videos, training),  # type: ignore[arg-type]
+        )  # fmt: skip
+    return folder
+
+
+def _open_data(plan: AdaptPlan) -> LabelledData:
+    """Open the sets, with actions where the parts need them, and see that these fit the model to start from.
+
+    Raises:
+        ShardSetError: a set has no actions, or too few videos.
+        ConfigError: their actions differ in size from one another's or the parent's.
+    """
+    config: AdaptConfig = plan.config
+    wanted = config.data.model_copy(update={"num_videos": config.num_sequences})
+    found = open_video_data(wanted, plan.seed, validate=config.validation.every > 0)
+    needs_actions = adaptation_of(find_method(config.method)).parts[plan.parts]
+    tracks = (ACTION,) if needs_actions else ()
+    check_tracks(found.train.sources, tracks)
+    first, known = found.train.sources[0], plan.start.action_dim
+    action_dim = action_size(first.manifest.tracks[ACTION].shape, first.store.location) if needs_actions else 0
+    if known is not None and needs_actions and known != action_dim:
+        raise ConfigError(
+            f"actions in {first.store.location} have {action_dim} components, the model was adapted to {known}",
+            expected=f"labelled sets with {known}",
+            fix="adapt the pre-trained model instead, or another labelled set",
+        )
+    train, held_out = (None if s is None else TrackedSegments(s, tracks) for s in (found.train, found.validation))
+    videos: Any = VideoData(train, held_out, found.shard_sets)  # type: ignore[arg-type]
+    if held_out is None and config.validation.every:
+        say("no labelled video is held out, so nothing is validated (data.holdout=0 and no validation split)")
+    return LabelledData(videos, action_dim)
+
+
+def _check_same_start(folder: Path, previous: RunRecord, record: RunRecord) -> None:
+    """Refuse another parent than the run was started from.
+
+    Raises:
+        RunError: it is another one.
+    """
+    before, now = (found.parent.get("checkpoint_sha256") for found in (previous, record))
+    if before != now:
+        raise RunError(
+            f"{folder} was started from {previous.parent.get('checkpoint') or 'random weights'}",
+            expected=f"that start, not {record.parent.get('checkpoint') or 'random weights'}",
+            fix="name the same checkpoint folder, or choose another folder with --run",
+        )
+
+
+def _open_training(plan: AdaptPlan, device: Any, action_dim: int, *, starts: bool) -> LabelledTraining:
+    """The model: with the parent's weights when the run starts; its own checkpoint brings them when it goes on."""
+    parent = None
+    if plan.start.checkpoint is not None and starts:
+        parent = load_checkpoint(plan.start.checkpoint)
+        own = ("concat_embed", "reward.dual", "reward.gain", "behavior.min_std", "behavior.discount_head")
+        check_weights_fit(
+            weight_facts(dict(plan.start.config)), weight_facts(plan.config.model_dump(mode="json")), parent.path,
+            skip=() if plan.start.adapted else own, fix="leave those keys as the run to start from has them",
+        )  # fmt: skip
+    return LabelledTraining(
+        plan.config, plan.seed, device, action_dim=action_dim, parts=plan.parts, parent=parent,
+        adapted=plan.start.adapted,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Adapting: action-conditioned training of a model on labelled shard sets, without an environment."""

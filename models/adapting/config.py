@@ -1,0 +1,116 @@
+"""Config of `ipv-bench adapt`: the sections of the model come from the run that it starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any, Literal, cast
+
+from pydantic import Field, create_model, model_validator
+
+from ipv_bench.config import Resolved, build, check_key, flatten, merge, nested, parse_overrides
+from models.agents.config import AgentTrainingConfig
+from models.methods.base import adaptation_of, find_method
+from models.pretraining.config import DataConfig, TrainingConfig, ValidationConfig
+from models.world_models.config import MethodConfig
+
+Weights = Literal["pretrained", "random"]
+
+
+class AdaptTrainingConfig(TrainingConfig, AgentTrainingConfig):
+    """The loop around the updates."""
+
+    updates: int = Field(1000, ge=1)
+    """Optimiser steps."""
+    checkpoint_every: int = Field(500, ge=1)
+    """Updates between two checkpoints."""
+    encoder_frozen_updates: int = Field(0, ge=0)
+    """First updates with a learning rate of zero for what came pre-trained, where the method names that."""
+
+
+class AdaptValidationConfig(ValidationConfig):
+    """Prediction from real actions on held-out labelled videos."""
+
+    every: int = Field(500, ge=0)
+    """Updates between two validations; the first update and the last are always validated. 0: never."""
+
+
+class AdaptConfig(MethodConfig):
+    """What `ipv-bench adapt` needs beside the sections of the method's agent: see `adapt_config_class`."""
+
+    parts: str = ""
+    """What is trained, by the method's own names; empty: its first one. Our RSSM methods: `world_model`, or `dynamics`
+    (the action-conditional RSSM, everything else frozen)."""
+    num_sequences: int | None = Field(None, ge=1)
+    """Train on a fixed subset of this many labelled videos per set (nested: 64 are among 256); unset: all."""
+    preset: str = ""
+    """Where `none` stands for the run: the fine-tuning preset (`tiny`, `paper/dmc`, …) whose model is made."""
+    weights: Weights = "pretrained"
+    """`random`: the architecture of the run with new weights, the row "no pre-training" of a comparison."""
+    data: DataConfig = DataConfig()
+    training: AdaptTrainingConfig = AdaptTrainingConfig()
+    validation: AdaptValidationConfig = AdaptValidationConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> AdaptConfig:
+        if self.validation.every and self.validation.warmup >= self.data.length:
+            raise ValueError(
+                f"validation.warmup {self.validation.warmup} leaves nothing to predict in data.length "
+                f"{self.data.length}"
+            )
+        if self.data.num_videos is not None:
+            raise ValueError("data.num_videos is for pre-training; set num_sequences")
+        return self
+
+
+@cache
+def adapt_config_class(method: str) -> type[AdaptConfig]:
+    """The whole config of adapting a method's models.
+
+    Raises:
+        UnknownNameError: no such method.
+        UsageError: it cannot be adapted.
+    """
+    bases: Any = (AdaptConfig, adaptation_of(find_method(method)).config)
+    made = create_model(
+        "AdaptConfig", __base__=bases, __module__=__name__, method=(str, method),
+        training=(AdaptTrainingConfig, AdaptTrainingConfig()),
+    )  # fmt: skip
+    return cast(type[AdaptConfig], made)
+
+
+FROM_DATA = ("length", "batch_size", "workers", "prefetch", "holdout", "cache")
+FROM_TRAINING = ("precision", "compile", "device", "threads", "log_every", "keep_last", "tensorboard", "wandb")
+"""Fields of these sections that are taken over from the run as well: how, not what, it was trained."""
+
+
+def resolve_adapting(
+    method: str, found: Mapping[str, Any], preset: str, overrides: Mapping[str, Any] | Iterable[str]
+) -> Resolved[AdaptConfig]:
+    """Lay overrides over what the run to start from says.
+
+    Args:
+        method: of the run.
+        found: its config, nested, as in `run.json`.
+        preset: its preset, for the record.
+        overrides: `key=value` texts, or dotted key → value.
+
+    Raises:
+        ConfigError: unknown key, wrong value, or another method.
+    """
+    config_class = adapt_config_class(method)
+    own = adaptation_of(find_method(method)).config.model_fields
+    base: dict[str, Any] = {key: value for key, value in found.items() if key in own and key != "training"}
+    for section, kept in (("data", FROM_DATA), ("training", FROM_TRAINING), ("validation", None)):
+        values = found.get(section)
+        if isinstance(values, Mapping):
+            chosen = kept or [name for name in AdaptValidationConfig.model_fields if name != "every"]
+            base[section] = {name: values[name] for name in chosen if name in values}
+    values = base
+    for key, value in parse_overrides(overrides).items():
+        check_key(config_class, key)
+        values = merge(values, nested(key, value))
+    before = flatten(build(config_class, merge(base, {"method": method})).model_dump(mode="json"))
+    config = build(config_class, merge({"method": method}, values))
+    after = flatten(config.model_dump(mode="json"))
+    return Resolved(config, preset, {key: value for key, value in after.items() if before.get(key) != value})

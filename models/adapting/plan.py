@@ -1,0 +1,212 @@
+"""What an adapting run will be: where it starts from, its resolved config, its record and folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ipv_bench.config import Resolved, parse_overrides
+from ipv_bench.errors import InputError, RunError, UnknownNameError, UsageError
+from ipv_bench.file_names import folder_name
+from ipv_bench.run_record import RUN_FILE, RunRecord, package_versions, read_record, run_folder
+from models.adapting.config import AdaptConfig, resolve_adapting
+from models.finetuning.config import resolve_finetuning
+from models.methods.base import adaptation_of, find_method
+from models.pretraining.config import RESOURCE_KEYS
+from models.pretraining.plan import PACKAGES
+from models.training.checkpoint import checkpoint_sha256, count_of, find_checkpoint, run_of
+from models.world_models.config import variant
+
+NO_RUN, DEFAULT_PRESET = "none", "tiny"
+KINDS = ("pretrain", "adapt")
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run starts from.
+
+    Attributes:
+        record: of the parent; None for `none`.
+        checkpoint: folder whose weights are taken over; None: random weights.
+        config: nested, as in `run.json`.
+        method, preset: of the parent.
+    """
+
+    record: RunRecord | None
+    checkpoint: Path | None
+    config: Mapping[str, Any]
+    method: str
+    preset: str
+
+    @property
+    def adapted(self) -> bool:
+        """Whether the parent is an adapted model, taken over whole."""
+        return self.record is not None and self.record.kind == "adapt"
+
+    @property
+    def action_dim(self) -> int | None:
+        """A of an adapted parent whose training had actions."""
+        facts = (self.record.model_extra or {}).get("adaptation", {}) if self.adapted and self.record else {}
+        try:
+            return count_of(facts.get("action_dim", 0)) or None
+        except (ValueError, AttributeError):
+            raise RunError(f"{RUN_FILE} of the run to start from says {facts!r} of its actions"[:300]) from None
+
+
+@dataclass(frozen=True)
+class AdaptPlan:
+    """A run before it starts.
+
+    Attributes:
+        start: where it starts from.
+        resolved: config, preset and overrides.
+        parts: what is trained.
+        seed: of the run.
+        run: folder asked for; None: by data sets, method, variant and seed.
+        root: where runs are kept.
+    """
+
+    start: Start
+    resolved: Resolved[AdaptConfig]
+    parts: str
+    seed: int
+    run: Path | None
+    root: Path = Path("runs")
+
+    @property
+    def config(self) -> AdaptConfig:
+        """The typed config."""
+        return self.resolved.config
+
+    def record(self, shard_sets: list[dict[str, Any]], action_dim: int) -> RunRecord:
+        """What `run.json` will hold, given the shard sets' records and the size of an action."""
+        config, start = self.config, self.start
+        before = start.record.pretraining if start.record is not None and start.checkpoint is not None else {}
+        return RunRecord.model_validate({
+            "kind": "adapt",
+            "method": config.method,
+            "display_name": find_method(config.method).display_name,
+            "variant": self._variant(),
+            "seed": self.seed,
+            "preset": start.preset,
+            "overrides": self.resolved.overrides,
+            "config": config.model_dump(mode="json"),
+            "pretraining": before or {"kind": "none"},
+            "shard_sets": shard_sets,
+            "parent": self._parent(),
+            "packages": package_versions(PACKAGES),
+            "adaptation": {
+                "data": [entry["name"] for entry in shard_sets],
+                "parts": self.parts,
+                "num_sequences": config.num_sequences,
+                "updates": config.training.updates,
+                "action_dim": action_dim,
+            },
+        })  # fmt: skip
+
+    def folder(self, record: RunRecord) -> Path:
+        """The run folder."""
+        return self.run or run_folder(self.root, record)
+
+    def describe(self) -> str:
+        """The plan as text, for `--dry-run`."""
+        shown = {
+            "method": self.config.method,
+            "parts": self.parts,
+            "start": str(self.start.checkpoint) if self.start.checkpoint else "random weights",
+            "variant": self._variant(),
+            "run": str(self.run) if self.run else f"{self.root}/adapt/<data sets>/<method>@<variant>/seed{self.seed}",
+            "seed": self.seed,
+            "overrides": self.resolved.overrides,
+            "config": self.config.model_dump(mode="json"),
+        }
+        return json.dumps(shown, indent=2)
+
+    def _variant(self) -> str:
+        """Overrides that change what is learned, and the data that the parent was pre-trained on."""
+        start, origin = self.start, ""
+        if start.record is not None and start.checkpoint is not None:
+            names = [folder_name(name, f"{RUN_FILE}: pretraining.data", RunError) for name in start.record.data_names]
+            origin = "init=" + "+".join(names) if names else ""
+        return ",".join(part for part in (variant(self.resolved, RESOURCE_KEYS), origin) if part)
+
+    def _parent(self) -> dict[str, Any]:
+        checkpoint = self.start.checkpoint
+        if checkpoint is None:
+            return {}
+        return {
+            "run": str(run_of(checkpoint)),
+            "checkpoint": str(checkpoint),
+            "checkpoint_sha256": checkpoint_sha256(checkpoint),
+        }
+
+
+def plan_adapting(
+    parent: str | Path,
+    *,
+    data: Iterable[str | Path] = (),
+    overrides: Mapping[str, Any] | Iterable[str] = (),
+    run: str | Path | None = None,
+    seed: int = 0,
+    root: str | Path = "runs",
+) -> AdaptPlan:
+    """Resolve everything that a run needs; nothing is written.
+
+    Args:
+        parent: a pre-training run, an adapted one, a checkpoint of either, or "none" for random weights.
+        data: labelled shard sets.
+        overrides: `key=value` texts, or dotted key → value.
+        run: run folder; None: the default place.
+        seed: of the run.
+        root: where runs are kept.
+
+    Raises:
+        UsageError: no data set is named, or the method cannot be adapted.
+        InputError: `parent` is another kind of run.
+        UnknownNameError: the method trains no such parts.
+        ConfigError: unknown key or wrong value.
+        RunError, CheckpointError: `parent` is no run, or has no checkpoint.
+    """
+    changes = parse_overrides(overrides)
+    sets = [str(place) for place in data]
+    if sets:
+        changes["data.sets"] = sets
+    if not changes.get("data.sets"):
+        raise UsageError("no labelled shard set is named", expected="--data SHARDS, with actions")
+    start = _start(parent, changes)
+    changes.pop("method", None)
+    resolved = resolve_adapting(start.method, start.config, start.preset, changes)
+    known = adaptation_of(find_method(start.method)).parts
+    parts = resolved.config.parts or next(iter(known))
+    if parts not in known:
+        raise UnknownNameError(f"part of {start.method} to train", parts, known)
+    if resolved.config.weights == "random":
+        start = Start(start.record, None, start.config, start.method, start.preset)
+    return AdaptPlan(start, resolved, parts, seed, Path(run) if run else None, Path(root))
+
+
+def _start(parent: str | Path, changes: Mapping[str, Any]) -> Start:
+    if str(parent) == NO_RUN:
+        method, preset = changes.get("method"), str(changes.get("preset") or DEFAULT_PRESET)
+        if method is None:
+            raise UsageError("`adapt none` does not say which model", expected="--set method=NAME")
+        adaptation_of(find_method(str(method)))
+        name, _, part = preset.partition("/")
+        config = resolve_finetuning(name, parts=(part,) if part else (), overrides={"method": method}).config
+        return Start(None, None, config.model_dump(mode="json"), str(method), preset)
+    record = read_record(run_of(parent))
+    if record.kind not in KINDS:
+        raise InputError(
+            f"{parent} is a {record.kind} run",
+            expected="a run of `ipv-bench pretrain` or `ipv-bench adapt`, or `none` for random weights",
+        )
+    if changes.get("method") not in (None, record.method):
+        raise UsageError(
+            f"{parent} is of the method {record.method}, and --set method={changes['method']} names another",
+            expected="no method, or that one",
+        )
+    adaptation_of(find_method(record.method))
+    return Start(record, find_checkpoint(parent), record.config, record.method, record.preset)

@@ -1,0 +1,247 @@
+"""`adapt`: a model learns from labelled videos alone; what moves, what is kept, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ipv_bench.cli import run
+from ipv_bench.errors import CheckpointError
+from ipv_bench.run_record import read_record
+from models.adapting.config import adapt_config_class
+from models.agents.config import AgentConfig
+from models.training.checkpoint import latest_checkpoint, load_checkpoint
+from models.world_models.action_prediction import ActionPrediction
+from models.world_models.stacked import StackedWorldModel
+from tests.episode_maker import write_episodes
+from tests.models.finetuning.finetune_runs import run_until
+from tests.models.pretraining import small_pretraining
+from tests.models.pretraining.small_pretraining import SMALL, learned, small_shard_set, weights
+
+FAST = {"training.updates": 6, "training.checkpoint_every": 2, "training.log_every": 2, "validation.every": 3}
+
+
+def adapt_command(parent: Path | str, data: Path, folder: Path, *extra: str, **changes: Any) -> list[str]:
+    values = FAST | {key.replace("__", "."): value for key, value in changes.items()}
+    sets = [part for key, value in values.items() for part in ("--set", f"{key}={json.dumps(value)}")]
+    return ["adapt", str(parent), "--data", str(data), "--run", str(folder), *sets, *extra]
+
+
+def adapt(parent: Path | str, data: Path, folder: Path, *extra: str, **changes: Any) -> int:
+    return run([*adapt_command(parent, data, folder, *extra, **changes), "--quiet"])
+
+
+def tensors(folder: Path) -> dict[str, torch.Tensor]:
+    path = latest_checkpoint(folder)
+    assert path is not None
+    return load_checkpoint(path).model
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory) -> Path:
+    """Sixteen labelled videos, 32 x 32, with actions of two components."""
+    root = tmp_path_factory.mktemp("labelled")
+    assert run(["sample", str(root / "raw"), "--dataset", "moving-blob", "--videos", "16", "--quiet"]) == 0
+    command = ["prepare", "episodes", "--source", str(root / "raw"), "--out", str(root / "blob"), "--workers", "1"]
+    assert run([*command, "--set", "size=32x32", "--quiet"]) == 0
+    return root / "blob"
+
+
+@pytest.fixture(scope="module")
+def unlabelled(tmp_path_factory) -> Path:
+    return small_shard_set(tmp_path_factory.mktemp("unlabelled") / "set")
+
+
+@pytest.fixture(scope="module")
+def parents(unlabelled, tmp_path_factory) -> dict[str, Path]:
+    """A pre-training run of each of our methods that has one."""
+    root = tmp_path_factory.mktemp("pretrained")
+    for method in ("apv", "contextwm"):
+        command = small_pretraining.arguments(unlabelled, root / method, method=method, training__updates=2)
+        assert run([*command, "--quiet"]) == 0
+    return {path.name: path for path in root.iterdir()}
+
+
+@pytest.mark.parametrize("method", ["apv", "contextwm"])
+def test_a_pretrained_model_goes_on_with_actions(labelled, parents, tmp_path, method):
+    folder = tmp_path / "run"
+    assert adapt(parents[method], labelled, folder, num_sequences=4) == 0
+    record = read_record(folder)
+    assert (record.kind, record.method, record.status) == ("adapt", method, "finished")
+    assert record.pretraining["data"] == ["numbers"]
+    assert record.model_extra["adaptation"] == {
+        "data": ["episodes"], "parts": "world_model", "num_sequences": 4, "updates": 6, "action_dim": 2,
+    }  # fmt: skip
+    assert record.shard_sets[0]["num_videos"] == 4
+    assert record.parent["run"] == str(parents[method])
+    lines = [line for line in learned(folder) if "validation_copy_ratio" in line]
+    assert [line["updates"] for line in lines] == [0, 3, 6]
+    for line in lines:
+        assert len(line["open_loop_mse"]) == SMALL["data.length"] - SMALL["validation.warmup"]
+        ratio = np.sum(line["open_loop_mse"]) / np.sum(line["copy_last_mse"])
+        assert line["validation_copy_ratio"] == pytest.approx(ratio)
+        assert line["validation_shuffle_ratio"] > 0
+    assert list((folder / "videos").glob("prediction-*.png"))
+    assert {"vision.encoder", "rssm.img_in"} <= {".".join(name.split(".")[:2]) for name in tensors(folder)}
+
+
+def test_a_killed_run_goes_on_to_the_same_numbers(labelled, parents, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert adapt(parents["apv"], labelled, whole, training__threads=1) == 0
+    command = adapt_command(parents["apv"], labelled, killed, training__threads=1)
+    run_until(command, "adapting.labelled_training", "module.LabelledTraining", "step", 4)
+    assert run([*command, "--quiet"]) == 0
+    assert weights(killed) == weights(whole)
+    assert learned(killed) == learned(whole)
+    assert adapt(parents["contextwm"], labelled, whole, training__threads=1) == 2  # another method's run
+
+
+def test_subsets_are_nested_and_validated_alike(labelled, parents, tmp_path):
+    from models.adapt import _open_data
+    from models.adapting.plan import plan_adapting
+
+    found = {}
+    for count in (2, 5, 9):
+        plan = plan_adapting(parents["apv"], data=[labelled], overrides=FAST | {"num_sequences": count})
+        videos = _open_data(plan).videos
+        found[count] = (set(videos.train.sources[0].videos), set(videos.validation.sources[0].videos))
+    assert [len(found[count][0]) for count in (2, 5, 9)] == [2, 5, 9]
+    assert found[2][0] < found[5][0] < found[9][0]
+    assert found[2][1] == found[9][1]
+    assert not found[9][0] & found[9][1]
+    assert adapt(parents["apv"], labelled, tmp_path / "run", num_sequences=17) == 2
+
+
+def test_dynamics_leaves_what_was_pretrained(labelled, parents, tmp_path):
+    folder = tmp_path / "run"
+    assert adapt(parents["contextwm"], labelled, folder, parts="dynamics") == 0
+    before, after = tensors(parents["contextwm"]), tensors(folder)
+    kept = [name for name in before if name.startswith(("vision.encoder.", "vision.decoder.", "action_free_rssm."))]
+    assert kept
+    assert all(torch.equal(before[name], after[name]) for name in kept)
+    whole = tmp_path / "whole"
+    assert adapt(parents["contextwm"], labelled, whole) == 0
+    assert not all(torch.equal(before[name], tensors(whole)[name]) for name in kept)
+    # an adapted model is adapted further, with the other parts, whole
+    again = tmp_path / "again"
+    assert adapt(folder, labelled, again, parts="world_model", training__updates=1, optimizer__lr=0.0) == 0
+    moved = [name for name, value in tensors(again).items() if not torch.equal(value, after[name])]
+    assert all("running" in name or "num_batches" in name for name in moved), moved
+
+
+def test_rows_without_pretraining(labelled, parents, tmp_path):
+    assert adapt(parents["apv"], labelled, tmp_path / "random", weights="random", training__updates=1) == 0
+    record = read_record(tmp_path / "random")
+    assert record.pretraining == {"kind": "none"}
+    assert record.parent == {}
+    small = {key.replace(".", "__"): value for key, value in SMALL.items() if not key.startswith("context")}
+    small |= {"method": "dreamerv2", "image__size": 64, "training__updates": 2, "data__length": 6}
+    raw = labelled.parent / "raw"
+    out = tmp_path / "blob64"
+    assert run(["prepare", "episodes", "--source", str(raw), "--out", str(out), "--workers", "1", "--quiet"]) == 0
+    del small["encoder__norm"], small["decoder__norm"]
+    assert adapt("none", out, tmp_path / "dreamer", **small) == 0
+    assert read_record(tmp_path / "dreamer").method == "dreamerv2"
+
+
+def test_a_run_has_its_place_and_dry_run_writes_nothing(labelled, parents, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = ["adapt", str(parents["apv"]), "--data", str(labelled), "--set", "num_sequences=3"]
+    assert run([*command, "--dry-run"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["variant"] == "num_sequences=3,init=numbers"
+    assert not list(tmp_path.iterdir())
+    sets = [part for key, value in FAST.items() for part in ("--set", f"{key}={value}")]
+    assert run([*command, *sets, "--quiet"]) == 0
+    assert (tmp_path / "runs/adapt/episodes/apv@num_sequences=3,init=numbers/seed0/run.json").is_file() or list(
+        tmp_path.glob("runs/adapt/episodes/apv@*num_sequences=3*init=numbers/seed0/run.json")
+    )
+
+
+def test_what_does_not_fit_is_refused(labelled, unlabelled, parents, tmp_path, capsys):
+    three = tmp_path / "three"
+    raw = write_episodes(tmp_path / "raw", (12,) * 6, action=np.zeros((12, 3), np.float32), reward=None)
+    prepare = ["prepare", "episodes", "--source", str(raw), "--out", str(three), "--workers", "1", "--quiet"]
+    assert run([*prepare, "--set", "size=32x32"]) == 0
+    adapted = tmp_path / "adapted"
+    assert adapt(parents["apv"], labelled, adapted, training__updates=1) == 0
+    folder = tmp_path / "run"
+    for words, arguments in (
+        ("no tracks: it is an unlabelled set", (parents["apv"], unlabelled, folder)),
+        ("3 components, the model was adapted to 2", (adapted, three, folder)),
+        ("'action' is float32 [2]", (parents["apv"], three, folder, "--data", str(labelled))),
+        ("no run.json", (tmp_path, labelled, folder)),
+        ("does not say which model", ("none", labelled, folder)),
+        ("names another", (parents["apv"], labelled, folder, "--set", "method=contextwm")),
+        ("part of apv to train 'adapter'", (parents["apv"], labelled, folder, "--set", "parts=adapter")),
+        ("set num_sequences", (parents["apv"], labelled, folder, "--set", "data.num_videos=3")),
+        ("did you mean 'num_sequences'", (parents["apv"], labelled, folder, "--set", "num_sequence=3")),
+        ("rssm.action_dim is 1", ("none", labelled, folder, "--set", "method=apv", "--set", "rssm.action_dim=1")),
+        ("trained as something else", (parents["apv"], labelled, folder, "--set", "rssm.stoch=2")),
+    ):
+        capsys.readouterr()
+        assert adapt(*arguments) == 2, words
+        assert words in capsys.readouterr().err
+        assert not folder.exists(), words
+    assert adapt(parents["contextwm"], labelled, adapted, training__updates=1) == 2
+    assert run(["adapt", str(parents["apv"])]) == 2
+    assert "no labelled shard set" in capsys.readouterr().err
+
+
+def small_config() -> AgentConfig:
+    values: dict[str, Any] = {}
+    for key, value in SMALL.items():
+        section, _, name = key.partition(".")
+        if section in ("image", "encoder", "decoder", "rssm"):
+            values.setdefault(section, {})[name] = value
+    return adapt_config_class("apv").model_validate({"method": "apv", **values})
+
+
+def test_losses_are_those_of_the_agents_world_model_without_rewards():
+    torch.manual_seed(0)
+    model = StackedWorldModel(small_config(), 2)
+    wrapped = ActionPrediction(model, "world_model").eval()
+    image = torch.randint(0, 256, (3, 6, 32, 32, 3), dtype=torch.uint8)
+    action = torch.rand(3, 6, 2) * 2 - 1
+    first = torch.zeros(3, 6)
+    first[:, 0] = 1
+    draws = wrapped.draw(3, 6, torch.Generator().manual_seed(1))
+    loss, metrics = wrapped(image, action, draws)
+    _, expected, _ = model(image, action, torch.zeros(3, 6), first, draws)
+    for name in ("image_loss", "kl_loss", "kl"):
+        assert metrics[name] == expected[name]
+    assert float(loss.detach()) == pytest.approx(float(expected["image_loss"] + expected["kl_loss"]), rel=1e-6)
+
+
+def test_actions_decide_and_the_future_does_not_leak():
+    torch.manual_seed(0)
+    wrapped = ActionPrediction(StackedWorldModel(small_config(), 2), "world_model").eval()
+    image = torch.randint(0, 256, (2, 6, 32, 32, 3), dtype=torch.uint8)
+    action = torch.rand(2, 6, 2) * 2 - 1
+
+    def predict(image: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        return wrapped.open_loop(image, action, 2, torch.Generator().manual_seed(1))
+
+    found = predict(image, action)
+    changed = action.clone()
+    changed[:, 0] += 1  # led to the first frame from one that is not there
+    assert torch.equal(predict(image, changed), found)
+    changed[:, 4] += 1
+    later = predict(image, changed)
+    assert torch.equal(later[:, :4], found[:, :4])
+    assert not torch.equal(later[:, 4:], found[:, 4:])
+    unseen = image.clone()
+    unseen[:, 2:] = 0
+    assert torch.equal(predict(unseen, action), found)
+
+
+def test_a_checkpoint_of_another_model_is_refused(parents, labelled, tmp_path):
+    from models.training.checkpoint import load_tensors
+
+    with pytest.raises(CheckpointError, match="of another model"):
+        load_tensors(ActionPrediction(StackedWorldModel(small_config(), 2), "dynamics"), tensors(parents["apv"]), "x")
