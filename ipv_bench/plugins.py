@@ -51,6 +51,7 @@ OURS: Mapping[Kind, Mapping[str, str]] = {
     },
     "readers": {
         "run": "reports.readers.run_format1:READER",
+        "protocol-result": "reports.readers.protocol_result:READER",
         "dreamer-metrics": "reports.readers.dreamer_metrics:READER",
         "tensorboard": "reports.readers.tensorboard:READER",
         "dreamerv3-scores": "reports.readers.dreamerv3_scores:READER",

@@ -22,6 +22,9 @@ from reports.figures.drawing import Drawing
 from reports.figures.kept_drawings import KeptDrawings
 from reports.figures.paper_figures import Wanted, wanted_figures
 from reports.figures.selection import check_names
+from reports.frozen.check import CheckedRuns, check_runs
+from reports.frozen.figure import plain_name, split_names
+from reports.frozen.result import result_bytes
 from reports.missing_commands import MissingCommands, missing_commands
 from reports.page.contents import Contents, compute
 from reports.page.report_page import report_page
@@ -79,7 +82,8 @@ class Written:
 def write_report(request: Request) -> Written:
     """Read runs, compute everything and write the report; errors as of `make_report`."""
     config, out = request.config, request.out
-    wanted = wanted_figures(request.figures, config.figures)
+    protocols, figures = split_names(request.figures)
+    wanted = wanted_figures(figures, config.figures)
     collection = _read(request, wanted)
     for figure in wanted.described.values():
         check_names(figure, collection.runs)
@@ -87,12 +91,14 @@ def write_report(request: Request) -> Written:
     computation = Computation(config, request.seed, draws or CURVE_RESAMPLES, draws or TABLE_RESAMPLES)
     kept = KeptDrawings(out, config.formats)
     with Drawing(config.formats, config.drawing_processes, kept) as drawing:
+        frozen = [check_runs(name, collection) for name in protocols]
         sources = [Path(source) for source in request.sources]
-        contents = compute(collection, wanted, computation, drawing, out, sources)
+        contents = compute(collection, wanted, computation, drawing, out, sources, frozen)
         findings = in_order([*collection.findings, *contents.findings, *_without_reference()])
         commands = _commands(contents, collection, request.sources)
         page = report_page(contents, collection, findings, computation, commands)
-    files = _write(out, page, contents, collection, findings, computation, commands)
+    results = {f"{plain_name(one.name)}.json": one for one in frozen}
+    files = _write(out, page, contents, collection, findings, computation, commands, results)
     kept.write()
     if request.missing_commands is not None:
         _write_commands(Path(request.missing_commands), commands)
@@ -160,8 +166,9 @@ def _write(
     findings: Sequence[Finding],
     computation: Computation,
     commands: MissingCommands,
+    results: Mapping[str, CheckedRuns],
 ) -> tuple[str, ...]:
-    files: dict[str, bytes] = {}
+    files: dict[str, bytes] = {name: result_bytes(one) for name, one in results.items()}
     for figure in contents.figures:
         files |= {f"figures/{figure.name}.{kind}": data for kind, data in figure.files.items()}
     for table in contents.tables.values():

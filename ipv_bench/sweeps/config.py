@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ipv_bench.config import Config, build, read_config_file
+from ipv_bench.config import Config, build, flatten, read_config_file
 from ipv_bench.errors import ConfigError
+from ipv_bench.frozen_protocol import PREFIX, Protocol, SampleData, load_protocol
+
+OF_METHODS = ("tasks", "data", "seeds", "pretrain_seed", "preset", "pretrain_preset", "set", "pretrain_set")
+"""Fields about runs of `methods`: figures and protocols say these themselves."""
 
 
 class MethodChoice(Config):
@@ -60,6 +65,10 @@ class SweepConfig(Config):
     """Dotted key → value for all pre-training runs."""
     figures: list[str] = []
     """Figures whose missing runs are made."""
+    protocol: str = ""
+    """Frozen track, such as `v1/cpu-night`, that says everything but the methods; no `methods`: all that there are."""
+    samples: dict[str, SampleData] = {}
+    """Shard set → tiny release that it is made of where it is not there: for trying things out."""
     prepare: bool = False
     """Make shard sets that are not there, from `data/raw/<name>`."""
     root: str = "runs"
@@ -99,25 +108,69 @@ class SweepConfig(Config):
 
     @model_validator(mode="after")
     def _something(self) -> SweepConfig:
+        if self.protocol:
+            return self._with_protocol(load_protocol(self.protocol))
         if not self.figures and not (self.methods and self.tasks):
-            raise ValueError("it names neither `methods` and `tasks` nor `figures`: there is nothing to run")
+            raise ValueError("it names neither `methods` and `tasks` nor `figures` nor `protocol`: nothing to run")
+        if bool(self.methods) != bool(self.tasks):
+            raise ValueError(f"it names {'methods' if self.methods else 'tasks'} alone; say `methods` and `tasks`")
+        said = sorted(self.model_fields_set & set(OF_METHODS))
+        if said and not self.methods:
+            raise ValueError(f"a figure's runs are as the figure says: {', '.join(said)} would not be heeded")
         for choice in self.methods:
-            clash = sorted(self.set.keys() & choice.set.keys()) or sorted(
-                self.pretrain_set.keys() & choice.pretrain_set.keys()
-            )
+            self._check_choice(choice)
+        return self
+
+    def _check_choice(self, choice: MethodChoice) -> None:
+        for kind in ("set", "pretrain_set"):
+            for_all, own = _keys(getattr(self, kind)), _keys(getattr(choice, kind))
+            clash = sorted(key for key in own for other in for_all if _overlap(key, other))
             if clash:
                 raise ValueError(f"{', '.join(clash)} is set for all methods and for {choice.method}: say it once")
-            if "method" in choice.set or "method" in choice.pretrain_set:
-                raise ValueError(f"the `set` of {choice.method} names another method")
+            pairs = [pair for keys in (own, for_all) for pair in combinations(keys, 2)]
+            twice = sorted({one for one, other in pairs if _overlap(one, other)})
+            if twice or "method" in own or "method" in for_all:
+                what = f"{', '.join(twice)} twice" if twice else "another method"
+                raise ValueError(f"the `{kind}` of {choice.method} names {what}")
+
+    def _with_protocol(self, protocol: Protocol) -> SweepConfig:
+        """This sweep with what a protocol fixes filled in."""
+        said = sorted(self.model_fields_set & {*OF_METHODS, "figures", "samples"})
+        if said:
+            raise ValueError(f"the protocol says {', '.join(said)} itself; a sweep may name methods and where they run")
+        for choice in self.methods:
+            for key in (*flatten(choice.set), *flatten(choice.pretrain_set)):
+                if not protocol.is_free(key, choice.method):
+                    raise ValueError(f"protocol {self.protocol} does not let {choice.method} change {key}")
+        values = {
+            "tasks": protocol.tasks, "data": [protocol.data.sets], "seeds": list(range(protocol.seeds)),
+            "preset": protocol.preset, "pretrain_preset": protocol.pretrain_preset, "samples": protocol.samples,
+            "prepare": self.prepare or bool(protocol.samples),
+        }  # fmt: skip
+        for name, value in values.items():
+            object.__setattr__(self, name, value)  # the config is frozen once it is built
         return self
 
 
+def _keys(values: dict[str, Any]) -> list[str]:
+    """Dotted keys, one twice where it is said as `a.b` and as `a: {b: …}`."""
+    return [key for name, value in values.items() for key in flatten({name: value})]
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether one dotted key is the other, or a section of it."""
+    return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")
+
+
 def read_sweep(path: str | Path) -> SweepConfig:
-    """Read a sweep file.
+    """Read a sweep file, or make the sweep of `protocol:<name>` with all methods.
 
     Raises:
+        UnknownNameError: there is no such protocol.
         ConfigError: it is missing, no YAML, or says something wrong; the message names the file.
     """
+    if str(path).startswith(PREFIX):
+        return SweepConfig(protocol=str(path).removeprefix(PREFIX))
     try:
         return build(SweepConfig, read_config_file(path))
     except ConfigError as error:

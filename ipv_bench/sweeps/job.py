@@ -7,6 +7,7 @@ neither by two sweeps side by side, nor by a sweep that is started while a comma
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import signal
@@ -15,10 +16,13 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ipv_bench.atomic_file import disk_errors
+from ipv_bench.atomic_file import disk_errors, write_json
+from ipv_bench.progress import say
 from ipv_bench.sweeps.plan import Job, is_done
 
 STATE_FOLDER = ".sweep"
@@ -33,7 +37,8 @@ class Result:
 
     Attributes:
         folder: the job's.
-        outcome: "done", "failed", "interrupted" or "blocked" (a job before it failed).
+        outcome: "done", "failed", "interrupted" or "blocked" (a job before it failed); "trying" in a kept note, while
+            a job that failed is started again.
         attempts: how often its command was started.
         detail: last line of its output where it failed.
     """
@@ -52,6 +57,38 @@ def log_file(root: str, job: Job) -> Path:
 def lock_file(root: str, job: Job) -> Path:
     """The file that the job's process holds locked while it runs."""
     return _state_file(root, job, "lock")
+
+
+def submission_file(root: str, job: Job) -> Path:
+    """Where the id is kept under which a job was submitted to a cluster's queue."""
+    return _state_file(root, job, "slurm")
+
+
+def submission_id(root: str, job: Job) -> str:
+    """Under which id a job was submitted last; empty where it never was."""
+    try:
+        return submission_file(root, job).read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def keep_note(root: str, job: Job, result: Result) -> None:
+    """Keep how a job ended, or what its last attempt said, for `sweep status`; a job that is done needs no note."""
+    path = _state_file(root, job, "json")
+    if result.outcome in ("done", "interrupted"):
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, asdict(result))
+
+
+def kept_note(root: str, job: Job) -> Result | None:
+    """What `keep_note` kept; None where there is nothing, or nothing that can be read."""
+    try:
+        return Result(**json.loads(_state_file(root, job, "json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _state_file(root: str, job: Job, suffix: str) -> Path:
@@ -90,14 +127,17 @@ def run_job(
         stop: set to end the command as Ctrl-C does.
         environment: variables beside this process's.
     """
-    attempts, detail = 0, ""
+    attempts, detail, said = 0, "", False
     while not stop.is_set():
         if is_done(job):
-            return Result(job.folder, "done", attempts)
+            return _ended(job, root, Result(job.folder, "done", attempts))
         if attempts > max_retries:
-            return Result(job.folder, "failed", attempts, detail)
+            return _ended(job, root, Result(job.folder, "failed", attempts, detail))
         process = _start(job, root, environment or {})
         if process is None:
+            if not said and not is_done(job):
+                say(f"{job.folder}: another process works on it; waiting until it ends")
+                said = True
             stop.wait(_POLL_SECONDS * 5)
             continue
         status = _wait(process, stop)
@@ -107,7 +147,50 @@ def run_job(
         if stop.is_set() and not is_done(job):
             break
         detail = _last_line(log_file(root, job), status) if status else "it ended without having finished"
-    return Result(job.folder, "interrupted", attempts)
+        if not is_done(job):
+            keep_note(root, job, Result(job.folder, "trying", attempts, detail))
+    return _ended(job, root, Result(job.folder, "interrupted", attempts))
+
+
+def _ended(job: Job, root: str, result: Result) -> Result:
+    keep_note(root, job, result)
+    return result
+
+
+class InterruptibleJob:
+    """`run_job` for a process in which signals and exceptions may end the wait: the command saves its state first.
+
+    The job runs in a thread of its own, so that the thread of `run` can take signals.
+
+    Args:
+        job, root, max_retries, environment: as of `run_job`.
+    """
+
+    def __init__(self, job: Job, root: str, max_retries: int, environment: Mapping[str, str] | None = None) -> None:
+        self._arguments = (job, root, max_retries)
+        self._environment = environment
+        self._stop = threading.Event()
+        self._running: Future[Result] | None = None
+
+    def run(self) -> Result:
+        """Run it; an exception such as KeyboardInterrupt goes on after the command has saved its state."""
+        with ThreadPoolExecutor(1) as pool:
+            try:
+                self._running = pool.submit(run_job, *self._arguments, self._stop, self._environment)
+                return self._running.result()
+            except BaseException:
+                self.stop()
+                raise
+
+    def stop(self) -> None:
+        """Ask the command to save its state and end; a signal's handler may call it."""
+        self._stop.set()
+
+    def stop_and_wait(self) -> None:
+        """`stop`, and wait until the command has ended."""
+        self.stop()
+        if self._running is not None:
+            wait([self._running])
 
 
 def _start(job: Job, root: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes] | None:

@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from queue import SimpleQueue
 
 from ipv_bench.sweeps.config import SweepConfig
-from ipv_bench.sweeps.job import Result, run_job
+from ipv_bench.sweeps.job import Result, keep_note, run_job
 from ipv_bench.sweeps.plan import Job
 
 
@@ -49,6 +49,7 @@ def run_locally(
                     waiting.remove(job)
                     blocked = _blocked(job, results)
                     if blocked is not None:
+                        keep_note(config.root, job, blocked)
                         results[job.folder] = blocked
                         on_result(blocked)
                     else:

@@ -7,22 +7,28 @@ task, so that everything that would be refused is refused before anything runs.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ipv_bench.bounded_json import read_json
-from ipv_bench.errors import IpvBenchError, UsageError
+from ipv_bench.config import flatten
+from ipv_bench.errors import IpvBenchError, UnknownNameError, UsageError
+from ipv_bench.frozen_protocol import SampleData, load_protocol
 from ipv_bench.planned import Planned
+from ipv_bench.plugins import plugin_names
 from ipv_bench.progress import say_aside
 from ipv_bench.run_record import is_finished, variant_name
 from ipv_bench.sweeps.config import MethodChoice, SweepConfig
 
+USUAL_SHARDS = "data/shards/"
 NOT_IN_NAMES = ("training.device", "training.threads", "training.tensorboard", "training.wandb")
 
 
@@ -34,15 +40,17 @@ class Job:
         folder: what it makes: a run folder or a shard set; a job's name.
         words: what follows `ipv-bench`.
         needs: folders of the jobs that must be done before.
+        steps: its env steps or updates, for estimates of its time; 0: unknown.
     """
 
     folder: str
     words: tuple[str, ...]
     needs: tuple[str, ...] = ()
+    steps: int = 0
 
     @property
     def kind(self) -> str:
-        """`prepare`, `pretrain` or `finetune`."""
+        """`sample`, `prepare`, `pretrain` or `finetune`."""
         return self.words[0]
 
     @property
@@ -52,29 +60,62 @@ class Job:
 
 
 def is_done(job: Job) -> bool:
-    """Whether the job's run is finished, or its shard set is there."""
+    """Whether the job's run is finished, or its shard set or sample release is there."""
+    if job.kind == "sample":
+        return Path(job.folder).is_dir()  # it is written whole or not at all
     return (Path(job.folder) / "manifest.json").is_file() if job.kind == "prepare" else is_finished(job.folder)
 
 
 def plan_sweep(config: SweepConfig) -> list[Job]:
-    """All jobs, each after those that it needs.
+    """All jobs, each after those that it needs; what cannot be run yet is left out and said.
 
     Raises:
-        UsageError: a data set is not prepared, or two jobs of one folder differ.
+        UsageError: a data set is not prepared, two jobs of one folder differ, or the model that an agent starts from is
+            not the agent's.
+        UnknownNameError: there is no such data set.
         IpvBenchError: a command refuses what the sweep asks for (unknown method, task, key, figure …).
     """
     jobs: dict[str, Job] = {}
     planned = Planned()
-    for choice in config.methods:
+    if not config.figures or config.methods:
+        _check_data(config)
+    for choice in _methods(config):
         for task in config.tasks:
             reason = planned.why(choice.method, task)
             if reason:
                 say_aside(f"skipped: {choice.method} on {task}: {reason}")
                 continue
-            _add(jobs, _jobs_of(config, choice, task))
+            try:
+                _add(jobs, _jobs_of(config, choice, task))
+            except IpvBenchError as error:
+                if config.methods:
+                    raise
+                say_aside(f"skipped: {choice.method} on {task}: {str(error).splitlines()[0]}")
     if config.figures:
         _add(jobs, _jobs_of_figures(config))
     return [*_prepare(config, jobs.values()), *sorted(jobs.values(), key=lambda job: job.kind != "pretrain")]
+
+
+def _methods(config: SweepConfig) -> list[MethodChoice]:
+    """The sweep's methods; of a protocol that names none, all that there are, plug-ins included."""
+    if config.methods or not config.protocol:
+        return config.methods
+    return [MethodChoice(method=name) for name in plugin_names("methods")]
+
+
+def _check_data(config: SweepConfig) -> None:
+    """Refuse names that are neither a shard set nor a data set: `prepare` would fail on them after everything else.
+
+    Raises:
+        UnknownNameError: the name, with the nearest one.
+    """
+    folder = Path(config.shards)
+    there = {path.name for path in folder.iterdir() if (path / "manifest.json").is_file()} if folder.is_dir() else set()
+    known = {*there, *plugin_names("datasets"), *config.samples}
+    for name in dict.fromkeys(name for names in config.data for name in names):
+        if name not in known and not (folder / name / "manifest.json").is_file() and "://" not in str(folder):
+            raise UnknownNameError(f"data set of the sweep (no shard set in {config.shards}, nothing to prepare):",
+                                   name, known - {"folder"})  # fmt: skip
 
 
 def _add(jobs: dict[str, Job], more: Iterable[Job]) -> None:
@@ -89,16 +130,19 @@ def _add(jobs: dict[str, Job], more: Iterable[Job]) -> None:
 
 
 def _jobs_of(config: SweepConfig, choice: MethodChoice, task: str) -> list[Job]:
-    changes = {**config.set, **choice.set}
-    words = ["--preset", config.preset, *_set({"method": choice.method, **changes})]
-    shown = _dry_run("finetune", *words, "--task", task, "--init", "none")
-    variant = shown["variant"]
+    words, shown = _agent(config, choice, task, {**config.set, **choice.set})
+    fixed = load_protocol(config.protocol).fixed.finetune[task.partition("/")[0]] if config.protocol else {}
+    more = _missing(fixed, shown["config"])
+    if more:  # a preset of another package need not know the protocol
+        words, shown = _agent(config, choice, task, {**config.set, **choice.set, **more})
+    variant, steps = shown["variant"], _steps(shown["config"], "env_steps")
     starts: list[tuple[str, str, list[Job]]] = []
     if shown["pretraining"] == "none" or choice.pretraining == "none":
         starts = [("none", "init=none" if shown["pretraining"] != "none" else "", [])]
     else:
         for names in config.data:
-            model = _pretraining(config, choice, names)
+            model, trained = _pretraining(config, choice, names)
+            _check_same_model(choice, trained, shown["config"])
             starts.append((model.folder, _origin(config, choice, names), [model]))
     found = []
     for start, origin, before in starts:
@@ -107,21 +151,82 @@ def _jobs_of(config: SweepConfig, choice: MethodChoice, task: str) -> list[Job]:
         for seed in config.seeds:
             folder = f"{config.root}/{task}/{choice.method}{'@' + full if full else ''}/seed{seed}"
             own = ("finetune", *words, "--task", task, "--init", start, "--seed", str(seed), "--run", folder)
-            found.append(Job(folder, own, tuple(job.folder for job in before)))
+            found.append(Job(folder, own, tuple(job.folder for job in before), steps))
     return found
 
 
-def _pretraining(config: SweepConfig, choice: MethodChoice, names: list[str]) -> Job:
+def _agent(
+    config: SweepConfig, choice: MethodChoice, task: str, changes: Mapping[str, Any]
+) -> tuple[list[str], dict[str, Any]]:
+    """Preset and overrides of an agent's runs, and what they will be."""
+    words = ["--preset", config.preset, *_set({"method": choice.method, **changes})]
+    return words, _dry_run("finetune", *words, "--task", task, "--init", "none")
+
+
+def _missing(fixed: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The fixed values that a config does not have."""
+    found = flatten(config)
+    return {key: value for key, value in fixed.items() if key not in found or found[key] != value}
+
+
+MODEL_SECTIONS = ("encoder", "decoder", "rssm", "context.fusion", "image.size")
+"""Config of the world model that an agent takes over: other values there are another model."""
+
+
+def _check_same_model(choice: MethodChoice, trained: Mapping[str, Any], agent: Mapping[str, Any]) -> None:
+    """Refuse a start from a model that cannot be loaded, before days are spent on training it.
+
+    Raises:
+        UsageError: the values that differ.
+    """
+    parts = [one for one in MODEL_SECTIONS if agent.get("init_parts", "all") == "all" or one != "rssm"]
+    before, after = ({k: v for k, v in flatten(one).items() if _within(k, parts)} for one in (trained, agent))
+    odd = [
+        f"{key}: {before[key]!r} → {after[key]!r}" for key in sorted(before.keys() & after) if before[key] != after[key]
+    ]
+    if odd:
+        shown = "; ".join(f"{key}: {before[key]!r} there, {after[key]!r} here" for key in odd)
+        raise UsageError(
+            f"{choice.method} would be pre-trained with another model than its agents have: {shown}",
+            expected="the same model in both",
+            fix="say it in `pretrain_set` as well as in `set`",
+        )
+
+
+def _within(key: str, sections: Iterable[str]) -> bool:
+    return any(key == one or key.startswith(f"{one}.") for one in sections)
+
+
+def _steps(config: Mapping[str, Any], name: str) -> int:
+    value = (config.get("training") or {}).get(name)
+    return value if isinstance(value, int) else 0
+
+
+def _pretraining(config: SweepConfig, choice: MethodChoice, names: list[str]) -> tuple[Job, dict[str, Any]]:
+    """The pre-training run on some data sets, and its config."""
     changes = {**config.pretrain_set, **choice.pretrain_set}
+    first = ("pretrain", "--preset", config.pretrain_preset or config.preset)
+    trained = _pretrain_config((*first, *_set({"method": choice.method, **changes})))
+    more = _missing(load_protocol(config.protocol).fixed.pretrain, trained) if config.protocol else {}
+    changes |= more
     variant = variant_name(changes, NOT_IN_NAMES)
     method = f"{choice.method}{'@' + variant if variant else ''}"
     folder = f"{config.root}/pretrain/{'+'.join(names)}/{method}/seed{config.pretrain_seed}"
-    words = ["pretrain", "--preset", config.pretrain_preset or config.preset]
-    words += _set({"method": choice.method, **changes})
+    words = [*first, *_set({"method": choice.method, **changes})]
+    trained = _pretrain_config(tuple(words)) if more else trained
     for name in names:
         words += ["--data", f"{config.shards}/{name}"]
     words += ["--seed", str(config.pretrain_seed), "--run", folder]
-    return Job(folder, tuple(words), tuple(f"{config.shards}/{name}" for name in names))
+    needs = tuple(f"{config.shards}/{name}" for name in names)
+    return Job(folder, tuple(words), needs, _steps(trained, "updates")), trained
+
+
+@cache
+def _pretrain_config(words: tuple[str, ...]) -> dict[str, Any]:
+    """The resolved config of a pre-training run, whatever it will be trained on."""
+    text = _command(*words, "--data", "any", "--dry-run")
+    shown: dict[str, Any] = json.loads(text[re.search(r"^\{", text, re.MULTILINE).start() :])  # type: ignore[union-attr]
+    return dict(shown["config"])
 
 
 def _origin(config: SweepConfig, choice: MethodChoice, names: list[str]) -> str:
@@ -146,12 +251,17 @@ def _jobs_of_figures(config: SweepConfig) -> list[Job]:
         say_aside(f"skipped: {number} runs of the figures: {reason}")
     jobs = []
     for line in lines:
-        words = tuple(shlex.split(line)[1:])
+        words = tuple(_moved(word, config.shards) for word in shlex.split(line)[1:])
         sets = [words[place + 1] for place, word in enumerate(words) if word == "--data"]
         init = [words[place + 1] for place, word in enumerate(words) if word == "--init"]
         needs = [*sets, *(one for one in init if one != "none" and not is_finished(one))]
         jobs.append(Job(words[words.index("--run") + 1], words, tuple(needs)))
     return jobs
+
+
+def _moved(word: str, shards: str) -> str:
+    """A shard set's address below the sweep's folder of shard sets; `report` knows only the usual one."""
+    return f"{shards}/{word.removeprefix(USUAL_SHARDS)}" if word.startswith(USUAL_SHARDS) else word
 
 
 def _prepare(config: SweepConfig, jobs: Iterable[Job]) -> list[Job]:
@@ -162,15 +272,29 @@ def _prepare(config: SweepConfig, jobs: Iterable[Job]) -> list[Job]:
     """
     wanted = dict.fromkeys(place for job in jobs if job.kind == "pretrain" for place in job.needs)
     missing = [place for place in wanted if not (Path(place) / "manifest.json").is_file() and "://" not in place]
-    if missing and not config.prepare:
-        names = [Path(place).name for place in missing]
+    needed = [place for place in missing if Path(place).name not in config.samples]
+    if needed and not config.prepare:
+        names = [Path(place).name for place in needed]
         raise UsageError(
-            f"not prepared: {', '.join(missing)}",
+            f"not prepared: {', '.join(needed)}",
             expected="shard sets with their manifest.json",
             fix=f"make them with `ipv-bench prepare {names[0]}`" + (" and so on" if names[1:] else "")
             + ", or say `prepare: true` in the sweep",
         )  # fmt: skip
-    return [Job(place, ("prepare", Path(place).name, "--out", place)) for place in missing]
+    return [job for place in missing for job in _jobs_of_set(place, config.samples.get(Path(place).name))]
+
+
+def _jobs_of_set(place: str, sample: SampleData | None) -> list[Job]:
+    """What makes a shard set: `prepare`, on the release of its name or on a sample release that is written first."""
+    name = Path(place).name
+    if sample is None:
+        return [Job(place, ("prepare", name, "--out", place))]
+    raw = f"data/raw/{name}"
+    options = ("--dataset", sample.dataset, "--videos", str(sample.videos), "--seed", str(sample.seed))
+    return [
+        Job(raw, ("sample", raw, *options)),
+        Job(place, ("prepare", sample.dataset, "--source", raw, "--out", place), (raw,)),
+    ]
 
 
 def _dry_run(*words: str) -> dict[str, Any]:

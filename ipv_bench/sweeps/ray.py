@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ipv_bench.errors import UsageError
 from ipv_bench.sweeps.config import SweepConfig
-from ipv_bench.sweeps.job import Result, run_job
+from ipv_bench.sweeps.job import InterruptibleJob, Result, keep_note
 from ipv_bench.sweeps.plan import Job
 
 NODE_LOSSES = 5
 """How often a job is started again elsewhere when its node or its process is lost."""
+STOP_SECONDS = 150.0
+"""How long commands may take to save their state on Ctrl-C."""
+ANSWER_SECONDS = 10.0
+"""How long a cluster's port may take to answer."""
 
 
 def run_on_ray(
@@ -56,6 +60,20 @@ def _run_all(ray: Any, jobs: Sequence[Job], config: SweepConfig, on_result: Call
         handles[job.folder] = task.remote(job, config.root, config.max_retries, here, paths, *before)
     waiting = {handle: job for job in jobs for handle in [handles[job.folder]]}
     results: dict[str, Result] = {}
+    try:
+        _collect(ray, waiting, results, on_result)
+    except KeyboardInterrupt:
+        for handle in waiting:
+            ray.cancel(handle, force=False)  # KeyboardInterrupt in its worker, which lets the command save its state
+        ray.wait(list(waiting), num_returns=len(waiting), timeout=STOP_SECONDS)
+        raise
+    return [results[job.folder] for job in jobs]
+
+
+def _collect(
+    ray: Any, waiting: dict[Any, Job], results: dict[str, Result], on_result: Callable[[Result], None]
+) -> None:
+    """Move jobs from `waiting` to `results` as they end."""
     while waiting:
         done, _ = ray.wait(list(waiting), timeout=1.0)
         for handle in done:
@@ -66,19 +84,20 @@ def _run_all(ray: Any, jobs: Sequence[Job], config: SweepConfig, on_result: Call
                 result = Result(job.folder, "failed", detail=str(error).strip().splitlines()[-1])
             results[job.folder] = result
             on_result(result)
-    return [results[job.folder] for job in jobs]
 
 
 def _run_one(job: Job, root: str, max_retries: int, here: str, paths: list[str], *before: Result) -> Result:
     """On a node: the job's command, in the sweep's folder and with its import path."""
     failed = next((result for result in before if result.outcome != "done"), None)
-    if failed is not None:
-        return Result(job.folder, "blocked", detail=f"it needs {failed.folder}")
     os.chdir(here)
+    if failed is not None:
+        blocked = Result(job.folder, "blocked", detail=f"it needs {failed.folder}")
+        keep_note(root, job, blocked)
+        return blocked
     extra = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     environment = {"PYTHONPATH": os.pathsep.join(dict.fromkeys([*extra, *(p for p in paths if Path(p).is_dir())]))}
     cores = os.environ.get("OMP_NUM_THREADS", "1")  # Ray sets it to the task's share
-    return run_job(job, root, max_retries, threading.Event(), environment | {"OMP_NUM_THREADS": cores})
+    return InterruptibleJob(job, root, max_retries, environment | {"OMP_NUM_THREADS": cores}).run()
 
 
 def _connect(ray: Any, cpus: int | None) -> None:
@@ -89,10 +108,23 @@ def _connect(ray: Any, cpus: int | None) -> None:
     else:
         options |= {"num_cpus": cpus or len(os.sched_getaffinity(0)), "include_dashboard": False}
     try:
+        if address:
+            _knock(address)
         ray.init(**options)
-    except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise UsageError(
             f"the Ray cluster at {address or 'this machine'} does not answer: {str(error).splitlines()[0]}",
             expected="a running cluster",
             fix="check RAY_ADDRESS and `ray status`, or unset it for a cluster on this machine",
         ) from None
+
+
+def _knock(address: str) -> None:
+    """Open and close a connection: Ray itself would try for minutes to reach an address where nobody is.
+
+    Raises:
+        OSError: nobody answers there.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()

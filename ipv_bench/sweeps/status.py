@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 from ipv_bench.errors import RunError
-from ipv_bench.run_record import METRICS_FILE, host_hardware, read_jsonl, read_record
-from ipv_bench.sweeps.job import is_locked, lock_file
+from ipv_bench.run_record import METRICS_FILE, RUN_FILE, read_jsonl, read_record
+from ipv_bench.sweeps.job import is_locked, kept_note, lock_file, submission_id
 from ipv_bench.sweeps.plan import Job, is_done
 
 State = Literal["done", "running", "stopped", "failed", "waiting"]
@@ -54,27 +52,37 @@ def _status(job: Job, root: str) -> JobStatus:
     if is_done(job):
         return JobStatus(job, "done", 1.0)
     running = is_locked(lock_file(root, job)) or is_locked(Path(job.folder))
-    if job.kind == "prepare":
-        return JobStatus(job, "running" if running else "waiting")
+    note = kept_note(root, job)
+    tried = f"after {note.attempts} attempts: {note.detail}" if note and note.attempts else ""
+    if running:
+        share, left = _progress(job)
+        return JobStatus(job, "running", share, left, f"attempt {note.attempts + 1}, {tried}" if note and tried else "")
+    if note is not None and note.outcome == "blocked":
+        return JobStatus(job, "waiting", detail=note.detail)
+    if job.kind in ("sample", "prepare") or not (Path(job.folder) / RUN_FILE).exists():
+        if note is not None:
+            return JobStatus(job, "failed" if note.outcome == "failed" else "stopped", detail=tried)
+        name = submission_id(root, job)
+        return JobStatus(job, "waiting", detail=f"submitted as {name}" if name else "")
     try:
         record = read_record(job.folder)
     except RunError as error:
-        there = (Path(job.folder) / "run.json").exists()
-        return JobStatus(job, "running" if running else "failed" if there else "waiting", detail=error.found * there)
-    share, left = _progress(job, record.config)
-    if running:
-        return JobStatus(job, "running", share, left)
-    if record.status == "failed":
-        return JobStatus(job, "failed", share, detail=record.failure.splitlines()[0] if record.failure else "")
-    return JobStatus(job, "stopped", share, detail="killed" if record.status == "running" else "interrupted")
+        return JobStatus(job, "failed", detail=error.found)
+    share, _ = _progress(job)
+    if record.status == "interrupted":
+        return JobStatus(job, "stopped", share, detail="interrupted")
+    if record.status == "failed" or (note is not None and note.outcome == "failed"):
+        said = record.failure.splitlines()[0] if record.failure else "killed"
+        return JobStatus(job, "failed", share, detail=tried or said)
+    return JobStatus(job, "stopped", share, detail=f"killed, {tried}" if tried else "killed")
 
 
-def _progress(job: Job, config: Mapping[str, Any]) -> tuple[float, float | None]:
+def _progress(job: Job) -> tuple[float, float | None]:
     """Share of the run that is done, and the seconds that the rest takes at the speed so far."""
     step = "env_steps" if job.kind == "finetune" else "updates"
-    total = (config.get("training") or {}).get(step)
     last: dict[str, Any] = {}
     try:
+        total = (read_record(job.folder).config.get("training") or {}).get(step)
         for line in read_jsonl(Path(job.folder) / METRICS_FILE):
             last = line if step in line and "wall_seconds" in line else last
     except (OSError, RunError):
@@ -83,40 +91,3 @@ def _progress(job: Job, config: Mapping[str, Any]) -> tuple[float, float | None]
         return 0.0, None
     share = min(1.0, last[step] / total)
     return share, last["wall_seconds"] * (1 - share) / share if share else None
-
-
-def estimate_seconds(jobs: Sequence[Job], root: str) -> dict[str, float | None]:
-    """For each job that is not done: seconds that it will take, from finished runs like it on this machine.
-
-    A run is like another when kind, preset, method and suite are equal. None where there is none such.
-    """
-    known = _recorded(Path(root))
-    host = host_hardware()
-    found: dict[str, float | None] = {}
-    for job in jobs:
-        if not is_done(job):
-            found[job.folder] = known.get((*_kind_of(job), host["cpu"]))
-    return found
-
-
-def _kind_of(job: Job) -> tuple[str, str, str, str]:
-    words = job.words
-    options = dict(pairwise(words))
-    sets = [value for key, value in pairwise(words) if key == "--set"]
-    method = next((text.partition("=")[2] for text in sets if text.startswith("method=")), "")
-    return job.kind, options.get("--preset", ""), method, options.get("--task", "").partition("/")[0]
-
-
-def _recorded(root: Path) -> dict[tuple[str, str, str, str, str], float]:
-    seconds: dict[tuple[str, str, str, str, str], list[float]] = {}
-    for path in sorted(root.rglob("run.json")):
-        try:
-            record = read_record(path.parent)
-            lines = list(read_jsonl(path.parent / METRICS_FILE))
-        except (OSError, RunError, json.JSONDecodeError):
-            continue
-        walls = [line["wall_seconds"] for line in lines if isinstance(line.get("wall_seconds"), int | float)]
-        if record.status == "finished" and walls:
-            key = (record.kind, record.preset, record.method, record.suite, str(record.hardware.get("cpu")))
-            seconds.setdefault(key, []).append(walls[-1])
-    return {key: sum(values) / len(values) for key, values in seconds.items()}

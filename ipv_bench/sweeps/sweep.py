@@ -7,18 +7,20 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from ipv_bench import __version__
 from ipv_bench.atomic_file import write_json
 from ipv_bench.errors import FindingsError, InterruptedRunError
+from ipv_bench.frozen_protocol import PREFIX
 from ipv_bench.progress import say
 from ipv_bench.sweeps.config import SweepConfig, read_sweep
+from ipv_bench.sweeps.estimate import Estimate, estimates
 from ipv_bench.sweeps.job import STATE_FOLDER, Result, log_file
 from ipv_bench.sweeps.plan import Job, is_done, plan_sweep
-from ipv_bench.sweeps.status import ORDER, JobStatus, estimate_seconds, sweep_status
+from ipv_bench.sweeps.status import ORDER, JobStatus, sweep_status
 
 
 def sweep(file: str | Path, on: str = "local", jobs: int = 0, dry_run: bool = False, as_json: bool = False) -> None:
@@ -61,7 +63,8 @@ def status(file: str | Path, as_json: bool = False) -> None:
 
 
 def _plan_file(file: str | Path, config: SweepConfig) -> Path:
-    name = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
+    text = str(file).encode() if str(file).startswith(PREFIX) else Path(file).read_bytes()
+    name = hashlib.sha256(text).hexdigest()[:16]
     return Path(config.root) / STATE_FOLDER / f"plan-{name}.json"
 
 
@@ -77,7 +80,7 @@ def _kept_plan(file: str | Path, config: SweepConfig) -> list[Job] | None:
         kept = json.loads(_plan_file(file, config).read_text())
         if kept["version"] != __version__:
             return None
-        return [Job(one["folder"], tuple(one["words"]), tuple(one["needs"])) for one in kept["jobs"]]
+        return [Job(one["folder"], tuple(one["words"]), tuple(one["needs"]), one["steps"]) for one in kept["jobs"]]
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -86,14 +89,7 @@ def _run(todo: Sequence[Job], config: SweepConfig, on: str, jobs: int) -> list[R
     reporter = _Reporter(len(todo))
     try:
         if on == "slurm":
-            from ipv_bench.sweeps.slurm import results_of, submit
-
-            submitted = submit(todo, config, jobs)
-            if config.slurm.cluster == "slurm":
-                ids = ", ".join(dict.fromkeys(str(handle.job_id).partition("_")[0] for handle in submitted.values()))
-                say(f"submitted as {ids}; `ipv-bench sweep status` says how they stand, `scancel` ends them")
-                return None
-            return results_of(submitted, todo)
+            return _run_on_slurm(todo, config, jobs, reporter)
         if on == "ray":
             from ipv_bench.sweeps.ray import run_on_ray
 
@@ -104,6 +100,35 @@ def _run(todo: Sequence[Job], config: SweepConfig, on: str, jobs: int) -> list[R
     except KeyboardInterrupt:
         raise InterruptedRunError("the sweep was stopped; running commands have saved their state",
                                   fix="run the same command again to go on") from None  # fmt: skip
+
+
+def _run_on_slurm(todo: Sequence[Job], config: SweepConfig, jobs: int, reporter: _Reporter) -> list[Result] | None:
+    """Submit; submitit's stand-ins are waited for, a cluster is not."""
+    from ipv_bench.sweeps.slurm import submit
+
+    submitted = submit(todo, config, jobs)
+    if config.slurm.cluster == "slurm":
+        if submitted.queued:
+            say(f"{len(submitted.queued)} jobs wait or run already, as {_numbers(submitted.queued.values())}")
+        if submitted.handles:
+            say(f"{len(submitted.handles)} jobs submitted as "
+                f"{_numbers(str(handle.job_id) for handle in submitted.handles.values())}")  # fmt: skip
+        say("`ipv-bench sweep status` says how they stand, `scancel` ends them")
+        return None
+    try:
+        results = []
+        for job in todo:
+            results.append(submitted.result_of(job))
+            reporter(results[-1])
+        return results
+    except KeyboardInterrupt:
+        submitted.cancel()
+        raise
+
+
+def _numbers(ids: Iterable[str]) -> str:
+    """Numbers of arrays and jobs, each once."""
+    return ", ".join(dict.fromkeys(name.partition("_")[0] for name in ids))
 
 
 class _Reporter:
@@ -137,33 +162,41 @@ def _conclude(todo: Sequence[Job], results: Sequence[Result], config: SweepConfi
 
 
 def _plan_text(plan: Sequence[Job], config: SweepConfig) -> str:
-    estimates = estimate_seconds(plan, config.root)
+    found = estimates(plan, config.root)
     lines = []
     for job in plan:
-        seconds = estimates.get(job.folder)
-        state = "done" if is_done(job) else "unknown time" if seconds is None else f"about {seconds / 3600:.2f} h"
+        one = found.get(job.folder)
+        state = "done" if is_done(job) else "unknown time" if one is None else f"about {_hours(one.seconds)}"
         lines.append(f"{job.folder}  [{state}]")
         lines.append(f"    {job.command}")
         lines += [f"    after {need}" for need in job.needs if any(other.folder == need for other in plan)]
-    return "\n".join([*lines, "", _counts(plan, estimates)])
+    return "\n".join([*lines, "", _counts(plan, found, config)])
 
 
-def _counts(plan: Sequence[Job], estimates: dict[str, float | None]) -> str:
+def _counts(plan: Sequence[Job], found: Mapping[str, Estimate | None], config: SweepConfig) -> str:
     kinds = Counter(job.kind for job in plan)
-    known = [seconds for seconds in estimates.values() if seconds is not None]
     shown = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
-    unknown = len(estimates) - len(known)
-    hours = f"{sum(known) / 3600:.1f} hours" + (f", and {unknown} jobs of unknown time" if unknown else "")
-    return f"{len(plan)} jobs ({shown}); {len(estimates)} to do: {hours if known or not estimates else 'unknown hours'}"
+    unknown = sum(one is None for one in found.values())
+    parts = []
+    for unit, each in (("GPU", max(1, config.gpus)), ("CPU", config.cpus)):
+        seconds = [one.seconds for one in found.values() if one is not None and one.unit == unit]
+        parts += [f"about {_hours(each * sum(seconds), unit)}"] if seconds else []
+    if unknown:
+        parts.append(f"{unknown} jobs of unknown time (no finished run of this preset and machine)")
+    return f"{len(plan)} jobs ({shown}); {len(found)} to do" + (f": {', and '.join(parts)}" if parts else "")
+
+
+def _hours(seconds: float, unit: str = "") -> str:
+    return f"{seconds / 3600:.2g} {unit + '-' if unit else ''}hours"
 
 
 def _plan_json(plan: Sequence[Job], config: SweepConfig) -> str:
-    estimates = estimate_seconds(plan, config.root)
+    found = estimates(plan, config.root)
     return json.dumps(
         [
             {
                 "folder": job.folder, "kind": job.kind, "command": job.command, "needs": list(job.needs),
-                "done": is_done(job), "estimated_seconds": estimates.get(job.folder),
+                "done": is_done(job), "estimated_seconds": one.seconds if (one := found.get(job.folder)) else None,
             }
             for job in plan
         ],
@@ -177,6 +210,7 @@ def _status_text(found: Sequence[JobStatus]) -> str:
     for one in sorted(found, key=lambda one: ORDER.index(one.state)):
         left = "" if one.seconds_left is None else f"{one.seconds_left / 60:.0f} min left"
         share = f"{one.share:.0%}" if one.state in ("running", "stopped", "failed") else ""
-        lines.append(f"{one.job.folder:<{width}}  {one.state:<8} {share:>4}  {left or one.detail}".rstrip())
+        told = "; ".join(part for part in (left, one.detail) if part)
+        lines.append(f"{one.job.folder:<{width}}  {one.state:<8} {share:>4}  {told}".rstrip())
     counts = Counter(one.state for one in found)
     return "\n".join([*lines, "", ", ".join(f"{counts[state]} {state}" for state in ORDER if counts[state])])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,10 @@ from reports.figures.paper_figures import Material, Wanted
 from reports.figures.pretraining import loss_figure, prediction_figure
 from reports.figures.profiles import profile_panel, profile_thresholds
 from reports.figures.selection import MissingRun
-from reports.figures.wanted import plan_wanted
+from reports.figures.wanted import PlannedWanted, plan_wanted
+from reports.frozen.check import CheckedRuns
+from reports.frozen.figure import figure_of, plain_name
+from reports.frozen.result import deviation_table, entries, result_table
 from reports.scores.align import Dropped
 from reports.scores.ends import FinalScore, unequal_ends
 from reports.scores.findings import Finding, warning
@@ -105,6 +109,7 @@ def compute(
     drawing: Drawing,
     out: Path,
     sources: Sequence[Path] = (),
+    frozen: Sequence[CheckedRuns] = (),
 ) -> Contents:
     """Compute everything, while it is drawn.
 
@@ -115,6 +120,7 @@ def compute(
         drawing: draws the figures.
         out: the report's folder, for links.
         sources: paths that the report was given, for figures that are not made from runs.
+        frozen: runs held to frozen protocols, each of which gets a figure and its tables.
     """
     contents = Contents(drawing)
     comparison = Comparison(computation)
@@ -122,14 +128,9 @@ def compute(
     normalised = normalise(collection.runs, config.normalise)
     contents.findings += normalised.findings
     contents.dropped += [left_out_entirely(one) for one in collection.left_out]
-    planned = plan_wanted(wanted, normalised.runs, Material(sources, collection, computation))
-    for figure in planned.pictures:
-        contents.add_figure(figure, contents.described)
-    for sheet in planned.sheets:
-        contents.add_sheet(sheet, contents.described)
-    contents.findings += planned.findings
-    contents.missing += planned.missing
-    contents.lines |= planned.lines
+    _add_wanted(contents, plan_wanted(wanted, normalised.runs, Material(sources, collection, computation)))
+    for checked in frozen:
+        _add_frozen(contents, checked, collection, computation)
     grouping = Grouping(collection.runs)
     if config.baseline and config.baseline not in grouping.labels:
         raise UnknownNameError("method in baseline:", config.baseline, grouping.labels)
@@ -152,7 +153,7 @@ def compute(
         scores = _suite_scores(contents, suite, pooled(scaled, tasks, config.min_tasks), ends, computation)
         if scores is not None:
             suites[suite] = scores
-        if not wanted:
+        if not wanted and not frozen:
             for sheet in task_sheets(suite, groups, tasks, random_levels(raw), styles, computation):
                 contents.add_sheet(sheet, contents.curves)
             if scores is not None and len(tasks) > 1:
@@ -168,6 +169,44 @@ def compute(
         contents.add_figure(gaps, contents.agents)
     _add_lists(contents, collection, finals, out)
     return contents
+
+
+def _add_wanted(contents: Contents, planned: PlannedWanted) -> None:
+    """Keep figures that were asked for, and what they lack."""
+    for figure in planned.pictures:
+        contents.add_figure(figure, contents.described)
+    for sheet in planned.sheets:
+        contents.add_sheet(sheet, contents.described)
+    contents.findings += planned.findings
+    contents.missing += planned.missing
+    contents.lines |= planned.lines
+
+
+def _add_frozen(contents: Contents, checked: CheckedRuns, collection: Collection, computation: Computation) -> None:
+    """A protocol's figure and tables, and a warning where runs deviate from it."""
+    name = plain_name(checked.name)
+    figure = figure_of(checked)
+    if figure is not None:
+        following = replace(collection, runs=tuple(one.run for one in checked.following))
+        runs = normalise(following.runs, computation.config.normalise).runs
+        asked = Wanted({name: figure}, {}, {}, frozenset())
+        _add_wanted(contents, plan_wanted(asked, runs, Material((), following, computation)))
+    else:
+        contents.findings.append(warning("no_protocol_run", f"no run follows protocol {checked.name}"))
+    contents.add_table(result_table(checked, entries(checked), name))
+    contents.add_table(deviation_table(checked, f"{name}_deviations"))
+    if checked.deviating:
+        fields = Counter(deviation.field for one in checked.deviating for deviation in one.deviations)
+        shown = ", ".join(f"{field} ({number})" for field, number in fields.most_common(5))
+        contents.findings.append(
+            warning(
+                "protocol_deviations",
+                f"{len(checked.deviating)} runs deviate from protocol {checked.name} and are not among its results: "
+                f"{shown}",
+                f"the table {name}_deviations lists each field",
+                [one.run.name for one in checked.deviating],
+            )
+        )
 
 
 def _suite_scores(

@@ -51,6 +51,9 @@ def report_page(
     page.section("Warnings", html.finding_list(findings))
     if contents.described:
         page.section("Figures", *map(_figure, contents.drawn(contents.described)), _commands(commands))
+    protocols = [name for name in tables if name.startswith("protocol_")]
+    if protocols:
+        page.section("Protocols", *(_table(tables.pop(name)) for name in protocols))
     if contents.aggregates:
         page.section("Aggregates", *map(_figure, contents.drawn(contents.aggregates)))
     compared = [name for name in ("ranking", "differences", "improvement", "sample_efficiency") if name in tables]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,10 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from ipv_bench.errors import ConfigError, IpvBenchError, UsageError
+from ipv_bench.errors import ConfigError, IpvBenchError, UnknownNameError, UsageError
+from ipv_bench.planned import planned_tasks
 from ipv_bench.run_record import read_jsonl, read_record
 from ipv_bench.sweeps.config import SweepConfig, read_sweep
-from ipv_bench.sweeps.plan import plan_sweep
+from ipv_bench.sweeps.estimate import estimates
+from ipv_bench.sweeps.job import Result, keep_note, lock_file
+from ipv_bench.sweeps.plan import Job, plan_sweep
+from ipv_bench.sweeps.ray import run_on_ray
+from ipv_bench.sweeps.slurm import submit
+from ipv_bench.sweeps.status import sweep_status
 from tests.plugins_page import install_page
 
 ROOT = Path(__file__).parents[2]
@@ -152,7 +160,7 @@ def test_ctrl_c_lets_running_commands_save_their_state(lab: Path) -> None:
 
 
 def test_figures_stand_for_the_runs_that_they_lack(lab: Path) -> None:
-    (lab / "sweep.yaml").write_text("figures: [fig5a]\npreset: paper\nprepare: true\n")
+    (lab / "sweep.yaml").write_text("figures: [fig5a]\nprepare: true\n")
     plan = json.loads(ipv_bench(lab, "sweep", "sweep.yaml", "--dry-run", "--json").stdout)
     kinds = [job["kind"] for job in plan]
     assert (kinds.count("prepare"), kinds.count("pretrain"), kinds.count("finetune")) == (1, 2, 144)
@@ -169,6 +177,17 @@ def test_figures_stand_for_the_runs_that_they_lack(lab: Path) -> None:
         ("methods: [linear]\ntasks: [dot/left]\nseed: 3", "unknown config key 'seed'"),
         ("methods: [linear]\ntasks: [dot/left, dot/left]", "names something twice"),
         ("methods: [{method: linear, set: {a.b: 1}}]\ntasks: [dot/left]\nset: {a.b: 2}", "a.b is set for all methods"),
+        (
+            "methods: [{method: linear, set: {a.b: 1}}]\ntasks: [dot/left]\nset: {a: {b: 2}}",
+            "a.b is set for all methods",
+        ),
+        ("methods: [{method: linear, set: {a.b: 1, a: {b: 2}}}]\ntasks: [dot/left]", "names a.b twice"),
+        ("methods: [{method: linear, set: {method: apv}}]\ntasks: [dot/left]", "names another method"),
+        ("methods: [linear]\nfigures: [fig5a]", "it names methods alone"),
+        ("figures: [fig5a]\npreset: tiny\nset: {a.b: 2}", "preset, set would not be heeded"),
+        ("protocol: v1/cpu-night\nseeds: 3", "the protocol says seeds itself"),
+        ("protocol: v1/cpu-night\nmethods: [{method: apv, set: {evaluation.episodes: 50}}]", "evaluation.episodes"),
+        ("protocol: v1/cpu-night\nmethods: [{method: apv, set: {training: {env_steps: 9}}}]", "training.env_steps"),
         ("[1, 2]", "holds a list"),
     ],
 )
@@ -185,6 +204,12 @@ def test_files_that_say_something_wrong(text: str, words: str, tmp_path: Path) -
         ({"methods": ["linera"], "tasks": ["dot/left"]}, "did you mean 'linear'"),
         ({"methods": ["linear"], "tasks": ["dot/lift"]}, "did you mean 'dot/left'"),
         ({"figures": ["fig5x"]}, "did you mean 'fig5"),
+        ({"methods": ["linear"], "tasks": ["dot/left"], "data": ["sssv2"], "prepare": True}, "did you mean 'ssv2'"),
+        ({"methods": ["linear"], "tasks": ["dot/left"], "pretrain_set": {"linear.feature": 3}}, "did you mean"),
+        (
+            {"methods": [{"method": "apv", "set": {"rssm.deter": 32}}], "tasks": ["dot/left"]},
+            "rssm.deter: 64 there, 32 here",
+        ),
         ({"methods": ["linear"], "tasks": ["dot/left"], "set": {"linear.feature": 3}}, "did you mean"),
     ],
 )
@@ -202,6 +227,137 @@ def test_a_data_set_that_is_not_prepared_says_how(lab: Path) -> None:
     jobs = plan_sweep(SweepConfig.model_validate({**fields, "prepare": True}))
     assert [job.kind for job in jobs] == ["prepare", "pretrain", "finetune"]
     assert jobs[0].words == ("prepare", "ego4d", "--out", "data/shards/ego4d")
+
+
+ONE = (
+    "methods: [{method: linear, pretraining: none}]\ntasks: [dot/left]\n"
+    "set: {training.env_steps: 400, evaluation.random_episodes: 1, evaluation.every: 0}\n"
+)
+
+
+def start(lab: Path, *words: str) -> subprocess.Popen[str]:
+    program = [sys.executable, "-m", "ipv_bench", "sweep", "sweep.yaml", *words]
+    return subprocess.Popen(program, cwd=lab, env=environment(lab), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            text=True)  # fmt: skip
+
+
+def kill_a_job(sweep: subprocess.Popen[str]) -> None:
+    """SIGKILL to the command that a sweep runs first, as a machine that is out of memory does."""
+    place = Path(f"/proc/{sweep.pid}/task")
+    while True:
+        assert sweep.poll() is None
+        for child in {pid for file in place.glob("*/children") for pid in file.read_text().split()}:
+            words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+            if b"finetune" in words and b"--dry-run" not in words:
+                os.kill(int(child), signal.SIGKILL)
+                return
+        time.sleep(0.05)
+
+
+def test_a_killed_job_is_named_and_goes_on_and_its_time_is_known_then(lab: Path) -> None:
+    (lab / "sweep.yaml").write_text(ONE + "max_retries: 0\n")
+    sweep = start(lab)
+    kill_a_job(sweep)
+    said, _ = sweep.communicate()
+    assert sweep.returncode == 4, said
+    assert "failed after 1 attempts: ended by SIGKILL" in said
+    (found,) = json.loads(ipv_bench(lab, "sweep", "status", "sweep.yaml", "--json").stdout)
+    assert (found["state"], found["detail"]) == ("failed", "after 1 attempts: ended by SIGKILL")
+
+    folder = Path(found["folder"])
+    folder.mkdir(parents=True, exist_ok=True)
+    held = os.open(folder, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)  # as a command that somebody typed in another window
+    sweep = start(lab)
+    assert sweep.stdout is not None
+    lines = iter(sweep.stdout.readline, "")
+    assert any("another process works on it; waiting" in line for line in lines)
+    os.close(held)
+    assert sweep.wait() == 0, sweep.stdout.read()
+    assert read_record(folder).status == "finished"
+
+    wall = list(read_jsonl(folder / "metrics.jsonl"))[-1]["wall_seconds"]
+    jobs = [Job(f"{folder}-{steps}", tuple(found["command"].split()[1:]), (), steps) for steps in (800, 0)]
+    double, unknown = (estimates(jobs, "runs")[job.folder] for job in jobs)
+    assert double is not None
+    assert double.seconds == pytest.approx(2 * wall)
+    assert unknown is not None
+    assert unknown.seconds == pytest.approx(wall)
+    other = Job("x", ("finetune", "--preset", "small", "--set", "method=linear", "--task", "dot/left"))
+    assert estimates([other], "runs") == {"x": None}
+
+
+def test_two_sweeps_in_one_folder_run_each_job_once(lab: Path) -> None:
+    (lab / "sweep.yaml").write_text(ONE + "seeds: 2\n")
+    sweeps = [start(lab, "--jobs", "2") for _ in range(2)]
+    said = [sweep.communicate()[0] for sweep in sweeps]
+    assert [sweep.returncode for sweep in sweeps] == [0, 0], said
+    logs = sorted(lab.glob("runs/.sweep/*.log"))
+    assert [path.read_text().count("$ ipv-bench finetune") for path in logs] == [1, 1]
+
+
+def test_status_tells_of_attempts_and_blocked_jobs(lab: Path) -> None:
+    job = Job("runs/dot/left/linear/seed0", ("finetune", "--task", "dot/left"))
+    (before,) = sweep_status([job], "runs")
+    assert (before.state, before.detail) == ("waiting", "")
+    keep_note("runs", job, Result(job.folder, "blocked", detail="it needs runs/pretrain/x"))
+    (blocked,) = sweep_status([job], "runs")
+    assert (blocked.state, blocked.detail) == ("waiting", "it needs runs/pretrain/x")
+    keep_note("runs", job, Result(job.folder, "trying", 1, "ended by SIGKILL"))
+    held = os.open(lock_file("runs", job), os.O_RDWR | os.O_CREAT)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    (running,) = sweep_status([job], "runs")
+    assert (running.state, running.detail) == ("running", "attempt 2, after 1 attempts: ended by SIGKILL")
+    os.close(held)
+    (stopped,) = sweep_status([job], "runs")
+    assert (stopped.state, stopped.detail) == ("stopped", "after 1 attempts: ended by SIGKILL")
+
+
+def test_a_protocol_s_sweep_sets_what_a_foreign_preset_has_otherwise(lab: Path) -> None:
+    (lab / "sweep.yaml").write_text("protocol: v1/cpu-night\nmethods: [linear]\n")
+    done = ipv_bench(lab, "sweep", "sweep.yaml", "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert [job["kind"] for job in plan] == ["sample", "prepare", "pretrain"] + ["finetune"] * 10
+    assert plan[0]["command"] == "ipv-bench sample data/raw/ssv2-sample --dataset ssv2 --videos 64 --seed 0"
+    assert plan[1]["needs"] == ["data/raw/ssv2-sample"]
+    assert "--set training.updates=300" in plan[2]["command"]
+    assert all("--set training.env_steps=28000" in job["command"] for job in plan[3:])
+    assert all("--set training.train_every=3" in job["command"] for job in plan[3:])
+    with pytest.raises(UnknownNameError, match="v1/cpu-nite"):
+        read_sweep("protocol:v1/cpu-nite")
+    assert read_sweep("protocol:v1/cpu-night").tasks == ["dmc/cheetah_run", "dmc/walker_stand"]
+
+
+def test_planned_methods_are_skipped_with_the_reason(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name, reason = next(iter(planned_tasks().items()), ("", ""))
+    if not name:
+        pytest.skip("nothing is planned any more")
+    fields = {"methods": ["dreamerv2"], "tasks": [name], "data": ["robot-videos"]}
+    assert plan_sweep(SweepConfig.model_validate(fields)) == []
+    assert f"skipped: dreamerv2 on {name}: {reason}" in capsys.readouterr().err
+
+
+def test_a_ray_address_that_does_not_answer(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    with socket.socket() as place:  # bound and not listening: nobody answers, and nobody else gets the port
+        place.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{place.getsockname()[1]}")
+        with pytest.raises(UsageError, match="does not answer: .*refused"):
+            run_on_ray([], SweepConfig(methods=["linear"], tasks=["dot/left"]), 1, print)
+
+
+def test_an_sbatch_that_refuses(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("submitit")
+    programs = lab / "bin"
+    programs.mkdir()
+    for name in ("sbatch", "srun"):
+        (programs / name).write_text("#!/bin/sh\necho 'Unable to contact slurm controller' >&2\nexit 1\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    job = Job("runs/x", ("finetune",))
+    with pytest.raises(UsageError, match="refuses the jobs: .*Unable to contact slurm controller"):
+        submit([job], SweepConfig(methods=["linear"], tasks=["dot/left"]), 1)
 
 
 def test_a_machine_without_slurm_is_told_so(lab: Path) -> None:

@@ -1,0 +1,235 @@
+"""Whether runs follow a frozen protocol, and in what they deviate."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ipv_bench.config import flatten
+from ipv_bench.frozen_protocol import Protocol, load_protocol, protocol_hash
+from reports.scores.score_table import Collection, ScoredRun
+
+NOT_CONFIG = ("data.sets", "method")
+"""Overrides of every run: where the data lie is checked by their names, the method is what is compared."""
+
+NO_MATTER = (
+    "training.device", "training.threads", "training.tensorboard", "training.wandb", "training.log_every",
+    "training.checkpoint_minutes", "training.checkpoint_every", "training.checkpoint_episodes", "training.keep_last",
+    "training.stop_grace_seconds", "envs", "data.sets", "data.workers", "data.prefetch", "evaluation.parallel",
+    "evaluation.video_episodes", "evaluation.random_episodes", "validation", "init_allow",
+)  # fmt: skip
+"""Config that decides where and how fast a run is made, and what it logs: runs of an entry may differ in it."""
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """A field in which a run does not follow the protocol.
+
+    Attributes:
+        field: its dotted name, `pretrain.` in front for the run that it starts from.
+        found: the run's value.
+        wanted: the protocol's.
+    """
+
+    field: str
+    found: str
+    wanted: str
+
+
+@dataclass(frozen=True, eq=False)
+class CheckedRun:
+    """A run beside the protocol.
+
+    Attributes:
+        run: the run.
+        pretrain: record of the pre-training run that it starts from; None where there is none, or it is not known.
+        deviations: empty where it follows the protocol.
+    """
+
+    run: ScoredRun
+    pretrain: Mapping[str, Any] | None
+    deviations: tuple[Deviation, ...]
+
+    @property
+    def sha256(self) -> str:
+        """Of env steps and scores."""
+        return scores_hash(self.run)
+
+
+@dataclass(frozen=True, eq=False)
+class CheckedRuns:
+    """All runs beside a protocol.
+
+    Attributes:
+        name: the protocol's.
+        sha256: of its file.
+        protocol: its contents.
+        following: runs without deviations, each seed of a method and task once.
+        deviating: the others.
+    """
+
+    name: str
+    sha256: str
+    protocol: Protocol
+    following: tuple[CheckedRun, ...]
+    deviating: tuple[CheckedRun, ...]
+
+
+def scores_hash(run: ScoredRun) -> str:
+    """SHA-256 of a run's env steps and scores: what two copies of a run share."""
+    return hashlib.sha256(np.stack([run.env_steps, run.scores]).astype("<f8").tobytes()).hexdigest()
+
+
+def check_runs(name: str, collection: Collection) -> CheckedRuns:
+    """Hold every run of the protocol's suites to the protocol.
+
+    Args:
+        name: the protocol's, with or without `protocol:` in front.
+        collection: what was read; pre-training runs in it are those that agents start from.
+
+    Raises:
+        UnknownNameError: there is no such protocol.
+    """
+    protocol, digest = load_protocol(name), protocol_hash(name)
+    models = {str(Path(run.source).resolve()): run.record for run in collection.pretraining}
+    following: dict[tuple[str, ...], CheckedRun] = {}
+    first: dict[tuple[str, ...], CheckedRun] = {}
+    deviating: list[CheckedRun] = []
+    for run in collection.runs:
+        pretrain = _start_of(run, models)
+        found = tuple(_deviations(protocol, digest, run, pretrain))
+        key = (run.label, str(run.pretraining.get("kind")), run.task_id, run.seed)
+        checked = CheckedRun(run, pretrain, found)
+        other = following.get(key)
+        if not found and other is not None:
+            if other.sha256 == checked.sha256:
+                continue  # the same run, given twice
+            checked = CheckedRun(run, pretrain, (Deviation("seed", f"{run.seed}, as {other.run.source}", "each once"),))
+        elif not found:
+            checked = CheckedRun(run, pretrain, tuple(_unlike(checked, first.setdefault(key[:-1], checked))))
+        if checked.deviations:
+            deviating.append(checked)
+        else:
+            following[key] = checked
+    return CheckedRuns(name.removeprefix("protocol:"), digest, protocol, tuple(following.values()), tuple(deviating))
+
+
+def _start_of(run: ScoredRun, models: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The record of the run that a run starts from: in its result file, or among the runs that were read."""
+    if isinstance(run.record.get("pretrain"), Mapping):
+        record = run.record["pretrain"]
+        return {**record, "config": record.get("config") or {}}
+    parent = run.record.get("parent")
+    place = parent.get("run") if isinstance(parent, Mapping) else None
+    if not isinstance(place, str) or not place:
+        return None
+    # Run folders are named as seen from the workspace, which holds the run's own folder.
+    for folder in (Path(), *Path(run.source).resolve().parents):
+        found = models.get(str((folder / place).resolve()))
+        if found is not None:
+            return found
+    return None
+
+
+def _deviations(
+    protocol: Protocol, digest: str, run: ScoredRun, pretrain: Mapping[str, Any] | None
+) -> Iterator[Deviation]:
+    record = run.record
+    named = record.get("protocol")
+    if isinstance(named, Mapping) and str(named.get("name")) and named.get("sha256") != digest:
+        yield Deviation("protocol", f"{named.get('name')} ({str(named.get('sha256'))[:12]}…)", f"{digest[:12]}…")
+    if not record.get("config"):
+        yield Deviation("config", "not recorded", "a run that says how it was made")
+        return
+    if run.task_id not in protocol.tasks:
+        yield Deviation("task", run.task_id, ", ".join(protocol.tasks))
+        return
+    if run.seed not in map(str, range(protocol.seeds)):
+        yield Deviation("seed", run.seed, f"0 to {protocol.seeds - 1}")
+    if run.status != "finished":
+        yield Deviation("status", run.status, "finished")
+    elif run.num_points < protocol.score.evaluations:
+        yield Deviation("evaluations", str(run.num_points), f"at least {protocol.score.evaluations}")
+    metric = protocol.score.metrics[run.suite]
+    if run.metric != metric:
+        yield Deviation("metric", run.metric, metric)
+    if record.get("preset") != protocol.preset:
+        yield Deviation("preset", str(record.get("preset")), protocol.preset)
+    yield from _of_config(protocol, run.method, record, protocol.fixed.finetune.get(run.suite, {}), "")
+    if run.pretraining.get("kind") not in (None, "none"):
+        yield from _of_pretraining(protocol, run, pretrain)
+
+
+def _of_pretraining(protocol: Protocol, run: ScoredRun, pretrain: Mapping[str, Any] | None) -> Iterator[Deviation]:
+    data = sorted(map(str, run.pretraining.get("data") or []))
+    if data != sorted(protocol.data.names):
+        yield Deviation("pretraining.data", "+".join(data), "+".join(protocol.data.names))
+    if run.pretraining.get("num_videos"):
+        yield Deviation("pretraining.num_videos", str(run.pretraining["num_videos"]), "all")
+    samples = sum(_count(one) for one in run.record.get("shard_sets") or [])
+    if protocol.data.num_samples and samples != protocol.data.num_samples:
+        yield Deviation("shard_sets.num_samples", str(samples), str(protocol.data.num_samples))
+    if pretrain is None:
+        parent = run.record.get("parent") or {}
+        yield Deviation("pretrain", f"{parent.get('run') or 'unknown'} was not given", "the run that it starts from")
+        return
+    if pretrain.get("preset") != protocol.pretrain_preset:
+        yield Deviation("pretrain.preset", str(pretrain.get("preset")), protocol.pretrain_preset)
+    if pretrain.get("status") != "finished":
+        yield Deviation("pretrain.status", str(pretrain.get("status")), "finished")
+    yield from _of_config(protocol, run.method, pretrain, protocol.fixed.pretrain, "pretrain.")
+
+
+def _count(shard_set: Any) -> int:
+    number = shard_set.get("num_samples") if isinstance(shard_set, Mapping) else None
+    return number if isinstance(number, int) else 0
+
+
+def _of_config(
+    protocol: Protocol, method: str, record: Mapping[str, Any], fixed: Mapping[str, Any], prefix: str
+) -> Iterator[Deviation]:
+    """Fixed values that differ, and overrides of what is not free."""
+    config = flatten(record.get("config") or {})
+    for key, wanted in fixed.items():
+        if config.get(key, "absent") != wanted:
+            yield Deviation(prefix + key, str(config.get(key, "absent")), str(wanted))
+    for key, value in flatten(record.get("overrides") or {}).items():
+        if key not in fixed and key not in NOT_CONFIG and not protocol.is_free(key, method):
+            yield Deviation(prefix + key, str(value), f"as in preset {record.get('preset')}")
+
+
+def _unlike(one: CheckedRun, first: CheckedRun) -> Iterator[Deviation]:
+    """Values in which a run differs from the first of its entry and task: they would not be one method's."""
+    pairs = [("", one.run.record, first.run.record), ("pretrain.", one.pretrain or {}, first.pretrain or {})]
+    for prefix, record, other in pairs:
+        found, wanted = kept_config(record), kept_config(other)
+        for key in sorted(found.keys() & wanted):
+            if found[key] != wanted[key]:
+                yield Deviation(prefix + key, str(found[key]), f"{wanted[key]}, as seed {first.run.seed} has it")
+
+
+def kept_config(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record's config, dotted key → value, without what does not matter."""
+    config = flatten(record.get("config") or {})
+    return {
+        key: value
+        for key, value in config.items()
+        if not any(key == one or key.startswith(f"{one}.") for one in NO_MATTER)
+    }
+
+
+def known_entries(runs: Sequence[CheckedRun]) -> dict[str, list[CheckedRun]]:
+    """Runs by entry: a method with its variant, apart by whether it was pre-trained."""
+    kinds: dict[str, set[str]] = {}
+    for one in runs:
+        kinds.setdefault(one.run.label, set()).add(str(one.run.pretraining.get("kind")))
+    found: dict[str, list[CheckedRun]] = {}
+    for one in runs:
+        random = len(kinds[one.run.label]) > 1 and one.run.pretraining.get("kind") in (None, "none")
+        found.setdefault(f"{one.run.label}, from random weights" if random else one.run.label, []).append(one)
+    return dict(sorted(found.items()))

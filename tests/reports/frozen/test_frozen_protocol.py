@@ -1,0 +1,232 @@
+"""Frozen protocols: the files do not change, runs are held to them, results merge, the leaderboard is current."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import trim_mean
+
+from benchmarks import leaderboard
+from ipv_bench.cli import run
+from ipv_bench.config import flatten, load_preset, merge, nested
+from ipv_bench.errors import InputError, UnknownNameError
+from ipv_bench.frozen_protocol import Protocol, load_protocol, protocol_hash, protocol_names
+from ipv_bench.run_record import read_record, write_record
+from reports.frozen.check import check_runs
+from reports.frozen.result import entries, result_bytes
+from reports.readers.registry import read_sources
+from tests.reports.synthetic_runs import write_finetuning, write_pretraining
+
+NAME = "v1/cpu-night"
+HASHES = {
+    "v1/cpu-night": "417c36b136c471f89776ab3cef2c8bf5ca68809ee690047c90158ca5b9c40a08",
+    "v1/one-gpu": "a3e765c7130ba8cedd5ea8c3fee67d6b5124ad8eb8201f47a7c46794fd7e227b",
+    "v1/paper": "41d2ad38793e1218f5471e98db6619ef4c2bbfff98d1b9e89d7e431e5f263a0b",
+}
+"""A track that is out is never changed: a change is `v2/…`."""
+
+
+def test_frozen_files_are_frozen() -> None:
+    assert {name: protocol_hash(name) for name in protocol_names()} == HASHES
+
+
+@pytest.mark.parametrize("name", HASHES)
+def test_our_presets_have_what_a_protocol_fixes(name: str) -> None:
+    """So that `sweep protocol:…` runs our methods by their presets as they are, without overrides in their names."""
+    protocol = load_protocol(name)
+    for suite, fixed in protocol.fixed.finetune.items():
+        values = flatten(load_preset("finetune", protocol.preset, (suite,)))
+        assert {key: values[key] for key in fixed if key in values} == {
+            key: fixed[key] for key in fixed if key in values
+        }
+    values = flatten(load_preset("pretrain", protocol.pretrain_preset))
+    fixed = protocol.fixed.pretrain
+    assert {key: values[key] for key in fixed if key in values} == {key: fixed[key] for key in fixed if key in values}
+
+
+def test_what_is_free() -> None:
+    protocol = load_protocol(NAME)
+    assert all(
+        protocol.is_free(key, "prelar") for key in ("rssm.deter", "optimizer.lr", "prelar.heads", "training.device")
+    )
+    closed = (
+        "training.env_steps",
+        "evaluation.episodes",
+        "evaluation",
+        "env.camera",
+        "training",
+        "data.num_videos",
+        "apv.x",
+    )
+    assert not any(protocol.is_free(key, "prelar") for key in closed)
+
+
+def write(root: Path, method: str, task: str, seed: int, level: float, **changes: Any) -> Path:
+    """A run that follows the protocol, or deviates in `changes`: record fields, or `config` and `pretrain` values."""
+    protocol = load_protocol(NAME)
+    wanted = protocol.fixed.finetune["dmc"] | changes.pop("config", {})
+    model = protocol.fixed.pretrain | changes.pop("pretrain", {})
+    data = ("ssv2",) if method != "dreamerv2" else ()
+    last = changes.pop("points", 14)
+    folder = write_finetuning(root, task, method, seed, data=data, level=level, last_step=28_000, points=last)
+    record = read_record(folder)
+    shards = [{"name": "ssv2", "num_samples": 58, "path": "/home/somebody/shards"}] if data else []
+    update = {"preset": "tiny", "config": _nested(wanted), "shard_sets": shards, "hardware": {"cpu": "a processor"}}
+    write_record(folder, record.model_copy(update=update | changes))
+    if data:
+        start = write_pretraining(root, method)
+        made = read_record(start).model_copy(update={"preset": "tiny", "config": _nested(model)})
+        write_record(start, made)
+    return folder
+
+
+def _nested(values: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found = merge(found, nested(key, value))
+    return found
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two methods, complete."""
+    root = tmp_path_factory.mktemp("frozen") / "runs"
+    for task in load_protocol(NAME).tasks:
+        for seed in range(5):
+            write(root, "contextwm", task, seed, 0.4)
+            write(root, "dreamerv2", task, seed, 0.3)
+    return root
+
+
+def test_results_are_those_of_the_runs(lab: Path) -> None:
+    checked = check_runs(NAME, read_sources([lab]))
+    assert not checked.deviating
+    found = entries(checked, resamples=500)
+    assert [(one.name, one.pretraining, one.is_complete) for one in found] == [
+        ("contextwm", "ssv2, 600000 updates", True),
+        ("dreamerv2", "none", True),
+    ]
+    for one in found:
+        scores = []
+        for task in load_protocol(NAME).tasks:
+            for seed in range(5):
+                log = lab / task / one.name / f"seed{seed}" / "evaluations.jsonl"
+                means = [np.mean(json.loads(line)["returns"]) for line in log.read_text().splitlines()]
+                assert one.scores[task][seed] == pytest.approx(np.mean(means[-5:]))
+                scores.append(one.scores[task][seed] / 1000)
+        assert one.aggregate is not None
+        assert one.aggregate.point == pytest.approx(trim_mean(scores, 0.25))
+        assert one.aggregate.low < one.aggregate.point < one.aggregate.high
+
+
+def test_files_of_two_labs_merge_into_the_result_of_all_runs(lab: Path, tmp_path: Path) -> None:
+    tasks = load_protocol(NAME).tasks
+    whole = result_bytes(check_runs(NAME, read_sources([lab])))
+    first = [*(lab / task / "contextwm" for task in tasks), lab / "pretrain"]
+    second = [*(lab / task / "dreamerv2" for task in tasks), lab / tasks[0] / "contextwm" / "seed0", lab / "pretrain"]
+    files = []
+    for number, sources in enumerate((first, second)):
+        files.append(tmp_path / f"{number}.json")
+        files[-1].write_bytes(result_bytes(check_runs(NAME, read_sources(sources))))
+    assert b"/home/somebody" not in files[0].read_bytes()  # folders of a machine are nobody's business
+    assert result_bytes(check_runs(NAME, read_sources(files))) == whole  # seed 0 of contextwm stands in both
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "found", "wanted"),
+    [
+        ({"config": {"training.env_steps": 56_000}}, "training.env_steps", "56000", "28000"),
+        ({"config": {"env.action_repeat": 2}}, "env.action_repeat", "2", "4"),
+        ({"overrides": {"evaluation": {"episodes": 50}}}, "evaluation.episodes", None, None),
+        ({"overrides": {"env.camera": "back"}}, "env.camera", "back", "as in preset tiny"),
+        ({"overrides": {"rssm.deter": 32, "training.device": "cpu"}}, None, None, None),  # its own affair
+        ({"preset": "small"}, "preset", "small", "tiny"),
+        ({"status": "interrupted"}, "status", "interrupted", "finished"),
+        ({"seed": 5}, "seed", "5", "0 to 4"),
+        ({"points": 4}, "evaluations", "3", "at least 5"),
+        ({"pretrain": {"training.updates": 3000}}, "pretrain.training.updates", "3000", "300"),
+        ({"pretraining": {"kind": "video", "data": ["ego4d"]}}, "pretraining.data", "ego4d", "ssv2"),
+        ({"shard_sets": [{"name": "ssv2", "num_samples": 168_913}]}, "shard_sets.num_samples", "168913", "58"),
+        (
+            {"parent": {"run": "elsewhere/seed0"}},
+            "pretrain",
+            "elsewhere/seed0 was not given",
+            "the run that it starts from",
+        ),
+    ],
+)
+def test_each_deviation_is_named(
+    changes: dict[str, Any], field: str | None, found: str | None, wanted: str | None, tmp_path: Path
+) -> None:
+    if changes.get("overrides") == {"evaluation": {"episodes": 50}}:
+        changes, found, wanted = {"config": {"evaluation.episodes": 50}, **changes}, "50", "2"
+    seed = changes.get("seed", 0)
+    others = {key: value for key, value in changes.items() if key != "seed"}
+    write(tmp_path / "runs", "contextwm", "dmc/cheetah_run", seed, 0.4, **others)
+    checked = check_runs(NAME, read_sources([tmp_path / "runs"]))
+    named = [(one.field, one.found, one.wanted) for run in checked.deviating for one in run.deviations]
+    assert named == ([(field, found, wanted)] if field else [])
+    assert len(checked.following) == (field is None)
+
+
+def test_runs_of_an_entry_have_one_config(tmp_path: Path) -> None:
+    for seed, (device, discount) in enumerate((("cpu", 0.95), ("cuda", 0.95), ("cpu", 0.99))):
+        config = {"behavior.discount": discount, "training.device": device}
+        write(tmp_path / "runs", "dreamerv2", "dmc/cheetah_run", seed, 0.4, config=config)
+    checked = check_runs(NAME, read_sources([tmp_path / "runs"]))
+    assert [one.run.seed for one in checked.following] == ["0", "1"]
+    (odd,) = checked.deviating
+    (deviation,) = odd.deviations
+    assert vars(deviation) == {"field": "behavior.discount", "found": "0.99", "wanted": "0.95, as seed 0 has it"}
+
+
+def test_another_run_of_a_seed_and_a_result_of_another_protocol_are_refused(lab: Path, tmp_path: Path) -> None:
+    write(tmp_path / "runs", "dreamerv2", "dmc/cheetah_run", 0, 0.9)
+    checked = check_runs(NAME, read_sources([lab / "dmc/cheetah_run/dreamerv2", tmp_path / "runs"]))
+    assert [[one.field for one in run.deviations] for run in checked.deviating] == [["seed"]]
+
+    file = tmp_path / "other.json"
+    text = result_bytes(check_runs(NAME, read_sources([lab / "dmc/cheetah_run/dreamerv2"]))).decode()
+    file.write_text(text.replace(protocol_hash(NAME), "0" * 64))
+    checked = check_runs(NAME, read_sources([file]))
+    assert not checked.following
+    assert {one.field for run in checked.deviating for one in run.deviations} == {"protocol"}
+
+    file.write_text(text.replace('"version": 1', '"version": 2'))
+    with pytest.raises(InputError, match="version 2"):
+        read_sources([file])
+    file.write_text(text.replace('"seed": 3', '"seed": "three"'))
+    with pytest.raises(InputError, match="seed"):
+        read_sources([file])
+    with pytest.raises(UnknownNameError, match="cpu-nite"):
+        check_runs("v1/cpu-nite", read_sources([lab]))
+
+
+def test_the_report_draws_checks_and_writes(lab: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "runs", "apv", "dmc/cheetah_run", 0, 0.4, preset="small")
+    words = [str(lab), str(tmp_path / "runs"), "--figures", f"protocol:{NAME}", "--out", str(tmp_path / "report")]
+    assert run(["report", *words, "--resamples", "100"]) == 0
+    assert "1 runs deviate from protocol v1/cpu-night" in capsys.readouterr().out
+    report = tmp_path / "report"
+    result = json.loads((report / "protocol_v1_cpu-night.json").read_text())
+    assert [(one["name"], one["complete"]) for one in result["entries"]] == [("contextwm", True), ("dreamerv2", True)]
+    assert result["deviating"][0]["deviations"] == [{"field": "preset", "found": "small", "wanted": "tiny"}]
+    assert (report / "figures" / "protocol_v1_cpu-night.svg").is_file()
+    assert "small" in (report / "tables" / "protocol_v1_cpu-night_deviations.csv").read_text()
+    assert "ipv-bench v1, cpu-night: results" in (report / "report.html").read_text()
+
+
+def test_the_leaderboard_is_current() -> None:
+    files = sorted(leaderboard.RESULTS.glob("*.json"))
+    assert files
+    assert leaderboard.PAGE.read_text() == leaderboard.page(files), "run: python benchmarks/leaderboard.py"
+
+
+def test_a_protocol_is_whole() -> None:
+    values = load_protocol(NAME).model_dump() | {"tasks": ["dmc/cheetah_run", "metaworld/reach"]}
+    with pytest.raises(ValueError, match="metaworld/reach has no fixed values"):
+        Protocol.model_validate(values)
