@@ -181,9 +181,7 @@ def _check_same_model(choice: MethodChoice, trained: Mapping[str, Any], agent: M
     """
     parts = [one for one in MODEL_SECTIONS if agent.get("init_parts", "all") == "all" or one != "rssm"]
     before, after = ({k: v for k, v in flatten(one).items() if _within(k, parts)} for one in (trained, agent))
-    odd = [
-        f"{key}: {before[key]!r} → {after[key]!r}" for key in sorted(before.keys() & after) if before[key] != after[key]
-    ]
+    odd = [key for key in sorted(before.keys() & after) if before[key] != after[key]]
     if odd:
         shown = "; ".join(f"{key}: {before[key]!r} there, {after[key]!r} here" for key in odd)
         raise UsageError(

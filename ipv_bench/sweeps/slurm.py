@@ -126,6 +126,20 @@ def _last(error: BaseException) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
+def check_cluster(config: SweepConfig) -> None:
+    """Refuse a machine from which nothing can be submitted.
+
+    Raises:
+        UsageError: there is no `sbatch`, and the sweep's cluster is no stand-in.
+    """
+    if config.slurm.cluster == "slurm" and shutil.which("sbatch") is None:
+        raise UsageError(
+            "this machine has no `sbatch`",
+            expected="a node of a SLURM cluster from which jobs are submitted",
+            fix="run the sweep there, or use --on local or --on ray",
+        )
+
+
 def submit(jobs: Sequence[Job], config: SweepConfig, parallel: int) -> Submitted:
     """Submit jobs: per set of needs an array, which depends on the jobs that it needs.
 
@@ -143,12 +157,7 @@ def submit(jobs: Sequence[Job], config: SweepConfig, parallel: int) -> Submitted
     import submitit
 
     real = config.slurm.cluster == "slurm"
-    if real and shutil.which("sbatch") is None:
-        raise UsageError(
-            "this machine has no `sbatch`",
-            expected="a node of a SLURM cluster from which jobs are submitted",
-            fix="run the sweep there, or use --on local or --on ray",
-        )
+    check_cluster(config)
     found = Submitted(queued=_queued(jobs, config) if real else {})
     ours = {job.folder for job in jobs}
     for needs, group in _groups(jobs, ours, found.queued):

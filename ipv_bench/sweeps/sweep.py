@@ -40,6 +40,10 @@ def sweep(file: str | Path, on: str = "local", jobs: int = 0, dry_run: bool = Fa
         InterruptedRunError: Ctrl-C; every running command has saved its state.
     """
     config = read_sweep(file)
+    if on == "slurm" and not dry_run:
+        from ipv_bench.sweeps.slurm import check_cluster
+
+        check_cluster(config)  # planning takes a while
     plan = plan_sweep(config)
     if dry_run:
         say(_plan_json(plan, config) if as_json else _plan_text(plan, config))
