@@ -22,15 +22,17 @@ from models.analysis.analyses import AnalysisRequest
 from models.analysis.clips import ClipSet, open_clips
 from models.analysis.config import AnalysisConfig, resolve_analysis
 from models.analysis.context_attention import region_positions
+from models.analysis.heat_strips import boxed, heat_over
 from models.analysis.loaded_model import AnalysedModel, choose_analysis_device, open_models
 from models.analysis.output import AnalysisOutput
 from models.analysis.prediction_errors import BEST, COPY, QUALITY, SHUFFLED, FrameErrors, ModelErrors, feature_sums
 from models.analysis.prediction_numbers import source_notes, summarise, verdicts
-from models.analysis.strips import HOTTEST, Row, boxed, error_frames, heat_frames, moving_gif, strip_png
+from models.analysis.strips import Row, moving_gif, strip_png
 from models.metrics.frechet import FeatureSums, frechet_distance
 from models.metrics.intervals import VideoBootstrap
 from models.metrics.lpips import LPIPS, SMALLEST
 from models.metrics.lpips_weights import FILES, Backbone, find_weights, missing_words
+from models.pretraining.prediction_strips import ERROR_GAIN, error_frames
 from models.training.hardware import prepare_torch
 
 Arrays = dict[str, NDArray[Any]]
@@ -217,8 +219,8 @@ class _Prediction:
         bars = "Green bar: frames that the models saw; red: predicted open loop."
         if "shown_attention" in arrays:
             bars += (
-                " Attention of the boxed region: grey up to the uniform weight, then red, yellow from "
-                f"{HOTTEST:g} times that on."
+                " Attention of the boxed region over the last seen frame: grey up to an even share, then red, yellow "
+                "where it is largest, each map on its own scale."
             )
         rows = f"{bars} Rows: {'; '.join(row.label.replace(' · ', ' ') for row in clips[0])}."
         places = ", ".join(f"{one['set']} {one['video']} from frame {one['start']}" for one in named)
@@ -241,18 +243,20 @@ class _Prediction:
         """Truth, and per model prediction, attention where there is one, and error."""
         truth = arrays["shown_truth"][place]
         having = arrays.get("attention_models", np.zeros(0, int)).tolist()
-        context = np.broadcast_to(truth[self.config.observed - 1], truth.shape)
         rows = [Row("truth", truth)]
         for number, model in enumerate(self.models):
             predicted = arrays["shown_prediction"][number, place]
             rows.append(Row(model.label, predicted))
             if number in having:
                 weights = arrays["shown_attention"][having.index(number), place]  # (T, L)
-                side = self._map_side()
-                heat = heat_frames(context, weights.reshape(len(weights), side, side))
-                rows.append(Row("attention", boxed(heat, self._target_box())))
-            rows.append(Row("error x 2", error_frames(truth, predicted)))
+                rows.append(Row("attention", self._heat(truth[self.config.observed - 1], weights)))
+            rows.append(Row(f"error x {ERROR_GAIN:g}", error_frames(truth, predicted)))
         return rows
+
+    def _heat(self, context: NDArray[np.uint8], weights: NDArray[np.floating]) -> NDArray[np.uint8]:
+        """(T, H, W, 3) heat maps over the context frame, with the box of the region."""
+        side, box = self._map_side(), self._target_box()
+        return np.stack([boxed(heat_over(context, one.reshape(side, side)), *box) for one in weights])
 
     def _map_side(self) -> int:
         return self.models[0].image_size // 4

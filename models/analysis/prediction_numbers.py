@@ -125,7 +125,7 @@ def _steps_below_one(ratio: Mapping[str, Sequence[float]]) -> str:
         return "" if better else "; at no step is it surely better"
     if better == list(range(better[0], total + 1)):
         return f"; better from step {better[0]} on"
-    return f"; better at steps {', '.join(map(str, better))}"
+    return f"; better at step{'s' if len(better) > 1 else ''} {', '.join(map(str, better))}"
 
 
 def _with_other_actions(ratio: Mapping[str, float]) -> str:

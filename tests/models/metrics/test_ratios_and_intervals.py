@@ -1,0 +1,83 @@
+"""Copy and shuffle ratio, bootstrap intervals over videos and seeds, Fréchet distance: identities and known values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.metrics.frechet import FeatureSums, frechet_distance
+from models.metrics.intervals import VideoBootstrap
+from models.metrics.ratios import copy_ratio, shuffle_ratio
+
+
+def numbers(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def test_ratios_are_of_sums_so_that_a_clip_without_motion_divides_by_nothing() -> None:
+    error, copied = np.array([[1.0, 3.0], [2.0, 2.0]]), np.array([[2.0, 6.0], [0.0, 0.0]])
+    assert copy_ratio(error, copied) == 1.0
+    np.testing.assert_array_equal(copy_ratio(error, copied, axis=0), [1.5, 5 / 6])
+    assert np.isnan(copy_ratio(error[1], copied[1]))
+    assert shuffle_ratio(error, 3 * error) == 3.0
+    with pytest.raises(ValueError, match="one shape"):
+        copy_ratio(error, copied[:1])
+
+
+def test_an_interval_is_as_wide_as_theory_says() -> None:
+    values = numbers(1, 400)
+    found = VideoBootstrap(np.arange(400)).mean(values)
+    assert found.point == pytest.approx(values.mean())
+    width = 2 * 1.96 * values.std() / np.sqrt(400)
+    assert 0.85 * width < found.high - found.low < 1.15 * width
+    again = VideoBootstrap(np.arange(400)).mean(values)
+    assert (again.low, again.high) == (found.low, found.high)
+    narrower = VideoBootstrap(np.arange(400), confidence=0.5).mean(values)
+    assert found.low < narrower.low < narrower.high < found.high
+
+
+def test_clips_of_one_video_are_no_new_evidence() -> None:
+    values = numbers(1, 30, 4)
+    once = VideoBootstrap(np.arange(30)).mean(values)
+    repeated = VideoBootstrap(np.repeat(np.arange(30), 5)).mean(values.repeat(5, 1))
+    for name in ("point", "low", "high"):
+        np.testing.assert_allclose(getattr(repeated, name), getattr(once, name))
+
+
+def test_ratios_are_paired_and_one_video_has_no_interval() -> None:
+    below = numbers(1, 20, 3) ** 2 + 0.1
+    found = VideoBootstrap(np.arange(20)).ratio(0.5 * below, below)
+    for part in found:
+        np.testing.assert_allclose(part, 0.5)
+    alone = VideoBootstrap(np.zeros(4, np.int64)).ratio(below[:, :4], below[:, :4])
+    np.testing.assert_allclose(alone.point, 1)
+    assert np.isnan(alone.low).all()
+    assert np.isnan(VideoBootstrap(np.arange(20)).ratio(below, 0 * below).point).all()
+
+
+def test_seeds_that_differ_widen_the_interval() -> None:
+    values = 0.01 * numbers(1, 50)
+    same = np.concatenate([values, values, values])
+    apart = np.concatenate([values - 1, values, values + 1])
+    narrow, wide = (VideoBootstrap(np.arange(50)).mean(each) for each in (same, apart))
+    assert narrow.point == pytest.approx(wide.point)
+    assert wide.high - wide.low > 10 * (narrow.high - narrow.low)
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    values = np.array([[1.0, np.nan, 3.0]])
+    assert VideoBootstrap(np.arange(3)).mean(values).point == 2.0
+
+
+def test_frechet_distance_of_known_gaussians() -> None:
+    x = numbers(4000, 3)
+    assert frechet_distance(FeatureSums.of(x), FeatureSums.of(x)) == pytest.approx(0, abs=1e-9)
+    shift = np.array([1.0, -2.0, 0.5])
+    moved = frechet_distance(FeatureSums.of(x), FeatureSums.of(x + shift))
+    assert moved == pytest.approx((shift**2).sum())
+    scaled = frechet_distance(FeatureSums.of(x), FeatureSums.of(2 * x))  # |m|² + tr(C + 4 C - 2 · 2 C) = |m|² + tr C
+    assert scaled == pytest.approx((x.mean(0) ** 2).sum() + np.trace(np.cov(x.T)))
+    parts = FeatureSums.of(x[:100]) + FeatureSums.of(x[100:])
+    np.testing.assert_allclose(parts.covariance(), np.cov(x.T))
+    with pytest.raises(ValueError, match="two features"):
+        frechet_distance(FeatureSums.of(x[:1]), FeatureSums.of(x))
