@@ -99,7 +99,7 @@ def pictures() -> torch.Tensor:
 def test_published_weights_give_the_values_they_gave_when_the_example_pictures_gave_the_published_ones(
     backbone: Any, moved: float, striped: float
 ) -> None:
-    """With these weights ex_ref against ex_p0 and ex_p1 of the LPIPS repository gave 0.7219 and 0.1376 (alex), and 0.5686
+    """With them ex_ref against ex_p0, ex_p1 of the LPIPS repository gave 0.7219 and 0.1376 (alex), and 0.5686
     and 0.4217 (vgg), as is known. Those pictures are not ours, so drawn ones stand here."""
     path = find_weights(backbone, WEIGHTS)
     assert path is not None
