@@ -13,6 +13,7 @@ from ipv_bench.errors import ShardSetError
 from ipv_bench.tracks import ACTION
 from models.analysis.clips import ClipSet
 from models.analysis.loaded_model import AnalysedModel
+from models.world_models.stacked import StackedWorldModel
 
 Source = Literal["none", "real", "zero", "latent"]
 """none: no actions; real: those of the set; zero: the model takes actions and the set has none; latent: inferred from
@@ -47,7 +48,7 @@ def _infers(model: AnalysedModel) -> bool:
 
 
 def _action_dim(model: AnalysedModel) -> int:
-    return int(getattr(model.model, "action_dim", 0)) if model.record.kind == "finetune" else 0
+    return int(getattr(model.model, "action_dim", 0)) if model.record.kind != "pretrain" else 0
 
 
 SOURCE_WORDS = {
@@ -82,7 +83,9 @@ class ActionDriver:
             mean: Tensor = getattr(inferred, "mean", inferred)
             return mean
         if self.source == "real" and tracks is not None:
-            return torch.from_numpy(np.asarray(tracks, np.float32)).to(images.device)
+            actions = torch.from_numpy(np.array(tracks, np.float32)).to(images.device)
+            actions[:, 0] = 0  # led there from a frame that the clip does not hold
+            return actions
         return None
 
     def shuffled(self, actions: Tensor) -> Tensor | None:
@@ -96,8 +99,12 @@ class ActionDriver:
             found = self.model.model.predict(images, actions, observed, generator)
         elif self.source == "none":
             found = self.model.model.open_loop(images, observed, generator)
-        else:
+        elif isinstance(self.model.model, StackedWorldModel) or self.model.record.kind == "finetune":
             found = self.model.model.open_loop(images, observed, generator, actions)
+        else:  # an adapted model of another package: see `models.methods.base.ActionModel`
+            if actions is None:
+                actions = images.new_zeros((*images.shape[:2], _action_dim(self.model)), dtype=torch.float32)
+            found = self.model.model.open_loop(images, actions, observed, generator)
         return found
 
 

@@ -252,7 +252,7 @@ def _split_of(record: RunRecord) -> Any:
 
 def _data_section(record: RunRecord) -> dict[str, Any] | None:
     """How a run, or the one that it started from, chose its training videos; None where that is not known."""
-    section = record.config.get("data") if record.kind == "pretrain" else None
+    section = record.config.get("data") if record.kind in ("pretrain", "adapt") else None
     if section is None and isinstance(parent := record.parent.get("run"), str):
         try:
             section = read_record(parent).config.get("data")

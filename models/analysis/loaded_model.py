@@ -15,8 +15,9 @@ from ipv_bench.bounded_json import as_model
 from ipv_bench.config import flatten_fields, merge, nested
 from ipv_bench.errors import ConfigError, InputError, RunError, UsageError
 from ipv_bench.run_record import RUN_FILE, RunRecord, read_record
+from models.adapting.config import adapt_config_class
 from models.finetuning.config import saved_config
-from models.methods.base import find_method
+from models.methods.base import adaptation_of, find_method
 from models.pretraining.config import pretrain_config_class
 from models.training.checkpoint import (
     checkpoint_sha256,
@@ -81,7 +82,7 @@ def open_models(
     """Load the newest checkpoint of each run, or the checkpoint folders that are named.
 
     Args:
-        runs: run folders or checkpoint folders, of `pretrain`, `finetune` or `import-checkpoint`.
+        runs: run folders or checkpoint folders, of `pretrain`, `adapt`, `finetune` or `import-checkpoint`.
         device: where they shall compute; always in fp32.
         changes: dotted config key → value, of `HARMLESS_KEYS` alone, for models that have such a key: the context frame
             (`{"context.frame": "last"}`), the token mask (`{"context.mask_at_eval": False}`).
@@ -121,6 +122,8 @@ def _open(place: Path, device: torch.device, changes: Mapping[str, Any]) -> Anal
     check_own_weights(checkpoint.state, record.config, path)
     if record.kind == "pretrain":
         config, model = _video_model(record, checkpoint, changes)
+    elif record.kind == "adapt":
+        config, model = _adapted_model(record, checkpoint, changes, device)
     else:
         config, model = _agent_model(record, checkpoint, changes, device)
     model.to(device).eval()
@@ -131,16 +134,40 @@ def _open(place: Path, device: torch.device, changes: Mapping[str, Any]) -> Anal
 
 def _video_model(record: RunRecord, checkpoint: Any, changes: Mapping[str, Any]) -> tuple[MethodConfig, Any]:
     """The model of a pre-training run."""
-    config_class = pretrain_config_class(record.method)
-    config = as_model(
-        config_class, _changed(record.config, config_class, changes),
-        f"the config in {RUN_FILE} does not fit {record.method}", error=RunError,
-        fix="restore the file, or run the version of ipv-bench that wrote it",
-    )  # fmt: skip
+    config = _saved_config(record, pretrain_config_class(record.method), changes)
     with torch.random.fork_rng(devices=[]):
         model = find_method(record.method).video_model(config)
     load_tensors(model, checkpoint.model, checkpoint.path)
     return config, model
+
+
+def _adapted_model(
+    record: RunRecord, checkpoint: Any, changes: Mapping[str, Any], device: torch.device
+) -> tuple[MethodConfig, Any]:
+    """The model of a run of `adapt`: that of an agent, inside what trains it without rewards."""
+    config = _saved_config(record, adapt_config_class(record.method), changes)
+    facts = (record.model_extra or {}).get("adaptation", {})
+    with state_errors(checkpoint.path):
+        dim, parts = count_of(facts["action_dim"]), str(facts["parts"])
+        if dim > MAX_ACTION_DIM:
+            raise ValueError(f"actions of {dim} components")
+    model: Any = adaptation_of(find_method(record.method)).model(config, dim, record.seed, device, parts, None)
+    load_tensors(model, checkpoint.model, checkpoint.path)
+    return config, getattr(model, "world_model", model)
+
+
+def _saved_config(record: RunRecord, config_class: Any, changes: Mapping[str, Any]) -> MethodConfig:
+    """The config of a run with some changes.
+
+    Raises:
+        RunError: it does not fit the method.
+    """
+    config: MethodConfig = as_model(
+        config_class, _changed(record.config, config_class, changes),
+        f"the config in {RUN_FILE} does not fit {record.method}", error=RunError,
+        fix="restore the file, or run the version of ipv-bench that wrote it",
+    )  # fmt: skip
+    return config
 
 
 def _agent_model(
@@ -174,9 +201,13 @@ def _changed(values: Mapping[str, Any], config_class: Any, changes: Mapping[str,
 
 
 def _labelled(models: Sequence[AnalysedModel]) -> list[AnalysedModel]:
-    """Names as short as they can be: what all models have in common is left out."""
+    """Names as short as they can be: only what is needed to tell lines apart."""
     parts = [_parts(model) for model in models]
-    shown = [n for n in range(len(parts[0])) if n < 1 or len({part[n] for part in parts}) > 1] if parts else []
+    shown = [0]
+    for n in range(1, len(parts[0])):
+        if len({tuple(part[m] for m in shown) for part in parts}) < len(set(parts)):
+            shown.append(n)
+    shown = [n for n in shown if n == 0 or len({part[n] for part in parts}) > 1]
     lines = [" · ".join(part[n] for n in shown if part[n]) for part in parts]
     named = []
     for model, line in zip(models, lines, strict=True):
@@ -186,18 +217,22 @@ def _labelled(models: Sequence[AnalysedModel]) -> list[AnalysedModel]:
     return [_renamed(m, f"{m.label} · {m.run}", f"{m.line} · {m.run}") if labels[m.label] > 1 else m for m in named]
 
 
-def _parts(model: AnalysedModel) -> list[str]:
+_TRAINED = {"pretrain": "pre-trained", "adapt": "adapted"}
+
+
+def _parts(model: AnalysedModel) -> tuple[str, ...]:
+    """What a line is, what tells most first."""
     record = model.record
-    agent = f"agent on {record.suite}/{record.task}" if record.kind == "finetune" else "pre-trained"
+    agent = f"agent on {record.suite}/{record.task}" if record.kind == "finetune" else _TRAINED[record.kind]
     kept = record.pretraining.get("num_videos")
-    return [
+    return (
         record.display_name or record.method,
-        record.variant,
+        agent,
         "+".join(record.data_names),
         "" if kept is None else f"{kept} videos",
-        agent,
         f"step {model.step}",
-    ]
+        record.variant,
+    )
 
 
 def _renamed(model: AnalysedModel, label: str, line: str) -> AnalysedModel:

@@ -22,12 +22,11 @@ from models.analysis.analyses import AnalysisRequest
 from models.analysis.clips import ClipSet, open_clips
 from models.analysis.config import AnalysisConfig, resolve_analysis
 from models.analysis.context_attention import region_positions
-from models.analysis.heat_strips import boxed, heat_over
 from models.analysis.loaded_model import AnalysedModel, choose_analysis_device, open_models
 from models.analysis.output import AnalysisOutput
 from models.analysis.prediction_errors import BEST, COPY, QUALITY, SHUFFLED, FrameErrors, ModelErrors, feature_sums
 from models.analysis.prediction_numbers import source_notes, summarise, verdicts
-from models.analysis.strips import Row, moving_gif, strip_png
+from models.analysis.strips import HOTTEST, Row, boxed, heat_frames, moving_gif, strip_png
 from models.metrics.frechet import FeatureSums, frechet_distance
 from models.metrics.intervals import VideoBootstrap
 from models.metrics.lpips import LPIPS, SMALLEST
@@ -219,8 +218,8 @@ class _Prediction:
         bars = "Green bar: frames that the models saw; red: predicted open loop."
         if "shown_attention" in arrays:
             bars += (
-                " Attention of the boxed region over the last seen frame: grey up to an even share, then red, yellow "
-                "where it is largest, each map on its own scale."
+                " Attention of the boxed region over the last seen frame: grey up to the weight of an even spread, "
+                f"then red, yellow from {HOTTEST:g} times that on."
             )
         rows = f"{bars} Rows: {'; '.join(row.label.replace(' · ', ' ') for row in clips[0])}."
         places = ", ".join(f"{one['set']} {one['video']} from frame {one['start']}" for one in named)
@@ -255,8 +254,9 @@ class _Prediction:
 
     def _heat(self, context: NDArray[np.uint8], weights: NDArray[np.floating]) -> NDArray[np.uint8]:
         """(T, H, W, 3) heat maps over the context frame, with the box of the region."""
-        side, box = self._map_side(), self._target_box()
-        return np.stack([boxed(heat_over(context, one.reshape(side, side)), *box) for one in weights])
+        side = self._map_side()
+        frames = np.broadcast_to(context, (len(weights), *context.shape))
+        return boxed(heat_frames(frames, weights.reshape(-1, side, side)), self._target_box())
 
     def _map_side(self) -> int:
         return self.models[0].image_size // 4

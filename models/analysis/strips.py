@@ -16,6 +16,9 @@ GAP, BAR, CHARACTER = 2, 4, 6
 """Pixels: between pictures, height of the bar above a column, width of a letter of pillow's own font."""
 SEEN, PREDICTED = (40, 110, 60), (170, 60, 40)
 """Colours of the bars above frames that the model saw and frames that it predicted."""
+BOX = (230, 30, 30)
+HOTTEST = 32.0
+"""Times the uniform weight at which a heat map is hottest."""
 
 
 class Row(NamedTuple):
@@ -79,6 +82,46 @@ def moving_gif(rows: Sequence[Row], seen: int | None = None, fps: float = 8, zoo
             draw.rectangle((0, head, picture.width, head + BAR - 1), fill=SEEN if t < seen else PREDICTED)
         images.append(picture.quantize(64, dither=Image.Dither.NONE))
     return _encoded(images[0], "GIF", save_all=True, append_images=images[1:], duration=1000 / fps, loop=0)
+
+
+def heat_frames(frames: Frames, weights: NDArray[np.floating]) -> Frames:
+    """Frames with a heat map laid over them, on one scale for all maps and models.
+
+    Grey: no more than the weight that every position would have if all had the same; then red, and yellow from
+    `HOTTEST` times that on. A map of nearly equal weights is grey, whatever noise it has.
+
+    Args:
+        frames: (..., H, W, 3), what is looked at.
+        weights: (..., h, w) with h, w dividing H, W; each map sums to 1.
+
+    Returns:
+        (..., H, W, 3) uint8.
+    """
+    positions = weights.shape[-2] * weights.shape[-1]
+    scaled = np.clip(np.log(np.maximum(weights * positions, 1)) / np.log(HOTTEST), 0, 1)
+    factor = frames.shape[-3] // weights.shape[-2], frames.shape[-2] // weights.shape[-1]
+    heat = scaled.repeat(factor[0], -2).repeat(factor[1], -1)[..., None]  # (..., H, W, 1)
+    grey = np.repeat(frames.astype(np.float32).mean(-1, keepdims=True), 3, -1)
+    colour = np.concatenate(
+        [np.clip(3 * heat, 0, 1), np.clip(2 * heat - 0.6, 0, 1), np.clip(4 * heat - 3, 0, 1)], -1
+    )  # (..., H, W, 3)
+    mixed = grey * (1 - 0.75 * heat) + 255 * colour * 0.75 * heat
+    found: Frames = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    return found
+
+
+def boxed(frames: Frames, box: tuple[float, float, float, float]) -> Frames:
+    """Frames with the outline of a box (left, top, right, bottom), in pixels, the right and bottom excluded."""
+    left, top, right, bottom = (round(value) for value in box)
+    out = frames.copy()
+    for rows, columns in (
+        (slice(top, bottom), slice(left, left + 1)),
+        (slice(top, bottom), slice(right - 1, right)),
+        (slice(top, top + 1), slice(left, right)),
+        (slice(bottom - 1, bottom), slice(left, right)),
+    ):
+        out[..., rows, columns, :] = BOX
+    return out
 
 
 def _margin(labels: Sequence[str]) -> int:

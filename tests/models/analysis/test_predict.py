@@ -152,6 +152,29 @@ def test_held_out_videos_are_taken_from_a_set_that_the_runs_trained_on(place: Pa
     assert not record.pictures
 
 
+def test_an_adapted_model_predicts_under_the_sets_actions_and_under_anothers(place: Path) -> None:
+    assert run(["sample", str(place / "blob-raw"), "--dataset", "moving-blob", "--videos", "6", "--quiet"]) == 0
+    command = ["prepare", "episodes", "--source", str(place / "blob-raw"), "--out", str(place / "blob")]
+    assert run([*command, "--workers", "1", "--set", "size=32x32", "--quiet"]) == 0
+    changes = ["training.updates=2", "validation.every=0", "data.holdout=0.5"]
+    sets = [word for change in changes for word in ("--set", change)]
+    command = ["adapt", str(place / "apv"), "--data", str(place / "blob"), "--run", str(place / "adapted"), *sets]
+    assert run([*command, "--quiet"]) == 0
+    fields = {"best_of": 1, "strips": 0, "split": "all"}
+    assert predict(place, "adapted", out="acted", data="blob", **fields) == 0
+    record, arrays = read_analysis(place / "acted"), read_arrays(place / "acted")
+    assert np.isfinite(arrays["shuffled_mse"]).all()
+    assert (arrays["shuffled_mse"] != arrays["mse"]).any()
+    ratio = record.numbers["lines"]["APV"]["shuffle_ratio"]["overall"]
+    assert ratio["point"] == pytest.approx(arrays["shuffled_mse"].sum() / arrays["mse"].sum())
+    assert any("predicts under the set's own actions" in note for note in record.notes)
+    assert "shuffle ratio" in record.verdicts[1]
+    assert predict(place, "adapted", "apv", out="still", **fields) == 0  # a set without actions
+    record = read_analysis(place / "still")
+    assert any("under zero actions" in note for note in record.notes)
+    assert "shuffle_ratio" not in record.numbers["lines"]["APV · adapted"]
+
+
 class Painter:
     """A model that paints the action that leads into each frame, as `open_loop` or as `predict` of latent ones."""
 
@@ -173,7 +196,7 @@ def test_another_clips_actions_give_the_error_that_they_must(source: Source) -> 
     clips = level[:, None, None, None, None].expand(4, LENGTH, 32, 32, 3)
     model: Any = SimpleNamespace(model=Painter(), record=SimpleNamespace(kind="finetune"))
     measure = ModelErrors(ActionDriver(model, source, 1), FrameErrors(SEEN, None), 1, [0], seed=0)
-    tracks = np.broadcast_to(level.numpy()[:, None, None] / 255, (4, LENGTH, 1))
+    tracks = np.broadcast_to(level.numpy()[:, None, None] / 255, (4, LENGTH, 1))  # the first one is not looked at
     found = measure.measure(clips, tracks, 0, [])
     np.testing.assert_allclose(found["mse"], 0, atol=1e-12)
     expected = (level.double() / 255 - level.double().roll(1) / 255) ** 2
