@@ -22,6 +22,7 @@ def sweep(words: tuple[str, ...], on: str, jobs: int | None, dry_run: bool, as_j
     """Make the runs that FILE asks for: methods, tasks, data sets, seeds, or the runs that figures need.
 
     `sweep status FILE` says where each job stands. Run it again to go on: what is finished is left out.
+    `protocol:v1/cpu-night` instead of FILE runs a frozen protocol with every method.
     """
     from ipv_bench.errors import UsageError
     from ipv_bench.extras import require

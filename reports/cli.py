@@ -14,7 +14,9 @@ from ipv_bench.cli import common_options
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("report"), show_default=True, help="Folder of the report."
 )
-@click.option("--figures", multiple=True, metavar="NAMES", help="Figures: paper (all), fig5a, fig9 (9a to 9d), own.")
+@click.option(
+    "--figures", multiple=True, metavar="NAMES", help="Figures: paper, fig5a, fig9 (9a to 9d), own, protocol:NAME."
+)
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML: alignment, statistics, figures.")
 @click.option("--strict", is_flag=True, help="Exit with status 4 when there is a warning or a refusal.")
 @click.option("--allow-mixed", is_flag=True, help="Pool runs of different environments, labelled as such.")

@@ -207,7 +207,8 @@ def _remove_earlier(out: Path, files: Mapping[str, bytes]) -> None:
     for name in earlier if isinstance(earlier, list) else []:
         with suppress(InputError):  # a name that leads out of the folder is not ours
             path = relative_path_inside(out, name, REPORT_FILE)
-            ours = path.parent.name in ("figures", "tables") and path.parent.parent == out
+            inside = path.parent.name in ("figures", "tables") and path.parent.parent == out
+            ours = inside or (path.parent == out and path.name.startswith("protocol_"))
             if ours and name not in files and path.is_file():
                 path.unlink()
 

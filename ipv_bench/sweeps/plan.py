@@ -109,11 +109,13 @@ def _check_data(config: SweepConfig) -> None:
     Raises:
         UnknownNameError: the name, with the nearest one.
     """
+    if "://" in config.shards:
+        return  # `pretrain` looks there
     folder = Path(config.shards)
     there = {path.name for path in folder.iterdir() if (path / "manifest.json").is_file()} if folder.is_dir() else set()
     known = {*there, *plugin_names("datasets"), *config.samples}
     for name in dict.fromkeys(name for names in config.data for name in names):
-        if name not in known and not (folder / name / "manifest.json").is_file() and "://" not in str(folder):
+        if name not in known and not (folder / name / "manifest.json").is_file():
             raise UnknownNameError(f"data set of the sweep (no shard set in {config.shards}, nothing to prepare):",
                                    name, known - {"folder"})  # fmt: skip
 

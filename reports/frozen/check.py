@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ipv_bench.config import flatten
 from ipv_bench.frozen_protocol import Protocol, load_protocol, protocol_hash
+from reports.readers.protocol_result import points_hash
 from reports.scores.score_table import Collection, ScoredRun
 
 NOT_CONFIG = ("data.sets", "method")
@@ -58,7 +56,7 @@ class CheckedRun:
     @property
     def sha256(self) -> str:
         """Of env steps and scores."""
-        return scores_hash(self.run)
+        return points_hash(self.run.env_steps, self.run.scores)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,11 +76,6 @@ class CheckedRuns:
     protocol: Protocol
     following: tuple[CheckedRun, ...]
     deviating: tuple[CheckedRun, ...]
-
-
-def scores_hash(run: ScoredRun) -> str:
-    """SHA-256 of a run's env steps and scores: what two copies of a run share."""
-    return hashlib.sha256(np.stack([run.env_steps, run.scores]).astype("<f8").tobytes()).hexdigest()
 
 
 def check_runs(name: str, collection: Collection) -> CheckedRuns:

@@ -190,7 +190,11 @@ def _add_frozen(contents: Contents, checked: CheckedRuns, collection: Collection
         following = replace(collection, runs=tuple(one.run for one in checked.following))
         runs = normalise(following.runs, computation.config.normalise).runs
         asked = Wanted({name: figure}, {}, {}, frozenset())
-        _add_wanted(contents, plan_wanted(asked, runs, Material((), following, computation)))
+        planned = plan_wanted(asked, runs, Material((), following, computation))
+        planned.missing.clear()  # a sweep of the protocol makes them: an entry's name does not give its command
+        more = f"`ipv-bench sweep protocol:{checked.name}` makes them"
+        planned.findings = [replace(one, fix=more) if one.code == "missing_runs" else one for one in planned.findings]
+        _add_wanted(contents, planned)
     else:
         contents.findings.append(warning("no_protocol_run", f"no run follows protocol {checked.name}"))
     contents.add_table(result_table(checked, entries(checked), name))

@@ -6,6 +6,7 @@ that whoever reads it checks it again.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +24,11 @@ from reports.scores.score_table import ScoredRun
 FORMAT = "ipv-bench protocol result"
 VERSION = 1
 MAX_BYTES = 256 << 20
+
+
+def points_hash(env_steps: np.ndarray, scores: np.ndarray) -> str:
+    """SHA-256 of a run's env steps (T,) and scores (T,): what two copies of a run share."""
+    return hashlib.sha256(np.stack([env_steps, scores]).astype("<f8").tobytes()).hexdigest()
 
 
 class ResultRun(BaseModel):
@@ -57,9 +63,11 @@ class ResultRun(BaseModel):
     git_commit: str = ""
 
     @model_validator(mode="after")
-    def _of_one_length(self) -> ResultRun:
+    def _is_whole(self) -> ResultRun:
         if not len(self.env_steps) == len(self.scores) == len(self.episodes):
             raise ValueError("env_steps, scores and episodes are not of one length")
+        if points_hash(np.array(self.env_steps, np.float64), np.array(self.scores, np.float64)) != self.sha256:
+            raise ValueError(f"the scores of seed {self.seed} are not those that its sha256 is of")
         return self
 
 

@@ -199,6 +199,11 @@ def test_another_run_of_a_seed_and_a_result_of_another_protocol_are_refused(lab:
     file.write_text(text.replace('"version": 1', '"version": 2'))
     with pytest.raises(InputError, match="version 2"):
         read_sources([file])
+    changed = json.loads(text)
+    changed["runs"][0]["scores"][-1] += 100
+    file.write_text(json.dumps(changed))
+    with pytest.raises(InputError, match="not those that its sha256 is of"):
+        read_sources([file])
     file.write_text(text.replace('"seed": 3', '"seed": "three"'))
     with pytest.raises(InputError, match="seed"):
         read_sources([file])
