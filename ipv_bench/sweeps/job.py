@@ -177,6 +177,8 @@ class InterruptibleJob:
         with ThreadPoolExecutor(1) as pool:
             try:
                 self._running = pool.submit(run_job, *self._arguments, self._stop, self._environment)
+                while not wait([self._running], timeout=_POLL_SECONDS).done:
+                    pass  # short waits: Ray's way to interrupt is seen between two
                 return self._running.result()
             except BaseException:
                 self.stop()
