@@ -48,7 +48,7 @@ def test_run_format_1(tmp_path: Path) -> None:
     assert matches(metaworld, {"method": "contextwm", "pretraining.data": ["ssv2"]})
     assert matches(metaworld, {"pretraining": {"data": {"any": [["human36m"], ["ssv2"]]}}})
     assert not matches(dmcr, {"pretraining.data": ["ssv2"]})
-    assert matches(dmcr, {"context.fusion": "none", "reward.dual": True})
+    assert matches(dmcr, {"context.fusion": "none", "reward.dual": False})
     (pretrained,) = found.pretraining
     assert pretrained.updates[-1] == 400
     assert pretrained.values["image_loss"][0] > np.nanmin(pretrained.values["image_loss"])
