@@ -163,10 +163,10 @@ methods: [dreamerv2, contextwm]
 tasks: [dmc/cheetah_run, dmc/walker_stand]
 seeds: 2
 data: [few]
-samples: {few: {dataset: ssv2, videos: 24}}
-pretrain_set: {training.updates: 12, validation.every: 0}
-set: {training.env_steps: 3000, training.prefill: 100, training.pretrain_updates: 2, evaluation.every: 0,
-      evaluation.random_episodes: 1, evaluation.episodes: 1, training.checkpoint_episodes: 1}
+samples: {few: {dataset: ssv2, videos: 16}}
+pretrain_set: {training.updates: 6, validation.every: 0}
+set: {training.env_steps: 2000, training.prefill: 100, training.pretrain_updates: 2, training.train_every: 25,
+      evaluation.every: 0, evaluation.random_episodes: 1, evaluation.episodes: 1, training.checkpoint_episodes: 1}
 """
 
 
