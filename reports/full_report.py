@@ -28,6 +28,7 @@ from reports.frozen.result import result_bytes
 from reports.missing_commands import MissingCommands, missing_commands
 from reports.page.contents import Contents, compute
 from reports.page.report_page import report_page
+from reports.readers.analyses import analysis_folders
 from reports.readers.registry import read_sources
 from reports.scores.checks import check
 from reports.scores.findings import Finding, in_order, note
@@ -125,7 +126,8 @@ def _read(request: Request, wanted: Wanted) -> Collection:
     commands_alone = bool(wanted.described) and request.missing_commands is not None
     if commands_alone and not any(Path(source).is_file() or _has_entries(Path(source)) for source in sources):
         return Collection(())
-    collection = read_sources(sources, config.read_options, needs_runs=not wanted.made)
+    needs_runs = not wanted.made and not any(analysis_folders(Path(source)) for source in sources)
+    collection = read_sources(sources, config.read_options, needs_runs=needs_runs)
     chosen = select(collection.runs, config.where)
     if collection.runs and not chosen:
         raise InputError(

@@ -105,6 +105,7 @@ def attention(request: AnalysisRequest) -> AnalysisRecord:
     shown = clips.read(0, config.shown)
     arrays = _arrays(config, models, looking, found, shown, truth, side)
     numbers, verdicts = _follows(looking, arrays, clips, truth, config, request.seed)
+    numbers["clips"] = clips.describe()[: config.shown]
     say("\n".join(verdicts))
     return output.finish(
         arrays, numbers=numbers, verdicts=verdicts, notes=notes, pictures=_pictures(config, models, looking, arrays)
@@ -175,6 +176,8 @@ def _arrays(
         "observed": np.array(config.observed),
         "side": np.array(side),
         "looking": np.array([number for number, model in enumerate(models) if model in looking]),
+        "boxed": _boxed(shown, seeing[0]["target"], side),
+        "overlay": _overlay(shown[:, config.context], arrays["heat"]),
         "columns": np.array(config.columns or spread_columns(config.length, 10, config.context)),
     }
     return arrays
@@ -230,22 +233,32 @@ def _other(config: AttentionConfig) -> np.ndarray:
     return np.asarray(np.arange(config.length) != config.context)
 
 
+def _boxed(shown: np.ndarray, targets: np.ndarray, side: int) -> np.ndarray:
+    """The shown clips (S, T, H, W, 3) with boxes around their target regions (S, T, 3)."""
+    pixels = shown.shape[2] / side
+    clips = zip(shown, targets, strict=True)
+    return np.stack([[boxed(f, *_box(at, pixels)) for f, at in zip(*clip, strict=True)] for clip in clips])
+
+
+def _overlay(context: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Heat maps (L, S, T, side, side) over the context frames (S, H, W, 3): (L, S, T, H, W, 3)."""
+    return np.array([[[heat_over(f, m) for m in maps] for f, maps in zip(context, one, strict=True)] for one in heat])
+
+
 def _pictures(
     config: AttentionConfig, models: list[AnalysedModel], looking: list[AnalysedModel], arrays: dict[str, np.ndarray]
 ) -> list[tuple[Picture, bytes]]:
     """A strip per shown clip: truth; per model its prediction and, where it has one, its attention."""
-    pictures = []
-    columns, side = arrays["columns"].tolist(), int(arrays["side"])
-    for clip, truth in enumerate(arrays["truth"]):
-        pixels = truth.shape[1] / side
+    pictures, columns = [], arrays["columns"].tolist()
+    pixels = arrays["truth"].shape[2] / int(arrays["side"])
+    for clip in range(len(arrays["truth"])):
         boxes = {t: _box(arrays["target"][clip, t], pixels) for t in columns}
-        rows, words = [[boxed(truth[t], *boxes[t]) for t in columns]], ["truth"]
+        rows, words = [list(arrays["boxed"][clip, columns])], ["truth"]
         for number, model in enumerate(models):
             rows.append([boxed(arrays["prediction"][number, clip, t], *boxes[t]) for t in columns])
             words.append(f"{model.label}: reconstruction of the frames seen, then prediction")
             if model in looking:
-                heat = arrays["heat"][looking.index(model), clip]
-                rows.append([heat_over(truth[config.context], heat[t]) for t in columns])
+                rows.append(list(arrays["overlay"][looking.index(model), clip, columns]))
                 words.append(f"{model.label}: attention over the context frame (frame {config.context})")
         caption = f"Frames {', '.join(map(str, columns))}; {config.observed} are seen. Rows: {'; '.join(words)}. "
         caption += "The box is the target region; each map is scaled by its own maximum."

@@ -156,6 +156,10 @@ class Canvas:
             artist.set_bbox({"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1.5})
         self._add(artist, None, hide)
 
+    def add(self, artist: Artist) -> None:
+        """Any other artist, whose places are in points."""
+        self._add(artist, None, "")
+
     def _add(self, artist: Artist, clip: Box | None, hide: str) -> None:
         artist.set_transform(self._points)
         artist.set_gid(f"hide-{hide}" if hide else None)

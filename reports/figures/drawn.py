@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 
 from reports.figures.bars import BarPlot
 from reports.figures.panels import PanelPlot
+from reports.figures.pictures import PicturePlot
+from reports.figures.scatter import PointPlot
 
-Plot = PanelPlot | BarPlot
+Plot = PanelPlot | BarPlot | PicturePlot | PointPlot
 
 
 @dataclass(frozen=True)

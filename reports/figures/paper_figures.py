@@ -29,15 +29,15 @@ from reports.scores.score_table import Collection
 PAPER = "paper"
 """The name that stands for all of them."""
 
-MADE: Mapping[str, str] = {}
+MADE: Mapping[str, str] = {
+    "fig8a": "reports.figures.separation:FIGURE_8A",
+    "fig8b": "reports.figures.separation:FIGURE_8B",
+    "fig11": "reports.figures.separation:FIGURE_11",
+}
 """Figure → `module:ATTRIBUTE` of the `MadeFigure` that plans it."""
 
-_ANALYZE = "`ipv-bench analyze` makes its arrays, and is not built yet"
 _UWM = "it needs the Universal World Model, which is not built yet"
 PLACES: Mapping[str, str] = {
-    "fig8a": _ANALYZE,
-    "fig8b": _ANALYZE,
-    "fig11": _ANALYZE,
     "uwm_fig3": _UWM,
     "uwm_fig4": _UWM,
     "uwm_fig5": _UWM,

@@ -23,6 +23,7 @@ from reports.figures.paper_figures import Material, Wanted
 from reports.figures.pretraining import loss_figure, prediction_figure
 from reports.figures.profiles import profile_panel, profile_thresholds
 from reports.figures.selection import MissingRun
+from reports.figures.separation import analysis_figures
 from reports.figures.wanted import PlannedWanted, plan_wanted
 from reports.frozen.check import CheckedRuns
 from reports.frozen.figure import figure_of, plain_name
@@ -55,6 +56,7 @@ class Contents:
         curves: learning curves of each task.
         aggregates: aggregate curves, intervals and profiles.
         pretraining: world-model losses and prediction errors.
+        analyses: what world models see and separate.
         agents: what agents expected beside what their episodes brought.
         tables: name → table.
         findings: what was found while computing.
@@ -67,6 +69,7 @@ class Contents:
     curves: list[PlannedFigure] = field(default_factory=list)
     aggregates: list[PlannedFigure] = field(default_factory=list)
     pretraining: list[PlannedFigure] = field(default_factory=list)
+    analyses: list[PlannedFigure] = field(default_factory=list)
     agents: list[PlannedFigure] = field(default_factory=list)
     tables: dict[str, Table] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
@@ -77,7 +80,8 @@ class Contents:
     @cached_property
     def figures(self) -> list[DrawnFigure]:
         """All figures, drawn, in the order of the page; none may be added any more."""
-        return self.drawing.finish([*self.described, *self.aggregates, *self.curves, *self.pretraining, *self.agents])
+        groups = (self.described, self.aggregates, self.curves, self.pretraining, self.analyses, self.agents)
+        return self.drawing.finish([plan for group in groups for plan in group])
 
     def drawn(self, planned: Sequence[PlannedFigure]) -> list[DrawnFigure]:
         """The drawings of some of the figures."""
@@ -164,6 +168,9 @@ def compute(
     _add_aggregates(contents, suites, normalised.scales, styles, comparison)
     contents.findings += comparison.findings()
     _add_pretraining(contents, collection, computation)
+    if not wanted:
+        for figure in analysis_figures(sources, computation):
+            contents.add_figure(figure, contents.analyses)
     gaps = value_gap_figure(collection.runs, computation.width)
     if gaps is not None:
         contents.add_figure(gaps, contents.agents)

@@ -72,6 +72,8 @@ def report_page(
             *map(_figure, contents.drawn(contents.pretraining)),
             _table(tables.pop("pretraining_runs", None)),
         )
+    if contents.analyses:
+        page.section("What world models see and separate", *map(_figure, contents.drawn(contents.analyses)))
     page.section("Runs", *(_table(tables.pop(name, None)) for name in ("runs", "left_out", "files_not_used")))
     page.section(
         "Provenance", _table(tables.pop("provenance", None)) or html.paragraph("The runs state no provenance.")

@@ -10,6 +10,7 @@ from fnmatch import fnmatch
 from functools import cache, partial
 from pathlib import Path
 
+from ipv_bench.analysis_record import is_analysis
 from ipv_bench.errors import ConfigError, InputError, IpvBenchError, PluginError
 from ipv_bench.plugins import all_plugins, clashes, find_plugin
 from reports.readers.archive import is_archive, unpacked
@@ -206,6 +207,9 @@ def _walk(root: Path, reading: _Reading, *, alone: bool) -> None:
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         for name in [name for name in inner if (here / name).is_symlink()]:
             reading.unknown.append(UnknownFile(str(here / name), "a link to a folder: not followed; give it by itself"))
+        if is_analysis(here):  # no scores in it; figures of analyses find it by themselves
+            inner.clear()
+            continue
         reader = _reader_of(here, reading.options)
         uses: Sequence[str] = ()
         if reader:
