@@ -20,11 +20,11 @@ from ipv_bench.plugins import plugin_names
 from ipv_bench.progress import say
 from models.analysis.analyses import AnalysisRequest
 from models.analysis.clips import ClipSet, open_clips
+from models.analysis.columns import spread_columns
 from models.analysis.config import AnalysisConfig, resolve_analysis
 from models.analysis.context_attention import attention_map, has_attention, recorded_attention
 from models.analysis.draws import clip_draws
-from models.analysis.estimates import Interval, mean_interval
-from models.analysis.heat_strips import boxed, grid_png, heat_over, spread_columns
+from models.analysis.estimates import Estimate, estimated_mean
 from models.analysis.loaded_model import AnalysedModel, choose_analysis_device, open_models
 from models.analysis.output import AnalysisOutput, Arrays
 from models.analysis.per_model import each_model
@@ -38,6 +38,7 @@ from models.analysis.regions import (
     peak,
     region_weights,
 )
+from models.analysis.strips import Row, boxed, heat_frames, strip_png
 from models.analysis.truth import ClipTruth, clip_truth
 from models.methods.base import find_method
 from models.training.hardware import prepare_torch
@@ -199,9 +200,9 @@ def _follows(
     source = place[:, config.context, None]  # (N, 1, 2)
     frames = "predicted frames" if config.observed < config.length else "frames other than the context frame"
 
-    def distance(to: np.ndarray) -> Interval:
+    def distance(to: np.ndarray) -> Estimate:
         away = np.linalg.norm(to - source, axis=-1)[:, later].mean(1) * size
-        return mean_interval(away, clips.videos, seed)
+        return estimated_mean(away, clips.videos, seed)
 
     baselines = {"identity": distance(place), "uniform": distance(np.full_like(place, 0.5))}
     numbers: dict[str, Any] = {name: value.values() for name, value in baselines.items()}
@@ -223,26 +224,26 @@ def _follows(
 
 def _nearer(
     centres: np.ndarray, place: np.ndarray, source: np.ndarray, later: np.ndarray, size: int, clips: ClipSet, seed: int
-) -> Interval:
+) -> Estimate:
     """By how many pixels the attention's centre is nearer to the source than the object's own place, clip by clip."""
     same, attention = (np.linalg.norm(to - source, axis=-1)[:, later].mean(1) for to in (place, centres))
-    return mean_interval((same - attention) * size, clips.videos, seed)
+    return estimated_mean((same - attention) * size, clips.videos, seed)
 
 
 def _other(config: AttentionConfig) -> np.ndarray:
     return np.asarray(np.arange(config.length) != config.context)
 
 
-def _boxed(shown: np.ndarray, targets: np.ndarray, side: int) -> np.ndarray:
-    """The shown clips (S, T, H, W, 3) with boxes around their target regions (S, T, 3)."""
-    pixels = shown.shape[2] / side
-    clips = zip(shown, targets, strict=True)
-    return np.stack([[boxed(f, *_box(at, pixels)) for f, at in zip(*clip, strict=True)] for clip in clips])
+def _boxed(clips: np.ndarray, targets: np.ndarray, side: int) -> np.ndarray:
+    """Clips (S, T, H, W, 3) with boxes around their target regions (S, T, 3)."""
+    pixels = clips.shape[2] / side
+    pairs = zip(clips, targets, strict=True)
+    return np.stack([[boxed(f, _box(at, pixels)) for f, at in zip(*pair, strict=True)] for pair in pairs])
 
 
 def _overlay(context: np.ndarray, heat: np.ndarray) -> np.ndarray:
     """Heat maps (L, S, T, side, side) over the context frames (S, H, W, 3): (L, S, T, H, W, 3)."""
-    return np.array([[[heat_over(f, m) for m in maps] for f, maps in zip(context, one, strict=True)] for one in heat])
+    return heat_frames(np.broadcast_to(context[None, :, None], (*heat.shape[:3], *context.shape[1:])), heat)
 
 
 def _pictures(
@@ -250,19 +251,21 @@ def _pictures(
 ) -> list[tuple[Picture, bytes]]:
     """A strip per shown clip: truth; per model its prediction and, where it has one, its attention."""
     pictures, columns = [], arrays["columns"].tolist()
-    pixels = arrays["truth"].shape[2] / int(arrays["side"])
-    for clip in range(len(arrays["truth"])):
-        boxes = {t: _box(arrays["target"][clip, t], pixels) for t in columns}
-        rows, words = [list(arrays["boxed"][clip, columns])], ["truth"]
+    seen = sum(column < config.observed for column in columns)
+    for clip, truth in enumerate(arrays["boxed"]):
+        rows = [Row("truth", truth[columns])]
         for number, model in enumerate(models):
-            rows.append([boxed(arrays["prediction"][number, clip, t], *boxes[t]) for t in columns])
-            words.append(f"{model.label}: reconstruction of the frames seen, then prediction")
+            predicted = arrays["prediction"][number, clip][None]
+            framed = _boxed(predicted, arrays["target"][clip][None], int(arrays["side"]))[0]
+            rows.append(Row(model.label, framed[columns]))
             if model in looking:
-                rows.append(list(arrays["overlay"][looking.index(model), clip, columns]))
-                words.append(f"{model.label}: attention over the context frame (frame {config.context})")
-        caption = f"Frames {', '.join(map(str, columns))}; {config.observed} are seen. Rows: {'; '.join(words)}. "
-        caption += "The box is the target region; each map is scaled by its own maximum."
-        pictures.append((Picture(file=f"attention-{clip}.png", title=f"Clip {clip}", caption=caption), grid_png(rows)))
+                rows.append(Row(f"{model.label} · attention", arrays["overlay"][looking.index(model), clip, columns]))
+        caption = (
+            f"Frames {', '.join(map(str, columns))}, counted from 0; {config.observed} are seen (green), the others "
+            f"predicted open loop (red). Attention over the context frame, {config.context}, from the box."
+        )
+        picture = Picture(file=f"attention-{clip}.png", title=f"Clip {clip}", caption=caption)
+        pictures.append((picture, strip_png([rows], seen, zoom=2)))
     return pictures
 
 

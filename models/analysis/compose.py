@@ -19,13 +19,14 @@ from ipv_bench.progress import say
 from ipv_bench.seeding import numpy_generator
 from models.analysis.analyses import AnalysisRequest
 from models.analysis.clips import ClipSet, open_clips
+from models.analysis.columns import spread_columns
 from models.analysis.config import AnalysisConfig, resolve_analysis
 from models.analysis.draws import clip_draws
-from models.analysis.estimates import Interval, ratio_interval
-from models.analysis.heat_strips import grid_png, spread_columns
+from models.analysis.estimates import Estimate, estimated_ratio
 from models.analysis.loaded_model import AnalysedModel, choose_analysis_device, open_models
 from models.analysis.output import AnalysisOutput, Arrays
 from models.analysis.per_model import each_model
+from models.analysis.strips import Row, strip_png
 from models.analysis.truth import UNKNOWN, ClipTruth, clip_truth
 from models.metrics.displacement import displacement, tracked_positions, velocity
 from models.metrics.shares import appearance_terms, motion_terms, standing_picture
@@ -202,13 +203,13 @@ def _numbers(
     numbers: dict[str, Any] = {"pairs": len(clips), "pairs_with_truth": int(known.sum()), "models": {}}
     verdicts = []
 
-    def share(found: np.ndarray, source: np.ndarray, which: np.ndarray) -> Interval:
-        return ratio_interval(*motion_terms(found[which], source[which]), clips.videos[which], seed)
+    def share(found: np.ndarray, source: np.ndarray, which: np.ndarray) -> Estimate:
+        return estimated_ratio(*motion_terms(found[which], source[which]), clips.videos[which], seed)
 
     usual = arrays["source_standing"].mean(0, dtype=np.float64)
 
-    def appearance(found: np.ndarray, source: np.ndarray) -> Interval:
-        return ratio_interval(*appearance_terms(found, source, usual), clips.videos, seed)
+    def appearance(found: np.ndarray, source: np.ndarray) -> Estimate:
+        return estimated_ratio(*appearance_terms(found, source, usual), clips.videos, seed)
 
     for number, model in enumerate(models):
         values: dict[str, Any] = {"without_context": not model.model.vision.has_context}
@@ -238,7 +239,7 @@ def _numbers(
 
 def _verdict(model: AnalysedModel, values: dict[str, Any]) -> str:
     def text(found: dict[str, Any]) -> str:
-        return str(Interval(found["point"], found["low"], found["high"]))
+        return str(Estimate(found["point"], found["low"], found["high"]))
 
     motion, look = values.get("tracked") or values["phase_correlation"], values["appearance"]
     words = (
@@ -256,14 +257,11 @@ def _pictures(
     pictures, columns = [], arrays["columns"].tolist()
     for shown in range(arrays["composed"].shape[1]):
         a, b = clips.at([shown])[0], clips.at([partner[shown]])[0]
-        blank = np.full_like(a[0], 255)
-        rows = [[blank, *a[columns]], [b[0], *b[columns]]]
-        words = ["A", "B, whose first frame stands on the left"]
+        rows = [Row("A", a[columns]), Row("B · its first frame", b[[0] * len(columns)])]
         for number, model in enumerate(models):
-            rows.append([b[0], *arrays["composed"][number, shown][columns]])
-            words.append(f"{model.label}: A's motion with B's appearance")
-        caption = f"Frames {', '.join(map(str, columns))}. Rows: {'; '.join(words)}."
+            rows.append(Row(f"{model.label} · A's motion in B", arrays["composed"][number, shown][columns]))
         ids = clips.clips[shown].video_id, clips.clips[partner[shown]].video_id
         title = f"{clips.labels[shown] or 'clip'} ({ids[0]}), in the scene of {ids[1]}"
-        pictures.append((Picture(file=f"compose-{shown}.png", title=title, caption=caption), grid_png(rows)))
+        caption = f"Frames {', '.join(map(str, columns))}, counted from 0."
+        pictures.append((Picture(file=f"compose-{shown}.png", title=title, caption=caption), strip_png([rows], zoom=2)))
     return pictures

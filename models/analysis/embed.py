@@ -21,7 +21,7 @@ from models.analysis.analyses import AnalysisRequest
 from models.analysis.clips import ClipSet, open_clips
 from models.analysis.config import AnalysisConfig, resolve_analysis
 from models.analysis.draws import clip_draws
-from models.analysis.estimates import mean_interval
+from models.analysis.estimates import estimated_mean
 from models.analysis.loaded_model import AnalysedModel, choose_analysis_device, open_models
 from models.analysis.output import AnalysisOutput, Arrays
 from models.analysis.per_model import each_model
@@ -153,8 +153,8 @@ def _knowledge(state: Numbers, classes: Numbers, videos: Numbers, config: EmbedC
     count = len(np.unique(classes))
     weights = balanced_weights(classes)
     probe = linear_probe(state, classes, videos, seed, folds=config.folds, strength=config.probe_strength)
-    accuracy = mean_interval((probe.answers == classes).astype(float), videos, seed, weights)
-    silhouette = mean_interval(silhouettes(state, classes), videos, seed)
+    accuracy = estimated_mean((probe.answers == classes).astype(float), videos, seed, weights)
+    silhouette = estimated_mean(silhouettes(state, classes), videos, seed)
     shuffled, near = [], []
     for number in range(config.shuffles):
         other = shuffled_classes(classes, videos, seed, number)
