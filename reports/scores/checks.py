@@ -39,7 +39,8 @@ def check(collection: Collection, *, allow_mixed: bool = False, grid: GridConfig
         grid: how long a run must be.
 
     Raises:
-        InputError: no run has an evaluation with a finite score, and there is no pre-training run to show either.
+        InputError: there are runs, none of them has an evaluation with a finite score, and there is no pre-training
+            run to show either.
     """
     runs, findings = clean_all(collection.runs)
     findings += _without_evaluations(runs)
@@ -53,7 +54,7 @@ def check(collection: Collection, *, allow_mixed: bool = False, grid: GridConfig
     left_out += odd
     findings += found
     scored = [run for run in runs if run.num_points]
-    if not scored and not collection.pretraining:
+    if runs and not scored and not collection.pretraining:
         raise InputError(
             f"none of the {len(runs)} runs has an evaluation with a finite score",
             expected="runs with evaluations",

@@ -1,4 +1,4 @@
-"""Figures 8a, 8b and 11 from analyses: found by data set, drawn with what was measured, named where they are missing."""
+"""Figures 8a, 8b and 11 from analyses: found by data set, drawn with what was measured, missed by name."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ipv_bench.analysis_record import ANALYSIS_FILE, ARRAYS_FILE
 from ipv_bench.atomic_file import write_json
@@ -38,7 +39,7 @@ def write_attention(folder: Path, data_set: str, models: int = 2, shade: int = 0
     clips = np.full((2, 6, 16, 16, 3), shade, np.uint8)
     arrays = {
         "truth": clips, "boxed": clips, "prediction": np.stack([clips] * models), "overlay": clips[None],
-        "looking": [0], "columns": [0, 3, 5], "observed": 4, "context": 3, "side": 4, "target": np.zeros((2, 6, 3), int),
+        "looking": [0], "columns": [0, 3, 5], "observed": 4, "context": 3, "side": 4,
     }  # fmt: skip
     numbers = {"identity": ONE, "uniform": ONE, "models": {"ContextWM": {"centre": ONE, "peak": ONE}}}
     write_analysis(
@@ -82,16 +83,11 @@ def test_the_papers_figures_are_drawn_from_analyses_of_their_data_sets(tmp_path:
 
 
 def test_the_analysis_with_both_kinds_of_models_is_taken(tmp_path: Path) -> None:
-    import io
-
-    from PIL import Image
-
     write_attention(tmp_path / "a" / "one", "ssv2", models=1, shade=10)
     write_attention(tmp_path / "a" / "two", "ssv2", models=2, shade=200)
     assert report(tmp_path / "a", out=tmp_path / "report", figures="fig8a") == 0
-    picture = np.asarray(
-        Image.open(io.BytesIO((tmp_path / "report" / "figures" / "fig8a.png").read_bytes())).convert("RGB")
-    )
+    with Image.open(tmp_path / "report" / "figures" / "fig8a.png") as drawn:
+        picture = np.asarray(drawn.convert("RGB"))
     colours = {tuple(colour) for colour in picture.reshape(-1, 3).tolist()}
     assert (200, 200, 200) in colours
     assert (10, 10, 10) not in colours
