@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 
 from pydantic import Field, create_model, model_validator
 
-from ipv_bench.config import Resolved, build, check_key, flatten, merge, nested, parse_overrides
+from ipv_bench.config import Resolved, build, check_key, flatten, flatten_fields, merge, nested, parse_overrides
 from models.agents.config import AgentTrainingConfig
 from models.methods.base import adaptation_of, find_method
 from models.pretraining.config import DataConfig, TrainingConfig, ValidationConfig
@@ -99,13 +99,7 @@ def resolve_adapting(
         ConfigError: unknown key, wrong value, or another method.
     """
     config_class = adapt_config_class(method)
-    own = adaptation_of(find_method(method)).config.model_fields
-    base: dict[str, Any] = {key: value for key, value in found.items() if key in own and key != "training"}
-    for section, kept in (("data", FROM_DATA), ("training", FROM_TRAINING), ("validation", None)):
-        values = found.get(section)
-        if isinstance(values, Mapping):
-            chosen = kept or [name for name in AdaptValidationConfig.model_fields if name != "every"]
-            base[section] = {name: values[name] for name in chosen if name in values}
+    base = _taken_over(method, found)
     values = base
     for key, value in parse_overrides(overrides).items():
         check_key(config_class, key)
@@ -114,3 +108,20 @@ def resolve_adapting(
     config = build(config_class, merge({"method": method}, values))
     after = flatten(config.model_dump(mode="json"))
     return Resolved(config, preset, {key: value for key, value in after.items() if before.get(key) != value})
+
+
+def _taken_over(method: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a run's config that its adaptation starts from: of the model all that both have."""
+    known = flatten_fields(adapt_config_class(method))
+    own = adaptation_of(find_method(method)).config.model_fields
+    taken: dict[str, Any] = {}
+    for key, value in flatten(found).items():
+        section, _, name = key.partition(".")
+        wanted = {
+            "data": name in FROM_DATA,
+            "training": name in FROM_TRAINING,
+            "validation": name != "every",
+        }.get(section, section in own)
+        if wanted and key in known:
+            taken = merge(taken, nested(key, value))
+    return taken

@@ -14,6 +14,7 @@ from ipv_bench.cli import run
 from ipv_bench.errors import CheckpointError
 from ipv_bench.run_record import read_record
 from models.adapting.config import adapt_config_class
+from models.adapting.labelled_training import LabelledTraining
 from models.agents.config import AgentConfig
 from models.training.checkpoint import latest_checkpoint, load_checkpoint
 from models.world_models.action_prediction import ActionPrediction
@@ -90,6 +91,27 @@ def test_a_pretrained_model_goes_on_with_actions(labelled, parents, tmp_path, me
     assert {"vision.encoder", "rssm.img_in"} <= {".".join(name.split(".")[:2]) for name in tensors(folder)}
 
 
+def test_an_interrupted_run_goes_on_to_the_same_numbers(labelled, parents, tmp_path, monkeypatch):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert adapt(parents["apv"], labelled, whole, training__threads=1) == 0
+    real = LabelledTraining.step
+
+    def step(self: LabelledTraining, batch: Any) -> dict[str, float]:
+        if self.updates == 3:  # after the checkpoint of update 2
+            raise KeyboardInterrupt
+        return real(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LabelledTraining, "step", step)
+        assert adapt(parents["apv"], labelled, stopped, training__threads=1) == 130
+    assert read_record(stopped).status == "interrupted"
+    assert adapt(parents["apv"], labelled, stopped, training__threads=1) == 0
+    assert weights(stopped) == weights(whole)
+    assert learned(stopped) == learned(whole)
+    assert adapt(parents["contextwm"], labelled, whole, training__threads=1) == 2  # another method's run
+
+
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_numbers(labelled, parents, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert adapt(parents["apv"], labelled, whole, training__threads=1) == 0
@@ -98,7 +120,6 @@ def test_a_killed_run_goes_on_to_the_same_numbers(labelled, parents, tmp_path):
     assert run([*command, "--quiet"]) == 0
     assert weights(killed) == weights(whole)
     assert learned(killed) == learned(whole)
-    assert adapt(parents["contextwm"], labelled, whole, training__threads=1) == 2  # another method's run
 
 
 def test_subsets_are_nested_and_validated_alike(labelled, parents, tmp_path):
