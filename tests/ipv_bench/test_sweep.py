@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -235,10 +236,27 @@ ONE = (
 )
 
 
+STARTED: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_running() -> Iterator[None]:
+    """A test that fails half-way must not leave its sweep behind."""
+    yield
+    for sweep in STARTED:
+        if sweep.poll() is None:
+            sweep.terminate()
+    for sweep in STARTED:
+        sweep.wait()
+    STARTED.clear()
+
+
 def start(lab: Path, *words: str) -> subprocess.Popen[str]:
     program = [sys.executable, "-m", "ipv_bench", "sweep", "sweep.yaml", *words]
-    return subprocess.Popen(program, cwd=lab, env=environment(lab), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            text=True)  # fmt: skip
+    sweep = subprocess.Popen(program, cwd=lab, env=environment(lab), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                             text=True)  # fmt: skip
+    STARTED.append(sweep)
+    return sweep
 
 
 def kill_a_job(sweep: subprocess.Popen[str]) -> None:

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,9 +16,17 @@ import pytest
 
 from ipv_bench.run_record import is_finished, read_record
 from tests.ipv_bench.slurm_node import skip_without_slurm, slurm, slurm_node
-from tests.ipv_bench.test_sweep import environment, ipv_bench, kill_a_job, lab, log, prepared, start
+from tests.ipv_bench.test_sweep import (
+    ipv_bench,
+    kill_a_job,
+    lab,
+    log,
+    nothing_is_left_running,
+    prepared,
+    start,
+)
 
-__all__ = ["lab", "prepared"]  # fixtures
+__all__ = ["lab", "nothing_is_left_running", "prepared"]  # fixtures
 pytestmark = pytest.mark.slow
 
 STEPS = 3000
@@ -110,16 +117,15 @@ def test_ray_loses_a_node(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
         monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-        program = [sys.executable, "-m", "ipv_bench", "sweep", "sweep.yaml", "--on", "ray"]
-        with open(lab / "said.txt", "w") as said:
-            sweep = subprocess.Popen(program, cwd=lab, env=environment(lab), stdout=said, stderr=said)
+        sweep = start(lab, "--on", "ray")
         until(lambda: len(list(lab.glob("runs/dot/*/*/*/checkpoints/[0-9]*/checkpoint.json"))) == 2, "no two jobs run")
         raylet = nodes[0].all_processes["raylet"][0].process.pid
         lost = [raylet, *descendants(raylet)]
         for pid in lost:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        assert sweep.wait(400) == 0, (lab / "said.txt").read_text()
+        said, _ = sweep.communicate(timeout=400)
+        assert sweep.returncode == 0, said
     finally:
         cluster.shutdown()
     found = statuses(lab)
