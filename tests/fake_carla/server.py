@@ -80,12 +80,14 @@ class Fault:
             `blind` (no more pictures from then on); `garbage` (random bytes instead of the answer);
             `garbage-stream` (random bytes to the world's stream).
         marker: a file that is made when it happens, and that keeps it from happening again in another server.
+        began: whether it has happened in this server.
     """
 
     action: str
     call: str
     count: int = 1
     marker: Path | None = None
+    began: bool = False
 
     @classmethod
     def of(cls, text: str, marker: str | None) -> Fault:
@@ -97,12 +99,14 @@ class Fault:
     def is_due(self, call: str, number: int) -> bool:
         """Whether it happens at this call; `slow`, `refuse` and `blind` also at later ones."""
         lasts = self.action in ("slow", "refuse", "blind")
-        if call != self.call or not (number == self.count or (lasts and number > self.count)):
+        if call != self.call or number < self.count or (number > self.count and not (lasts and self.began)):
             return False
-        if self.marker is not None and number == self.count:
-            if self.marker.exists():
+        if number == self.count:
+            if self.marker is not None and self.marker.exists():
                 return False
-            self.marker.touch()
+            if self.marker is not None:
+                self.marker.touch()
+            self.began = True
         return True
 
 
@@ -113,7 +117,7 @@ class Server:
     Attributes:
         port: of the calls; the streams have the next one.
         version: that it says it has.
-        maps: that it says it has.
+        maps: that it says it has; it begins with the first.
         map_text: OpenDRIVE of its map.
         fault: what goes wrong; None: nothing.
         log: where every call is written to, one JSON-like line each; None: nowhere.
@@ -128,6 +132,7 @@ class Server:
     world: World = field(default_factory=World)
 
     def __post_init__(self) -> None:
+        self.world.map_name = self.maps[0]
         self._synchronous = False
         self._settings: list[Any] = [False, False, [False], True, 0.01, 10, 0.0, True, 3000.0, 2000.0, True]
         self._calls: Counter[str] = Counter()

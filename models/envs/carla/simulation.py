@@ -80,9 +80,11 @@ class Simulation:
         self.map_file_sha256: str | None = None
         self._map = self._world.get_map() if config.map_file is None else self._map_from(config.map_file)
         self._check_route()
-        self._clear()
         self._blueprints = self._world.get_blueprint_library()
         self._take_control(True)
+        # A killed run leaves its server waiting for a tick; before one, the client knows of no actors.
+        self._world.tick(config.timeout_seconds)
+        self._clear()
         self._traffic_manager = self._client.get_trafficmanager(config.port + TRAFFIC_MANAGER_OFFSET)
         self._traffic_manager.set_synchronous_mode(True)
         self._traffic_manager.global_percentage_speed_difference(SPEED_BELOW_LIMIT_PERCENT)
