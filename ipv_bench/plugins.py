@@ -67,6 +67,7 @@ OURS: Mapping[Kind, Mapping[str, str]] = {
         "contextwm": "models.methods.contextwm:METHOD",
         "apv": "models.methods.apv:METHOD",
         "dreamerv2": "models.methods.dreamerv2:METHOD",
+        "prelar": "models.methods.prelar:METHOD",
     },
 }
 """Kind → name → where it is. Readers are asked in this order, those of other packages before ours."""

@@ -46,7 +46,7 @@ class Agent:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, 0, "agent parameters"))
             predicted = config.behavior.discount if config.behavior.discount_head else None
-            model = StackedWorldModel(config, action_dim, predicted)
+            model = self.make_model(config, action_dim, predicted)
             behavior = ActorCritic(config.behavior, config.rssm.feat_size, action_dim)
         self.networks = nn.ModuleDict({"model": model, "behavior": behavior}).to(device)
         if device.type == "cuda":
@@ -59,12 +59,18 @@ class Agent:
         fp16 = config.training.precision == "fp16"
         self._scalers = [torch.amp.GradScaler(device.type) for _ in range(2)] if fp16 else [None, None]
         self.updates, self.skipped, self.skipped_in_row = 0, 0, 0
+        self._first_update = 0
+        """The update that the held ones are counted from."""
         self._own_policy: AgentPolicy | None = None
         self._own_calls = 0
 
     def video_model(self) -> StackedWorldModel:
         """The world model, which predicts frames from actions (`open_loop`)."""
         return self.model
+
+    def make_model(self, config: Any, action_dim: int, discount: float | None) -> StackedWorldModel:
+        """The world model, with random weights; see `StackedWorldModel`."""
+        return StackedWorldModel(config, action_dim, discount)
 
     def update(self, batch: Mapping[str, NDArray[Any] | Tensor]) -> dict[str, float]:
         """One update of the world model, then one of actor and critic from that batch's posterior states.
@@ -88,7 +94,7 @@ class Agent:
         self.networks.train()
         # The forward pass changes statistics, queue and magnitudes: a skipped update must not leave its NaN there.
         before = [value.clone() for value in self.model.buffers()]
-        frozen = self.updates < self.config.training.encoder_frozen_updates
+        frozen = self.updates - self._first_update < self.config.training.encoder_frozen_updates
         if len(self._model_groups) > 1:
             self._model_groups[0].set_lr_scale(0.0 if frozen else 1.0)
         draws = self.model.draw(image.shape[0], image.shape[1], self._generator("world model"))
@@ -175,22 +181,14 @@ class Agent:
         self.model.vision.scaling.set_mean_image(torch.from_numpy(frames).to(self.device))
 
     def load_pretrained(self, checkpoint: Checkpoint) -> None:
-        """Take over a pre-trained model: encoders, decoder and, with `init_parts=all`, the action-free RSSM.
+        """Take over a pre-trained model: encoders, decoder and, with `init_parts=all`, the RSSM.
 
         The image scaling stays this run's own.
 
         Raises:
             CheckpointError: the checkpoint is of another model size, or has no context path where this model has one.
         """
-        chosen: dict[str, nn.Module | None] = {
-            "vision.encoder": self.model.vision.encoder,
-            "vision.context_encoder": self.model.vision.context_encoder,
-            "vision.decoder": self.model.vision.decoder,
-            "action_free_rssm": self.model.action_free_rssm if self.config.init_parts == "all" else None,
-        }
-        for prefix, module in chosen.items():
-            if module is None:
-                continue
+        for prefix, module in self.model.pretrained_parts(self.config.init_parts).items():
             tensors = {
                 name.removeprefix(f"{prefix}."): value
                 for name, value in checkpoint.model.items()

@@ -17,7 +17,7 @@ class AgentTrainingConfig(LoopConfig):
     """How an agent's updates are computed."""
 
     encoder_frozen_updates: int = Field(0, ge=0)
-    """First updates with a learning rate of zero for encoder and action-free RSSM (100 on Meta-world)."""
+    """First updates with a learning rate of zero for encoder and pre-trained RSSM (100 on Meta-world)."""
 
 
 class AgentConfig(StackedConfig):
@@ -30,3 +30,16 @@ class AgentConfig(StackedConfig):
     are refused, also where the shapes fit."""
     behavior: BehaviorConfig = BehaviorConfig()
     training: AgentTrainingConfig = AgentTrainingConfig()
+
+
+class ActionFreeAgentConfig(AgentConfig):
+    """An agent whose pre-trained model has seen no actions."""
+
+    finetuning: Literal["stacked", "naive"] = "stacked"
+    """stacked: a second RSSM, with actions, on the action-free one. naive: the action-free RSSM itself goes on, with
+    real actions in the columns that saw zeros (an ablation of PreLAR; published with intrinsic.beta=0 and one head)."""
+
+    @property
+    def stacked(self) -> bool:
+        """See `StackedConfig.stacked`."""
+        return self.finetuning == "stacked"

@@ -121,7 +121,12 @@ def plan_finetuning(
         return FinetunePlan(task, resolved, _known_parent(folder, init), record, folder)
     checkpoint = _find_init(config, init, seed, Path(root))
     if checkpoint is not None:
-        _check_init(checkpoint, record)
+        _check_init(checkpoint, config, record)
+    elif config.needs_pretrained():
+        raise UsageError(
+            f"{config.needs_pretrained()} learns from a pre-trained model, and the run starts from none",
+            expected="--init with a pre-training run or checkpoint folder",
+        )
     record = record.model_copy(update=_origin(checkpoint))
     return FinetunePlan(task, resolved, checkpoint, record, folder)
 
@@ -196,7 +201,7 @@ def _find_init(config: FinetuneConfig, init: str | Path | None, seed: int, root:
     )
 
 
-def _check_init(checkpoint: Path, record: RunRecord) -> None:
+def _check_init(checkpoint: Path, config: FinetuneConfig, record: RunRecord) -> None:
     """Hold what the pre-trained model was trained as against this run.
 
     Raises:
@@ -213,7 +218,8 @@ def _check_init(checkpoint: Path, record: RunRecord) -> None:
     parts = record.config.get("init_parts")
     rssm = [key for key in found if key.startswith("rssm.")] if parts == "encoder_decoder" else []
     check_weights_fit(
-        found, weight_facts(record.config), checkpoint, allow=record.config.get("init_allow", ()), skip=(*own, *rssm),
+        found, weight_facts(record.config), checkpoint, allow=record.config.get("init_allow", ()),
+        skip=(*own, *rssm, *config.not_taken()),
         fix="use the preset and --set values that the model was trained with (its run.json has them), or name the keys "
         "that may differ: --set 'init_allow=[...]'",
     )  # fmt: skip

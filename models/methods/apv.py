@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.agents.config import AgentConfig
+from models.agents.config import ActionFreeAgentConfig
 from models.methods.world_model_method import RESIDUAL, WorldModelMethod
 from models.world_models.config import WorldModelConfig
 
@@ -13,7 +13,7 @@ class APVVideoConfig(WorldModelConfig):
     method_values = {**RESIDUAL, "context.fusion": "none"}
 
 
-class APVConfig(AgentConfig):
+class APVConfig(ActionFreeAgentConfig):
     """Agent without a context path, with one reward head (as published; the second one is ContextWM's own)."""
 
     method_values = {**RESIDUAL, "context.fusion": "none", "reward.dual": False}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.agents.config import AgentConfig
+from models.agents.config import ActionFreeAgentConfig
 from models.methods.world_model_method import RESIDUAL, WorldModelMethod
 from models.world_models.config import WorldModelConfig
 
@@ -13,7 +13,7 @@ class ContextWMVideoConfig(WorldModelConfig):
     method_values = {**RESIDUAL, "context.fusion": "cross_attention"}
 
 
-class ContextWMConfig(AgentConfig):
+class ContextWMConfig(ActionFreeAgentConfig):
     """Agent with a context path and two reward heads."""
 
     method_values = {**RESIDUAL, "context.fusion": "cross_attention", "reward.dual": True}

@@ -12,11 +12,16 @@ class DreamerV2Config(AgentConfig):
     Actions enter as they are: padding them lets one pre-trained model fit every task, and nothing is pre-trained here.
     """
 
-    stacked = False
+    pretrained = False
     method_values = {
         "context.fusion": "none", "reward.dual": False, "encoder.kind": "plain",
         "decoder.kind": "plain", "rssm.action_dim": None,
     }  # fmt: skip
+
+    @property
+    def stacked(self) -> bool:
+        """See `StackedConfig.stacked`."""
+        return False
 
 
 METHOD = WorldModelMethod("dreamerv2", "DreamerV2", "none", None, DreamerV2Config)

@@ -27,15 +27,16 @@ class PlainEncoder(nn.Module):
     Args:
         depth: d.
         size: height and width of the frames.
+        channels: of the frames; 6 where two frames are seen at once.
 
     Raises:
         ConfigError: another size than 64.
     """
 
-    def __init__(self, depth: int, size: int) -> None:
+    def __init__(self, depth: int, size: int, channels: int = 3) -> None:
         super().__init__()
         _check_size(size)
-        widths = [3, *(depth * 2**i for i in range(len(ENCODER_KERNELS)))]
+        widths = [channels, *(depth * 2**i for i in range(len(ENCODER_KERNELS)))]
         self.convs = nn.ModuleList(
             _xavier(nn.Conv2d(a, b, kernel, stride=2))
             for (a, b), kernel in zip(pairwise(widths), ENCODER_KERNELS, strict=True)
@@ -43,7 +44,7 @@ class PlainEncoder(nn.Module):
         self.embed_size = 2 * 2 * widths[-1]
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, 3, 64, 64) to (N, E)."""
+        """(N, channels, 64, 64) to (N, E)."""
         x = image
         for conv in self.convs:
             x = F.elu(conv(x))

@@ -117,19 +117,20 @@ class ImageEncoder(nn.Module):
     Args:
         config: depth and kind of stages.
         size: height and width of the frames.
+        channels: of the frames; 6 where two frames are seen at once.
     """
 
-    def __init__(self, config: EncoderConfig, size: int) -> None:
+    def __init__(self, config: EncoderConfig, size: int, channels: int = 3) -> None:
         super().__init__()
         d = config.cnn_depth
-        self.conv_in = _xavier_conv(nn.Conv2d(3, d, 3, stride=2, padding=1))
+        self.conv_in = _xavier_conv(nn.Conv2d(channels, d, 3, stride=2, padding=1))
         # Without residual layers a stage's map before halving must already have the width that the fusion expects.
         widths = [d, d, 2 * d, 4 * d] if config.blocks else [d, 2 * d, 4 * d, 4 * d]
         self.stages = nn.ModuleList(EncoderStage(a, b, config) for a, b in pairwise(widths))
         self.embed_size = 4 * d * (size // 16) ** 2
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) to (N, E)."""
+        """(N, channels, H, W) to (N, E)."""
         return self._maps(image)[1].flatten(1)
 
     def features(self, image: Tensor) -> dict[int, Tensor]:

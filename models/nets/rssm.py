@@ -33,7 +33,8 @@ class RSSMConfig(Config):
     """Classes of each variable."""
     action_dim: int | None = Field(50, ge=1)
     """Width that actions are zero-padded to, so that one set of weights fits every task; the action-free model
-    has these columns too, and sees zeros there. null: no padding (dreamerv2; nothing pre-trained can be taken over)."""
+    has these columns too, and sees zeros there. null: no padding (dreamerv2; nothing pre-trained can be taken over).
+    In a model of latent actions: their size (prelar: 64)."""
 
     @property
     def feat_size(self) -> int:
@@ -218,7 +219,10 @@ class RSSM(nn.Module):
         return State(*(torch.cat(pair, 1) for pair in zip(first, future, strict=True)))
 
     def _action_part(self, action: Tensor | None, keep: Tensor | None) -> Tensor:
-        """What actions and bias add to the first layer, for all steps at once: (T or 1, B or 1, hidden)."""
+        """What actions and bias add to the first layer, for all steps at once: (T or 1, B or 1, hidden).
+
+        `keep` (T, B, 1) is 0 where an episode starts.
+        """
         if action is None:
             return self.img_in.bias[None, None]
         action = action.transpose(0, 1)  # (T, B, A)

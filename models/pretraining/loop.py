@@ -14,10 +14,11 @@ from ipv_bench.addresses import public_values
 from ipv_bench.errors import InterruptedRunError
 from ipv_bench.progress import Bar, say
 from ipv_bench.run_record import METRICS_FILE, JsonlLog, RunRecord, mark_inexact
+from models.latent_actions.measure import Labels, LatentActionModel
 from models.pretraining.config import PretrainConfig
 from models.pretraining.prediction_strips import write_gif, write_strips
 from models.pretraining.validation import Validation, validate
-from models.pretraining.video_batches import VideoBatches, VideoData, stack_segments
+from models.pretraining.video_batches import VideoBatches, VideoData, read_labels, stack_segments
 from models.pretraining.video_training import VideoTraining
 from models.training.checkpoint import count_of, latest_checkpoint, load_checkpoint, save_checkpoint, state_errors
 from models.training.interruption import StopRequest
@@ -53,6 +54,7 @@ class PretrainLoop:
         self._means, self._wall_before = MetricMeans(), 0.0
         self._log = JsonlLog(folder / METRICS_FILE) if self.ranks.is_main else None
         self._held_out: Any = None
+        self._known: Labels | None = None
         self._saved_at = 0
         """Update of the newest checkpoint."""
         self._resume()
@@ -69,8 +71,13 @@ class PretrainLoop:
 
     def validate(self, held_out: Any) -> Validation:
         """Measure the model on the held-out segments."""
-        config = self.config
-        return validate(self.training.model, held_out, config.validation, self.training.seed, config.data.batch_size)
+        config, training = self.config, self.training
+        result = validate(
+            training.model, held_out, config.validation, training.seed, config.data.batch_size, self._labels()
+        )
+        if result.latent_actions is not None:
+            say(f"update {training.updates}: {result.latent_actions.sentence()}")
+        return result
 
     def run(self, bar: Bar) -> None:
         """Train until `training.updates` are reached.
@@ -135,6 +142,13 @@ class PretrainLoop:
             numbers = range(self.config.validation.segments)
             self._held_out = self.stack([self.data.validation[i] for i in numbers])
         return self._held_out
+
+    def _labels(self) -> Labels | None:
+        """True actions of the held-out segments, of a model with latent actions and where every set has them."""
+        assert self.data.validation is not None
+        if self._known is None and isinstance(self.training.model, LatentActionModel):
+            self._known = read_labels(self.data.validation, self.config.validation.segments)
+        return self._known
 
     def _draw(self, result: Validation) -> None:
         folder, number = self.folder / "videos", f"{self.training.updates:09d}"

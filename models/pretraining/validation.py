@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from ipv_bench.seeding import derive_seed
+from models.latent_actions.measure import Labels, LatentActionModel, measure_latent_actions
 from models.methods.base import VideoModel
 from models.metrics.image_quality import mean_squared_error, peak_signal_to_noise, structural_similarity
+from models.metrics.latent_actions import LatentActionReport, latent_action_report
 from models.pretraining.config import ValidationConfig
 
 
@@ -45,6 +47,7 @@ class ValidationResult:
         copy_last_ssim: SSIM of the copies.
         truth: (N, T, H, W, 3) uint8, the segments that are shown.
         prediction: their predictions; before `warmup`, frames decoded from the posterior.
+        latent_actions: of a model that has them.
     """
 
     image_loss: float
@@ -57,6 +60,7 @@ class ValidationResult:
     copy_last_ssim: float
     truth: np.ndarray
     prediction: np.ndarray
+    latent_actions: LatentActionReport | None = None
 
     def metrics(self) -> dict[str, Any]:
         """Values for a line of `metrics.jsonl`."""
@@ -64,12 +68,18 @@ class ValidationResult:
         found: dict[str, Any] = {f"validation_{name}": getattr(self, name) for name in scalars}
         found["validation_open_loop_mse"] = float(self.open_loop_mse.mean())
         found["validation_copy_last_mse"] = float(self.copy_last_mse.mean())
-        return found | {"open_loop_mse": self.open_loop_mse.tolist(), "copy_last_mse": self.copy_last_mse.tolist()}
+        found |= {"open_loop_mse": self.open_loop_mse.tolist(), "copy_last_mse": self.copy_last_mse.tolist()}
+        return found if self.latent_actions is None else found | self.latent_actions.metrics()
 
 
 @torch.no_grad()
 def validate(
-    model: VideoModel, segments: np.ndarray, config: ValidationConfig, seed: int, batch_size: int = 16
+    model: VideoModel,
+    segments: np.ndarray,
+    config: ValidationConfig,
+    seed: int,
+    batch_size: int = 16,
+    labels: Labels | None = None,
 ) -> ValidationResult:
     """Measure a model in evaluation mode; it is left in the mode it was in.
 
@@ -81,6 +91,7 @@ def validate(
         config: warm-up and number of shown segments.
         seed: of the draws.
         batch_size: segments computed at once.
+        labels: true actions of the segments, for the report on latent actions; None: unknown.
     """
     was_training = model.training
     model.eval()
@@ -93,6 +104,10 @@ def validate(
         losses.append(torch.stack([metrics["image_loss"], metrics["kl"]]) * len(images))
         predictions.append(model.open_loop(images, config.warmup, generator))  # (B, T, 3, H, W)
         frames.append(images.movedim(-1, -3).float() / 255)
+    report = None
+    if isinstance(model, LatentActionModel):
+        evidence = measure_latent_actions(model, segments, config.warmup, device, seed, batch_size, labels)
+        report = latent_action_report(evidence)
     model.train(was_training)
     truth, prediction = torch.cat(frames), torch.cat(predictions)
     image_loss, kl = (torch.stack(losses).sum(0) / len(segments)).tolist()
@@ -102,8 +117,9 @@ def validate(
     copy_mse, copy_psnr, copy_ssim = _measures(copied, future)
     shown = _as_uint8(prediction[: config.strips])
     return ValidationResult(
-        image_loss, kl, mse, copy_mse, psnr, ssim, copy_psnr, copy_ssim, segments[: config.strips], shown
-    )
+        image_loss, kl, mse, copy_mse, psnr, ssim, copy_psnr, copy_ssim, segments[: config.strips], shown,
+        report,
+    )  # fmt: skip
 
 
 def _measures(prediction: Tensor, truth: Tensor) -> tuple[np.ndarray, float, float]:

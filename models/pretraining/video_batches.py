@@ -13,7 +13,8 @@ import numpy as np
 
 from ipv_bench.errors import ConfigError, ShardSetError
 from ipv_bench.seeding import derive_seed
-from ipv_bench.segments import Segments, SegmentSource, open_segments
+from ipv_bench.segments import Segments, SegmentSource, TrackedSegments, open_segments
+from models.latent_actions.measure import Labels
 from models.pretraining.config import DataConfig
 
 VALIDATION_SPLIT = "validation"
@@ -109,6 +110,30 @@ def _without_empty(segments: Segments, config: DataConfig) -> Segments | None:
         return None
     sources, shares = zip(*kept, strict=True)
     return Segments(list(sources), segments.length, segments.seed, list(shares), None)
+
+
+def read_labels(segments: Segments, count: int) -> Labels | None:
+    """True actions, states where all sets have them, and videos of the first `count` segments; None where a set lacks
+    actions, or sets have actions of different sizes.
+
+    Raises:
+        ShardSetError: a set is damaged.
+    """
+    entries = [source.manifest.tracks for source in segments.sources]
+    names = [name for name in ("action", "state") if all(name in each for each in entries)]
+    names = [name for name in names if len({tuple(each[name].shape) for each in entries}) == 1]
+    if "action" not in names:
+        return None
+    tracked = TrackedSegments(segments, names)
+    found = [tracked[i].tracks for i in range(count)]
+    origins = [segments.describe(i) for i in range(count)]
+    videos = [(origin.location, origin.source_id) for origin in origins]
+    numbers = {video: number for number, video in enumerate(dict.fromkeys(videos))}
+    return Labels(
+        np.stack([each["action"].reshape(len(each["action"]), -1) for each in found]),
+        np.stack([each["state"] for each in found]) if "state" in names else None,
+        np.array([numbers[video] for video in videos]),
+    )
 
 
 def check_batch_size(batch_size: int, world_size: int) -> None:

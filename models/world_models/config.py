@@ -50,6 +50,14 @@ class MethodConfig(Config):
         """Config key and value of the fewest steps that a training segment of an agent must have."""
         return "", 1
 
+    def not_taken(self) -> tuple[str, ...]:
+        """Config keys of parts that an agent does not take from a pre-trained model: they may differ there."""
+        return ()
+
+    def needs_pretrained(self) -> str:
+        """What in an agent's config (`key=value`) has no meaning without a pre-trained model; empty: nothing."""
+        return ""
+
 
 class LossConfig(Config):
     """Weights of the world model's losses."""
@@ -82,13 +90,18 @@ class WorldModelConfig(MethodConfig):
 class StackedConfig(WorldModelConfig):
     """The action-conditional world model of an agent."""
 
-    stacked: ClassVar[bool] = True
-    """Whether it stands on an action-free one; else on the image embedding alone."""
+    pretrained: ClassVar[bool] = True
+    """Whether parts of it may come from a pre-trained model: those are held at first, and novelty is measured."""
 
     concat_embed: bool = False
     """Feed the image embedding beside the action-free features into the action-conditional RSSM (DMC, CARLA)."""
     reward: RewardConfig = RewardConfig()
     intrinsic: IntrinsicConfig = IntrinsicConfig()
+
+    @property
+    def stacked(self) -> bool:
+        """Whether it stands on an action-free model; else on the image embedding alone."""
+        return True
 
     def shortest_segment(self) -> tuple[str, int]:
         """See `MethodConfig.shortest_segment`."""

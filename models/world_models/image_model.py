@@ -101,9 +101,11 @@ def image_loss(prediction: Tensor, target: Tensor) -> Tensor:
     return 0.5 * F.mse_loss(full_precision(prediction), target, reduction="sum") / frames
 
 
-def image_encoder(config: EncoderConfig, size: int) -> ImageEncoder | PlainEncoder:
-    """The encoder of the kind that the config names."""
-    return PlainEncoder(config.cnn_depth, size) if config.kind == "plain" else ImageEncoder(config, size)
+def image_encoder(config: EncoderConfig, size: int, channels: int = 3) -> ImageEncoder | PlainEncoder:
+    """The encoder of the kind that the config names, for images of so many channels."""
+    if config.kind == "plain":
+        return PlainEncoder(config.cnn_depth, size, channels)
+    return ImageEncoder(config, size, channels)
 
 
 def image_decoder(

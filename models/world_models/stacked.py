@@ -1,6 +1,7 @@
 """World model of an agent: an action-conditional RSSM on top of the pre-trained action-free one, with reward heads.
 
-Where the config is not `stacked`, the action-conditional RSSM stands alone, directly on the image embedding.
+Where the config is not `stacked`, the action-conditional RSSM stands alone, directly on the image embedding: DreamerV2,
+naive fine-tuning, and what stands in `models.latent_actions`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from ipv_bench.errors import ConfigError
 from models.nets.distributions import balanced_kl, categorical_entropy, full_precision, gumbel_noise
 from models.nets.heads import ScalarHead, half_squared_error
-from models.nets.rssm import RSSM, Latents, State
+from models.nets.rssm import RSSM, Latents, RSSMConfig, State
 from models.training.optimizer import OptimizerGroup
 from models.world_models.context import ContextDraws
 from models.world_models.image_model import ImageModel, image_loss
@@ -68,7 +69,7 @@ class StackedWorldModel(nn.Module):
 
     Args:
         config: the world model's sections, and `reward`, `intrinsic`, `concat_embed`.
-        action_dim: size A of the environment's actions, at most `rssm.action_dim`.
+        action_dim: size A of the environment's actions, at most `rssm.action_dim` (see `make_rssm`).
         discount: γ, for a head that predicts it (times whether the episode goes on); None: no such head.
 
     Raises:
@@ -78,43 +79,78 @@ class StackedWorldModel(nn.Module):
     def __init__(self, config: StackedConfig, action_dim: int, discount: float | None = None) -> None:
         super().__init__()
         self.config, self.action_dim, self.discount = config, action_dim, discount
-        padded = config.rssm.action_dim or action_dim
-        rssm = config.rssm.model_copy(update={"action_dim": padded})
-        if action_dim > padded:
-            raise ConfigError(
-                f"the environment's actions have {action_dim} components, rssm.action_dim is {padded}",
-                expected="at most as many as the model has columns for",
-                fix=f"--set rssm.action_dim={action_dim} (a pre-trained model must have the same)",
-            )
+        rssm = config.rssm.model_copy(update={"action_dim": config.rssm.action_dim or action_dim})
         feat_size = rssm.feat_size
         self.vision = ImageModel(config.image, config.encoder, config.decoder, config.context, feat_size)
         embed_size = self.vision.encoder.embed_size
         stacked = config.stacked
         self.action_free_rssm = RSSM(rssm, embed_size, action_free=True) if stacked else None
         seen = embed_size if not stacked else feat_size + (embed_size if config.concat_embed else 0)
-        self.rssm = RSSM(rssm, seen, action_free=False)
+        self.rssm = self.make_rssm(rssm, seen)
         reward = config.reward
         self.reward_head = ScalarHead(feat_size, reward.layers, reward.units, zero_output=reward.zero_output)
         self.aux_reward_head = None
-        if reward.dual and stacked:
+        if reward.dual and config.pretrained:
             self.aux_reward_head = ScalarHead(feat_size, reward.layers, reward.units, zero_output=reward.zero_output)
         self.discount_head = None if discount is None else ScalarHead(feat_size, reward.layers, reward.units)
-        self.intrinsic_bonus = (
-            IntrinsicBonus(config.intrinsic, feat_size) if stacked and config.intrinsic.beta else None
-        )
+        self.intrinsic_bonus = None
+        if config.pretrained and config.intrinsic.beta:
+            self.intrinsic_bonus = IntrinsicBonus(config.intrinsic, self.bonus_size())
+
+    def make_rssm(self, config: RSSMConfig, embed_size: int) -> RSSM:
+        """The action-conditional RSSM, which takes actions (..., A) of the environment, padded to its own size.
+
+        Raises:
+            ConfigError: they do not fit.
+        """
+        assert config.action_dim is not None
+        if self.action_dim > config.action_dim:
+            raise ConfigError(
+                f"the environment's actions have {self.action_dim} components, rssm.action_dim is {config.action_dim}",
+                expected="at most as many as the model has columns for",
+                fix=f"--set rssm.action_dim={self.action_dim} (a pre-trained model must have the same)",
+            )
+        return RSSM(config, embed_size, action_free=False)
+
+    def bonus_size(self) -> int:
+        """Size of what the bonus is computed on."""
+        return self.config.rssm.feat_size
+
+    def bonus_features(self, out: StackedOutput) -> Tensor:
+        """What the bonus is computed on, (B, T, F): features of the pre-trained RSSM."""
+        return (out.posterior if out.action_free is None else out.action_free).feat
+
+    def pretrained_parts(self, init_parts: str) -> dict[str, nn.Module]:
+        """What is taken from a pre-trained model: prefix of its tensors' names there → module here.
+
+        Args:
+            init_parts: "all", or "encoder_decoder" for all but the RSSM.
+        """
+        rssm = self.rssm if self.action_free_rssm is None else self.action_free_rssm
+        chosen = {
+            "vision.encoder": self.vision.encoder,
+            "vision.context_encoder": self.vision.context_encoder,
+            "vision.decoder": self.vision.decoder,
+            "action_free_rssm": rssm if init_parts == "all" else None,
+        }
+        return {prefix: module for prefix, module in chosen.items() if module is not None}
+
+    def is_held(self, name: str) -> bool:
+        """Whether a parameter is held for the first updates: of what was pre-trained, all but the decoder."""
+        rssm = "rssm." if self.action_free_rssm is None else "action_free_rssm."
+        return name.startswith(("vision.encoder.", "vision.context_encoder.", rssm))
 
     def groups(self) -> list[OptimizerGroup]:
-        """Optimiser groups, each clipped by itself: `encoder` (pre-trained parts but the decoder) and `model`.
+        """Optimiser groups, each clipped by itself: `encoder` (what is held for the first updates) and `model`.
 
-        Without an action-free model there is one group, `model`.
+        Where nothing is pre-trained there is one group, `model`.
         """
-        named = dict(self.named_parameters())
-        lower = ("vision.encoder.", "vision.context_encoder.", "action_free_rssm.")
-        if self.action_free_rssm is None:
-            return [OptimizerGroup("model", named, self.config.optimizer)]
+        named, config = dict(self.named_parameters()), self.config.optimizer
+        if not self.config.pretrained:
+            return [OptimizerGroup("model", named, config)]
         return [
-            OptimizerGroup("encoder", {k: v for k, v in named.items() if k.startswith(lower)}, self.config.optimizer),
-            OptimizerGroup("model", {k: v for k, v in named.items() if not k.startswith(lower)}, self.config.optimizer),
+            OptimizerGroup("encoder", {k: v for k, v in named.items() if self.is_held(k)}, config),
+            OptimizerGroup("model", {k: v for k, v in named.items() if not self.is_held(k)}, config),
         ]
 
     def draw(self, batch: int, length: int, generator: torch.Generator, observed: int | None = None) -> StackedDraws:
@@ -315,17 +351,24 @@ class StackedWorldModel(nn.Module):
             if weights.action_free_kl_scale:
                 loss = loss + weights.action_free_kl_scale * lower_kl
             metrics["action_free_kl_loss"] = lower_kl
+        for name, (scale, value) in self.more_losses(target, action, is_first).items():
+            loss = loss + scale * value
+            metrics[name] = value
         with torch.no_grad():
             metrics["posterior_entropy"] = categorical_entropy(out.posterior.logit).mean()
             metrics["prior_entropy"] = categorical_entropy(out.prior_logit).mean()
         metrics = {"model_loss": loss} | metrics
         return loss, {key: value.detach() for key, value in metrics.items()}, out.posterior.map(torch.Tensor.detach)
 
+    def more_losses(self, target: Tensor, action: Tensor, is_first: Tensor | None) -> dict[str, tuple[float, Tensor]]:
+        """Further losses by name, each with its weight, of scaled frames (B, T, 3, H, W) and actions (B, T, A)."""
+        return {}
+
     def _learned_reward(self, plain: Tensor, out: StackedOutput) -> tuple[Tensor, dict[str, Tensor]]:
         """What the actor's reward head learns: plain reward, plus the bonus for the steps that have one."""
-        if self.intrinsic_bonus is None or out.action_free is None:
+        if self.intrinsic_bonus is None:
             return plain, {}
-        bonus = self.intrinsic_bonus(out.action_free.feat.detach())  # (B, T - window + 1)
+        bonus = self.intrinsic_bonus(self.bonus_features(out).detach())  # (B, T - window + 1)
         learned = plain[:, : bonus.shape[1]] + self.config.intrinsic.beta * bonus
         return learned, {"bonus": bonus.mean(), "bonus_magnitude": self.intrinsic_bonus.norm.magnitude.float()}
 

@@ -18,8 +18,9 @@ from ipv_bench.progress import say
 WEIGHT_KEYS = (
     "method", "image.size", "image.offset", "image.gain", "encoder.kind", "encoder.cnn_depth", "encoder.blocks",
     "encoder.norm", "decoder.kind", "decoder.cnn_depth", "decoder.blocks", "decoder.norm", "rssm.deter", "rssm.hidden",
-    "rssm.stoch", "rssm.discrete", "rssm.action_dim", "context.fusion", "context.heads", "concat_embed", "reward.dual",
-    "reward.gain", "behavior.min_std", "behavior.discount_head",
+    "rssm.stoch", "rssm.discrete", "rssm.action_dim", "latent_action.inputs", "latent_action.posterior",
+    "context.fusion", "context.heads", "concat_embed", "reward.dual", "reward.gain", "behavior.min_std",
+    "behavior.discount_head",
 )  # fmt: skip
 """Config keys that must be equal; those that a config does not have are not compared."""
 

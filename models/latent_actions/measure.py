@@ -1,0 +1,133 @@
+"""The evidence of a model's latent actions, measured on segments: what `models.metrics.latent_actions` reports on.
+
+Legend: `N` segments, `B` of them at once, `T` frames, `L` size of a latent action.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ipv_bench.seeding import derive_seed
+from models.latent_actions.gaussian import LatentActions
+from models.metrics.image_quality import mean_squared_error
+from models.metrics.latent_actions import LatentActionEvidence
+
+POOLED = 4
+"""Frames are averaged over a grid of so many cells a side where no true state is known."""
+
+
+@runtime_checkable
+class LatentActionModel(Protocol):
+    """A video model with latent actions; frames are uint8 (B, T, H, W, 3)."""
+
+    def infer(self, image: Tensor) -> LatentActions:
+        """Latent actions (B, T - 1, L) between the frames."""
+
+    def prior_actions(self, batch: int, length: int, generator: torch.Generator) -> Tensor:
+        """Latent actions (B, T - 1, L) that no frame says anything of."""
+
+    def predict(self, image: Tensor, actions: Tensor, observed: int, generator: torch.Generator) -> Tensor:
+        """(B, T, 3, H, W) in [0, 1]: the first `observed` frames seen, the rest predicted under latent actions."""
+
+    def action_kl(self, inferred: LatentActions) -> Tensor | None:
+        """KL to the prior in nats; None where there is no distribution."""
+
+
+class Labels(NamedTuple):
+    """What is known of segments beside their frames.
+
+    Attributes:
+        actions: (N, T, A) action that led into each frame.
+        states: (N, T, S) true state of each frame; None: unknown.
+        groups: (N,) video of each segment.
+    """
+
+    actions: NDArray[Any]
+    states: NDArray[Any] | None
+    groups: NDArray[np.integer]
+
+
+@torch.no_grad()
+def measure_latent_actions(
+    model: LatentActionModel,
+    segments: NDArray[np.uint8],
+    observed: int,
+    device: torch.device,
+    seed: int,
+    batch_size: int = 16,
+    labels: Labels | None = None,
+) -> LatentActionEvidence:
+    """Predict every segment under its own latent actions, another segment's, and some of the prior.
+
+    All three predictions of a segment share every other random number. The same segments, seed and batch size give the
+    same evidence.
+
+    Args:
+        model: the model; in evaluation mode.
+        segments: (N, T, H, W, 3), held-out; another segment's latent actions are those of the next one.
+        observed: frames that are seen, 1 ≤ observed < T.
+        device: where the model is.
+        seed: of the draws.
+        batch_size: segments computed at once.
+        labels: true actions; None on unlabelled sets.
+    """
+    parts = [segments[first : first + batch_size] for first in range(0, len(segments), batch_size)]
+    images = [torch.from_numpy(part).to(device) for part in parts]  # (B, T, H, W, 3) each
+    inferred = [model.infer(image) for image in images]
+    means = torch.cat([each.mean.float() for each in inferred])  # (N, T - 1, L)
+    errors: dict[str, list[Tensor]] = {"own": [], "other": [], "prior": [], "copy": []}
+    for number, image in enumerate(images):
+        rows = torch.arange(len(image), device=device) + number * batch_size
+        drawn = torch.Generator(device).manual_seed(derive_seed(seed, number, "prior latent actions"))
+        given = {
+            "own": means[rows],
+            "other": means[(rows + 1) % len(means)],
+            "prior": model.prior_actions(len(image), image.shape[1], drawn),
+        }
+        truth = image.movedim(-1, -3).float() / 255  # (B, T, 3, H, W)
+        for name, actions in given.items():
+            generator = torch.Generator(device).manual_seed(derive_seed(seed, number, "latent actions"))
+            predicted = model.predict(image, actions, observed, generator)
+            errors[name].append(mean_squared_error(predicted[:, observed:], truth[:, observed:]))
+        copied = truth[:, observed - 1 : observed].expand_as(truth[:, observed:])
+        errors["copy"].append(mean_squared_error(copied, truth[:, observed:]))
+    kls = [model.action_kl(each) for each in inferred]
+    sizes = [len(part) / len(segments) for part in parts]
+    kl = sum(float(value) * size for value, size in zip(kls, sizes, strict=True) if value is not None)
+    codes = [each.codes for each in inferred]
+    found = {name: _numpy(torch.cat(values)) for name, values in errors.items()}
+    return LatentActionEvidence(
+        own_error=found["own"],
+        other_error=found["other"],
+        copy_error=found["copy"],
+        prior_error=found["prior"],
+        latents=_numpy(means),
+        action_kl=None if kls[0] is None else kl,
+        codes=None if codes[0] is None else torch.cat([each for each in codes if each is not None]).cpu().numpy(),
+        num_codes=inferred[0].num_codes,
+        actions=None if labels is None else np.asarray(labels.actions, np.float64)[:, 1:],
+        states=None if labels is None else _states(labels, images),
+        groups=None if labels is None else labels.groups,
+    )
+
+
+def _states(labels: Labels, images: list[Tensor]) -> NDArray[np.float64]:
+    """(N, T - 1, S) of the frames that the actions were taken in: true states, or else pooled pixels."""
+    if labels.states is not None:
+        flat = np.asarray(labels.states, np.float64)
+        return flat.reshape(*flat.shape[:2], -1)[:, :-1]
+    pooled = []
+    for image in images:
+        frames = image[:, :-1].flatten(0, 1).movedim(-1, 1).float() / 255  # (B (T - 1), 3, H, W)
+        small = torch.nn.functional.adaptive_avg_pool2d(frames, POOLED).flatten(1)
+        pooled.append(small.reshape(len(image), image.shape[1] - 1, -1))
+    return _numpy(torch.cat(pooled))
+
+
+def _numpy(values: Tensor) -> NDArray[np.float64]:
+    return values.double().cpu().numpy()

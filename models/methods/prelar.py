@@ -1,0 +1,47 @@
+"""PreLAR (Zhang et al., ECCV 2024): a world model pre-trained under latent actions, continued under real ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from models.agents.agent import Agent
+from models.agents.real_action_agent import RealActionAgent, RealActionAgentConfig
+from models.latent_actions.config import LatentActionVideoConfig
+from models.latent_actions.video import LatentActionVideoModel
+from models.methods.world_model_method import RESIDUAL, WorldModelMethod
+
+LATENT_SIZE = 64
+"""Size of a latent action, as published (`rssm.action_dim`)."""
+VALUES = {**RESIDUAL, "context.fusion": "none", "rssm.action_dim": LATENT_SIZE}
+
+
+class PreLARVideoConfig(LatentActionVideoConfig):
+    """World model of videos with latent actions."""
+
+    method_values = VALUES
+
+
+class PreLARConfig(RealActionAgentConfig):
+    """Agent on the same RSSM, under real actions; bonus on the image embedding, two reward heads."""
+
+    method_values = {**VALUES, "reward.dual": True}
+
+
+@dataclass(frozen=True)
+class PreLAR(WorldModelMethod):
+    """The method; see `models.methods.base.Method`."""
+
+    def video_model(self, config: Any) -> nn.Module:
+        """See `Method.video_model`."""
+        return LatentActionVideoModel(config)
+
+    def agent(self, config: Any, action_dim: int, seed: int, device: torch.device) -> Agent:
+        """See `Method.agent`."""
+        return RealActionAgent(config, action_dim, seed, device)
+
+
+METHOD = PreLAR("prelar", "PreLAR", "latent_actions", PreLARVideoConfig, PreLARConfig)

@@ -1,0 +1,214 @@
+"""One report for every model of latent actions: do they say something, does the model use them, are they the actions?
+
+A healthy loss shows none of this. Latent actions can carry nothing (collapsed), carry much that the model does not heed
+(ignored), or code something else than the actions.
+
+Legend: `N` sequences, `K` predicted steps, `T` steps between frames, `L` size of a latent action, `C` codes each.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.metrics.action_probes import probe_r2
+from models.metrics.ratios import copy_ratio, shuffle_ratio
+
+Numbers = NDArray[np.float64]
+Verdict = Literal["collapsed", "ignored", "usable"]
+
+COLLAPSED_NATS = 0.1
+"""Latent actions whose KL to the prior is below this say nothing."""
+COLLAPSED_SHARE = 0.25
+"""And so do codes whose perplexity is below this share of the codebook."""
+IGNORED_BELOW = 1.3
+"""A shuffle ratio below this: other latent actions would do as well. Perplexity alone does not show it."""
+
+
+@dataclass(frozen=True)
+class LatentActionEvidence:
+    """What was measured on held-out sequences.
+
+    Attributes:
+        own_error: (N, K) error of predictions 1 … K steps ahead under the sequence's own latent actions (pixels or
+            features, any unit).
+        other_error: (N, K) the same under another sequence's latent actions.
+        copy_error: (N, K) error of repeating the last frame that was seen.
+        prior_error: (N, K) the same under latent actions drawn from the prior; None: not measured.
+        latents: (N, T, L) inferred latent actions: means, or dequantised codes; None: not kept.
+        action_kl: KL to the prior in nats; None for codes, and for plain numbers.
+        codes: (N, T, C) indices into the codebook; None without one.
+        num_codes: entries of the codebook.
+        actions: (N, T, A) true actions between the same frames; None on unlabelled sets.
+        states: (N, T, S) true states, or features, of the frames that the actions were taken in; None: unknown.
+        groups: (N,) video of each sequence, for the probes; None: each its own.
+    """
+
+    own_error: Numbers
+    other_error: Numbers
+    copy_error: Numbers
+    prior_error: Numbers | None = None
+    latents: Numbers | None = None
+    action_kl: float | None = None
+    codes: NDArray[np.integer] | None = None
+    num_codes: int = 0
+    actions: Numbers | None = None
+    states: Numbers | None = None
+    groups: NDArray[np.integer] | None = None
+
+
+@dataclass(frozen=True)
+class LatentActionReport:
+    """The numbers, and what they say.
+
+    Attributes:
+        copy_ratio: error one step ahead over that of a copy; below 1 the prediction is the better one.
+        shuffle_ratio: error one step ahead under another sequence's latent actions over that under the own ones.
+        prior_ratio: the same for latent actions drawn from the prior; NaN: not measured.
+        copy_ratio_by_step: (K,) copy ratios, 1 … K steps ahead.
+        shuffle_ratio_by_step: (K,).
+        open_loop_error: (K,) mean error under the own latent actions.
+        action_kl: nats; None without a distribution.
+        perplexity: (C,) of each code; None without codes.
+        bits: that the codes carry, C times log2 of the perplexity on average; None without codes.
+        r2_action: R²(a | z); NaN without labels.
+        r2_action_given_state: R²(a | z, s): latent actions may code where something ends up instead of how it moved.
+        r2_state_alone: R²(a | s), what the state alone tells.
+        verdict: collapsed, ignored or usable.
+        decided_by: the number that decides, and its limit, in words.
+    """
+
+    copy_ratio: float
+    shuffle_ratio: float
+    prior_ratio: float
+    copy_ratio_by_step: list[float]
+    shuffle_ratio_by_step: list[float]
+    open_loop_error: list[float]
+    action_kl: float | None
+    perplexity: list[float] | None
+    bits: float | None
+    r2_action: float
+    r2_action_given_state: float
+    r2_state_alone: float
+    verdict: Verdict
+    decided_by: str
+
+    def metrics(self, prefix: str = "latent_action_") -> dict[str, Any]:
+        """Values for a line of `metrics.jsonl`; what was not measured is left out."""
+        names = ("copy_ratio", "shuffle_ratio", "prior_ratio", "action_kl", "bits", "r2_action",
+                 "r2_action_given_state", "r2_state_alone", "verdict")  # fmt: skip
+        found = {name: getattr(self, name) for name in names}
+        found |= {"perplexity": self.perplexity, "copy_ratio_by_step": self.copy_ratio_by_step,
+                  "shuffle_ratio_by_step": self.shuffle_ratio_by_step}  # fmt: skip
+        return {prefix + name: value for name, value in found.items() if _is_measured(value)}
+
+    def sentence(self) -> str:
+        """The report in a line."""
+        against = "better" if self.copy_ratio < 1 else "not better"
+        parts = [f"latent actions: {self.verdict} ({self.decided_by})"]
+        parts.append(f"copy ratio {self.copy_ratio:.3g}, {against} than repeating the last frame")
+        if self.action_kl is not None:
+            parts.append(f"{self.action_kl:.3g} nats")
+        if self.bits is not None:
+            parts.append(f"{self.bits:.3g} bits")
+        if math.isnan(self.r2_action):
+            parts.append("no true actions to probe for")
+        else:
+            parts.append(f"R²(a|z) {self.r2_action:.2f}")
+        if not math.isnan(self.r2_action_given_state):
+            parts.append(f"R²(a|z,s) {self.r2_action_given_state:.2f} (s alone {self.r2_state_alone:.2f})")
+        return "; ".join(parts)
+
+
+def latent_action_report(evidence: LatentActionEvidence) -> LatentActionReport:
+    """Reduce what was measured to the report.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    own, other, copied = (
+        np.asarray(each, np.float64) for each in (evidence.own_error, evidence.other_error, evidence.copy_error)
+    )
+    if own.ndim != 2 or not own.size:
+        raise ValueError(f"errors are (N, K) with at least one sequence and one step, found {own.shape}")
+    prior = evidence.prior_error
+    by_copy, by_shuffle = copy_ratio(own, copied, 0), shuffle_ratio(own, other, 0)  # (K,) each
+    perplexity = bits = None
+    if evidence.codes is not None:
+        perplexity = code_perplexity(evidence.codes, evidence.num_codes)
+        bits = float(np.log2(perplexity).sum())
+    verdict, decided_by = judge(
+        float(by_shuffle[0]), evidence.action_kl, None if perplexity is None else perplexity, evidence.num_codes
+    )
+    nan = float("nan")
+    return LatentActionReport(
+        copy_ratio=float(by_copy[0]),
+        shuffle_ratio=float(by_shuffle[0]),
+        prior_ratio=nan if prior is None else float(shuffle_ratio(own, np.asarray(prior, np.float64), 0)[0]),
+        copy_ratio_by_step=by_copy.tolist(),
+        shuffle_ratio_by_step=by_shuffle.tolist(),
+        open_loop_error=own.mean(0).tolist(),
+        action_kl=evidence.action_kl,
+        perplexity=None if perplexity is None else perplexity.tolist(),
+        bits=bits,
+        verdict=verdict,
+        decided_by=decided_by,
+        **_probes(evidence),
+    )
+
+
+def judge(
+    shuffled: float, action_kl: float | None, perplexity: Numbers | None = None, num_codes: int = 0
+) -> tuple[Verdict, str]:
+    """The verdict, and the number that decides it.
+
+    Args:
+        shuffled: shuffle ratio one step ahead.
+        action_kl: nats; None without a distribution.
+        perplexity: (C,) of the codes; None without codes.
+        num_codes: entries of the codebook.
+    """
+    if action_kl is not None and not action_kl >= COLLAPSED_NATS:
+        return "collapsed", f"KL {action_kl:.3g} nats < {COLLAPSED_NATS}"
+    if perplexity is not None and not perplexity.max() >= COLLAPSED_SHARE * num_codes:
+        return "collapsed", f"perplexity {perplexity.max():.3g} < {COLLAPSED_SHARE:.0%} of {num_codes} codes"
+    if not shuffled >= IGNORED_BELOW:
+        return "ignored", f"shuffle ratio {shuffled:.3g} < {IGNORED_BELOW}"
+    return "usable", f"shuffle ratio {shuffled:.3g} ≥ {IGNORED_BELOW}"
+
+
+def code_perplexity(codes: NDArray[np.integer], num_codes: int) -> Numbers:
+    """Perplexity of each code over all sequences and steps: indices (N, T, C) to (C,), each in [1, num_codes].
+
+    Raises:
+        ValueError: indices outside the codebook.
+    """
+    flat = np.asarray(codes).reshape(-1, codes.shape[-1])  # (N T, C)
+    if flat.size and (flat.min() < 0 or flat.max() >= num_codes):
+        raise ValueError(f"codes from {flat.min()} to {flat.max()} in a codebook of {num_codes}")
+    shares = np.stack([np.bincount(column, minlength=num_codes) / len(column) for column in flat.T])  # (C, num_codes)
+    logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
+    found: Numbers = np.exp(-(shares * logs).sum(-1))
+    return found
+
+
+def _probes(evidence: LatentActionEvidence) -> dict[str, float]:
+    nan = float("nan")
+    found = {"r2_action": nan, "r2_action_given_state": nan, "r2_state_alone": nan}
+    latents, actions, states = evidence.latents, evidence.actions, evidence.states
+    if latents is None or actions is None:
+        return found
+    found["r2_action"] = probe_r2(latents, actions, evidence.groups)
+    if states is not None:
+        both = np.concatenate([latents, states], -1)
+        found["r2_action_given_state"] = probe_r2(both, actions, evidence.groups)
+        found["r2_state_alone"] = probe_r2(states, actions, evidence.groups)
+    return found
+
+
+def _is_measured(value: Any) -> bool:
+    return value is not None and not (isinstance(value, float) and math.isnan(value))
