@@ -1,4 +1,4 @@
-"""`import-checkpoint`: weights of the published ContextWM and APV (vanilla) world models as a run of ours."""
+"""`import-checkpoint`: weights of the published ContextWM, APV (vanilla) and PreLAR world models as a run of ours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ipv_bench.atomic_file import write_json
 from ipv_bench.config import flatten
@@ -22,19 +22,24 @@ from ipv_bench.run_record import RUN_FILE, RunRecord, package_versions, write_re
 from ipv_bench.shard_set import file_sha256
 from models.methods.base import find_method
 from models.pretraining.config import resolve_pretraining
+from models.published.prelar_names import as_contextwm, has_latent_actions, latent_model_name
 from models.published.published_names import our_name
 from models.training.checkpoint import check_shapes, load_tensors, save_checkpoint
 from models.world_models.config import WorldModelConfig
-from models.world_models.video import VideoWorldModel
 from models.world_models.weight_facts import FACTS, weight_facts
 
 REPORT_FILE = "import_report.json"
 NOT_IN_SHAPES = ("image.offset", "image.gain", "rssm.stoch", "rssm.discrete", "context.heads")
 """What no tensor shows: taken as the release has it, and compared with the run that starts from these weights."""
-_PART_FILE = re.compile(r"(encoder|rssm|decoder)_(variables.*)\.pt")
+_PART_FILE = re.compile(r"(va_encoder|encoder|rssm|decoder)_(variables.*)\.pt")
 _PREFIX = {"encoder": "wm.encoder.", "rssm": "wm.rssm.", "decoder": "wm.heads.decoder."}
+_LATENT_PREFIX = {"va_encoder": "wm.va_encoder."}
+"""Of a fourth file, which only PreLAR's pre-training writes."""
 _WORLD_MODEL = "world_model."
 _PRETRAINED = ("world_model.vision.", "world_model.action_free_rssm.")
+_LATENT = ("world_model.vision.", "world_model.rssm.", "world_model.action_encoder.")
+_INPUTS = {6: "concat", 3: "diff", 9: "catdiff"}
+"""What PreLAR's action encoder sees, by the channels of its first layer. (Optical flow has 3 as well.)"""
 _UNUSED = ("_expl_behavior.", "_task_behavior.rewnorm.")
 """Second copies of the actor-critic, and a norm that is never used."""
 _SHOWN = 20
@@ -42,12 +47,14 @@ _NEEDED = {
     "vision.encoder.conv_in.weight": 4,
     "vision.decoder.dense.weight": 2,
     "vision.decoder.conv_out.weight": 4,
-    "action_free_rssm.img_in.weight": 2,
-    "action_free_rssm.gru.norm.weight": 1,
-    "action_free_rssm.img_logit.weight": 2,
-    "action_free_rssm.obs_out.weight": 2,
+    "RSSM.img_in.weight": 2,
+    "RSSM.gru.norm.weight": 1,
+    "RSSM.img_logit.weight": 2,
+    "RSSM.obs_out.weight": 2,
 }
-"""Tensors that tell the sizes, and their numbers of dimensions."""
+"""Tensors that tell the sizes, and their numbers of dimensions; RSSM stands for the pre-trained one's name."""
+_NEEDED_LATENT = {"action_encoder.encoder.conv_in.weight": 4, "action_encoder.out.weight": 2}
+"""Those of PreLAR's action encoder."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ def import_published(file: Path, out: Path | None = None) -> Path:
 
     Args:
         file: `variables*.pt`, or one of `encoder_variables*.pt`, `rssm_variables*.pt`, `decoder_variables*.pt` (its
-            two siblings are read as well), or a folder with the latter three.
+            siblings are read as well, and PreLAR's `va_encoder_variables*.pt`), or a folder with the latter.
         out: run folder; None for `runs/imported/<name of the file>`.
 
     Returns:
@@ -84,9 +91,9 @@ def import_published(file: Path, out: Path | None = None) -> Path:
     config = infer_config(published.tensors)
     try:
         with torch.device("meta"):  # shapes only: sizes that tensors claim may not fit into any memory
-            sketch = VideoWorldModel(config)
+            sketch = find_method(config.method).video_model(config)
         check_shapes(sketch, published.tensors | _own_buffers(sketch, published.tensors), file)
-        model = VideoWorldModel(config)
+        model = find_method(config.method).video_model(config)
         tensors = published.tensors | _own_buffers(model, published.tensors)
         load_tensors(model, tensors, file)
     except CheckpointError as error:
@@ -111,15 +118,18 @@ def read_published(file: Path) -> Published:
     paths = _paths(file)
     files = {str(path): file_sha256(path) for path in paths.values()}
     contents = {prefix + key: tensor for prefix, path in paths.items() for key, tensor in _read(path).items()}
+    latent = has_latent_actions(contents)
+    if not latent and any(key.startswith("wm.action_encoder.") for key in contents):
+        raise _not_published(file, "it is a fine-tuned PreLAR agent, which does not hold the network of latent actions")
     stacked = any(key.startswith("wm.af_rssm.") for key in contents)
     tensors: dict[str, Tensor] = {}
     names: dict[str, str | None] = {}
     unknown = []
     for key, tensor in contents.items():
-        name = our_name(key, stacked=stacked)
+        name = latent_model_name(key) if latent else our_name(as_contextwm(key), stacked=stacked)
         if name is None and not key.startswith(_UNUSED):
             unknown.append(f"{key} {tuple(tensor.shape)}")
-        elif name is not None and name.startswith(_PRETRAINED):
+        elif name is not None and name.startswith(_LATENT if latent else _PRETRAINED):
             names[key] = name.removeprefix(_WORLD_MODEL)
             tensors[names[key] or ""] = tensor
         else:
@@ -135,32 +145,42 @@ def infer_config(tensors: dict[str, Tensor]) -> WorldModelConfig:
     Raises:
         CheckpointError: a tensor that tells a size is absent, or sizes do not fit together.
     """
-    missing = [name for name in _NEEDED if name not in tensors]
+    latent = any(name.startswith("action_encoder.") for name in tensors)
+    rssm = "rssm" if latent else "action_free_rssm"
+    needed = {name.replace("RSSM", rssm): ndim for name, ndim in _NEEDED.items()} | (_NEEDED_LATENT if latent else {})
+    missing = [name for name in needed if name not in tensors]
     if missing:
         raise _not_published("the checkpoint", "it has no " + ", ".join(missing))
-    odd = [name for name, ndim in _NEEDED.items() if tensors[name].ndim != ndim or not tensors[name].numel()]
+    odd = [name for name, ndim in needed.items() if tensors[name].ndim != ndim or not tensors[name].numel()]
     if odd:
         raise _not_published(
             "the checkpoint", "; ".join(f"{name} has shape {tuple(tensors[name].shape)}" for name in odd)
         )
-    shape = {name: tuple(tensors[name].shape) for name in _NEEDED}
-    depth, latents = shape["vision.encoder.conv_in.weight"][0], shape["action_free_rssm.img_logit.weight"][0]
-    deter, hidden = shape["action_free_rssm.gru.norm.weight"][0] // 3, shape["action_free_rssm.img_in.weight"][0]
+    shape = {name: tuple(tensors[name].shape) for name in needed}
+    depth, latents = shape["vision.encoder.conv_in.weight"][0], shape[f"{rssm}.img_logit.weight"][0]
+    deter, hidden = shape[f"{rssm}.gru.norm.weight"][0] // 3, shape[f"{rssm}.img_in.weight"][0]
     stoch = math.isqrt(latents)
-    side = math.isqrt((shape["action_free_rssm.obs_out.weight"][1] - deter) // (4 * depth))
-    if stoch**2 != latents or 4 * depth * side**2 != shape["action_free_rssm.obs_out.weight"][1] - deter:
+    side = math.isqrt((shape[f"{rssm}.obs_out.weight"][1] - deter) // (4 * depth))
+    if stoch**2 != latents or 4 * depth * side**2 != shape[f"{rssm}.obs_out.weight"][1] - deter:
         raise _not_published(
             "the checkpoint", f"{latents} latent classes in all are no square, or the embedding is no square map"
         )
     context = any(name.startswith("vision.context_encoder.") for name in tensors)
     sizes: dict[str, Any] = {
-        "method": "contextwm" if context else "apv",
+        "method": "prelar" if latent else "contextwm" if context else "apv",
         "image.size": 16 * side,
         "encoder.cnn_depth": depth,
         "decoder.cnn_depth": 2 * shape["vision.decoder.conv_out.weight"][0],
         "rssm.deter": deter, "rssm.hidden": hidden, "rssm.stoch": stoch, "rssm.discrete": stoch,
-        "rssm.action_dim": shape["action_free_rssm.img_in.weight"][1] - latents,
+        "rssm.action_dim": shape[f"{rssm}.img_in.weight"][1] - latents,
     }  # fmt: skip
+    if latent:
+        channels = shape["action_encoder.encoder.conv_in.weight"][1]
+        if channels not in _INPUTS:
+            raise _not_published("the checkpoint", f"its action encoder sees {channels} channels, not 6, 3 or 9")
+        gaussian = shape["action_encoder.out.weight"][0] == 2 * sizes["rssm.action_dim"]
+        sizes["latent_action.inputs"] = _INPUTS[channels]
+        sizes["latent_action.posterior"] = "stochastic" if gaussian else "deterministic"
     config: Any = resolve_pretraining("paper", overrides=sizes).config
     return cast(WorldModelConfig, config)
 
@@ -187,7 +207,8 @@ def _paths(file: Path) -> dict[str, Path]:
             expected=f"all three parts beside {file.name}",
             fix="put the three files of one training step into one folder",
         )
-    return paths
+    latent = {prefix: file.with_name(f"{part}_{match[2]}.pt") for part, prefix in _LATENT_PREFIX.items()}
+    return paths | {prefix: path for prefix, path in latent.items() if path.is_file()}
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -237,7 +258,7 @@ def _is_plain(tensor: Tensor) -> bool:
     )
 
 
-def _own_buffers(model: VideoWorldModel, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _own_buffers(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Buffers that the published model has as constants in its code (the image offset of 0.5)."""
     return {name: value for name, value in model.named_buffers() if name not in tensors and "scaling" in name}
 
@@ -273,7 +294,7 @@ def _record(config: WorldModelConfig, published: Published) -> RunRecord:
     )
 
 
-def _say_report(out: Path, config: WorldModelConfig, published: Published, model: VideoWorldModel) -> None:
+def _say_report(out: Path, config: WorldModelConfig, published: Published, model: nn.Module) -> None:
     left_out = [key for key, name in published.names.items() if name is None]
     rssm, num_parameters = config.rssm, sum(p.numel() for p in model.parameters())
     say(
@@ -289,7 +310,8 @@ def _say_report(out: Path, config: WorldModelConfig, published: Published, model
 
 def _not_published(where: str | Path, found: str) -> CheckpointError:
     return CheckpointError(
-        f"{where} is no published ContextWM or APV checkpoint: {found}",
-        expected="the keys of thuml/ContextWM's variables*.pt or encoder_/rssm_/decoder_variables*.pt",
+        f"{where} is no published ContextWM, APV or PreLAR checkpoint: {found}",
+        expected="the keys of thuml/ContextWM's or PreLAR's pre-training: variables*.pt, or "
+        "encoder_/rssm_/decoder_variables*.pt and PreLAR's va_encoder_variables*.pt",
         fix="check that the file is from pre-training or fine-tuning with that code",
     )

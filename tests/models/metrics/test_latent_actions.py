@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.metrics.action_probes import probe_r2
 from models.metrics.latent_actions import (
     LatentActionEvidence,
     code_perplexity,
     judge,
     latent_action_report,
 )
-from models.metrics.action_probes import probe_r2
 
 N, T = 40, 6
 

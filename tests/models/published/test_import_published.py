@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_record
+from models.methods.base import find_method
 from models.pretraining.config import pretrain_config_class
 from models.published.import_published import import_published
 from models.published.published_names import our_name
@@ -159,3 +160,90 @@ def test_reference_parameters_are_taken_over(name: str, tmp_path: Path) -> None:
     found = load_checkpoint(tmp_path / "run" / "checkpoints" / "0").model
     source = "wm.af_rssm.img_in.weight" if "finetune" in name else "wm.rssm.img_in.weight"
     assert torch.equal(found["action_free_rssm.img_in.weight"], tensors[source])
+
+
+def _published_prelar(
+    inputs: str = "concat", posterior: str = "stochastic"
+) -> tuple[dict[str, Tensor], torch.nn.Module]:
+    """A model of ours, and its tensors under the names of PreLAR's release, which are written down here once more."""
+    values = {**SIZES, "rssm": SIZES["rssm"] | {"action_dim": 6}}
+    config = pretrain_config_class("prelar").model_validate(
+        {"method": "prelar", **values, "latent_action": {"inputs": inputs, "posterior": posterior}}
+    )
+    model = find_method("prelar").video_model(config)
+    layer = {
+        "conv1": "res_block.0", "norm1": "res_block.1", "conv2": "res_block.3", "norm2": "res_block.4",
+        "skip_conv": "identity.0", "skip_norm": "identity.1",
+    }  # fmt: skip
+    rssm = {
+        "img_in": "_img_in.0", "gru.linear": "_cell._layer", "gru.norm": "_cell._norm",
+        "img_out": "_ensemble_out_layers.0.img_out_0", "img_logit": "_ensemble_out_layers.0.img_out_head_0",
+        "obs_out": "_obs_out.0", "obs_logit": "_obs_out.obs_out_head",
+    }  # fmt: skip
+    parts = {
+        "vision.encoder.": "wm.encoder._cnn_net.", "vision.decoder.": "wm.heads.decoder._cnn_nn.",
+        "action_encoder.encoder.": "wm.va_encoder.va_encoder._cnn_net.",
+    }  # fmt: skip
+    single = {
+        "vision.decoder.dense": "wm.heads.decoder.convin.0", "vision.decoder.conv_out": "wm.heads.decoder.convout",
+        "action_encoder.hidden": "wm.va_encoder.action_in.0", "action_encoder.out": "wm.va_encoder.action_in.2",
+    }  # fmt: skip
+    tensors = {}
+    for name, value in model.state_dict().items():
+        if name == "vision.scaling.offset":
+            continue
+        module, _, what = name.rpartition(".")
+        if module in single:
+            key = single[module]
+        elif name.startswith("rssm."):
+            key = "wm.rssm." + rssm[module.removeprefix("rssm.")]
+        else:
+            prefix = next(ours for ours in parts if name.startswith(ours))
+            place = module.removeprefix(prefix)
+            if place != "conv_in":
+                _, stage, _, number, inner = place.split(".")
+                place = f"res{stage}.stack.{number}.{layer[inner]}"
+            key = parts[prefix] + place.replace("conv_in", "convin")
+        tensors[f"{key}.{what}"] = value.clone()
+    return tensors, model
+
+
+@pytest.mark.parametrize(("inputs", "posterior"), [("concat", "stochastic"), ("catdiff", "deterministic")])
+def test_prelars_layout_comes_back_as_the_same_model(inputs: str, posterior: str, tmp_path: Path) -> None:
+    tensors, model = _published_prelar(inputs, posterior)
+    torch.save(tensors, tmp_path / "variables.pt")
+    assert run(["import-checkpoint", str(tmp_path / "variables.pt"), "--out", str(tmp_path / "run")]) == 0
+    record = read_record(tmp_path / "run")
+    assert (record.method, record.display_name) == ("prelar", "PreLAR")
+    own = record.config["latent_action"]
+    assert (own["inputs"], own["posterior"], record.config["rssm"]["action_dim"]) == (inputs, posterior, 6)
+    loaded = load_checkpoint(tmp_path / "run" / "checkpoints" / "0").model
+    assert loaded.keys() == model.state_dict().keys()
+    assert all(torch.equal(loaded[name], value) for name, value in model.state_dict().items())
+
+
+def test_prelars_four_files_and_what_is_refused_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tensors, _ = _published_prelar()
+    prefixes = {
+        "encoder": "wm.encoder.", "rssm": "wm.rssm.", "decoder": "wm.heads.decoder.", "va_encoder": "wm.va_encoder.",
+    }  # fmt: skip
+    for part, prefix in prefixes.items():
+        inside = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        torch.save(inside, tmp_path / f"{part}_variables.pt")
+    by_folder, by_file = (import_published(file, tmp_path / name) for file, name in (
+        (tmp_path, "a"), (tmp_path / "va_encoder_variables.pt", "b"),
+    ))  # fmt: skip
+    assert read_record(by_folder).method == read_record(by_file).method == "prelar"
+    agent = {key: value for key, value in tensors.items() if not key.startswith("wm.va_encoder.")}
+    torch.save(agent | {"wm.action_encoder._encoder.0.weight": torch.zeros(3, 4)}, tmp_path / "agent.pt")
+    torch.save(tensors | {"wm.va_encoder.surprise": torch.zeros(2)}, tmp_path / "odd.pt")
+    lacking = {key: value for key, value in tensors.items() if "action_in.2" not in key}
+    torch.save(lacking, tmp_path / "lacking.pt")
+    torch.save(tensors | {"wm.va_encoder.action_in.0.bias": _Code()}, tmp_path / "code.pt")
+    for name, words in (
+        ("agent", "fine-tuned PreLAR agent"), ("odd", "wm.va_encoder.surprise (2,)"),
+        ("lacking", "it has no action_encoder.out.weight"), ("code", "pickled code, which is never run"),
+    ):  # fmt: skip
+        assert run(["import-checkpoint", str(tmp_path / f"{name}.pt"), "--out", str(tmp_path / "c")]) == 2
+        assert words in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
