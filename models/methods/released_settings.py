@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ipv_bench.config import flatten
+from models.methods import released_prelar
 from models.world_models.config import MethodConfig
 
 
@@ -235,13 +236,18 @@ NOT_FOLLOWED = (
 
 OF_METHOD_AND_SUITE = (
     "concat_embed", "loss.free_nats", "context.fusion", "context.augmentation", "reward.dual", "encoder.kind",
-    "decoder.kind", "rssm.action_dim", "training.encoder_frozen_updates",
+    "decoder.kind", "rssm.action_dim", "training.encoder_frozen_updates", "latent_action.align",
+    "latent_action.hold_rssm", "intrinsic.features",
 )  # fmt: skip
 """Keys whose released value every preset has, however small: they say which method and suite it is, not its size."""
 
 
 def released_settings(method: str, suite: str, task: str = "") -> Settings:
-    """Released values by our config keys; empty for methods and suites that the release does not have."""
+    """Released values by our config keys; empty for methods and suites that no release has."""
+    if method == "prelar" and suite == released_prelar.SUITE:
+        own_release = {key: Setting(value, source) for key, (value, source) in released_prelar.PRELAR.items()}
+        own_release["training.precision"] = own_release["training.precision"]._replace(why=_FP32)
+        return own_release
     if suite not in _STACKED_SUITES or method not in ("contextwm", "apv", "dreamerv2"):
         return {}
     own = method == "dreamerv2"

@@ -12,7 +12,7 @@ from ipv_bench.config import flatten
 from models.finetuning.config import FinetuneConfig, resolve_finetuning
 from models.methods.released_settings import NOT_FOLLOWED, OF_METHOD_AND_SUITE, departures, released_settings
 
-METHODS = ("contextwm", "apv", "dreamerv2")
+METHODS = ("contextwm", "apv", "dreamerv2", "prelar")
 TASKS = ("metaworld/reach", "metaworld/drawer_open", "dmc/cheetah_run", "dmcr/walker_run", "carla/clear_noon")
 DOCS = Path(__file__).parents[3] / "docs" / "methods" / "released_settings.md"
 
@@ -54,6 +54,8 @@ def test_the_values_that_made_the_baselines_wrong_are_in_the_table() -> None:
     assert released_settings("contextwm", "dmc")["concat_embed"].value is True
     assert released_settings("contextwm", "metaworld", "drawer_open")["context.augmentation"].value == "none"
     assert released_settings("mine", "dmc") == {}
+    assert released_settings("prelar", "metaworld")["intrinsic.features"].value == "embed"
+    assert released_settings("prelar", "dmc") == {}
 
 
 def test_a_dry_run_says_what_it_does_otherwise(capsys: pytest.CaptureFixture[str]) -> None:

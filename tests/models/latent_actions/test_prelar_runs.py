@@ -1,0 +1,124 @@
+"""PreLAR through the command line: labelled validation, exact resume, two ranks, and what fine-tuning takes over."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from ipv_bench.cli import run
+from ipv_bench.run_record import read_record
+from models.finetuning.plan import plan_finetuning
+from tests.episode_maker import write_episodes
+from tests.models.finetuning.finetune_runs import TASK, command_line, run_until
+from tests.models.pretraining.small_pretraining import (
+    arguments,
+    exit_code,
+    learned,
+    rank_environments,
+    small_shard_set,
+    start,
+    weights,
+)
+
+CHANGES = {
+    "method": "prelar", "rssm__action_dim": 4, "image__offset": "half", "training__updates": 6,
+    "latent_action__consistency_scale": 0.1, "validation__every": 3,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    return small_shard_set(tmp_path_factory.mktemp("shards") / "set")
+
+
+@pytest.fixture(scope="module")
+def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    assert run(arguments(data, folder, **CHANGES)) == 0
+    return folder
+
+
+def test_what_a_run_leaves(finished: Path) -> None:
+    record = read_record(finished)
+    assert (record.method, record.display_name, record.status) == ("prelar", "PreLAR", "finished")
+    assert record.pretraining["kind"] == "latent_actions"
+    lines = learned(finished)
+    assert {"action_kl", "consistency_loss"} <= {key for line in lines for key in line}
+    validations = [line for line in lines if "open_loop_mse" in line]
+    assert [line["updates"] for line in validations] == [0, 3, 6]
+    for line in validations:
+        assert line["latent_action_verdict"] in ("collapsed", "ignored", "usable")
+        assert len(line["latent_action_shuffle_ratio_by_step"]) == 4
+        assert "latent_action_r2_action" not in line  # the set has no actions
+
+
+def test_killed_and_continued_equals_uninterrupted(data: Path, finished: Path, tmp_path: Path) -> None:
+    command = arguments(data, tmp_path / "run", **CHANGES)
+    assert exit_code(start(command, kill_at=5)) == -signal.SIGKILL
+    assert exit_code(start(command)) == 0
+    assert learned(tmp_path / "run") == learned(finished)
+    assert weights(tmp_path / "run") == weights(finished)
+
+
+def test_two_ranks_train_one_model(data: Path, tmp_path: Path) -> None:
+    command = arguments(data, tmp_path / "run", **(CHANGES | {"validation__every": 0, "training__updates": 3}))
+    children = [start(command, env=env) for env in rank_environments(2)]
+    assert [exit_code(child) for child in children] == [0, 0]
+    assert read_record(tmp_path / "run").world_size == 2
+    assert all("skipped_segments" not in line for line in learned(tmp_path / "run"))
+
+
+def test_a_labelled_set_is_probed_for_its_actions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_episodes(tmp_path / "raw", (12,) * 16)
+    shards = tmp_path / "shards"
+    words = ["prepare", "episodes", "--source", str(source), "--out", str(shards), "--workers", "1"]
+    assert run([*words, "--set", "size=32x32"]) == 0
+    capsys.readouterr()
+    changes = CHANGES | {"training__updates": 1, "validation__segments": 6, "data__batch_size": 2}
+    assert run(arguments(shards, tmp_path / "run", **changes)) == 0
+    line = next(line for line in learned(tmp_path / "run") if "open_loop_mse" in line)
+    assert {"latent_action_r2_action", "latent_action_r2_action_given_state"} <= line.keys()
+    told = capsys.readouterr()
+    assert "latent actions: " in told.out + told.err
+    assert "R²(a|z)" in told.out + told.err
+
+
+def test_alignment_needs_a_pretrained_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--set", "latent_action.align=nll", "--dry-run"]
+    assert run(command_line(tmp_path / "run", *words, method="prelar")) == 2
+    assert "latent_action.align=nll learns from a pre-trained model" in capsys.readouterr().err
+
+
+def test_the_action_encoders_shape_matters_where_it_is_taken(finished: Path, tmp_path: Path) -> None:
+    def plan(**changes: object) -> None:
+        own = {key.replace("__", "."): value for key, value in changes.items()}
+        record = read_record(finished).config
+        same = {
+            f"{part}.{key}": value
+            for part in ("image", "encoder", "decoder", "rssm")
+            for key, value in record[part].items()
+        }
+        plan_finetuning(
+            "tiny", TASK, overrides={"method": "prelar", **same, "env.image_size": 32, "context.heads": 2, **own},
+            init=finished, root=tmp_path,
+        )  # fmt: skip
+
+    plan()
+    plan(latent_action__posterior="deterministic")
+    with pytest.raises(Exception, match=r"latent_action.posterior is 'stochastic' there and 'deterministic' here"):
+        plan(latent_action__align="warmstart", latent_action__posterior="deterministic")
+
+
+@pytest.mark.slow
+def test_an_agent_killed_in_the_middle_equals_one_that_was_not(tmp_path: Path) -> None:
+    short = ["--set", "training.env_steps=640"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert run(command_line(whole, *short, method="prelar")) == 0
+    command = command_line(killed, *short, method="prelar")
+    run_until(command, "finetuning.loop", "module.FinetuneLoop", "_update", 8)
+    assert run(command) == 0
+    assert weights(killed) == weights(whole)
