@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,7 @@ def _attention_caption(there: Mapping[str, Analysis]) -> str:
     words = [
         f"Clips of {config.get('length')} frames: {seen} are seen (reconstructions), the rest is predicted open loop. "
         f"The context frame is frame {int(arrays['context']) + 1}, over which attention is drawn: mean over heads and "
-        f"over a target region ({region}), without masking, each map on its own scale."
+        f"over a target region ({region}), without masking, grey where it is no more than an even spread gives."
     ]
     words += [f"{SET_TITLES.get(one, one)}: {verdict}." for one, analysis in there.items()
               for verdict in analysis.record.verdicts]  # fmt: skip
@@ -236,7 +237,7 @@ FIGURE_8A = AttentionFigure(
     "Figure 8a: video prediction and context attention", ("ssv2",), 2, _needs("attention", "ssv2")
 )
 FIGURE_8B = StateFigure(
-    "Figure 8b: clip-averaged states", "ssv2", _needs("embed", "ssv2", f" --set 'labels={list(PAPER_LABELS)}'")
+    "Figure 8b: clip-averaged states", "ssv2", _needs("embed", "ssv2", f" --set 'labels={json.dumps(PAPER_LABELS)}'")
 )
 FIGURE_11 = AttentionFigure(
     "Figure 11: video prediction and context attention on three data sets", tuple(SET_TITLES), 2,
