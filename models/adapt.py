@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ipv_bench.errors import ConfigError, RunError
+from ipv_bench.errors import ConfigError, RunError, UsageError
 from ipv_bench.progress import say
 from ipv_bench.run_lock import run_lock
 from ipv_bench.run_record import RUN_FILE, RunRecord, git_commit, read_record
@@ -128,14 +128,28 @@ def _check_same_start(folder: Path, previous: RunRecord, record: RunRecord) -> N
 
 
 def _open_training(plan: AdaptPlan, device: Any, action_dim: int, *, starts: bool) -> LabelledTraining:
-    """The model: with the parent's weights when the run starts; its own checkpoint brings them when it goes on."""
+    """The model: with the parent's weights when the run starts; its own checkpoint brings them when it goes on.
+
+    Raises:
+        UsageError: the config needs a pre-trained model, and there is none.
+        CheckpointError: the parent's weights were trained as something else.
+    """
     parent = None
+    needed = plan.config.needs_pretrained()
+    if plan.start.checkpoint is None and needed:
+        raise UsageError(
+            f"{needed} learns from a pre-trained model, and the run starts from random weights",
+            expected="a pre-training run or checkpoint folder",
+        )
     if plan.start.checkpoint is not None and starts:
         parent = load_checkpoint(plan.start.checkpoint)
         own = ("concat_embed", "reward.dual", "reward.gain", "behavior.min_std", "behavior.discount_head")
+        found, wanted = (
+            weight_facts(dict(values)) for values in (plan.start.config, plan.config.model_dump(mode="json"))
+        )
         check_weights_fit(
-            weight_facts(dict(plan.start.config)), weight_facts(plan.config.model_dump(mode="json")), parent.path,
-            skip=() if plan.start.adapted else own, fix="leave those keys as the run to start from has them",
+            found, wanted, parent.path, skip=() if plan.start.adapted else (*own, *plan.config.not_taken()),
+            fix="leave those keys as the run to start from has them",
         )  # fmt: skip
     return LabelledTraining(
         plan.config, plan.seed, device, action_dim=action_dim, parts=plan.parts, parent=parent,

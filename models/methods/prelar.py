@@ -8,11 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from ipv_bench.errors import ConfigError
 from models.agents.agent import Agent
 from models.agents.real_action_agent import RealActionAgent, RealActionAgentConfig
 from models.latent_actions.config import LatentActionVideoConfig
 from models.latent_actions.video import LatentActionVideoModel
-from models.methods.world_model_method import RESIDUAL, WorldModelMethod
+from models.methods.world_model_method import RESIDUAL, WorldModelAdaptation, WorldModelMethod
+from models.training.checkpoint import Checkpoint
+from models.world_models.action_prediction import ActionPrediction
 
 LATENT_SIZE = 64
 """Size of a latent action, as published (`rssm.action_dim`)."""
@@ -32,6 +35,26 @@ class PreLARConfig(RealActionAgentConfig):
 
 
 @dataclass(frozen=True)
+class PreLARAdaptation(WorldModelAdaptation):
+    """See `WorldModelAdaptation`; a warm start belongs to an agent, whose first updates it takes."""
+
+    def model(
+        self, config: Any, action_dim: int, seed: int, device: torch.device, parts: str, pretrained: Checkpoint | None
+    ) -> ActionPrediction:
+        """See `Adaptation.model`.
+
+        Raises:
+            ConfigError: align=warmstart.
+        """
+        if config.latent_action.align == "warmstart":
+            raise ConfigError(
+                "latent_action.align=warmstart is for fine-tuning",
+                expected="none, or nll, which ties real actions to latent ones in every update",
+            )
+        return super().model(config, action_dim, seed, device, parts, pretrained)
+
+
+@dataclass(frozen=True)
 class PreLAR(WorldModelMethod):
     """The method; see `models.methods.base.Method`."""
 
@@ -42,6 +65,11 @@ class PreLAR(WorldModelMethod):
     def agent(self, config: Any, action_dim: int, seed: int, device: torch.device) -> Agent:
         """See `Method.agent`."""
         return RealActionAgent(config, action_dim, seed, device)
+
+    @property
+    def adaptation(self) -> PreLARAdaptation:
+        """See `models.methods.base.adaptation_of`."""
+        return PreLARAdaptation(self)
 
 
 METHOD = PreLAR("prelar", "PreLAR", "latent_actions", PreLARVideoConfig, PreLARConfig)

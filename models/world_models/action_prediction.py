@@ -103,16 +103,14 @@ class ActionPrediction(nn.Module):
                 out.action_free.logit, out.action_free_prior, weights.kl_balance, weights.free_nats
             )  # fmt: skip
             loss = loss + weights.action_free_kl_scale * lower
+        metrics = {"kl_loss": kl, "image_loss": reconstruction, "kl": kl_value.mean()}
+        for name, (scale, value) in model.more_losses(target, action, is_first).items():
+            loss = loss + scale * value
+            metrics[name] = value
         with torch.no_grad():
-            metrics = {
-                "loss": loss.detach(),
-                "kl_loss": kl.detach(),
-                "image_loss": reconstruction.detach(),
-                "kl": kl_value.mean(),
-                "posterior_entropy": categorical_entropy(out.posterior.logit).mean(),
-                "prior_entropy": categorical_entropy(out.prior_logit).mean(),
-            }
-        return loss, metrics
+            metrics["posterior_entropy"] = categorical_entropy(out.posterior.logit).mean()
+            metrics["prior_entropy"] = categorical_entropy(out.prior_logit).mean()
+        return loss, {"loss": loss.detach()} | {key: value.detach() for key, value in metrics.items()}
 
     def open_loop(self, image: Tensor, action: Tensor, observed: int, generator: torch.Generator) -> Tensor:
         """(B, T, 3, H, W) in [0, 1]: the first `observed` frames are seen, the rest follow from actions alone."""

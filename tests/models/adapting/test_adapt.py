@@ -62,13 +62,14 @@ def unlabelled(tmp_path_factory) -> Path:
 def parents(unlabelled, tmp_path_factory) -> dict[str, Path]:
     """A pre-training run of each of our methods that has one."""
     root = tmp_path_factory.mktemp("pretrained")
-    for method in ("apv", "contextwm"):
-        command = small_pretraining.arguments(unlabelled, root / method, method=method, training__updates=2)
+    for method in ("apv", "contextwm", "prelar"):
+        changes = {"rssm__action_dim": 8} if method == "prelar" else {}
+        command = small_pretraining.arguments(unlabelled, root / method, method=method, training__updates=2, **changes)
         assert run([*command, "--quiet"]) == 0
     return {path.name: path for path in root.iterdir()}
 
 
-@pytest.mark.parametrize("method", ["apv", "contextwm"])
+@pytest.mark.parametrize("method", ["apv", "contextwm", "prelar"])
 def test_a_pretrained_model_goes_on_with_actions(labelled, parents, tmp_path, method):
     folder = tmp_path / "run"
     assert adapt(parents[method], labelled, folder, num_sequences=4) == 0
@@ -153,6 +154,17 @@ def test_dynamics_leaves_what_was_pretrained(labelled, parents, tmp_path):
     assert adapt(folder, labelled, again, parts="world_model", training__updates=1, optimizer__lr=0.0) == 0
     moved = [name for name, value in tensors(again).items() if not torch.equal(value, after[name])]
     assert all("running" in name or "num_batches" in name for name in moved), moved
+
+
+def test_real_actions_are_tied_to_latent_ones(labelled, parents, tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert adapt(parents["prelar"], labelled, folder, latent_action__align="nll", training__updates=2) == 0
+    assert any("alignment_loss" in line for line in learned(folder))
+    assert adapt(parents["prelar"], labelled, tmp_path / "warm", latent_action__align="warmstart") == 2
+    assert "is for fine-tuning" in capsys.readouterr().err
+    changes = {"latent_action__align": "nll", "weights": "random"}
+    assert adapt(parents["prelar"], labelled, tmp_path / "random", **changes) == 2
+    assert "starts from random weights" in capsys.readouterr().err
 
 
 def test_rows_without_pretraining(labelled, parents, tmp_path):
