@@ -14,6 +14,7 @@ from ipv_bench.tracks import ACTION
 from models.analysis.clips import ClipSet
 from models.analysis.loaded_model import AnalysedModel
 from models.world_models.stacked import StackedWorldModel
+from models.world_models.video import VideoWorldModel
 
 Source = Literal["none", "real", "zero", "latent"]
 """none: no actions; real: those of the set; zero: the model takes actions and the set has none; latent: inferred from
@@ -92,14 +93,29 @@ class ActionDriver:
         """Each clip's actions replaced by those of a clip of another video; None where the batch has none."""
         return actions.roll(self._shift, 0) if len(actions) > self._shift else None
 
-    def predict(self, images: Tensor, observed: int, actions: Tensor | None, generator: torch.Generator) -> Tensor:
-        """(B, T, 3, H, W) in [0, 1]; equal generators give equal draws for any actions."""
+    def predict(
+        self, images: Tensor, observed: int, actions: Tensor | None, generator: torch.Generator, first: int = 0
+    ) -> Tensor:
+        """Frames `first` … of each clip, (B, T - first, 3, H, W) in [0, 1].
+
+        Equal generators give equal draws for any actions. Our models do not decode the frames before `first`.
+        """
+        model = self.model.model
+        if isinstance(model, VideoWorldModel):
+            return model.open_loop(images, observed, generator, decode_from=first)
+        if isinstance(model, StackedWorldModel):
+            return model.open_loop(images, observed, generator, actions, decode_from=first)
+        return self._predict_whole(images, observed, actions, generator)[:, first:]
+
+    def _predict_whole(
+        self, images: Tensor, observed: int, actions: Tensor | None, generator: torch.Generator
+    ) -> Tensor:
         found: Tensor
         if self.source == "latent":
             found = self.model.model.predict(images, actions, observed, generator)
         elif self.source == "none":
             found = self.model.model.open_loop(images, observed, generator)
-        elif isinstance(self.model.model, StackedWorldModel) or self.model.record.kind == "finetune":
+        elif self.model.record.kind == "finetune":
             found = self.model.model.open_loop(images, observed, generator, actions)
         else:  # an adapted model of another package: see `models.methods.base.ActionModel`
             if actions is None:

@@ -62,8 +62,8 @@ def _mean_weights(module: CrossAttention, x: Tensor, context: Tensor, region: Se
     per_clip = x.shape[0] // context.shape[0]
     frames = context.repeat_interleave(per_clip, 0)  # (N, C, H, W)
     pieces = zip(torch.split(x, _FRAMES), torch.split(frames, _FRAMES), strict=True)
-    means = (module.weights(query, seen).mean(1) for query, seen in pieces)  # (n, L, L) each
-    return torch.cat([(mean if region is None else mean[:, list(region)].mean(1)).cpu() for mean in means])
+    means = (module.weights(query, seen, region).mean(1) for query, seen in pieces)  # (n, L or region, L) each
+    return torch.cat([(mean if region is None else mean.mean(1)).cpu() for mean in means])
 
 
 def region_positions(side: int, target: tuple[int, int, int]) -> list[int]:

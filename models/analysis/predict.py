@@ -26,6 +26,7 @@ from models.analysis.loaded_model import AnalysedModel, choose_analysis_device, 
 from models.analysis.output import AnalysisOutput
 from models.analysis.prediction_errors import BEST, COPY, QUALITY, SHUFFLED, FrameErrors, ModelErrors, feature_sums
 from models.analysis.prediction_numbers import source_notes, summarise, verdicts
+from models.analysis.regions import check_target
 from models.analysis.strips import HOTTEST, Row, boxed, heat_frames, moving_gif, strip_png
 from models.metrics.frechet import FeatureSums, frechet_distance
 from models.metrics.intervals import VideoBootstrap
@@ -112,6 +113,7 @@ class _Prediction:
         self.config, self.models, self.clips, self.output, self.seed = config, models, clips, output, seed
         self.sources: list[Source] = [action_source(model, clips) for model in models]
         self._errors = FrameErrors(config.observed, lpips)
+        check_target(config.target, self._map_side())
         region = region_positions(self._map_side(), config.target)
         self._measures = [
             ModelErrors(ActionDriver(model, source, config.clips_per_video), self._errors, config.best_of, region, seed)
@@ -177,16 +179,18 @@ class _Prediction:
             truth = [self.clips.read(number, number + 1)[0] for number in self.shown]
             arrays["shown_truth"] = np.stack(truth)  # (k, T, H, W, 3)
             arrays["shown_prediction"] = np.stack([_shown(model, "shown") for model in parts])
-            arrays |= self._attention(parts)
+            arrays |= self._attention(parts, arrays["shown_truth"])
         return arrays
 
-    def _attention(self, parts: Sequence[Sequence[Arrays]]) -> Arrays:
-        """`shown_attention` (models with attention, k, T, L) and `attention_models`, their numbers."""
+    def _attention(self, parts: Sequence[Sequence[Arrays]], truth: NDArray[np.uint8]) -> Arrays:
+        """`shown_attention` (models with attention, k, T, L), their numbers, and `shown_overlay` (…, k, T, H, W, 3)."""
         having = [number for number, model in enumerate(parts) if any("attention" in part for part in model)]
         if not having:
             return {}
         weights = np.stack([_shown(parts[number], "attention") for number in having])
-        return {"shown_attention": weights, "attention_models": np.array(having)}
+        contexts = truth[:, self.config.observed - 1]  # (k, H, W, 3)
+        overlay = [[self._heat(*each) for each in zip(contexts, model, strict=True)] for model in weights]
+        return {"shown_attention": weights, "attention_models": np.array(having), "shown_overlay": np.array(overlay)}
 
     def _add_frechet(
         self, numbers: dict[str, Any], copies: Sequence[Arrays], parts: Sequence[Sequence[Arrays]]
@@ -247,8 +251,7 @@ class _Prediction:
             predicted = arrays["shown_prediction"][number, place]
             rows.append(Row(model.label, predicted))
             if number in having:
-                weights = arrays["shown_attention"][having.index(number), place]  # (T, L)
-                rows.append(Row("attention", self._heat(truth[self.config.observed - 1], weights)))
+                rows.append(Row("attention", arrays["shown_overlay"][having.index(number), place]))
             rows.append(Row(f"error x {ERROR_GAIN:g}", error_frames(truth, predicted)))
         return rows
 

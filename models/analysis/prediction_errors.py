@@ -54,16 +54,15 @@ class FrameErrors:
         return found
 
     def prediction(self, images: Tensor, predicted: Tensor, prefix: str = "") -> Arrays:
-        """Errors of predicted frames (B, T, 3, H, W), and their feature sums (of the first sample alone)."""
-        predicted = predicted[:, self.observed :]
+        """Errors of predicted frames (B, T - observed, 3, H, W), and their feature sums (of the first sample alone)."""
         found = self._errors(predicted, self._future(images), prefix)
         if self.lpips is not None and not prefix:
             _add_sums(found, "predicted", self._features(predicted))
         return found
 
     def mse(self, images: Tensor, predicted: Tensor) -> Tensor:
-        """(B, T - observed)."""
-        return mean_squared_error(predicted[:, self.observed :], self._future(images)).double()
+        """(B, T - observed) of predicted frames (B, T - observed, 3, H, W)."""
+        return mean_squared_error(predicted, self._future(images)).double()
 
     def _future(self, images: Tensor) -> Tensor:
         return _unit(images[:, self.observed :])  # (B, H, 3, h, w)
@@ -135,30 +134,31 @@ class ModelErrors:
             other clip), feature sums, and `shown` uint8 (k, T, H, W, 3) with `attention` (k, T, L).
         """
         actions = self.driver.actions(images, tracks)
-        predicted, attention = self._first_sample(images, actions, first, want_attention=bool(shown))
+        whole, attention = None, None
+        if shown:
+            whole, attention = self._with_attention(images, actions, first)
+        predicted = self._predict(images, actions, first, 0) if whole is None else whole[:, self.errors.observed :]
         found = self.errors.prediction(images, predicted)
         if self._samples > 1:
             best = self._best(images, actions, first, predicted)
             found |= self.errors.prediction(images, best, BEST)
         if self.driver.shuffles and actions is not None:
             found["shuffled_mse"] = self._shuffled(images, actions, first)
-        if shown:
-            frames = predicted[list(shown)].movedim(-3, -1)
+        if whole is not None:
+            frames = whole[list(shown)].movedim(-3, -1)
             found["shown"] = (frames * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
             if attention is not None:
                 found["attention"] = attention[list(shown)].float().numpy()
         return found
 
-    def _first_sample(
-        self, images: Tensor, actions: Tensor | None, first: int, *, want_attention: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        """Prediction (B, T, 3, H, W), and the region's attention (B, T, L) where the model has one."""
+    def _with_attention(self, images: Tensor, actions: Tensor | None, first: int) -> tuple[Tensor, Tensor | None]:
+        """The first sample whole (B, T, 3, H, W), and the region's attention (B, T, L) where the model has one."""
         model = self.driver.model.model
-        if not want_attention or not has_attention(model):
-            return self._predict(images, actions, first, 0), None
+        if not has_attention(model):
+            return self._predict(images, actions, first, 0, decode_from=0), None
         assert isinstance(model, nn.Module)
         with recorded_attention(model, self._region) as records:
-            predicted = self._predict(images, actions, first, 0)
+            predicted = self._predict(images, actions, first, 0, decode_from=0)
         weights = torch.cat(records)  # (N, L), N = B T for models that decode a batch in one pass
         return predicted, weights.reshape(*images.shape[:2], -1)
 
@@ -179,10 +179,15 @@ class ModelErrors:
             return np.full((len(images), images.shape[1] - self.errors.observed), np.nan)
         return _numbers(self.errors.mse(images, self._predict(images, other, first, 0)))
 
-    def _predict(self, images: Tensor, actions: Tensor | None, first: int, number: int) -> Tensor:
+    def _predict(
+        self, images: Tensor, actions: Tensor | None, first: int, number: int, decode_from: int | None = None
+    ) -> Tensor:
+        """Sample `number` of a batch, from the first predicted frame on, or from `decode_from`."""
         generator = torch.Generator(images.device)
         generator.manual_seed(derive_seed(self._seed, first, f"predict, sample {number}"))
-        return self.driver.predict(images, self.errors.observed, actions, generator)
+        observed = self.errors.observed
+        start = observed if decode_from is None else decode_from
+        return self.driver.predict(images, observed, actions, generator, start)
 
 
 def feature_sums(part: Arrays, name: str) -> FeatureSums:

@@ -5,6 +5,7 @@ Legend: `B` segments, `N` frames (B times T), `C` channels, `L` positions, `M` k
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -98,10 +99,15 @@ class CrossAttention(nn.Module):
         return out.transpose(1, 2).reshape(n, channels, height, width)
 
     @torch.no_grad()
-    def weights(self, x: Tensor, context: Tensor) -> Tensor:
-        """Attention weights over all context tokens, none dropped: (N, C, H, W) of both maps to (N, h, L, L)."""
+    def weights(self, x: Tensor, context: Tensor, positions: Sequence[int] | None = None) -> Tensor:
+        """Attention weights over all context tokens, none dropped: (N, C, H, W) of both maps to (N, h, L, L).
+
+        With `positions`, P of the L decoder positions: (N, h, P, L).
+        """
         channels = x.shape[1]
         queries = x.flatten(2).transpose(1, 2) + self.query_position  # (N, L, C)
+        if positions is not None:
+            queries = queries[:, list(positions)]
         tokens = context.flatten(2).transpose(1, 2) + self.context_position  # (N, L, C)
         weight, bias = self.in_proj.weight, self.in_proj.bias
         q = F.linear(queries, weight[:channels], bias[:channels]) * (channels // self.heads) ** -0.5

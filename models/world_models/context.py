@@ -46,6 +46,17 @@ class ContextDraws(NamedTuple):
     fusion: Mapping[int, FusionDraws]
 
 
+def of_later_frames(draws: ContextDraws | None, length: int, first: int) -> ContextDraws | None:
+    """The choices for frames `first` … `length` - 1 of each segment, out of those for all its `length` frames."""
+    if draws is None or not first:
+        return draws
+
+    def later(values: Tensor | None) -> Tensor | None:
+        return None if values is None else values.unflatten(0, (-1, length))[:, first:].flatten(0, 1)
+
+    return draws._replace(fusion={scale: FusionDraws(*map(later, fusion)) for scale, fusion in draws.fusion.items()})
+
+
 def draw_context(
     config: ContextConfig,
     sizes: Mapping[int, tuple[int, int]],

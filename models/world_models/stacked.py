@@ -17,7 +17,7 @@ from models.nets.distributions import balanced_kl, categorical_entropy, full_pre
 from models.nets.heads import ScalarHead, half_squared_error
 from models.nets.rssm import RSSM, Latents, RSSMConfig, State
 from models.training.optimizer import OptimizerGroup
-from models.world_models.context import ContextDraws
+from models.world_models.context import ContextDraws, of_later_frames
 from models.world_models.image_model import ImageModel, image_loss
 from models.world_models.intrinsic_bonus import IntrinsicBonus
 
@@ -226,6 +226,7 @@ class StackedWorldModel(nn.Module):
         *,
         sample: bool = True,
         draws: StackedDraws | None = None,
+        decode_from: int = 0,
     ) -> Tensor:
         """Frames decoded from the posterior for the first `observed` frames, and from actions alone for the rest.
 
@@ -239,9 +240,10 @@ class StackedWorldModel(nn.Module):
             action: (B, T, A) action that led to each frame; None: zeros.
             sample: False takes the most likely latents.
             draws: of `draw` with the same `observed`, in place of a generator.
+            decode_from: frames before this one are not decoded, and not returned.
 
         Returns:
-            (B, T, 3, H, W) in [0, 1].
+            (B, T - decode_from, 3, H, W) in [0, 1].
         """
         was_training = self.training
         self.eval()
@@ -264,7 +266,8 @@ class StackedWorldModel(nn.Module):
             rest = Latents(upper[observed:] if sample and upper is not None else None)
             future = self.rssm.imagine(states.map(_last_step), action[:, observed:], rest, length - observed)
             states = State(*(torch.cat(pair, 1) for pair in zip(states, future, strict=True)))
-        frames = self.vision.decode(states.feat, maps, draws.context)
+        later = of_later_frames(draws.context, length, decode_from)
+        frames = self.vision.decode(states.feat[:, decode_from:], maps, later)
         self.train(was_training)
         return self.vision.scaling.to_unit(full_precision(frames))
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from models.nets.distributions import balanced_kl, categorical_entropy, full_precision, gumbel_noise
 from models.nets.rssm import RSSM, Latents, State
 from models.training.optimizer import OptimizerGroup
-from models.world_models.context import ContextDraws
+from models.world_models.context import ContextDraws, of_later_frames
 from models.world_models.image_model import ImageModel, image_loss
 
 if TYPE_CHECKING:
@@ -139,6 +139,7 @@ class VideoWorldModel(nn.Module):
         *,
         sample: bool = True,
         draws: VideoDraws | None = None,
+        decode_from: int = 0,
     ) -> Tensor:
         """Frames decoded from the posterior for the first `observed` frames and from the prior alone for the rest.
 
@@ -151,9 +152,10 @@ class VideoWorldModel(nn.Module):
             generator: decides latents, context frame and token masks.
             sample: False takes the most likely latents.
             draws: of `draw` with the same `observed`, in place of a generator.
+            decode_from: frames before this one are not decoded, and not returned.
 
         Returns:
-            (B, T, 3, H, W) in [0, 1].
+            (B, T - decode_from, 3, H, W) in [0, 1].
         """
         was_training = self.training
         self.eval()
@@ -170,7 +172,8 @@ class VideoWorldModel(nn.Module):
             last = states.map(lambda value: value[:, -1])
             future = self.action_free_rssm.imagine(last, None, Latents(rest), length - observed)
             states = State(*(torch.cat(pair, 1) for pair in zip(states, future, strict=True)))
-        frames = self.vision.decode(states.feat, maps, draws.context)
+        later = of_later_frames(draws.context, length, decode_from)
+        frames = self.vision.decode(states.feat[:, decode_from:], maps, later)
         self.train(was_training)
         return self.vision.scaling.to_unit(full_precision(frames))
 
