@@ -6,7 +6,7 @@ the last one that was seen. Beside the pictures stand the numbers that a picture
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -113,6 +113,8 @@ class _Prediction:
         self.config, self.models, self.clips, self.output, self.seed = config, models, clips, output, seed
         self.sources: list[Source] = [action_source(model, clips) for model in models]
         self._errors = FrameErrors(config.observed, lpips)
+        self._sums: dict[tuple[str, str], FeatureSums] = {}
+        """(COPY or a model's label, what) → features of all batches so far."""
         check_target(config.target, self._map_side())
         region = region_positions(self._map_side(), config.target)
         self._measures = [
@@ -128,7 +130,7 @@ class _Prediction:
         arrays = self._joined(copies, parts)
         bootstrap = VideoBootstrap(self.clips.videos, self.config.resamples, self.config.confidence, self.seed)
         numbers = summarise(arrays, self.models, bootstrap)
-        self._add_frechet(numbers, copies, parts)
+        self._add_frechet(numbers)
         numbers["clips"] = self.clips.describe()
         sources = {model.line: source for model, source in zip(self.models, self.sources, strict=True)}
         said = verdicts(numbers, sources)
@@ -146,11 +148,12 @@ class _Prediction:
         size = self.config.batch_size
         for first in range(0, len(self.clips), size):
             batch = _Batch(self.clips, first, first + size, self.sources, self.models[0].device)
-            copies.append(self.output.part(f"copy {first}", partial(self._copy, batch)))
+            copies.append(self._without_sums(COPY, self.output.part(f"copy {first}", partial(self._copy, batch))))
             shown = [number - first for number in self.shown if first <= number < first + size]
             for number, measure in enumerate(self._measures):
                 name = f"{self.models[number].label} {first}"
-                parts[number].append(self.output.part(name, partial(self._model, measure, batch, shown)))
+                part = self.output.part(name, partial(self._model, measure, batch, shown))
+                parts[number].append(self._without_sums(self.models[number].label, part))
                 bar.advance(len(batch))
         return copies, parts
 
@@ -160,6 +163,15 @@ class _Prediction:
     @staticmethod
     def _model(measure: ModelErrors, batch: _Batch, shown: Sequence[int]) -> Arrays:
         return measure.measure(batch.images, batch.actions, batch.first, shown)
+
+    def _without_sums(self, owner: str, part: Arrays) -> Arrays:
+        """A part without its feature sums, which are added up: kept for each batch they would fill the memory."""
+        names = {name.removesuffix("_outer") for name in part if name.endswith("_outer")}
+        for name in names:
+            sums, total = feature_sums(part, name), self._sums.get((owner, name))
+            self._sums[owner, name] = sums if total is None else total + sums
+        taken = {f"{name}_{what}" for name in names for what in ("count", "total", "outer")}
+        return {name: values for name, values in part.items() if name not in taken}
 
     def _joined(self, copies: Sequence[Arrays], parts: Sequence[Sequence[Arrays]]) -> Arrays:
         """All arrays of the analysis: `copy_*` (N, H), measures (runs, N, H), and what is shown."""
@@ -192,21 +204,20 @@ class _Prediction:
         overlay = [[self._heat(*each) for each in zip(contexts, model, strict=True)] for model in weights]
         return {"shown_attention": weights, "attention_models": np.array(having), "shown_overlay": np.array(overlay)}
 
-    def _add_frechet(
-        self, numbers: dict[str, Any], copies: Sequence[Arrays], parts: Sequence[Sequence[Arrays]]
-    ) -> None:
+    def _add_frechet(self, numbers: dict[str, Any]) -> None:
         """Fréchet distances of each run's predicted frames, of copies, and of true frames from true ones."""
         if self._errors.lpips is None:
             return
-        halves = [_total(copies, f"truth{half}") for half in (0, 1)]
+        halves = [self._sums[COPY, f"truth{half}"] for half in (0, 1)]
         truth = halves[0] + halves[1]
+        if truth.count < 2:
+            return
         found: dict[str, Any] = {
             "features": f"{self._errors.lpips.backbone}, last layer, mean over positions",
             "frames": truth.count,
-            "copy": frechet_distance(_total(copies, COPY), truth),
+            "copy": frechet_distance(self._sums[COPY, COPY], truth),
             "runs": {
-                model.label: frechet_distance(_total(part, "predicted"), truth)
-                for model, part in zip(self.models, parts, strict=True)
+                model.label: frechet_distance(self._sums[model.label, "predicted"], truth) for model in self.models
             },
         }
         if min(half.count for half in halves) > 1:
@@ -327,10 +338,3 @@ def _concatenated(parts: Sequence[Arrays], name: str, shape: tuple[int, ...]) ->
 
 def _shown(parts: Sequence[Arrays], name: str) -> NDArray[Any]:
     return np.concatenate([part[name] for part in parts if name in part])
-
-
-def _total(parts: Sequence[Mapping[str, NDArray[Any]]], name: str) -> FeatureSums:
-    first, *rest = (feature_sums(dict(part), name) for part in parts)
-    for one in rest:
-        first = first + one
-    return first

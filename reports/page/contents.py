@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ipv_bench.errors import UnknownNameError
+from ipv_bench.errors import InputError, UnknownNameError
 from reports.analysis import Computation, Ends, Grouping, Pooled, SuiteScores, pooled, suite_scores
 from reports.figures.agents import value_gap_figure
 from reports.figures.bars import BarPlot, IntervalBar
@@ -20,6 +20,7 @@ from reports.figures.drawing import Drawing
 from reports.figures.drawn import DrawnFigure, PlannedFigure
 from reports.figures.panels import Curve, PanelPlot
 from reports.figures.paper_figures import Material, Wanted
+from reports.figures.predictions import prediction_figures
 from reports.figures.pretraining import loss_figure, prediction_figure
 from reports.figures.profiles import profile_panel, profile_thresholds
 from reports.figures.selection import MissingRun
@@ -28,12 +29,14 @@ from reports.figures.wanted import PlannedWanted, plan_wanted
 from reports.frozen.check import CheckedRuns
 from reports.frozen.figure import figure_of, plain_name
 from reports.frozen.result import deviation_table, entries, result_table
+from reports.readers.analyses import find_analyses
 from reports.scores.align import Dropped
 from reports.scores.ends import FinalScore, unequal_ends
-from reports.scores.findings import Finding, warning
+from reports.scores.findings import Finding, refusal, warning
 from reports.scores.normalise import normalise
 from reports.scores.score_table import Collection, ScoredRun
 from reports.tables.comparison_tables import STATISTIC_NAMES, Comparison, k_of_n, steps_text
+from reports.tables.prediction_table import prediction_table
 from reports.tables.provenance import provenance_table
 from reports.tables.result_tables import (
     dropped_table,
@@ -56,7 +59,8 @@ class Contents:
         curves: learning curves of each task.
         aggregates: aggregate curves, intervals and profiles.
         pretraining: world-model losses and prediction errors.
-        analyses: what world models see and separate.
+        analyses: what world models see, predict and separate.
+        verdicts: sentences of analyses.
         agents: what agents expected beside what their episodes brought.
         tables: name → table.
         findings: what was found while computing.
@@ -70,6 +74,7 @@ class Contents:
     aggregates: list[PlannedFigure] = field(default_factory=list)
     pretraining: list[PlannedFigure] = field(default_factory=list)
     analyses: list[PlannedFigure] = field(default_factory=list)
+    verdicts: list[str] = field(default_factory=list)
     agents: list[PlannedFigure] = field(default_factory=list)
     tables: dict[str, Table] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
@@ -171,6 +176,7 @@ def compute(
     if not wanted:
         for figure in analysis_figures(sources, computation):
             contents.add_figure(figure, contents.analyses)
+        _add_predictions(contents, sources, computation)
     gaps = value_gap_figure(collection.runs, computation.width)
     if gaps is not None:
         contents.add_figure(gaps, contents.agents)
@@ -362,6 +368,26 @@ def _add_pretraining(contents: Contents, collection: Collection, computation: Co
             figure = make(collection.pretraining, computation.width)
             if figure is not None:
                 contents.add_figure(figure, contents.pretraining)
+
+
+def _add_predictions(contents: Contents, sources: Sequence[Path], computation: Computation) -> None:
+    """Figures, tables and verdicts of `analyze predict`; one that is not what the command writes is said."""
+    for number, analysis in enumerate(find_analyses(sources, "predict")):
+        name = f"predict_{number + 1}" if number else "predict"
+        where = "+".join(analysis.sets)
+        try:
+            table = prediction_table(f"{name}_overall", where, analysis)
+            figures = prediction_figures(name, where, analysis, computation)
+        except (KeyError, TypeError, ValueError, IndexError, InputError) as error:
+            text = f"{analysis.folder} is not what `ipv-bench analyze predict` writes: {type(error).__name__}: {error}"
+            contents.findings.append(
+                refusal("bad_analysis", text[:300], "run the command again", [str(analysis.folder)])
+            )
+            continue
+        contents.add_table(table)
+        contents.verdicts += [f"{where}: {verdict}" for verdict in analysis.record.verdicts]
+        for figure in figures:
+            contents.add_figure(figure, contents.analyses)
 
 
 def _add_lists(contents: Contents, collection: Collection, finals: Mapping[int, FinalScore], out: Path) -> None:

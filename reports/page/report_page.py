@@ -73,7 +73,13 @@ def report_page(
             _table(tables.pop("pretraining_runs", None)),
         )
     if contents.analyses:
-        page.section("What world models see and separate", *map(_figure, contents.drawn(contents.analyses)))
+        measured = [name for name in tables if name.startswith("predict") and name.endswith("_overall")]
+        page.section(
+            "What world models see, predict and separate",
+            html.bullet_list(contents.verdicts) if contents.verdicts else "",
+            *(_table(tables.pop(name)) for name in measured),
+            *map(_figure, contents.drawn(contents.analyses)),
+        )
     page.section("Runs", *(_table(tables.pop(name, None)) for name in ("runs", "left_out", "files_not_used")))
     page.section(
         "Provenance", _table(tables.pop("provenance", None)) or html.paragraph("The runs state no provenance.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -274,6 +275,32 @@ def test_what_does_not_fit_is_said(
     assert all(word in error for word in words), error
     assert "Traceback" not in error
     assert not (place / "refused").exists()
+
+
+def test_the_report_draws_it_and_says_the_verdict(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict(place, *RUNS, out="mixed/drawn", strips=1, best_of=2) == 0
+    record, arrays = read_analysis(place / "mixed" / "drawn"), read_arrays(place / "mixed" / "drawn")
+    capsys.readouterr()
+    assert run(["report", str(place / "mixed"), "--out", str(place / "report")]) == 0
+    assert record.verdicts[0] in capsys.readouterr().out
+    page = (place / "report" / "report.html").read_text()
+    assert "What world models see, predict and separate" in page
+    assert record.verdicts[1] in page
+    lines = list(csv.DictReader((place / "report" / "figures" / "predict_errors.csv").open()))
+    drawn = [line for line in lines if line["panel"] == "copy ratio" and line["line"] == "APV"]
+    expected = arrays["mse"][2].sum(0) / arrays["copy_mse"].sum(0)
+    np.testing.assert_allclose([float(line["point"]) for line in drawn], expected)
+    assert all(float(line["low"]) <= float(line["point"]) <= float(line["high"]) for line in drawn)
+    table = list(csv.reader((place / "report" / "tables" / "predict_overall.csv").open()))
+    assert [row[0] for row in table[1:]] == ["ContextWM", "APV", "copying the last frame"]
+    for kind in ("predict_best", "predict_pictures"):
+        assert (place / "report" / "figures" / f"{kind}.png").is_file()
+
+    values = json.loads((place / "mixed" / "drawn" / ANALYSIS_FILE).read_text())
+    values["numbers"]["lines"]["APV"]["mse"] = "none"
+    (place / "mixed" / "drawn" / ANALYSIS_FILE).write_text(json.dumps(values))
+    assert run(["report", str(place / "mixed"), "--out", str(place / "damaged")]) == 0
+    assert "is not what `ipv-bench analyze predict` writes" in (place / "damaged" / "report.html").read_text()
 
 
 def test_without_weights_it_goes_on_and_says_so(place: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,7 @@ def test_a_report_of_analyses_alone_shows_each_of_them(tmp_path: Path) -> None:
     write_states(tmp_path / "analysis" / "embed", "ssv2")
     assert report(tmp_path / "analysis", out=tmp_path / "report") == 0
     page = (tmp_path / "report" / "report.html").read_text()
-    assert "What world models see and separate" in page
+    assert "What world models see, predict and separate" in page
     assert {"attention.svg", "embed.svg"} <= {path.name for path in (tmp_path / "report" / "figures").iterdir()}
 
 
