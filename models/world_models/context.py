@@ -52,7 +52,7 @@ def of_later_frames(draws: ContextDraws | None, length: int, first: int) -> Cont
         return draws
 
     def later(values: Tensor | None) -> Tensor | None:
-        return None if values is None else values.unflatten(0, (-1, length))[:, first:].flatten(0, 1)
+        return None if values is None else values.reshape(-1, length, *values.shape[1:])[:, first:].flatten(0, 1)
 
     return draws._replace(fusion={scale: FusionDraws(*map(later, fusion)) for scale, fusion in draws.fusion.items()})
 

@@ -92,7 +92,9 @@ def test_the_numbers_are_those_of_a_plain_reading(place: Path, capsys: pytest.Ca
         assert ratio["overall"]["low"] < ratio["overall"]["point"] < ratio["overall"]["high"]
         assert lines[line]["mse"]["overall"]["point"] == pytest.approx(own.mean())
     assert len(record.numbers["clips"]) == len(set(arrays["videos"].tolist())) == CLIPS
-    assert all("worse than copying the last frame: copy ratio" in words for words in record.verdicts)
+    assert [words.split()[0] for words in record.verdicts] == ["ContextWM", "APV"]
+    assert all(f"copy ratio {lines[words.split()[0]]['copy_ratio']['overall']['point']:.2f} [" in words
+               for words in record.verdicts)  # fmt: skip
     assert record.verdicts[0] in capsys.readouterr().out
 
 
