@@ -21,7 +21,7 @@ MEASURES = (
     ("lpips", "LPIPS", "lower is better"),
 )
 """Key → title and unit, in the order of the panels."""
-SEEN_SHOWN, PREDICTED_SHOWN = 3, 9
+SEEN_SHOWN, PREDICTED_SHOWN = 3, 10
 """Frames in the pictures: at most so many that were seen, and that were predicted."""
 
 
