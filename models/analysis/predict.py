@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from ipv_bench.analysis_record import AnalysisRecord, Picture
+from ipv_bench.errors import CheckpointError
 from ipv_bench.progress import Bar, progress, say
 from models.analysis.action_sources import ActionDriver, Source, action_source, read_actions
 from models.analysis.analyses import AnalysisRequest
@@ -128,6 +129,7 @@ class _Prediction:
         with progress("predict", len(self.models) * len(self.clips), "clips") as bar:
             copies, parts = self._measure(bar)
         arrays = self._joined(copies, parts)
+        self._check_finite(arrays)
         bootstrap = VideoBootstrap(self.clips.videos, self.config.resamples, self.config.confidence, self.seed)
         numbers = summarise(arrays, self.models, bootstrap)
         self._add_frechet(numbers)
@@ -193,6 +195,15 @@ class _Prediction:
             arrays["shown_prediction"] = np.stack([_shown(model, "shown") for model in parts])
             arrays |= self._attention(parts, arrays["shown_truth"])
         return arrays
+
+    def _check_finite(self, arrays: Arrays) -> None:
+        for model, errors in zip(self.models, arrays["mse"], strict=True):
+            if not np.isfinite(errors).all():
+                raise CheckpointError(
+                    f"{model.label} ({model.run}, step {model.step}) predicts numbers that are not finite",
+                    expected="a model that has not diverged",
+                    fix="name an earlier checkpoint of the run",
+                )
 
     def _attention(self, parts: Sequence[Sequence[Arrays]], truth: NDArray[np.uint8]) -> Arrays:
         """`shown_attention` (models with attention, k, T, L), their numbers, and `shown_overlay` (…, k, T, H, W, 3)."""
