@@ -17,8 +17,8 @@ from models.world_models.stacked import StackedWorldModel
 from models.world_models.video import VideoWorldModel
 
 Source = Literal["none", "real", "zero", "latent"]
-"""none: no actions; real: those of the set; zero: the model takes actions and the set has none; latent: inferred from
-the frames, those that are predicted included."""
+"""none: no actions; real: those of the set; zero: the model takes actions and the set has none; latent: the model's own,
+drawn from its prior where it predicts."""
 
 
 def action_source(model: AnalysedModel, clips: ClipSet) -> Source:
@@ -54,8 +54,8 @@ def _action_dim(model: AnalysedModel) -> int:
 
 SOURCE_WORDS = {
     "zero": "takes actions, and the set has none: predicted under zero actions",
-    "latent": "is told the latent action of every frame that it predicts, inferred from that very frame: its errors "
-    "cannot be held against those of models that see nothing of the future, its shuffle ratio can be read",
+    "latent": "draws latent actions from its prior where it predicts; its shuffle ratio is of predictions that are "
+    "told latent actions, inferred from the predicted frames themselves",
     "real": "predicts under the set's own actions",
 }
 
@@ -96,7 +96,7 @@ class ActionDriver:
     def predict(
         self, images: Tensor, observed: int, actions: Tensor | None, generator: torch.Generator, first: int = 0
     ) -> Tensor:
-        """Frames `first` … of each clip, (B, T - first, 3, H, W) in [0, 1].
+        """Frames `first` … of each clip, (B, T - first, 3, H, W) in [0, 1]; latent actions are not told.
 
         Equal generators give equal draws for any actions. Our models do not decode the frames before `first`.
         """
@@ -107,13 +107,20 @@ class ActionDriver:
             return model.open_loop(images, observed, generator, actions, decode_from=first)
         return self._predict_whole(images, observed, actions, generator)[:, first:]
 
+    def told(
+        self, images: Tensor, observed: int, actions: Tensor, generator: torch.Generator, first: int = 0
+    ) -> Tensor:
+        """`predict` under given actions, latent ones too."""
+        if self.source != "latent":
+            return self.predict(images, observed, actions, generator, first)
+        found: Tensor = self.model.model.predict(images, actions, observed, generator)
+        return found[:, first:]
+
     def _predict_whole(
         self, images: Tensor, observed: int, actions: Tensor | None, generator: torch.Generator
     ) -> Tensor:
         found: Tensor
-        if self.source == "latent":
-            found = self.model.model.predict(images, actions, observed, generator)
-        elif self.source == "none":
+        if self.source in ("none", "latent"):
             found = self.model.model.open_loop(images, observed, generator)
         elif self.model.record.kind == "finetune":
             found = self.model.model.open_loop(images, observed, generator, actions)

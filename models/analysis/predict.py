@@ -25,7 +25,16 @@ from models.analysis.config import AnalysisConfig, resolve_analysis
 from models.analysis.context_attention import region_positions
 from models.analysis.loaded_model import AnalysedModel, choose_analysis_device, open_models
 from models.analysis.output import AnalysisOutput
-from models.analysis.prediction_errors import BEST, COPY, QUALITY, SHUFFLED, FrameErrors, ModelErrors, feature_sums
+from models.analysis.prediction_errors import (
+    BEST,
+    COPY,
+    QUALITY,
+    SHUFFLED,
+    TOLD,
+    FrameErrors,
+    ModelErrors,
+    feature_sums,
+)
 from models.analysis.prediction_numbers import source_notes, summarise, verdicts
 from models.analysis.regions import check_target
 from models.analysis.strips import HOTTEST, Row, boxed, heat_frames, moving_gif, strip_png
@@ -183,7 +192,7 @@ class _Prediction:
             if f"{COPY}_{name}" in copies[0]
         }
         shape = arrays[f"{COPY}_mse"].shape
-        for name in (*QUALITY, *(f"{BEST}_{name}" for name in QUALITY), f"{SHUFFLED}_mse"):
+        for name in (*QUALITY, *(f"{BEST}_{name}" for name in QUALITY), f"{TOLD}_mse", f"{SHUFFLED}_mse"):
             if any(name in model[0] for model in parts):
                 arrays[name] = np.stack([_concatenated(model, name, shape) for model in parts])
         arrays["videos"] = self.clips.videos

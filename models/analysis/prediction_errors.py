@@ -20,7 +20,7 @@ Arrays = dict[str, NDArray[np.generic]]
 
 QUALITY = ("mse", "psnr", "ssim", "lpips")
 """Measures of a predicted frame against the true one; `lpips` where there are weights."""
-BEST, COPY, SHUFFLED = "best", "copy", "shuffled"
+BEST, COPY, TOLD, SHUFFLED = "best", "copy", "told", "shuffled"
 
 _FRAMES_AT_ONCE = {"alex": 64, "vgg": 16}
 
@@ -130,8 +130,9 @@ class ModelErrors:
             shown: places in the batch whose frames are kept for pictures.
 
         Returns:
-            `mse`, `psnr`, `ssim`, `lpips` (B, H), the same of the best sample, `shuffled_mse` (NaN where there is no
-            other clip), feature sums, and `shown` uint8 (k, T, H, W, 3) with `attention` (k, T, L).
+            `mse`, `psnr`, `ssim`, `lpips` (B, H); the same of the best sample; with actions `told_mse` under the clip's
+            own and `shuffled_mse` under another clip's (NaN where there is no other); feature sums; and `shown` uint8
+            (k, T, H, W, 3) with `attention` (k, T, L).
         """
         actions = self.driver.actions(images, tracks)
         whole, attention = None, None
@@ -143,7 +144,8 @@ class ModelErrors:
             best = self._best(images, actions, first, predicted)
             found |= self.errors.prediction(images, best, BEST)
         if self.driver.shuffles and actions is not None:
-            found["shuffled_mse"] = self._shuffled(images, actions, first)
+            own = self._told(images, actions, first) if self.driver.source == "latent" else found["mse"]
+            found |= {f"{TOLD}_mse": own, f"{SHUFFLED}_mse": self._shuffled(images, actions, first)}
         if whole is not None:
             frames = whole[list(shown)].movedim(-3, -1)
             found["shown"] = (frames * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
@@ -177,17 +179,24 @@ class ModelErrors:
         other = self.driver.shuffled(actions)
         if other is None:
             return np.full((len(images), images.shape[1] - self.errors.observed), np.nan)
-        return _numbers(self.errors.mse(images, self._predict(images, other, first, 0)))
+        return self._told(images, other, first)
+
+    def _told(self, images: Tensor, actions: Tensor, first: int) -> NDArray[np.generic]:
+        """Error (B, H) of the first sample under given actions."""
+        observed, generator = self.errors.observed, self._generator(images, first, 0)
+        return _numbers(self.errors.mse(images, self.driver.told(images, observed, actions, generator, observed)))
 
     def _predict(
         self, images: Tensor, actions: Tensor | None, first: int, number: int, decode_from: int | None = None
     ) -> Tensor:
         """Sample `number` of a batch, from the first predicted frame on, or from `decode_from`."""
-        generator = torch.Generator(images.device)
-        generator.manual_seed(derive_seed(self._seed, first, f"predict, sample {number}"))
-        observed = self.errors.observed
+        observed, generator = self.errors.observed, self._generator(images, first, number)
         start = observed if decode_from is None else decode_from
         return self.driver.predict(images, observed, actions, generator, start)
+
+    def _generator(self, images: Tensor, first: int, number: int) -> torch.Generator:
+        generator = torch.Generator(images.device)
+        return generator.manual_seed(derive_seed(self._seed, first, f"predict, sample {number}"))
 
 
 def feature_sums(part: Arrays, name: str) -> FeatureSums:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.analysis.action_sources import SOURCE_WORDS, Source
 from models.analysis.loaded_model import AnalysedModel
-from models.analysis.prediction_errors import BEST, COPY, QUALITY, SHUFFLED
+from models.analysis.prediction_errors import BEST, COPY, QUALITY, SHUFFLED, TOLD
 from models.metrics.intervals import Interval, VideoBootstrap
 from models.metrics.ratios import copy_ratio, shuffle_ratio
 
@@ -45,8 +45,10 @@ def summarise(arrays: Arrays, models: Sequence[AnalysedModel], bootstrap: VideoB
         if f"{BEST}_mse" in arrays:
             values[f"{BEST}_copy_ratio"] = _ratio(bootstrap, _of_line(arrays[f"{BEST}_mse"], models, line), copies)
         shuffled = arrays.get(f"{SHUFFLED}_mse")
-        if shuffled is not None and np.isfinite(own := _of_line(shuffled, models, line)).any():
-            values["shuffle_ratio"] = _ratio(bootstrap, own, mse)
+        if shuffled is not None and np.isfinite(other := _of_line(shuffled, models, line)).any():
+            own = _of_line(arrays[f"{TOLD}_mse"], models, line)
+            values["shuffle_ratio"] = _ratio(bootstrap, other, own)
+            values[f"{TOLD}_copy_ratio"] = _ratio(bootstrap, own, copies)
         if line != lines[0] and len(first) == len(mse):
             values["error_against_first"] = _ratio(bootstrap, mse, first)
         values["per_run"] = _per_run(arrays, models, line)
@@ -63,7 +65,7 @@ def _per_run(arrays: Arrays, models: Sequence[AnalysedModel], line: str) -> list
         mse = arrays["mse"][number]
         values: dict[str, Any] = {"label": model.label, "copy_ratio": copy_ratio(mse, arrays[f"{COPY}_mse"])}
         if f"{SHUFFLED}_mse" in arrays and (known := np.isfinite(other := arrays[f"{SHUFFLED}_mse"][number])).any():
-            values["shuffle_ratio"] = shuffle_ratio(mse[known], other[known])
+            values["shuffle_ratio"] = shuffle_ratio(arrays[f"{TOLD}_mse"][number][known], other[known])
         found.append(values)
     return found
 
@@ -94,10 +96,14 @@ def verdicts(numbers: Mapping[str, Any], sources: Mapping[str, Source]) -> list[
     """
     found = []
     for line, values in numbers["lines"].items():
-        told = ", told its actions," if sources[line] == "latent" else ""
-        found.append(f"{line}{told} {_against_copy(values['copy_ratio'])}")
+        found.append(f"{line} {_against_copy(values['copy_ratio'])}")
         if "shuffle_ratio" in values:
-            found.append(f"{line} {_with_other_actions(values['shuffle_ratio']['overall'])}")
+            told = ""
+            if sources[line] == "latent":
+                told = (
+                    f"; told its own latent actions: copy ratio {interval_text(values['told_copy_ratio']['overall'])}"
+                )
+            found.append(f"{line} {_with_other_actions(values['shuffle_ratio']['overall'])}{told}")
     return found
 
 

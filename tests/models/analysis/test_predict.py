@@ -184,13 +184,15 @@ class Painter:
     action_dim = 1
 
     def open_loop(self, image: Any, observed: int, generator: Any, action: Any = None) -> torch.Tensor:
+        if action is None:
+            return torch.zeros(*image.shape[:2], 3, 32, 32)
         return action[..., 0, None, None, None].expand(*image.shape[:2], 3, 32, 32)
 
     def infer(self, image: torch.Tensor) -> Any:
-        return SimpleNamespace(mean=image[:, :, 0, 0, :1].float() / 255)
+        return SimpleNamespace(mean=image[:, 1:, 0, 0, :1].float() / 255)
 
     def predict(self, image: torch.Tensor, actions: Any, observed: int, generator: Any) -> torch.Tensor:
-        return self.open_loop(image, observed, generator, actions)
+        return self.open_loop(image, observed, generator, torch.cat([0 * actions[:, :1], actions], 1))
 
 
 @pytest.mark.parametrize("source", ["real", "latent"])
@@ -201,7 +203,9 @@ def test_another_clips_actions_give_the_error_that_they_must(source: Source) -> 
     measure = ModelErrors(ActionDriver(model, source, 1), FrameErrors(SEEN, None), 1, [0], seed=0)
     tracks = np.broadcast_to(level.numpy()[:, None, None] / 255, (4, LENGTH, 1))  # the first one is not looked at
     found = measure.measure(clips, tracks, 0, [])
-    np.testing.assert_allclose(found["mse"], 0, atol=1e-12)
+    np.testing.assert_allclose(found["told_mse"], 0, atol=1e-12)
+    blind = (level.double() / 255) ** 2 if source == "latent" else 0 * level  # nobody tells it what happens
+    np.testing.assert_allclose(found["mse"], blind[:, None].expand(4, LENGTH - SEEN), atol=1e-6)
     expected = (level.double() / 255 - level.double().roll(1) / 255) ** 2
     np.testing.assert_allclose(found["shuffled_mse"], expected[:, None].expand(4, LENGTH - SEEN), atol=1e-6)
     assert np.isnan(measure.measure(clips[:1], tracks[:1], 0, [])["shuffled_mse"]).all()
@@ -224,9 +228,11 @@ def test_verdicts_say_what_the_interval_allows(point: float, low: float, high: f
     assert found[0].startswith(f"model {words}")
     assert ("better from step 2 on" in found[0]) == (high < 1)
     shuffled = {"overall": {"point": 1.8, "low": 1.5, "high": 2.1}}
-    told = verdicts({"lines": {"model": {"copy_ratio": ratio, "shuffle_ratio": shuffled}}}, {"model": "latent"})
-    assert told[0].startswith("model, told its actions,")
-    assert told[1] == "model uses its actions: shuffle ratio 1.80 [1.50, 2.10]"
+    values = {"copy_ratio": ratio, "shuffle_ratio": shuffled, "told_copy_ratio": shuffled}
+    acted = verdicts({"lines": {"model": values}}, {"model": "real"})
+    assert acted == [*found, "model uses its actions: shuffle ratio 1.80 [1.50, 2.10]"]
+    told = verdicts({"lines": {"model": values}}, {"model": "latent"})
+    assert told[1] == f"{acted[1]}; told its own latent actions: copy ratio 1.80 [1.50, 2.10]"
 
 
 def still_training(place: Path) -> str:
