@@ -17,7 +17,7 @@ from models.world_models.stacked import StackedWorldModel
 from models.world_models.video import VideoWorldModel
 
 Source = Literal["none", "real", "zero", "latent"]
-"""none: no actions; real: those of the set; zero: the model takes actions and the set has none; latent: the model's own,
+"""none: no actions; real: those of the set; zero: the model takes actions and the set has none; latent: of its own,
 drawn from its prior where it predicts."""
 
 
