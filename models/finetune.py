@@ -9,7 +9,7 @@ from typing import Any
 
 from ipv_bench.errors import CheckpointError, ConfigError, InterruptedRunError, RunError
 from ipv_bench.plugins import plugin_names
-from ipv_bench.progress import progress, say
+from ipv_bench.progress import progress, say, say_aside
 from ipv_bench.run_lock import run_lock
 from ipv_bench.run_record import RUN_FILE, RunRecord, check_same_config, git_commit, read_record, write_record
 from models.envs.registry import fields_of_other_suites
@@ -70,6 +70,9 @@ def finetune(
     )
     if dry_run:
         say(plan.describe())
+        table = plan.describe_table()
+        if table:
+            say_aside(table)  # stdout is JSON for programs
         return plan.folder
     if _is_finished(plan):
         say(f"{plan.folder} is finished; nothing to do")

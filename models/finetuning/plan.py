@@ -15,6 +15,7 @@ from ipv_bench.progress import say
 from ipv_bench.run_record import RUN_FILE, RunRecord, package_versions, read_record, run_folder
 from models.envs.registry import suite_of
 from models.finetuning.config import FinetuneConfig, resolve_finetuning, unnamed_keys
+from models.finetuning.paper_table import table_2, table_2_text
 from models.methods.base import find_method
 from models.methods.released_settings import departures
 from models.training.checkpoint import checkpoint_sha256, find_checkpoint, read_state, run_of
@@ -61,9 +62,19 @@ class FinetunePlan:
                 key: {"released": setting.value, "here": ours, "source": setting.source, "why": setting.why}
                 for key, ours, setting in departures(self.config, *self.task.split("/", 1))
             },
+            "table_2": self.table_2,
             "config": self.config.model_dump(mode="json"),
         }
         return json.dumps(shown, indent=2)
+
+    @property
+    def table_2(self) -> list[dict[str, Any]]:
+        """The paper's hyper-parameters beside ours; empty where it has none for the suite or the method."""
+        return table_2(self.config, *self.task.split("/", 1))
+
+    def describe_table(self) -> str:
+        """`table_2` as text."""
+        return table_2_text(self.table_2, self.task.partition("/")[0])
 
 
 def plan_finetuning(

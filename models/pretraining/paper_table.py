@@ -18,7 +18,7 @@ class PaperRow:
         value: the paper's value, as printed or in its code.
         key: our config key.
         expected: what `key` holds where our value equals the paper's.
-        source: "Table 2", or "code" where the table does not say.
+        source: table or section of the paper, or "code" where it does not say.
     """
 
     name: str
@@ -37,27 +37,27 @@ PRETRAINING_ROWS = (
     PaperRow("learning rate", "3e-4", "optimizer.lr", 3e-4),
     PaperRow("batch size", "16", "data.batch_size", 16),
     PaperRow("updates, one data set", "600,000 (several: 1,200,000)", "training.updates", 600_000),
-    PaperRow("RSSM size", "1024", "rssm.deter", 1024),
-    PaperRow("RSSM hidden width", "1024", "rssm.hidden", 1024, "code"),
+    PaperRow("RSSM size", "1024", "rssm.deter", 1024, "C.3"),
+    PaperRow("RSSM hidden width", "1024", "rssm.hidden", 1024, "C.3"),
     PaperRow("latents", "32", "rssm.stoch", 32, "code"),
     PaperRow("classes of each latent", "32", "rssm.discrete", 32, "code"),
     PaperRow("columns kept for actions", "50", "rssm.action_dim", 50, "code"),
-    PaperRow("CNN depth", "48", "encoder.cnn_depth", 48, "code"),
-    PaperRow("CNN depth, decoder", "48", "decoder.cnn_depth", 48, "code"),
-    PaperRow("residual layers per stage", "2", "encoder.blocks", 2, "code"),
-    PaperRow("residual layers per stage, decoder", "2", "decoder.blocks", 2, "code"),
+    PaperRow("CNN depth", "48", "encoder.cnn_depth", 48, "Table 1"),
+    PaperRow("CNN depth, decoder", "48", "decoder.cnn_depth", 48, "C.3"),
+    PaperRow("residual layers per stage", "2", "encoder.blocks", 2, "Table 1"),
+    PaperRow("residual layers per stage, decoder", "2", "decoder.blocks", 2, "C.3"),
     PaperRow("KL balance", "0.8", "loss.kl_balance", 0.8, "code"),
     PaperRow("free nats", "0.0", "loss.free_nats", 0.0, "code"),
     PaperRow("weight decay (coupled L2)", "1e-6", "optimizer.weight_decay", 1e-6, "code"),
     PaperRow("gradient norm clipped to", "100", "optimizer.clip", 100.0, "code"),
-    PaperRow("context frame", "random", "context.frame", "random", "code"),
-    PaperRow("context fusion", "cross-attention", "context.fusion", "cross_attention", "code"),
+    PaperRow("context frame", "random", "context.frame", "random", "4.2"),
+    PaperRow("context fusion", "cross-attention", "context.fusion", "cross_attention", "4.2"),
     PaperRow("attention heads", "4", "context.heads", 4, "code"),
-    PaperRow("share of masked context tokens", "0.75", "context.mask_ratio", 0.75, "code"),
+    PaperRow("share of masked context tokens", "0.75", "context.mask_ratio", 0.75, "C.3"),
     PaperRow("attention dropout", "0.1", "context.dropout", 0.1, "code"),
     PaperRow("context augmentation, pre-training", "none", "context.augmentation", "none", "code"),
 )
-"""ContextWM (arXiv:2305.18499), appendix, Table 2, and what its code adds."""
+"""ContextWM (arXiv:2305.18499): Table 2, what the sections named say, and what its code adds."""
 
 
 def paper_table(config: PretrainConfig) -> str:

@@ -11,9 +11,11 @@ from typing import Any
 from ipv_bench.config import Resolved, parse_overrides
 from ipv_bench.run_record import RunRecord, package_versions, run_folder
 from models.methods.base import find_method
+from models.nets.resnet import EncoderConfig, ImageEncoder
 from models.pretraining.config import RESOURCE_KEYS, PretrainConfig, resolve_pretraining
 from models.pretraining.paper_table import paper_table
 from models.world_models.config import variant
+from models.world_models.encoder_table import encoder_table, encoder_table_text
 
 PACKAGES = ("ipv-bench", "torch", "numpy", "simplejpeg")
 
@@ -100,11 +102,21 @@ def plan_pretraining(
 
 
 def describe(plan: PretrainPlan) -> str:
-    """The plan as text, for `--dry-run`: the paper's table beside the values, then the whole config as JSON."""
+    """The plan as text, for `--dry-run`: the paper's tables beside the values, then the whole config as JSON."""
     shown = {
         "preset": plan.resolved.preset,
         "seed": plan.seed,
         "overrides": plan.resolved.overrides,
         "config": plan.config.model_dump(mode="json"),
     }
-    return "\n\n".join(filter(None, (paper_table(plan.config), json.dumps(shown, indent=2))))
+    # One block of text, a blank line, JSON: what reads the JSON goes by that line.
+    tables = filter(None, (paper_table(plan.config), encoder_table_text(_encoder_table(plan.config))))
+    return "\n\n".join(filter(None, ("\n".join(tables), json.dumps(shown, indent=2))))
+
+
+def _encoder_table(config: PretrainConfig) -> list[tuple[str, str, str]]:
+    """Table 1 of the image encoder that the config asks for; empty for methods with another one."""
+    encoder = getattr(config, "encoder", None)
+    if not isinstance(encoder, EncoderConfig) or encoder.kind != "residual":
+        return []
+    return encoder_table(ImageEncoder(encoder, config.image.size), config.image.size)

@@ -325,6 +325,8 @@ class _Legend:
         ]
         self.pitch = max(widths, default=0.0)
         self.columns = max(1, min(len(self.entries), int((width - 4) // self.pitch))) if self.entries else 1
+        if self.entries:  # rows of equal length look better than a full one and one name below
+            self.columns = math.ceil(len(self.entries) / math.ceil(len(self.entries) / self.columns))
         self.rows = [self.entries[start : start + self.columns] for start in range(0, len(self.entries), self.columns)]
         self.heights = [max(len(lines) for _, _, lines in row) * LABEL_SIZE * 1.3 for row in self.rows]
         self.height = sum(self.heights) + (4 if self.rows else 0)

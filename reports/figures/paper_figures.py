@@ -6,8 +6,8 @@ Three kinds of entries share one list of names, `--figures paper` and `--figures
 * **from other material** (analyses, frames of shard sets, videos of policies): an entry in `MADE`, name →
   `module:ATTRIBUTE`, an object that follows `MadeFigure`: it looks for its material in what the report was given and
   plans a figure, or says what is missing and which command makes it.
-* **places**: figures that nobody has built yet, `PLACES`, name → why. A place is gone once its name is in `MADE` or in
-  the YAMLs.
+* **places**: figures that nobody has built yet, or that are made elsewhere, `PLACES`, name → why. A place is gone once
+  its name is in `MADE` or in the YAMLs.
 """
 
 from __future__ import annotations
@@ -37,13 +37,16 @@ MADE: Mapping[str, str] = {
 """Figure → `module:ATTRIBUTE` of the `MadeFigure` that plans it."""
 
 _UWM = "it needs the Universal World Model, which is not built yet"
+_FRAMES = "example frames need environments, which reports do not run: `python docs/example_frames.py` makes it"
 PLACES: Mapping[str, str] = {
+    "fig1": _FRAMES,
+    "fig4": _FRAMES,
     "uwm_fig3": _UWM,
     "uwm_fig4": _UWM,
     "uwm_fig5": _UWM,
     "uwm_table1": _UWM,
 }
-"""Figure → why it cannot be drawn yet."""
+"""Figure → why it is not drawn."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class Wanted:
     Attributes:
         described: name → figure from runs.
         made: name → figure from other material.
-        places: name → why it is not built yet.
+        places: name → why it is not drawn.
         optional: names that came with `paper` or a group: they are drawn where something is there.
     """
 
@@ -116,7 +119,7 @@ def wanted_figures(names: Sequence[str], own: Mapping[str, FigureConfig]) -> Wan
 
     Raises:
         UnknownNameError: no such figure; the nearest is named.
-        UsageError: a figure was asked for by its own name that nobody has built yet.
+        UsageError: a figure was asked for by its own name that is not drawn here.
     """
     described: dict[str, FigureConfig] = {}
     made: dict[str, MadeFigure] = {}
@@ -141,7 +144,7 @@ def wanted_figures(names: Sequence[str], own: Mapping[str, FigureConfig]) -> Wan
             elif group:
                 places[one] = PLACES[one]
             else:
-                raise UsageError(f"figure {one} cannot be drawn yet: {PLACES[one]}", expected="another figure")
+                raise UsageError(f"report does not draw {one}: {PLACES[one]}", expected="another figure")
     return Wanted(described, made, places, frozenset(optional))
 
 

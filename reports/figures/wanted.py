@@ -56,9 +56,9 @@ def plan_wanted(wanted: Wanted, normalised: Sequence[ScoredRun], material: Mater
         else:
             say = note if name in wanted.optional else warning
             planned.findings.append(say("no_material", f"{name} is not drawn: its material is not there", made.needs))
-    if wanted.places:
-        shown = ", ".join(wanted.places)
-        planned.findings.append(note("not_built_yet", f"not drawn, since nobody has built them yet: {shown}"))
+    for reason in dict.fromkeys(wanted.places.values()):
+        names = [name for name, why in wanted.places.items() if why == reason]
+        planned.findings.append(note("not_drawn_here", f"{', '.join(names)} not drawn: {reason}", subjects=names))
     return planned
 
 

@@ -30,7 +30,7 @@ TECHNIQUES = {
     "ContextWM": "full", "ContextWM w/ concatenation": "concat", "ContextWM w/o dual reward": "one_head",
     "vanilla WM": "vanilla",
 }  # fmt: skip
-AMOUNTS = {"SSv2, 1.5k videos": "few", "SSv2, 15k videos": "more", "SSv2, all (185k)": "full"}
+AMOUNTS = {"1.5k videos": "few", "15k videos": "more", "all (185k)": "full"}
 DOMAINS = {"from scratch": "scratch", "SSv2": "full", "assembled": "assembled"}
 AFTER_ROBOTS = {
     "PreLAR": "prelar_robots", "ContextWM": "robots", "APV": "vanilla_robots", "DreamerV2": "dreamer",
@@ -168,7 +168,7 @@ def test_a_name_may_stand_for_several_and_unknown_ones_name_the_nearest():
 
 def test_places_of_figures_that_nobody_has_built(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(paper_figures, "PLACES", {"fig99": "its data are lost"})
-    with pytest.raises(UsageError, match="fig99 cannot be drawn yet: its data are lost"):
+    with pytest.raises(UsageError, match="report does not draw fig99: its data are lost"):
         wanted_figures(["fig99"], {})
     assert wanted_figures(["paper"], {}).places == {"fig99": "its data are lost"}
 
