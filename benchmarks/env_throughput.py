@@ -4,6 +4,8 @@
 
 - `metaworld_faithful`, `metaworld_fast`: CPU time of a step with its 64×64 frame, as a share of the same step with
   gymnasium's own viewer (which both Meta-world and the published code use);
+- `metaworld_remastered`: CPU time of a step with its frame with all visual factors, as a share of the same step of
+  plain Meta-world; the mean over episodes, since the camera sees more of the arm in some than in others;
 - `dmcr_reset`: CPU time of a DMC Remastered episode start with new looks, as a share of one that builds the model and
   the GL context anew, as the original does (`dmcr_reset_with_first_frame`: both with their first frame);
 - `eval_workers`: steps per second of two evaluation environments in two processes, as a multiple of both in one.
@@ -52,6 +54,7 @@ def main() -> None:
     result: dict[str, Any] = {"benchmark": "env_throughput", "quick": quick, "cpus": os.cpu_count()}
     parts: list[Callable[[], dict[str, float]]] = [
         lambda: metaworld_frames(rounds=3 if quick else 8, steps=6 if quick else 10),
+        lambda: remastered_frames(episodes=8 if quick else 40, steps=3),
         lambda: remastered_resets(rounds=4 if quick else 10),
         lambda: evaluation_workers(rounds=2 if quick else 4, steps=40 if quick else 60),
     ]
@@ -92,6 +95,25 @@ def metaworld_frames(rounds: int, steps: int) -> dict[str, float]:
         env.close()
     shares = {f"metaworld_{name}": round(spent[name] / spent["viewer"], 4) for name in envs}
     return shares | {f"metaworld_{name}_ms": round(spent[name] / steps * 1e3, 2) for name in spent}
+
+
+def remastered_frames(episodes: int, steps: int) -> dict[str, float]:
+    """CPU time of a step with its frame: all visual factors of Meta-world remastered against none."""
+    envs = {suite: make_env(f"{suite}/{TASK}") for suite in ("metaworld", "metaworld-remastered")}
+    actions = np.random.default_rng(0).uniform(-1, 1, (steps, 4))
+    spent: dict[str, list[float]] = {suite: [] for suite in envs}
+    for seed in range(episodes):
+        for suite, env in envs.items():
+            env.reset(seed)
+            times: list[float] = []
+            for action in actions:
+                with _timed(times):
+                    env.step(action)
+            spent[suite].append(statistics.median(times))
+    for env in envs.values():
+        env.close()
+    plain, ours = (statistics.mean(spent[suite]) for suite in envs)
+    return {"metaworld_remastered": round(ours / plain, 4), "metaworld_remastered_ms": round(ours * 1e3, 2)}
 
 
 def _metaworld_with_viewer() -> Any:

@@ -48,6 +48,7 @@ OURS: Mapping[Kind, Mapping[str, str]] = {
         "metaworld": "models.envs.metaworld:SUITE",
         "dmcr": "models.envs.dmc_remastered:SUITE",
         "carla": "models.envs.carla.suite:SUITE",
+        "metaworld-remastered": "models.envs.metaworld_remastered:SUITE",
     },
     "readers": {
         "run": "reports.readers.run_format1:READER",

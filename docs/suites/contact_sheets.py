@@ -29,6 +29,16 @@ def main() -> None:
     rows = [[frame(f"dmc/{name}", 1, render_profile=profile) for name in dmc] for profile in ("default", "fast")]
     write("dmc_tasks.png", rows, scale=3)
     sheet = []
+    for name in PAPER_TASKS:
+        with closing(make_env(f"metaworld-remastered/{name}", EnvConfig())) as env:
+            sheet.append([env.reset(seed)["image"] for seed in range(10)])
+    write("metaworld_remastered_episodes.png", sheet, scale=2)
+    looks: tuple[Any, ...] = ("table", "floor", "wall", "object", "arm", "light", "camera")
+    sheet = [
+        [frame("metaworld-remastered/drawer_open", seed, vary=(factor,)) for seed in range(1, 7)] for factor in looks
+    ]
+    write("metaworld_remastered_factors.png", sheet, scale=2)
+    sheet = []
     for name in ("cheetah_run", "hopper_stand", "walker_run"):
         with closing(make_env(f"dmcr/{name}", EnvConfig())) as env:
             sheet += [[env.reset(seed)["image"] for seed in range(row, row + 8)] for row in (0, 8)]

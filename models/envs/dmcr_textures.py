@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ipv_bench.bounded_file import read_bytes
 from ipv_bench.errors import MissingDependencyError, SourceError
 from ipv_bench.seeding import numpy_generator
+from models.envs.noise import interpolation, noise
 
 Image = NDArray[np.uint8]
 
@@ -189,7 +190,7 @@ def _procedural_sky(number: int) -> Image:
     # Channels first, (3, S, S): numpy is several times slower where the innermost axis has three elements.
     height = np.linspace(0, 1, SKY_SIZE, dtype=np.float32)[:, None]  # (S, 1), 0 above, 1 below
     gradient = top[:, None, None] * (1 - height) + bottom[:, None, None] * height  # (3, S, 1)
-    cover = np.clip(_noise(generator, SKY_SIZE, 3, 64) * 2.5 - np.float32(generator.uniform(0.6, 2.0)), 0, 1)
+    cover = np.clip(noise(generator, SKY_SIZE, 3, 64) * 2.5 - np.float32(generator.uniform(0.6, 2.0)), 0, 1)
     white = _colour(generator.uniform(0, 1), generator.uniform(0, 0.15), generator.uniform(0.75, 1))
     picture = _as_bytes(gradient + 0.8 * cover * (white[:, None, None] - gradient))
     horizon = generator.uniform(0.45, 0.7)
@@ -232,50 +233,24 @@ _FLOOR_KINDS = (
 )
 
 
-def _noise(generator: np.random.Generator, size: int, coarsest: int, finest: int) -> NDArray[np.float32]:
-    """Fractal noise in [0, 1], (size, size), that repeats without a seam."""
-    total, weight, cells = np.zeros((size, size), np.float32), 1.0, coarsest
-    while cells <= finest:
-        spread = _interpolation(size, cells)  # (size, cells)
-        values = generator.uniform(-weight, weight, (cells, cells)).astype(np.float32)
-        total += spread @ values @ spread.T
-        weight, cells = weight * 0.6, cells * 2
-    total -= total.min()
-    total /= total.max()
-    return total
-
-
 def _ridge(generator: np.random.Generator) -> NDArray[np.float32]:
     """Heights in [0, 1] of a line of hills, (SKY_SIZE,)."""
     total, weight, cells = np.zeros(SKY_SIZE, np.float32), 1.0, int(generator.integers(1, 4))
     while cells <= SKY_SIZE // 4:
-        total += _interpolation(SKY_SIZE, cells) @ generator.uniform(-weight, weight, cells).astype(np.float32)
+        total += interpolation(SKY_SIZE, cells) @ generator.uniform(-weight, weight, cells).astype(np.float32)
         weight, cells = weight * 0.6, cells * 2
     total -= total.min()
     return np.asarray(total / max(total.max(), np.float32(1e-6)))
-
-
-@lru_cache(32)
-def _interpolation(size: int, cells: int) -> NDArray[np.float32]:
-    """Matrix (size, cells) that spreads periodic grid values over pixels with smooth steps."""
-    position = np.arange(size) / size * cells
-    left = position.astype(int)
-    part = position - left
-    part = part * part * (3 - 2 * part)
-    matrix = np.zeros((size, cells), np.float32)
-    matrix[np.arange(size), left] = 1 - part
-    matrix[np.arange(size), (left + 1) % cells] += part
-    return matrix
 
 
 def _palette_picture(
     generator: np.random.Generator, size: int, colours: NDArray[np.float64], coarsest: int, finest: int
 ) -> Image:
     """Noise shown in a palette of colours (K, 3), as (size, size, 3)."""
-    noise = _noise(generator, size, coarsest, finest)
+    values = noise(generator, size, coarsest, finest)
     steps = np.linspace(0, 1, 256)
     palette = np.stack([np.interp(steps, np.linspace(0, 1, len(colours)), channel) for channel in colours.T], axis=1)
-    return _as_bytes(palette).take((noise * 255).astype(np.uint8), axis=0)
+    return _as_bytes(palette).take((values * 255).astype(np.uint8), axis=0)
 
 
 def _with_joints(generator: np.random.Generator, picture: Image) -> Image:

@@ -59,28 +59,29 @@ class MetaworldEnv(Env):
     Args:
         name: the task, with underscores.
         config: how it is run and seen.
+        suite: first part of the task's full name.
 
     Raises:
         ConfigError: `reward_version` is `v2-paper` and the task is none of the six whose reward was compared.
     """
 
-    def __init__(self, name: str, config: MetaworldConfig) -> None:
+    def __init__(self, name: str, config: MetaworldConfig, suite: str = "metaworld") -> None:
         mujoco = import_mujoco()
         from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
         if config.reward_version == "v2-paper" and name not in PAPER_TASKS:
             raise ConfigError(
-                f"env.reward_version is 'v2-paper' for metaworld/{name}",
+                f"env.reward_version is 'v2-paper' for {suite}/{name}",
                 expected=f"one of the tasks whose reward was compared with the paper's: {', '.join(PAPER_TASKS)}",
                 fix="leave env.reward_version at v2",
             )
         kind = ALL_V3_ENVIRONMENTS[name.replace("_", "-") + "-v3"]
         self._reward_version = config.reward_version
         version = "v1" if config.reward_version == "v1" else "v2"
-        self._simulator: Any = kind(reward_function_version=version)
+        self._simulator: Any = self._new_simulator(kind, version)
         self._draw_positions_per_episode()
         bounds: Any = self._simulator.action_space
-        super().__init__(f"metaworld/{name}", config, bounds.low, bounds.high, TIME_LIMIT)
+        super().__init__(f"{suite}/{name}", config, bounds.low, bounds.high, TIME_LIMIT)
         self._old_button_reward = config.reward_version == "v2-paper" and name == "button_press_topdown_wall"
         self._unstable = [int(getattr(mujoco.mjtWarning, f"mjWARN_BADQ{part}")) for part in ("POS", "VEL", "ACC")]
         self._renderer: SceneRenderer | None = None
@@ -96,7 +97,7 @@ class MetaworldEnv(Env):
         """Versions, camera, image, reward and protocol."""
         config = self.config
         return {
-            "suite": "metaworld",
+            "suite": self.task.partition("/")[0],
             "metaworld": metadata.version("metaworld"),
             "mujoco": metadata.version("mujoco"),
             "reward_version": self._reward_version,
@@ -127,6 +128,10 @@ class MetaworldEnv(Env):
     @property
     def _flip(self) -> bool:
         return True if self.config.flip is None else self.config.flip
+
+    def _new_simulator(self, kind: Any, reward_version: str) -> Any:
+        """Build the package's class of the task."""
+        return kind(reward_function_version=reward_version)
 
     def _draw_positions_per_episode(self) -> None:
         """Let every reset draw positions from the simulator's own generator.

@@ -104,19 +104,23 @@ def extra_of(suite: Suite) -> str:
 
 
 def fields_of_other_suites(suite: str) -> dict[str, str]:
-    """Config fields that only other suites have → the suite that each belongs to.
+    """Config fields that only other suites have → the suites that each belongs to, as a message names them.
 
     Suites of other packages that do not work are passed over: this suite needs nothing of them.
     """
     own = find_suite(suite).config.model_fields if suite else EnvConfig.model_fields
-    found: dict[str, str] = {}
+    owners: dict[str, list[str]] = {}
     for plugin in all_plugins("suites"):
         try:
             fields = find_suite(plugin.name).config.model_fields
         except PluginError:
             continue
-        found |= {name: plugin.name for name in fields if name not in own}
-    return found
+        for name in fields:
+            if name not in own:
+                owners.setdefault(name, []).append(plugin.name)
+    return {
+        name: f"the suite{'s' if len(suites) > 1 else ''} {' and '.join(suites)}" for name, suites in owners.items()
+    }
 
 
 def refuse_fields_of_other_suites(suite: str, keys: Iterable[str]) -> None:
@@ -130,7 +134,7 @@ def refuse_fields_of_other_suites(suite: str, keys: Iterable[str]) -> None:
         name = key.split(".")[1]
         if name in strange:
             raise ConfigError(
-                f"env.{name} belongs to the suite {strange[name]}, and "
+                f"env.{name} belongs to {strange[name]}, and "
                 + (f"{suite} tasks do not have it" if suite else "no suite is named"),
                 fix=f"leave env.{name} out, or choose a task of {strange[name]}",
             )

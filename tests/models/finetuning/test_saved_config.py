@@ -51,7 +51,7 @@ def test_an_old_record_is_read_and_its_run_goes_on(
 
 
 def test_a_key_of_another_suite_names_that_suite(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"env\.reward_version belongs to the suite metaworld, and dmc tasks"):
+    with pytest.raises(ConfigError, match=r"env\.reward_version belongs to the suites metaworld and .*, and dmc tasks"):
         resolve_finetuning("tiny", "dmc", overrides={"env.reward_version": "v1"})
     file = tmp_path / "mine.yaml"
     file.write_text("env: {assets: labmaze}\n")
