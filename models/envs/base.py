@@ -37,6 +37,10 @@ class EnvConfig(Config):
     resource_fields: ClassVar[tuple[str, ...]] = ()
     """Own fields that say where things run, and how patiently: free to change when a run is continued."""
 
+    unsaved_fields: ClassVar[tuple[str, ...]] = ()
+    """Own fields that a run's record may hold and that nothing takes from there: a program to start, a host to ask.
+    Runs are passed around, and opening somebody else's must not run anything."""
+
     render_profile: RenderProfileName = "faithful"
     """`default`: the simulator's own settings; `faithful`: hardly distinguishable and cheaper; `fast`: no shadows, no
     reflections. Each suite's page in docs/suites gives cost and pixel difference."""

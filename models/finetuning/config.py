@@ -105,10 +105,14 @@ def finetune_config_class(method: str, suite: str = "") -> type[FinetuneConfig]:
         UnknownNameError: no such method or suite.
         PluginError: one of another package does not work.
     """
-    env = find_suite(suite).config if suite else EnvConfig
+    env = _env_class(suite)
     bases: Any = (FinetuneConfig, find_method(method).agent_config)
     made = create_model("FinetuneConfig", __base__=bases, __module__=__name__, method=(str, method), env=(env, env()))
     return cast(type[FinetuneConfig], made)
+
+
+def _env_class(suite: str) -> type[EnvConfig]:
+    return find_suite(suite).config if suite else EnvConfig
 
 
 def resolve_finetuning(
@@ -144,14 +148,16 @@ def resolve_finetuning(
 def saved_config(record: RunRecord) -> FinetuneConfig:
     """The config of a run, also of one from before each suite had its own fields of `env`.
 
+    Without those fields that a record must not decide; see `EnvConfig.unsaved_fields`.
+
     Raises:
         RunError: the record's config does not fit.
     """
-    strange = fields_of_other_suites(record.suite)
+    config_class = finetune_config_class(record.method, record.suite)
+    unwanted = {*fields_of_other_suites(record.suite), *_env_class(record.suite).unsaved_fields}
     env: Any = record.config.get("env", {})
     if isinstance(env, dict):
-        env = {key: value for key, value in env.items() if key not in strange}
-    config_class = finetune_config_class(record.method, record.suite)
+        env = {key: value for key, value in env.items() if key not in unwanted}
     return as_model(
         config_class,
         {**record.config, **_kinds_of_older_records(record, config_class), "env": env},

@@ -42,6 +42,8 @@ class CarlaConfig(EnvConfig):
         "host", "port", "server_command", "timeout_seconds", "start_seconds", "sensor_seconds",
     )  # fmt: skip
 
+    unsaved_fields: ClassVar[tuple[str, ...]] = ("host", "server_command")
+
     host: str = "127.0.0.1"
     """Machine of the servers."""
     port: int = Field(2000, ge=1, le=LAST_PORT)

@@ -50,6 +50,18 @@ def test_an_old_record_is_read_and_its_run_goes_on(
     assert read_record(tmp_path / "run").config["env"]["assets"] is None  # left as it was
 
 
+def test_a_record_starts_no_program(tmp_path: Path) -> None:
+    """Runs are passed around: `evaluate` of somebody else's must not run what its record names."""
+    command = f"touch {tmp_path / 'was_here'} {{port}}"
+    overrides = {
+        "method": "dreamerv2", "env.port": 2500, "env.host": "elsewhere", "env.server_command": command,
+    }  # fmt: skip
+    plan = plan_finetuning("tiny", "carla/clear_noon", overrides=overrides, run=tmp_path / "run")
+    assert plan.config.env.model_dump()["server_command"] == command  # the command line may
+    env = saved_config(plan.record).env.model_dump()
+    assert (env["server_command"], env["host"], env["port"]) == (None, "127.0.0.1", 2500)
+
+
 def test_a_key_of_another_suite_names_that_suite(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"env\.reward_version belongs to the suites metaworld and .*, and dmc tasks"):
         resolve_finetuning("tiny", "dmc", overrides={"env.reward_version": "v1"})
