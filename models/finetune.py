@@ -219,6 +219,8 @@ def _train(plan: FinetunePlan, record: RunRecord) -> None:
     evaluation_envs = open_envs(plan.task, config.env, config.envs, config.evaluation.parallel, config.envs.count)
     with closing(envs), closing(evaluation_envs):
         _check_fingerprint(plan.folder, record, envs.fingerprint())
+        if config.env.own_process:  # servers of somebody else's, perhaps: better known now than at the first score
+            _check_fingerprint(plan.folder, record, evaluation_envs.fingerprint())
         agent = _make_agent(config, envs.action_dim, record.seed)
         checkpoint = latest_checkpoint(plan.folder)
         if checkpoint is None and plan.init is not None:

@@ -160,6 +160,8 @@ def claim_address(host: str, port: int) -> int:
     Raises:
         ConfigError: another process has it.
     """
+    with contextlib.suppress(OSError):
+        host = socket.gethostbyname(host)  # one server, whatever it is called
     name = "".join(letter if letter.isalnum() else "-" for letter in host)
     path = Path(tempfile.gettempdir()) / f"ipv-bench-carla-{name}-{port}.lock"
     descriptor = _open(path)
