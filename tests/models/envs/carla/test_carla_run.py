@@ -69,7 +69,10 @@ def test_a_run_is_killed_and_continued(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_thousand_steps_of_the_tiny_preset(tmp_path: Path) -> None:
     folder, port = tmp_path / "run", free_port()
-    own = {"method": "contextwm", "env.port": port, "env.server_command": command(), "training.checkpoint_episodes": 1}
+    own = {
+        "method": "contextwm", "env.port": port, "env.server_command": command(), "env.time_limit": 250,
+        "training.checkpoint_episodes": 1, "evaluation.random_episodes": 1,
+    }  # fmt: skip
     words = [word for key, value in own.items() for word in ("--set", f"{key}={value}")]
     arguments = ["finetune", "--preset", "tiny", "--task", "carla/clear_noon", "--init", "none", "--run", str(folder)]
     arguments += words
