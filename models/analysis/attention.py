@@ -39,7 +39,7 @@ from models.analysis.regions import (
     region_weights,
 )
 from models.analysis.strips import Row, boxed, heat_frames, strip_png
-from models.analysis.truth import ClipTruth, clip_truth
+from models.analysis.truth import ClipTruth, clip_truth, truth_facts
 from models.methods.base import find_method
 from models.training.hardware import prepare_torch
 
@@ -85,7 +85,8 @@ def attention(request: AnalysisRequest) -> AnalysisRecord:
     notes: list[str] = []
     looking = _with_attention(models, notes)
     clips = open_clips(config, models, request.seed)
-    output = AnalysisOutput(request.folder, request.kind, config, models, clips, request.seed)
+    facts = truth_facts(config.truth)
+    output = AnalysisOutput(request.folder, request.kind, config, models, clips, request.seed, facts)
     done = output.finished()
     if done is not None:
         say(f"{output.folder} is complete: nothing to do")

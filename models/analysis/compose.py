@@ -27,7 +27,7 @@ from models.analysis.loaded_model import AnalysedModel, choose_analysis_device, 
 from models.analysis.output import AnalysisOutput, Arrays
 from models.analysis.per_model import each_model
 from models.analysis.strips import Row, strip_png
-from models.analysis.truth import UNKNOWN, ClipTruth, clip_truth
+from models.analysis.truth import UNKNOWN, ClipTruth, clip_truth, truth_facts
 from models.metrics.displacement import displacement, tracked_positions, velocity
 from models.metrics.shares import appearance_terms, motion_terms, standing_picture
 from models.training.hardware import prepare_torch
@@ -67,7 +67,8 @@ def compose(request: AnalysisRequest) -> AnalysisRecord:
     models = open_models(request.runs, device)
     notes = _readings(models)
     clips = open_clips(config, models, request.seed)
-    output = AnalysisOutput(request.folder, request.kind, config, models, clips, request.seed)
+    facts = truth_facts(config.truth)
+    output = AnalysisOutput(request.folder, request.kind, config, models, clips, request.seed, facts)
     done = output.finished()
     if done is not None:
         say(f"{output.folder} is complete: nothing to do")

@@ -25,7 +25,7 @@ from models.analysis.estimates import estimated_mean
 from models.analysis.loaded_model import AnalysedModel, choose_analysis_device, open_models
 from models.analysis.output import AnalysisOutput, Arrays
 from models.analysis.per_model import each_model
-from models.analysis.truth import UNKNOWN, clip_truth
+from models.analysis.truth import UNKNOWN, clip_truth, truth_facts
 from models.metrics.probes import balanced_weights, linear_probe, silhouettes, two_dimensions
 from models.training.hardware import prepare_torch
 
@@ -63,7 +63,8 @@ def embed(request: AnalysisRequest) -> AnalysisRecord:
     _check_states(models)
     notes: list[str] = []
     clips = _labelled_clips(open_clips(config, models, request.seed), config, notes)
-    output = AnalysisOutput(request.folder, request.kind, config, models, clips, request.seed)
+    facts = truth_facts(config.truth)
+    output = AnalysisOutput(request.folder, request.kind, config, models, clips, request.seed, facts)
     done = output.finished()
     if done is not None:
         say(f"{output.folder} is complete: nothing to do")

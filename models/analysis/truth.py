@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from ipv_bench.errors import InputError
 from ipv_bench.ground_truth import TRUTH_FILE, read_truth
+from ipv_bench.shard_set import file_sha256
 from models.analysis.clips import ClipSet
 
 UNKNOWN = -1
@@ -33,6 +35,14 @@ class ClipTruth:
     def velocities(self) -> np.ndarray:
         """(N, 2) mean step of the object from frame to frame, shares of the picture; NaN where not known."""
         return np.asarray((self.positions[:, -1] - self.positions[:, 0]) / (self.positions.shape[1] - 1))
+
+
+def truth_facts(path: str | None) -> dict[str, str]:
+    """What stands for the side file among the facts that decide a result; nothing where there is none."""
+    if path is None:
+        return {}
+    place = Path(path) / TRUTH_FILE if Path(path).is_dir() else Path(path)
+    return {"truth": file_sha256(place)} if place.is_file() else {}
 
 
 def clip_truth(clips: ClipSet, path: str | None, notes: list[str]) -> ClipTruth:

@@ -176,7 +176,14 @@ class LatentActionVideoModel(nn.Module):
 
     @torch.no_grad()
     def predict(
-        self, image: Tensor, actions: Tensor, observed: int, generator: torch.Generator, *, sample: bool = True
+        self,
+        image: Tensor,
+        actions: Tensor,
+        observed: int,
+        generator: torch.Generator | None = None,
+        *,
+        sample: bool = True,
+        draws: LatentActionDraws | None = None,
     ) -> Tensor:
         """Frames decoded with the first `observed` ones seen, and the rest predicted under given latent actions.
 
@@ -186,6 +193,7 @@ class LatentActionVideoModel(nn.Module):
             observed: frames that the posterior sees, 1 ≤ observed ≤ T.
             generator: decides the RSSM's latents; equal states of it give equal draws for any actions.
             sample: False takes the most likely latents.
+            draws: of `draw` with the same `observed`, in place of a generator.
 
         Returns:
             (B, T, 3, H, W) in [0, 1].
@@ -193,7 +201,9 @@ class LatentActionVideoModel(nn.Module):
         was_training = self.training
         self.eval()
         batch, length = image.shape[:2]
-        draws = self.draw(batch, length, generator, observed)
+        if draws is None:
+            assert generator is not None
+            draws = self.draw(batch, length, generator, observed)
         scaled = self.vision.scaling(image)
         led = led_into(actions.to(scaled.dtype))  # (B, T, L)
         maps = self.vision.context_maps(scaled, draws.context)
@@ -217,7 +227,15 @@ class LatentActionVideoModel(nn.Module):
             return torch.zeros(shape, device=generator.device)
         return torch.randn(shape, generator=generator, device=generator.device)
 
-    def open_loop(self, image: Tensor, observed: int, generator: torch.Generator, *, sample: bool = True) -> Tensor:
+    def open_loop(
+        self,
+        image: Tensor,
+        observed: int,
+        generator: torch.Generator | None = None,
+        *,
+        sample: bool = True,
+        draws: LatentActionDraws | None = None,
+    ) -> Tensor:
         """Frames decoded with the first `observed` ones seen, and the rest predicted without being told what happens.
 
         Latent actions between seen frames are inferred, the others are drawn from the prior: nothing of the future
@@ -229,14 +247,47 @@ class LatentActionVideoModel(nn.Module):
             observed: frames that the posterior sees, 1 ≤ observed ≤ T.
             generator: decides latents and latent actions.
             sample: False takes the prior's mean for unknown latent actions, and the most likely latents.
+            draws: of `draw` with the same `observed`, in place of a generator; unknown latent actions are then the
+                prior's mean, since draws hold none of the prior.
 
         Returns:
             (B, T, 3, H, W) in [0, 1].
         """
-        actions = self.prior_actions(image.shape[0], image.shape[1], generator)
-        if not sample:
-            actions = torch.zeros_like(actions)
+        batch, length = image.shape[:2]
+        if draws is not None or not sample:
+            actions = self.vision.scaling.offset.new_zeros(batch, length - 1, self.action_encoder.size)
+        else:
+            assert generator is not None
+            actions = self.prior_actions(batch, length, generator)
         if observed > 1:
             known = self.infer(image[:, :observed]).mean
             actions = torch.cat([known, actions[:, observed - 1 :].to(known.dtype)], 1)
-        return self.predict(image, actions, observed, generator, sample=sample)
+        return self.predict(image, actions, observed, generator, sample=sample, draws=draws)
+
+    @torch.no_grad()
+    def features(self, image: Tensor, draws: LatentActionDraws, action: Tensor | None = None) -> Tensor:
+        """Posterior states of uint8 frames (B, T, H, W, 3) under the latent actions inferred from them: (B, T, F)."""
+        return self._posterior(image, draws)[0].feat
+
+    @torch.no_grad()
+    def compose(
+        self, motion: Tensor, appearance: Tensor, draws: LatentActionDraws, action: Tensor | None = None
+    ) -> Tensor:
+        """Frames with the dynamics of one clip, its latent actions among them, and the appearance of another's first
+        frame; see `models.world_models.video.VideoWorldModel.compose`."""
+        posterior, led = self._posterior(motion, draws)
+        frame = self.vision.scaling(appearance[:, :1])  # (B, 1, 3, H, W)
+        context = None if draws.context is None else draws.context._replace(frame=frame.new_zeros(len(frame)).long())
+        maps = self.vision.context_maps(frame, context)
+        if not self.vision.has_context:
+            noise = draws.latents.noise
+            start = Latents(None if noise is None else noise[:1])
+            first, _ = self.rssm.observe(self.vision.embed(frame), led[:, :1], None, start)
+            posterior = self.rssm.carry_on(first, posterior, led)
+        return self.vision.scaling.to_unit(full_precision(self.vision.decode(posterior.feat, maps, context)))
+
+    def _posterior(self, image: Tensor, draws: LatentActionDraws) -> tuple[State, Tensor]:
+        """States (B, T, ...), and the latent action (B, T, L) that led to each frame."""
+        scaled = self.vision.scaling(image)
+        led = led_into(self.action_encoder(scaled).mean)
+        return self.rssm.observe(self.vision.embed(scaled), led, None, draws.latents)[0], led

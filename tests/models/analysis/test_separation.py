@@ -15,6 +15,7 @@ from ipv_bench.cli import run
 from ipv_bench.ground_truth import TRUTH_FILE, read_truth
 from models.analysis.context_attention import recorded_attention
 from models.analysis.loaded_model import open_models
+from models.pretrain import build_training
 from models.world_models.stacked import StackedWorldModel
 from tests.models.pretraining.small_pretraining import arguments
 from tests.models.world_models.test_plain_reading import ACTIONS, small
@@ -154,6 +155,15 @@ def of_first_frame(draws: Any) -> Any:
     if draws.context is None:
         return draws
     return draws._replace(context=draws.context._replace(frame=torch.zeros_like(draws.context.frame)))
+
+
+def test_a_model_of_latent_actions_composes_too() -> None:
+    model = build_training("tiny", {"method": "prelar", "training.device": "cpu"}).model.eval()
+    images = clips(2, side=64)
+    draws = model.draw(2, 6, generator(2))
+    again = model.open_loop(images, 6, draws=of_first_frame(draws))
+    torch.testing.assert_close(model.compose(images, images, draws), again)
+    assert model.features(images, draws).shape == (2, 6, model.config.rssm.feat_size)
 
 
 @pytest.mark.parametrize("method", ["contextwm", "apv"])
