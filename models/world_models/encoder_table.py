@@ -19,7 +19,7 @@ def encoder_table(encoder: nn.Module, size: int) -> list[tuple[str, str, str]]:
         encoder: an image encoder.
         size: height and width of the frames.
     """
-    if not isinstance(encoder, ImageEncoder) or any(not stage.layers for stage in encoder.stages):  # type: ignore[arg-type]
+    if not isinstance(encoder, ImageEncoder) or any(not stage.layers for stage in encoder.stages):
         return []
     was_training = encoder.training
     encoder.eval()
