@@ -49,6 +49,7 @@ OURS: Mapping[Kind, Mapping[str, str]] = {
         "dmcr": "models.envs.dmc_remastered:SUITE",
         "carla": "models.envs.carla.suite:SUITE",
         "metaworld-remastered": "models.envs.metaworld_remastered:SUITE",
+        "highway": "models.envs.highway:SUITE",
     },
     "readers": {
         "run": "reports.readers.run_format1:READER",

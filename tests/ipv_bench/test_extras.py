@@ -197,5 +197,5 @@ def test_the_table_is_that_of_pyproject() -> None:
 
 
 def test_every_suite_of_ours_names_an_extra() -> None:
-    tasks = ("dmc/cheetah_run", "dmcr/cheetah_run", "metaworld/reach", "carla/clear_noon")
-    assert [extra_of(suite_of(task)) for task in tasks] == ["dmc", "dmc", "metaworld", "carla"]
+    tasks = ("dmc/cheetah_run", "dmcr/cheetah_run", "metaworld/reach", "carla/clear_noon", "highway/highway")
+    assert [extra_of(suite_of(task)) for task in tasks] == ["dmc", "dmc", "metaworld", "carla", "driving"]

@@ -9,6 +9,7 @@ import pytest
 
 from ipv_bench.cli import run
 from ipv_bench.errors import SimulationError
+from ipv_bench.extras import EXTRAS, missing_modules
 from models.envs import EnvConfig, make_env, task_names
 from models.envs.base import ControlStep
 from models.envs.dmc import DmcEnv, _NumpyWithIn1d
@@ -23,7 +24,11 @@ QUICK = {
 }
 """Those whose simulator code is the most unlike the others'; all of them take minutes."""
 
-HERE = [task for task in task_names() if not suite_of(task).config.own_process]
+HERE = [
+    task
+    for task in task_names()
+    if not suite_of(task).config.own_process and not missing_modules(EXTRAS[suite_of(task).extra].modules)
+]
 """Those that need no process of their own; the others' tests stand beside their suites."""
 
 TASKS = [pytest.param(task, marks=() if task in QUICK else pytest.mark.slow) for task in HERE]

@@ -25,6 +25,7 @@ def test_names_are_those_of_the_packages() -> None:
     expected |= {f"metaworld/{name.removesuffix('-v3').replace('-', '_')}" for name in ALL_V3_ENVIRONMENTS}
     expected |= {name.replace("/", "-remastered/") for name in expected if name.startswith("metaworld/")}
     expected |= {"dmcr/cheetah_run", "dmcr/hopper_stand", "dmcr/walker_run"}
+    expected |= {"highway/highway", "highway/highway_fast"}
     expected |= {"carla/clear_noon", "carla/wet_sunset", "carla/dynamic_weather"}
     assert set(task_names()) == expected
     assert task_names() == sorted(task_names())
@@ -80,12 +81,20 @@ def test_a_field_of_another_suite_is_refused(task: str, config: EnvConfig) -> No
 
 @pytest.mark.parametrize("suite", sorted(OURS["suites"]))
 def test_a_missing_package_says_what_to_install(suite: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("dm_control", "dm_control.suite", "dm_control.rl.control", "metaworld", "metaworld.env_dict", "carla"):
+    for name in (
+        "dm_control",
+        "dm_control.suite",
+        "dm_control.rl.control",
+        "metaworld",
+        "metaworld.env_dict",
+        "carla",
+        "highway_env",
+    ):
         monkeypatch.setitem(sys.modules, name, None)  # importing it fails as if it were not installed
     task = next(name for name in task_names() if name.startswith(f"{suite}/"))
     with pytest.raises(MissingDependencyError, match="which is not installed") as caught:
         make_env(task)
-    extra = {"dmcr": "dmc", "metaworld-remastered": "metaworld"}.get(suite, suite)
+    extra = {"dmcr": "dmc", "metaworld-remastered": "metaworld", "highway": "driving"}.get(suite, suite)
     assert f"[{extra}]'" in caught.value.fix
 
 
