@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 
+import pytest
+
+from ipv_bench.progress import set_quiet
+
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 os.environ.setdefault("MUJOCO_GL", "egl")
@@ -15,6 +19,12 @@ os.environ.setdefault("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
 os.environ.setdefault("AWS_REGION", "us-east-1")
 
 _seconds: dict[str, float] = defaultdict(float)
+
+
+@pytest.fixture(autouse=True)
+def _speaks() -> None:
+    """A test that typed `--quiet` in this process does not silence the ones after it."""
+    set_quiet(False)
 
 
 def pytest_runtest_logreport(report) -> None:

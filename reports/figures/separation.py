@@ -155,9 +155,9 @@ class StateFigure:
 
 
 def states_figure(name: str, title: str, analysis: Analysis, computation: Computation) -> PlannedFigure:
-    """The map of an `embed` analysis; the vanilla models come first, as in the paper."""
+    """The map of an `embed` analysis; ordered by method: the vanilla model first, as in the paper."""
     arrays, models = analysis.arrays, analysis.record.models
-    order = sorted(range(len(models)), key=lambda one: (models[one].method == "contextwm", one))
+    order = sorted(range(len(models)), key=lambda one: (models[one].method, one))
     panels = [PointPanel(models[one].label, arrays["points"][one], arrays["label"]) for one in order]
     caption = (
         f"States of {len(arrays['label'])} clips of {analysis.record.config.get('length')} frames, mean over time "

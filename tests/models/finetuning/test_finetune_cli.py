@@ -129,7 +129,9 @@ def test_a_pretrained_run_is_found_recorded_and_loaded(tmp_path, monkeypatch, ca
     assert run(arguments[:position] + arguments[position + 2 :]) == 0
     record = read_record(tmp_path / "run")
     assert record.parent["run"] == "runs/pretrain/ssv2/contextwm/seed0"
-    assert record.pretraining == {"kind": "video", "data": ["ssv2"], "num_videos": 3, "updates": 5}
+    assert record.pretraining == {
+        "kind": "video", "data": ["ssv2"], "num_videos": 3, "updates": 5, "variant": "",
+    }  # fmt: skip
     assert record.shard_sets == [{"name": "ssv2"}]
     # Without its parent the run can still go on, but not from another start.
     shutil.rmtree(tmp_path / "runs")

@@ -122,7 +122,7 @@ def test_policies_that_do_not_exist_are_named_and_leave_nothing(tmp_path, capsys
         (["--policy", "unifrom"], "neither a name nor a folder"),
         (["--policy", str(tmp_path)], "run.json"),
         (["--set", "smoothnes=0.5"], "did you mean 'smoothness'"),
-        (["--set", "env.vary=[camera]"], "belongs to the suite dmcr"),
+        (["--set", "env.vary=[camera]"], "belongs to the suites dmcr and metaworld-remastered"),
     ):
         assert record(out, *options) == 2
         assert words in capsys.readouterr().err
