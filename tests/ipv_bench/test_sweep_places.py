@@ -68,6 +68,10 @@ def test_slurm_array_dependency_and_requeue(
     with slurm_node(tmp_path_factory.mktemp("slurm")) as variables:
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
+        host = slurm(variables, "sinfo", "--noheader", "--format=%n").strip()
+        change = ["scontrol", "update", f"nodename={host}"]
+        # Nothing starts while the node takes no jobs, however long the commands below take.
+        subprocess.run([*change, "state=drain", "reason=test"], check=True, timeout=60)
         done = ipv_bench(lab, "sweep", "sweep.yaml", "--on", "slurm")
         assert done.returncode == 0, done.stderr
         first, second = re.search(r"3 jobs submitted as (\d+), (\d+)", done.stdout).groups()
@@ -80,6 +84,7 @@ def test_slurm_array_dependency_and_requeue(
         assert "submitted as" not in again.stdout
 
         run = lab / statuses(lab)[1]["folder"]
+        subprocess.run([*change, "state=resume"], check=True, timeout=60)
         until(lambda: bool(list(run.glob("checkpoints/*/checkpoint.json"))), "seed 0 does not run")
         subprocess.run(["scontrol", "requeue", f"{second}_0"], check=True, timeout=60)
         until(lambda: read_record(run).status == "interrupted", "it did not save its state when it was requeued")
