@@ -20,7 +20,7 @@ from models.envs.registry import Suite
 PACKAGE = "highway-env>=1.12,<1.13"
 
 TASKS = {"highway": ("HighwayEnv", 40), "highway_fast": ("HighwayEnvFast", 30)}
-"""Task → class of highway-env, and seconds per episode. Its other scenes reward discrete actions only."""
+"""Task → class of highway-env, and seconds per episode. `roundabout` rewards discrete actions only."""
 
 CONTROL_HZ = 5
 MAX_STEERING = np.pi / 18
