@@ -89,7 +89,6 @@ def attention(request: AnalysisRequest) -> AnalysisRecord:
     output = AnalysisOutput(request.folder, request.kind, config, models, clips, request.seed, facts)
     done = output.finished()
     if done is not None:
-        say(f"{output.folder} is complete: nothing to do")
         return done
     side = _side(looking)
     check_target(config.target, side)

@@ -71,7 +71,6 @@ def compose(request: AnalysisRequest) -> AnalysisRecord:
     output = AnalysisOutput(request.folder, request.kind, config, models, clips, request.seed, facts)
     done = output.finished()
     if done is not None:
-        say(f"{output.folder} is complete: nothing to do")
         return done
     truth = clip_truth(clips, config.truth, notes)
     partner = partners(clips, truth, request.seed)

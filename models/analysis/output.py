@@ -26,6 +26,7 @@ from ipv_bench.analysis_record import (
 from ipv_bench.atomic_file import disk_errors, write_bytes, write_json
 from ipv_bench.bounded_arrays import read_npz
 from ipv_bench.errors import InputError, OutputError
+from ipv_bench.progress import say
 from ipv_bench.run_record import RUN_FILE, git_commit, host_hardware, package_versions
 from ipv_bench.shard_set import MANIFEST_FILE
 from models.analysis.clips import ClipSet
@@ -73,7 +74,7 @@ class AnalysisOutput:
         _check_folder(folder)
 
     def finished(self) -> AnalysisRecord | None:
-        """The record of this very analysis, when it is already there, arrays and pictures included."""
+        """The record of this very analysis, if it is whole there, and a line that says so; else None."""
         if not is_analysis(self.folder):
             return None
         try:
@@ -82,7 +83,10 @@ class AnalysisOutput:
         except InputError:
             return None
         same = (record.model_extra or {}).get("key") == self.key
-        return record if same and whole and (self.folder / ARRAYS_FILE).is_file() else None
+        if not (same and whole and (self.folder / ARRAYS_FILE).is_file()):
+            return None
+        say("\n".join([*record.verdicts, f"{self.folder} is complete: nothing to do"]))
+        return record
 
     def part(self, name: str, compute: Callable[[], Arrays]) -> dict[str, NDArray[Any]]:
         """The arrays of `compute`, kept under `name` until the analysis is finished: an interruption loses one part."""

@@ -103,7 +103,6 @@ def predict(request: AnalysisRequest) -> AnalysisRecord:
         say(note)
     done = output.finished()
     if done is not None:
-        say("\n".join([*done.verdicts, f"{output.folder} is complete: nothing to do"]))
         return done
     return _Prediction(config, models, clips, output, lpips, request.seed).run(notes)
 
