@@ -30,6 +30,10 @@ _HEADER_ERRORS = (
 )  # fmt: skip
 
 
+_DAMAGE = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What `zipfile` raises for archives that are damaged, encrypted or packed in an unknown way (both RuntimeError)."""
+
+
 def read_header(file: IO[bytes], where: str, *, error: ErrorKind = InputError, fix: str = "") -> Header:
     """Shape, Fortran order and element type of the `.npy` array that begins at `file`'s position.
 
@@ -167,7 +171,7 @@ def read_npz(
                     arrays[name] = _read(file, member.file_size, place, error, fix)
                     if file.read(1):
                         raise error(f"{place} is longer than it declares", fix=fix)
-    except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as found:
+    except _DAMAGE as found:
         raise error(f"{file_name} is no .npz file, or damaged: {str(found)[:200]}", fix=fix) from None
     return arrays
 
@@ -201,6 +205,6 @@ def npz_headers(
                         headers[name] = read_header(file, name)
                     except InputError as found:
                         headers[name] = found.found
-    except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as found:
+    except _DAMAGE as found:
         raise error(f"{path} is no .npz file, or damaged: {str(found)[:200]}", fix=fix) from None
     return headers
