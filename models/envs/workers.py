@@ -39,6 +39,8 @@ START_TIMEOUT_SECONDS = 300.0
 """For a reset, which may build the environment: imports and a GL context take seconds, on a busy machine minutes."""
 
 CLOSE_TIMEOUT_SECONDS = 5.0
+DEATH_SECONDS = 5.0
+"""From a process's broken connection until its exit status is there."""
 DEFAULT_MAKER = "models.envs.registry:make_env"
 
 
@@ -285,7 +287,7 @@ class _Worker:
                 if number == self._number:  # an older one was left over by an interrupted exchange
                     return list(answers)
         except (EOFError, OSError):
-            raise _WorkerLostError("died", self._end()) from None
+            raise _WorkerLostError("died", self._end(DEATH_SECONDS)) from None
         self._end()
         raise _WorkerLostError("hung", f"no answer within {timeout_seconds:.0f} s")
 
@@ -318,12 +320,12 @@ class _Worker:
         self._finalizer = weakref.finalize(self, _kill, self._process)
         self._connection.send(self._setup)
 
-    def _end(self) -> str:
-        """Kill the process, and say how it ended."""
+    def _end(self, patience_seconds: float = 0.0) -> str:
+        """Kill the process unless it ends by itself, and say how it ended."""
         process, self._process = self._process, None
         assert process is not None
         try:
-            status = process.wait(0.5)
+            status = process.wait(patience_seconds)
         except subprocess.TimeoutExpired:
             status = None
         _kill(process)

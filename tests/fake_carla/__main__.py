@@ -19,6 +19,7 @@ def main() -> None:
     parser.add_argument("--map-text", type=Path, help="OpenDRIVE file of its map; default: the task's route, straight")
     parser.add_argument("--fault", help="ACTION@CALL:COUNT, such as die@tick_cue:20; actions: see server.Fault")
     parser.add_argument("--once", help="file that keeps the fault from happening in a second server")
+    parser.add_argument("--stream-delay", type=float, default=0.0, help="seconds until a new stream is served")
     parser.add_argument("--log", type=Path, help="file that every call is written to")
     options = parser.parse_args()
     server = Server(
@@ -27,6 +28,7 @@ def main() -> None:
         tuple(options.maps.split(",")),
         fault=Fault.of(options.fault, options.once) if options.fault else None,
         log=options.log,
+        stream_delay_seconds=options.stream_delay,
     )
     if options.map_text:
         server.map_text = options.map_text.read_text()

@@ -120,6 +120,7 @@ class Server:
         maps: that it says it has; it begins with the first.
         map_text: OpenDRIVE of its map.
         fault: what goes wrong; None: nothing.
+        stream_delay_seconds: from a stream's connection until it is sent anything, as under load.
         log: where every call is written to, one JSON-like line each; None: nowhere.
     """
 
@@ -129,6 +130,7 @@ class Server:
     map_text: str = field(default_factory=open_drive)
     fault: Fault | None = None
     log: Path | None = None
+    stream_delay_seconds: float = 0.0
     world: World = field(default_factory=World)
 
     def __post_init__(self) -> None:
@@ -143,8 +145,8 @@ class Server:
     async def run(self, seconds: float) -> None:
         """Serve for so long, or until the parent goes away."""
         parent, end = os.getppid(), time.monotonic() + seconds
-        calls = await asyncio.start_server(self._serve_calls, "127.0.0.1", self.port)
         streams = await asyncio.start_server(self._serve_stream, "127.0.0.1", self.port + 1)
+        calls = await asyncio.start_server(self._serve_calls, "127.0.0.1", self.port)  # last: then it is ready
         async with calls, streams:
             checked = time.monotonic()
             while True:
@@ -197,6 +199,7 @@ class Server:
     async def _serve_stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             (stream,) = struct.unpack("<I", await reader.readexactly(4))
+            await asyncio.sleep(self.stream_delay_seconds)
             self._readers.setdefault(stream, []).append(writer)
             while await reader.read(1024):
                 pass

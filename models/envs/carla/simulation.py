@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import math
 import queue
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ SPEED_BELOW_LIMIT_PERCENT = 30.0
 FOLLOWING_METRES = 2.0
 CAMERA_FORWARD, CAMERA_UP, CAMERA_FOV = 1.6, 1.7, 60.0
 SPAWN_TRIES = 10
+BETWEEN_TICKS_SECONDS = 0.1
 CAR_ABOVE_ROAD = 0.1
 
 
@@ -82,7 +84,6 @@ class Simulation:
         self._check_route()
         self._blueprints = self._world.get_blueprint_library()
         self._take_control(True)
-        # A killed run leaves its server waiting for a tick; before one, the client knows of no actors.
         self._world.tick(config.timeout_seconds)
         self._clear()
         self._traffic_manager = self._client.get_trafficmanager(config.port + TRAFFIC_MANAGER_OFFSET)
@@ -191,7 +192,7 @@ class Simulation:
 
     def _own_world(self) -> Any:
         """The world with the task's map, loaded where another one is shown."""
-        world = self._client.get_world()
+        world = self._heard_world()
         if world.get_map().name.rpartition("/")[2] == MAP:
             return world
         maps = sorted(str(name) for name in self._client.get_available_maps())
@@ -205,6 +206,18 @@ class Simulation:
         self._client.set_timeout(max(self._config.start_seconds, self._config.timeout_seconds))
         world = self._client.load_world(MAP)
         self._client.set_timeout(self._config.timeout_seconds)
+        return world
+
+    def _heard_world(self) -> Any:
+        """The world, once its states arrive: the client subscribes to them in the background.
+
+        A server that a killed run left waiting for ticks sends none until somebody ticks, and a tick whose state is
+        sent before the subscription is there would be waited for in vain. So it runs freely until a state has come.
+        """
+        world = self._client.get_world()
+        if world.get_settings().synchronous_mode:
+            self._take_control(False, world)
+            world.wait_for_tick(self._config.timeout_seconds)
         return world
 
     def _map_from(self, file: str) -> Any:
@@ -238,11 +251,12 @@ class Simulation:
             for actor in actors.filter(pattern):
                 actor.destroy()
 
-    def _take_control(self, ours: bool) -> None:
-        settings = self._world.get_settings()
+    def _take_control(self, ours: bool, world: Any = None) -> None:
+        world = world or self._world
+        settings = world.get_settings()
         settings.synchronous_mode, settings.no_rendering_mode = ours, False
         settings.fixed_delta_seconds = STEP_SECONDS if ours else None
-        self._world.apply_settings(settings, self._config.timeout_seconds)
+        world.apply_settings(settings, self._config.timeout_seconds)
 
     # Actors
 
@@ -253,6 +267,7 @@ class Simulation:
             blueprint.set_attribute("role_name", "hero")
             self._ego = self._world.spawn_actor(blueprint, transform)
             self._add_sensors()
+            self._wait_for_camera()
         self._ego.set_transform(transform)
         rest = self._carla.Vector3D(0.0, 0.0, 0.0)
         self._ego.set_target_velocity(rest)
@@ -277,8 +292,8 @@ class Simulation:
             self._blueprints.find("sensor.other.collision"), carla.Transform(), attach_to=self._ego
         )
         pictures, impulses = self._pictures, self._impulses
-        eye.listen(pictures.put)
         bumper.listen(lambda event: impulses.put(_size(event.normal_impulse)))
+        eye.listen(pictures.put)
         self._sensors = [eye, bumper]
 
     def _add_car(self, generator: np.random.Generator) -> None:
@@ -310,22 +325,35 @@ class Simulation:
             car.destroy()
         self._cars.clear()
 
+    def _wait_for_camera(self) -> None:
+        """Tick until a picture comes: `listen` returns before the subscription is there, and none is sent again."""
+        deadline = time.monotonic() + self._config.sensor_seconds
+        while self._pictures.empty():
+            if time.monotonic() > deadline:
+                raise self._no_picture()
+            self._frame = self._world.tick(self._config.timeout_seconds)
+            with contextlib.suppress(queue.Empty):
+                self._pictures.put(self._pictures.get(timeout=BETWEEN_TICKS_SECONDS))
+
     def _receive_picture(self) -> None:
         """Wait for the picture of the current frame, and pass over older ones."""
         while True:
             try:
                 picture = self._pictures.get(timeout=self._config.sensor_seconds)
             except queue.Empty:
-                raise SimulationError(
-                    f"the camera sent no picture of frame {self._frame} within {self._config.sensor_seconds:g} s",
-                    expected="one for each tick",
-                    fix="a slow GPU may need a larger env.sensor_seconds; a server without rendering sends none",
-                ) from None
+                raise self._no_picture() from None
             if picture.frame >= self._frame:
                 break
         if picture.frame > self._frame:
             raise SimulationError(f"the camera sent frame {picture.frame} at frame {self._frame}")
         self._picture = picture
+
+    def _no_picture(self) -> SimulationError:
+        return SimulationError(
+            f"the camera sent no picture of frame {self._frame} within {self._config.sensor_seconds:g} s",
+            expected="one for each tick",
+            fix="a slow GPU may need a larger env.sensor_seconds; a server without rendering sends none",
+        )
 
 
 def _size(vector: Any) -> float:

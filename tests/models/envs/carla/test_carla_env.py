@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,15 +25,15 @@ pytest.importorskip("carla", reason="the extra `carla` is not installed")
 pytest.importorskip("msgpack", reason="msgpack is not installed")
 
 from tests.fake_carla.roads import ROUTE, open_drive
-from tests.fake_carla.running import command, fake_server, free_port
+from tests.fake_carla.running import call, command, fake_server, free_port
 
 AHEAD, BRAKE, ASIDE = np.array([0.0, 1.0]), np.array([0.0, -1.0]), np.array([0.25, 3.0])
 
 
 @contextmanager
 def playing(port: int, task: str = "carla/clear_noon", **fields: Any) -> Iterator[WorkerEnvs]:
-    config = CarlaConfig(**{"port": port, "timeout_seconds": 20, "sensor_seconds": 20, **fields})
-    with WorkerEnvs(task, config, 1, 1, 200.0) as envs:
+    config = CarlaConfig(**{"port": port, "timeout_seconds": 90, "sensor_seconds": 90, **fields})
+    with WorkerEnvs(task, config, 1, 1, 400.0) as envs:
         yield envs
 
 
@@ -128,8 +126,7 @@ def test_what_a_killed_run_left_behind_is_removed(server: tuple[int, Path]) -> N
         # Another run on this machine, and somebody else who ticks.
         with playing(port) as others, pytest.raises(ConfigError, match="another run on this machine uses"):
             others.fingerprint()
-        code = f"import carla; c = carla.Client('127.0.0.1', {port}); c.set_timeout(20); c.get_world().tick(20)"
-        subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
+        call(port, "tick_cue")
         assert envs.step({0: AHEAD})[0] is None
         assert "another client moves it too" in envs.lost[-1].message
 
@@ -148,7 +145,8 @@ FAULTS = {
 def test_a_server_that_fails_costs_its_episode_and_is_started_again(fault: str, tmp_path: Path) -> None:
     port = free_port()
     starts = command("--fault", fault, "--once", str(tmp_path / "happened"))
-    with playing(port, server_command=starts, timeout_seconds=3, sensor_seconds=3) as envs:
+    # As short as a busy machine allows: a server that hangs is waited for in full.
+    with playing(port, server_command=starts, timeout_seconds=5, sensor_seconds=5) as envs:
         frames, results = play(envs, 1, 20)
         assert len(results) < 20
         assert [result for result in results if result is None] == [None] * bool(frames)
@@ -166,6 +164,19 @@ def test_a_slow_server_is_waited_for() -> None:
         _, results = play(envs, 1, 3)
         assert None not in results
         assert envs.lost == []
+
+
+def test_streams_that_come_late_are_waited_for() -> None:
+    """The client subscribes in the background: on a busy machine a state or a picture is sent before it listens."""
+    with fake_server("--stream-delay", "0.4") as port, playing(port) as envs:
+        _, results = play(envs, 1, 3)
+        assert None not in results
+        os.kill(envs.process_ids()[0], signal.SIGKILL)
+        assert envs.step({0: AHEAD})[0] is None
+        _, results = play(envs, 2, 3)  # its server was left waiting for ticks
+        assert len(results) == 3
+        assert None not in results
+        assert [episode.reason for episode in envs.lost] == ["died"]
 
 
 def test_a_server_that_keeps_failing_stops_the_run() -> None:

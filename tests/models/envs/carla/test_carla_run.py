@@ -18,11 +18,14 @@ pytest.importorskip("msgpack", reason="msgpack is not installed")
 
 from tests.fake_carla.running import command, free_port
 
+PATIENCE = {"env.timeout_seconds": 90, "env.sensor_seconds": 90, "env.start_seconds": 300}
+"""What a machine under load may take; nothing here waits that long."""
+
 
 def _carla(folder: Path, port: int, **settings: object) -> list[str]:
     own = {
         "env.action_repeat": 1, "env.port": port, "env.server_command": command(), "training.checkpoint_episodes": 1,
-        "evaluation.random_episodes": 1, **settings,
+        "evaluation.random_episodes": 1, **PATIENCE, **settings,
     }  # fmt: skip
     words = [word for key, value in own.items() for word in ("--set", f"{key}={value}")]
     return command_line(folder, *words, method="dreamerv2", task="carla/dynamic_weather")
@@ -71,7 +74,7 @@ def test_two_thousand_steps_of_the_tiny_preset(tmp_path: Path) -> None:
     folder, port = tmp_path / "run", free_port()
     own = {
         "method": "contextwm", "env.port": port, "env.server_command": command(), "env.time_limit": 250,
-        "training.checkpoint_episodes": 1, "evaluation.random_episodes": 1,
+        "training.checkpoint_episodes": 1, "evaluation.random_episodes": 1, **PATIENCE,
     }  # fmt: skip
     words = [word for key, value in own.items() for word in ("--set", f"{key}={value}")]
     arguments = ["finetune", "--preset", "tiny", "--task", "carla/clear_noon", "--init", "none", "--run", str(folder)]
