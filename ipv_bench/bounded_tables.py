@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +15,12 @@ from ipv_bench.errors import InputError
 
 MAX_ROWS = 100_000_000
 MAX_TABLE_BYTES = 16 << 30
+LIMITS: Mapping[str, Any] = {
+    "thrift_string_size_limit": 64 << 20,
+    "thrift_container_size_limit": 4 << 20,
+    "page_checksum_verification": True,
+}
+"""Arguments of `ParquetFile` for a file that somebody else made."""
 
 
 def read_table(
@@ -33,12 +41,7 @@ def read_table(
     where = where or str(source)
     data = source if isinstance(source, bytes) else read_bytes(source, error=error, fix=fix)
     try:
-        file = pq.ParquetFile(
-            io.BytesIO(data),
-            thrift_string_size_limit=64 << 20,
-            thrift_container_size_limit=4 << 20,
-            page_checksum_verification=True,
-        )
+        file = pq.ParquetFile(io.BytesIO(data), **LIMITS)
         meta = file.metadata
         size = sum(meta.row_group(number).total_byte_size for number in range(meta.num_row_groups))
         if meta.num_rows > MAX_ROWS or size > MAX_TABLE_BYTES:
@@ -55,3 +58,17 @@ def read_table(
     if gaps:
         raise error(f"{where} has gaps in column {', '.join(gaps)}", expected="a value in every row", fix=fix)
     return table
+
+
+def column_names(path: str | Path, *, error: ErrorKind = InputError, fix: str = "") -> list[str]:
+    """Names of the columns of a Parquet file, from its footer alone.
+
+    Raises:
+        error: it is no Parquet file.
+    """
+    try:
+        with pq.ParquetFile(str(path), **LIMITS) as file:
+            return list(file.schema_arrow.names)
+    except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, NotImplementedError, MemoryError) as found:
+        words = str(found).splitlines() or [type(found).__name__]
+        raise error(f"{path} is no readable Parquet table: {words[0][:300]}", fix=fix) from None

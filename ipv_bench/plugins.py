@@ -32,6 +32,7 @@ OURS: Mapping[Kind, Mapping[str, str]] = {
         "rlbench": "pipelines.datasets.rlbench:DATA_SET",
         "folder": "pipelines.datasets.folder:DATA_SET",
         "episodes": "pipelines.datasets.episodes:DATA_SET",
+        "lerobot": "pipelines.datasets.lerobot:DATA_SET",
     },
     "samples": {
         "ssv2": "pipelines.samples.ssv2:write_sample",

@@ -61,7 +61,10 @@ def prepare(
     strict: bool,
     overrides: tuple[str, ...],
 ) -> None:
-    """Make the raw release NAME (ssv2, human36m, youtube-driving, ego4d, rlbench, folder, episodes) a shard set."""
+    """Make the raw release NAME a shard set.
+
+    NAME: ssv2, human36m, youtube-driving, ego4d, rlbench, folder, episodes, lerobot, or a plug-in.
+    """
     if executor == "ray":
         require("`ipv-bench prepare --executor ray`", "ray")
     if "decoder=decord" in overrides:  # asked for again once all of the config is known; here it costs no import

@@ -69,6 +69,59 @@ class ArrayFile:
 
 
 @dataclass(frozen=True)
+class VideoRange:
+    """Consecutive frames of a video file that holds many episodes, found by their times.
+
+    Attributes:
+        path: relative to the source folder.
+        start_seconds: time of the first frame in the file.
+        num_frames: how many.
+        fps: frames per second; frame i lies at `start_seconds + i / fps`.
+        file_bytes: size of the whole file; part of the inventory's hash.
+    """
+
+    path: str
+    start_seconds: float
+    num_frames: int
+    fps: float
+    file_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class TableRows:
+    """Consecutive rows of a Parquet file.
+
+    Attributes:
+        path: relative to the source folder.
+        first, count: the rows.
+        key: (column, value): what that column holds in each of these rows; ("", 0) without such a column.
+        file_bytes: size of the whole file; part of the inventory's hash.
+    """
+
+    path: str
+    first: int
+    count: int
+    key: tuple[str, int] = ("", 0)
+    file_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class TablePictures:
+    """Frames in a column of a Parquet file, one picture file (JPEG, PNG, ...) in each row."""
+
+    rows: TableRows
+    column: str
+
+
+@dataclass(frozen=True)
+class TableVideo:
+    """Frames of a whole video file that a row of a Parquet file holds; `rows` is that one row."""
+
+    rows: TableRows
+    column: str
+
+
+@dataclass(frozen=True)
 class TrackSpec:
     """One track that every sample of the set gets; see `ipv_bench.tracks`.
 
@@ -103,6 +156,25 @@ class TrackFile:
 
 
 @dataclass(frozen=True)
+class TrackRows:
+    """Tracks in columns of a Parquet file, one row per frame.
+
+    Attributes:
+        rows: of the item.
+        specs: what is stored.
+        columns: the column of each of `specs`.
+        taken_at: names of tracks that hold what was done at frame t, and so led into frame t + 1: shifted by one.
+        fps: when set, the column `timestamp` must hold i / fps, and `frame_index` i, in row i of the item.
+    """
+
+    rows: TableRows
+    specs: tuple[TrackSpec, ...]
+    columns: tuple[str, ...]
+    taken_at: tuple[str, ...] = ()
+    fps: float = 0.0
+
+
+@dataclass(frozen=True)
 class FrameSelection:
     """Which frames of a source item are kept, as 0-based positions in decoded (or listed) order.
 
@@ -118,6 +190,9 @@ class FrameSelection:
     stride: int = 1
     fps: float | None = None
     positions: tuple[int, ...] | None = None
+
+
+Frames = VideoFile | VideoRange | ImageFiles | ArrayFile | TablePictures | TableVideo
 
 
 @dataclass(frozen=True)
@@ -146,7 +221,7 @@ class SourceItem:
     source_id: str
     path: str
     size_bytes: int
-    frames: VideoFile | ImageFiles | ArrayFile | None
+    frames: Frames | None
     label: str = ""
     split: str = ""
     selection: FrameSelection | None = None
@@ -156,7 +231,7 @@ class SourceItem:
     excluded: str = ""
     problem: tuple[str, str] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    tracks: TrackFile | None = None
+    tracks: TrackFile | TrackRows | None = None
 
 
 def item_facts(item: SourceItem) -> dict[str, Any]:

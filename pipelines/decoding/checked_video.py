@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,10 +57,13 @@ class CheckedVideo:
         path: of the file.
         info: filled while reading.
         exact_times: give times as fractions.
+        start_seconds: begin with the key frame before this time; None begins with the first frame. What comes before is
+            not judged, nor what comes after the last frame that was asked for.
     """
 
-    def __init__(self, path: Path, info: SourceInfo, exact_times: bool) -> None:
+    def __init__(self, path: Path, info: SourceInfo, exact_times: bool, start_seconds: Fraction | None = None) -> None:
         self._path, self._info, self._exact = path, info, exact_times
+        self._start = start_seconds
         self.stream: Any = None
         """The stream, once the first frame was given."""
         self._num_packets = self._num_discarded = 0
@@ -104,6 +108,8 @@ class CheckedVideo:
         self._check(log, context.name, opening=True)
         length_bytes = unit_length_bytes(context.name, context.extradata)
         clock = Clock(stream, exact=self._exact)
+        if self._start is not None:
+            container.seek(int(self._start / stream.time_base), stream=stream)
         for packet in container.demux(stream):
             is_end = not packet.size and packet.dts is None and packet.pts is None
             if not packet.size and not is_end:
@@ -189,6 +195,8 @@ class CheckedVideo:
             failure = self._reader_said
         if failure is not None:
             raise failure
+        if self._start is not None:
+            return  # the counts are of the whole file
         announced = structure.num_packets[self._place] if self._place < len(structure.num_packets) else -1
         if announced < 0:
             announced = self._num_indexed

@@ -37,6 +37,7 @@ class ImageFrames:
     def __iter__(self) -> Iterator[StoredFrame | None]:
         item, config = self._item, self._config
         scaler = FrameScaler(config.size, item.crop or config.crop, config.scaling)
+        decoder = PictureDecoder(self.info, scaler)
         selector = FrameSelector(selection_of(item, config))
         self.info.kept_fps = selector.kept_fps(item.fps)
         boxes = iter(item.boxes) if item.boxes is not None else None
@@ -45,44 +46,21 @@ class ImageFrames:
             if not selector.keeps(position, time):
                 yield None
                 continue
-            with _named(name):
-                data, codec = self._read(name)
+            with named(name):
+                data = self._read(name)
                 if boxes is None:
-                    picture = self._small(data, codec, scaler)
+                    picture = decoder.small(data)
                 else:
-                    full, box = self._full(data, codec, scaler), next(boxes)
+                    full, box = decoder.full(data), next(boxes)
                     self._check_size(full, box)
                     picture = scaler.crop_and_scale(full, box)
             self.info.num_frames_decoded += 1
             yield StoredFrame(number, float(time), picture)
 
-    def _read(self, name: str) -> tuple[bytes, str]:
-        """Contents and codec of a picture file."""
+    def _read(self, name: str) -> bytes:
         check_file(self._folder / name)
         with system_errors():
-            data = (self._folder / name).read_bytes()
-        check_picture(data)
-        return data, codec_of(data)
-
-    def _small(self, data: bytes, codec: str, scaler: FrameScaler) -> np.ndarray:
-        """The stored frame, uint8 (H, W, 3)."""
-        orientation = orientation_of(data)
-        if codec == "mjpeg" and jpeg_kind(data).is_unusual:
-            picture = rgb_by_pillow(data)
-            self._describe(codec, *picture.shape[:2])
-            return scaler.scale_rgb(orientation.apply(picture))
-        return scaler(self._decode(data, codec), 1.0, orientation)
-
-    def _full(self, data: bytes, codec: str, scaler: FrameScaler) -> np.ndarray:
-        """The whole picture as shown, uint8 (H, W, 3); JPEGs five times as fast as through the decoder's scaler."""
-        if codec != "mjpeg":
-            picture = scaler.rgb(self._decode(data, codec))
-        elif jpeg_kind(data).is_unusual:
-            picture = rgb_by_pillow(data)
-        else:
-            picture = _jpeg_rgb(data)
-        self._describe(codec, *picture.shape[:2])
-        return orientation_of(data).apply(picture)
+            return (self._folder / name).read_bytes()
 
     def _check_size(self, picture: np.ndarray, box: Box) -> None:
         height, width = picture.shape[:2]
@@ -91,9 +69,51 @@ class ImageFrames:
         if box[2] > width or box[3] > height:
             raise SourceFailure("bad_annotation", f"box {box} in {width}x{height} pixels")
 
+
+class PictureDecoder:
+    """Decodes the contents of picture files of one source item.
+
+    Args:
+        info: codec and size are filled by the first picture.
+        scaler: of the item.
+    """
+
+    def __init__(self, info: SourceInfo, scaler: FrameScaler) -> None:
+        self._info, self._scaler = info, scaler
+
+    def small(self, data: bytes) -> np.ndarray:
+        """The stored frame, uint8 (H, W, 3).
+
+        Raises:
+            SourceFailure: `corrupt`.
+        """
+        codec = _codec(data)
+        orientation = orientation_of(data)
+        if codec == "mjpeg" and jpeg_kind(data).is_unusual:
+            picture = rgb_by_pillow(data)
+            self._describe(codec, *picture.shape[:2])
+            return self._scaler.scale_rgb(orientation.apply(picture))
+        return self._scaler(self._decode(data, codec), 1.0, orientation)
+
+    def full(self, data: bytes) -> np.ndarray:
+        """The whole picture as shown, uint8 (H, W, 3); JPEGs five times as fast as through the decoder's scaler.
+
+        Raises:
+            SourceFailure: `corrupt`.
+        """
+        codec = _codec(data)
+        if codec != "mjpeg":
+            picture = self._scaler.rgb(self._decode(data, codec))
+        elif jpeg_kind(data).is_unusual:
+            picture = rgb_by_pillow(data)
+        else:
+            picture = _jpeg_rgb(data)
+        self._describe(codec, *picture.shape[:2])
+        return orientation_of(data).apply(picture)
+
     def _describe(self, codec: str, height: int, width: int) -> None:
-        if not self.info.codec:
-            self.info.codec, self.info.height, self.info.width = codec, height, width
+        if not self._info.codec:
+            self._info.codec, self._info.height, self._info.width = codec, height, width
 
     def _decode(self, data: bytes, codec: str) -> av.VideoFrame:
         if codec == "mjpeg":
@@ -114,9 +134,14 @@ class ImageFrames:
         return frame
 
 
+def _codec(data: bytes) -> str:
+    check_picture(data)
+    return codec_of(data)
+
+
 @contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Put the file's name before what is wrong with it."""
+def named(name: str) -> Iterator[None]:
+    """Put a picture's name before what is wrong with it."""
     try:
         yield
     except SourceFailure as failure:

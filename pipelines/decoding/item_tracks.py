@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ipv_bench.tracks import ACTION, fault
-from pipelines.datasets.base import TrackFile
+from pipelines.datasets.base import TrackFile, TrackRows
 from pipelines.datasets.episode_tracks import as_track, read_members
 from pipelines.datasets.quarantine import SourceFailure
 from pipelines.decoding.frames import check_file, system_errors
@@ -17,7 +17,7 @@ FIRST = "is_first"
 
 
 class ItemTracks:
-    """The arrays of a `TrackFile`, in their stored types and shifted where the source says so.
+    """The arrays of a `TrackFile` or `TrackRows`, in their stored types and shifted where the source says so.
 
     Args:
         tracks: of the item.
@@ -28,11 +28,8 @@ class ItemTracks:
             set's, or holds what the contract forbids; `corrupt` when the file cannot be read.
     """
 
-    def __init__(self, tracks: TrackFile, source: Path) -> None:
-        path = source / tracks.path
-        check_file(path)
-        with system_errors():
-            found = read_members(path, [spec.name for spec in tracks.specs])
+    def __init__(self, tracks: TrackFile | TrackRows, source: Path) -> None:
+        found = _read(tracks, source)
         self._arrays: dict[str, np.ndarray] = {}
         for spec in tracks.specs:
             values = as_track(spec, found[spec.name])
@@ -71,6 +68,17 @@ class ItemTracks:
         if wrong:
             raise SourceFailure("bad_annotation", wrong)
         return part
+
+
+def _read(tracks: TrackFile | TrackRows, source: Path) -> dict[str, np.ndarray]:
+    if isinstance(tracks, TrackRows):
+        from pipelines.decoding.table_rows import read_track_columns
+
+        return read_track_columns(tracks, source)
+    path = source / tracks.path
+    check_file(path)
+    with system_errors():
+        return read_members(path, [spec.name for spec in tracks.specs])
 
 
 def _shifted(values: np.ndarray) -> np.ndarray:

@@ -13,7 +13,16 @@ from pathlib import Path
 from ipv_bench.bounded_json import MAX_LINE_BYTES, parse_json
 from ipv_bench.errors import InputError
 from ipv_bench.shard_set import LOG_FILE
-from pipelines.datasets.base import ArrayFile, ImageFiles, Inventory, SourceItem, VideoFile
+from pipelines.datasets.base import (
+    ArrayFile,
+    ImageFiles,
+    Inventory,
+    SourceItem,
+    TablePictures,
+    TableVideo,
+    VideoFile,
+    VideoRange,
+)
 from pipelines.jobs.resume import note
 
 _EVENT = "source_times"
@@ -37,8 +46,10 @@ def source_times(inventory: Inventory, source: Path) -> list[int]:
 
 def item_files(item: SourceItem) -> Iterator[str]:
     """Paths of the files that an item's frames are read from, relative to the source folder."""
-    if isinstance(item.frames, VideoFile | ArrayFile):
+    if isinstance(item.frames, VideoFile | VideoRange | ArrayFile):
         yield item.frames.path
+    elif isinstance(item.frames, TablePictures | TableVideo):
+        yield item.frames.rows.path
     elif isinstance(item.frames, ImageFiles):
         for name in item.frames.names:
             yield f"{item.frames.folder}/{name}" if item.frames.folder else name

@@ -1,0 +1,75 @@
+"""Frames of one episode in a video file that holds many: a time range, found by seeking.
+
+The frames are consecutive and each lies at its time; a file whose frames lie elsewhere (another rate, a gap, an end
+that comes too early) is refused, since frames and tracks would no longer belong together. Only what the range needs is
+read: damage elsewhere in the file spoils other episodes, not this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+from pipelines.datasets.base import SourceItem, VideoRange
+from pipelines.datasets.prepare_config import PrepareConfig
+from pipelines.datasets.quarantine import SourceFailure
+from pipelines.decoding.checked_video import CheckedVideo
+from pipelines.decoding.frames import SourceInfo, StoredFrame
+from pipelines.decoding.geometry import FrameScaler
+from pipelines.decoding.selection import FrameSelector, selection_of
+
+_TOLERANCE = Fraction(1, 4)
+"""Of a frame's duration: how far a frame may lie from its time. Files state times to a millisecond or better."""
+
+
+class RangeFrames:
+    """Frames of a `VideoRange` item through PyAV."""
+
+    def __init__(self, item: SourceItem, source: Path, config: PrepareConfig) -> None:
+        assert isinstance(item.frames, VideoRange)
+        self._range, self._item, self._config = item.frames, item, config
+        self._path = source / item.frames.path
+        self.info = SourceInfo(num_frames_header=item.frames.num_frames, fps=item.frames.fps)
+
+    def __iter__(self) -> Iterator[StoredFrame | None]:
+        scaler = FrameScaler(self._config.size, self._item.crop or self._config.crop, self._config.scaling)
+        selector = FrameSelector(selection_of(self._item, self._config))
+        self.info.kept_fps = selector.kept_fps(self._range.fps)
+        found = SourceInfo()
+        start, period = Fraction(self._range.start_seconds), 1 / Fraction(self._range.fps).limit_denominator(1001)
+        video = CheckedVideo(self._path, found, exact_times=True, start_seconds=start)
+        count, last, aspect = 0, start, 0.0
+        for decoded in video:
+            late = Fraction(decoded.time) - (start + count * period) if decoded is not None else Fraction(-1)
+            if decoded is None or (not count and late < -_TOLERANCE * period):
+                yield None  # of the episode before
+                continue
+            if abs(late) > _TOLERANCE * period:
+                raise SourceFailure("bad_annotation", self._astray(count, float(decoded.time), found.fps))
+            if not aspect:
+                aspect = float(video.stream.sample_aspect_ratio or 1)
+                self.info.codec, self.info.height, self.info.width = found.codec, found.height, found.width
+            time = count * period
+            kept = selector.keeps(count, time)
+            yield StoredFrame(count, float(time), scaler(decoded.frame, aspect)) if kept else None
+            count, last = count + 1, Fraction(decoded.time) + period
+            self.info.num_frames_decoded = count
+            if count == self._range.num_frames:
+                break
+        else:
+            message = (
+                f"{count} of {self._range.num_frames} frames of the episode: the video ends at {float(last):.3f} s"
+            )
+            raise SourceFailure("bad_annotation", f"{message}, the episode at {float(self._end()):.3f} s")
+        self.info.notes |= found.notes
+
+    def _end(self) -> float:
+        return self._range.start_seconds + self._range.num_frames / self._range.fps
+
+    def _astray(self, count: int, time: float, video_fps: float) -> str:
+        expected = self._range.start_seconds + count / self._range.fps
+        return (
+            f"frame {count} of the episode is expected at {expected:.3f} s, the video's next is at {time:.3f} s "
+            f"(the video has {video_fps:g} frames per second, the data set {self._range.fps:g})"
+        )
