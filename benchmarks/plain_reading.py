@@ -146,10 +146,10 @@ def see(vision: ImageModel, image: Tensor, frame: Tensor | None) -> tuple[Tensor
 
 def token_masks(vision: ImageModel, frames: int) -> dict[int, FusionDraws]:
     """Fresh token masks for timing, by sorting uniform numbers."""
-    ratio, masks = vision.context.mask_ratio, {}
+    ratio, masks, device = vision.context.mask_ratio, {}, vision.scaling.offset.device
     for scale in (3, 2):
         tokens = (vision.size // 2**scale) ** 2
-        masks[scale] = FusionDraws(torch.rand(frames, tokens).argsort(1)[:, : int(tokens * (1 - ratio))])
+        masks[scale] = FusionDraws(torch.rand(frames, tokens, device=device).argsort(1)[:, : int(tokens * (1 - ratio))])
     return masks
 
 
@@ -246,7 +246,7 @@ def behavior_losses(
         feats.append(torch.cat([stoch.flatten(-2), deter], -1))
     feat = torch.stack(feats)  # (H + 1, N, F)
     reward, value = model.reward_head(feat), behavior.slow_critic(feat)
-    weight = c.discount ** torch.arange(c.horizon + 1, dtype=feat.dtype)[:, None]
+    weight = c.discount ** torch.arange(c.horizon + 1, dtype=feat.dtype, device=feat.device)[:, None]
     last, targets = value[-1], []
     for t in reversed(range(c.horizon)):
         last = reward[t] + c.discount * ((1 - c.lam) * value[t + 1] + c.lam * last)

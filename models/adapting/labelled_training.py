@@ -114,9 +114,7 @@ class LabelledTraining(VideoTraining):
             if group.name == HELD_GROUP:
                 group.set_lr_scale(0.0 if held else 1.0)
         images, action = self.to_device(batch.frames), torch.from_numpy(batch.action).to(self.device)
-        loss, metrics = self.loss((images, action), self.draw(images.shape[0], images.shape[1], self.ranks.rank))
-        self.backward(loss)
-        return self.apply(metrics)
+        return self.update((images, action), self.draw(images.shape[0], images.shape[1], self.ranks.rank))
 
     def check_segment(self, segment: TrackedSegment) -> None:
         """See `VideoTraining.check_segment`."""

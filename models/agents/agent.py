@@ -12,13 +12,16 @@ from torch import Tensor, nn
 
 from ipv_bench.errors import ConfigError, TrainingError
 from ipv_bench.seeding import derive_seed
-from models.agents.behavior import ActorCritic
+from models.agents.behavior import ActorCritic, BehaviorDraws
 from models.agents.config import AgentConfig
 from models.agents.diagnosis import examine_episode
+from models.nets.rssm import State
 from models.training.checkpoint import Checkpoint, load_tensors
 from models.training.entry_check import check_observation, check_update_batch
-from models.training.hardware import autocast
-from models.training.optimizer import OptimizerGroup, apply_update, assign_gradients
+from models.training.hardware import autocast, check_cuda_graph
+from models.training.kept_values import KeptValues
+from models.training.optimizer import OptimizerGroup, apply_on_device, apply_update, assign_gradients
+from models.training.recorded_update import RecordedUpdate
 from models.world_models.stacked import StackedState, StackedWorldModel
 
 MAX_SKIPPED_IN_ROW = 10
@@ -58,6 +61,12 @@ class Agent:
         self._behavior_forward = torch.compile(behavior) if compiled else behavior
         fp16 = config.training.precision == "fp16"
         self._scalers = [torch.amp.GradScaler(device.type) for _ in range(2)] if fp16 else [None, None]
+        self._buffers = KeptValues(model.buffers())
+        if config.training.cuda_graph:
+            check_cuda_graph(device, config.training.precision)
+        self._recorded = RecordedUpdate(self.whole_update) if config.training.cuda_graph else None
+        self._metric_names: list[str] = []
+        """Of the numbers that `whole_update` returns after the first."""
         self.updates, self.skipped, self.skipped_in_row = 0, 0, 0
         self._first_update = 0
         """The update that the held ones are counted from."""
@@ -92,32 +101,26 @@ class Agent:
         terminal = self._tensor(batch["is_terminal"]) if predicts_end else None
         image, action, reward, is_first = (self._tensor(batch[name]) for name in BATCH_FIELDS)
         self.networks.train()
-        # The forward pass changes statistics, queue and magnitudes: a skipped update must not leave its NaN there.
-        before = [value.clone() for value in self.model.buffers()]
         frozen = self.updates - self._first_update < self.config.training.encoder_frozen_updates
         if len(self._model_groups) > 1:
             self._model_groups[0].set_lr_scale(0.0 if frozen else 1.0)
         draws = self.model.draw(image.shape[0], image.shape[1], self._generator("world model"))
-        with autocast(self.device, self.config.training.precision):
-            loss, metrics, posterior = self._model_forward(
-                image, action.float(), reward.float(), is_first, draws, terminal
-            )
+        seen = (image, action.float(), reward.float(), is_first, draws, terminal)
+        found = self._recorded_update(*seen) if self._recorded is not None else self._stepwise_update(*seen)
+        self.updates += 1
+        self._count(found is not None)
+        return {"skipped_updates": 1.0} if found is None else found | {"skipped_updates": 0.0}
+
+    def _stepwise_update(self, *seen: Any) -> dict[str, float] | None:
+        """One update, in which the host looks at the numbers before it applies them; None: it was skipped."""
+        self._buffers.keep()  # the forward pass changes them: a skipped update must not leave its NaN there
+        loss, metrics, posterior = self._model_loss(*seen)
         scaler = self._scalers[0]
         assign_gradients(loss if scaler is None else scaler.scale(loss), self._model_groups)
         result = apply_update(self._model_groups, [loss], scaler)
         norms = result.norms
         if result.applied:
-            start = posterior.map(lambda value: value.flatten(0, 1))  # (B * T, ...)
-            draw = self.behavior.draw(start.deter.shape[0], self.model.rssm, self._generator("behavior"))
-            with autocast(self.device, self.config.training.precision):
-                actor_loss, critic_loss, more = self._behavior_forward(
-                    self.model.rssm,
-                    self.model.reward_head,
-                    start,
-                    draw,
-                    self.model.discount_head,
-                    None if terminal is None else terminal.flatten(0, 1),
-                )
+            actor_loss, critic_loss, more = self._behavior_losses(posterior, seen[-1], self._behavior_draws(seen[0]))
             metrics |= more
             scaler = self._scalers[1]
             # Neither loss reaches the other's network, so their sum has each one's gradients; a compiled graph, which
@@ -126,18 +129,64 @@ class Agent:
             assign_gradients(both if scaler is None else scaler.scale(both), self._behavior_groups)
             result = apply_update(self._behavior_groups, [actor_loss, critic_loss], scaler)
             norms = norms | result.norms
-            if result.applied:
-                self.behavior.count_update()
         if not result.applied:
-            for value, old in zip(self.model.buffers(), before, strict=True):
-                value.copy_(old)
-        self.updates += 1
-        self._count(result.applied)
-        if not result.applied:
-            return {"skipped_updates": 1.0}
+            self._buffers.restore()
+            return None
+        self.behavior.count_update()
         values = torch.stack([value.detach().float() for value in metrics.values()]).tolist()
-        found = dict(zip(metrics, values, strict=True)) | {f"{name}_norm": value for name, value in norms.items()}
-        return found | {"skipped_updates": 0.0}
+        return dict(zip(metrics, values, strict=True)) | {f"{name}_norm": value for name, value in norms.items()}
+
+    def _recorded_update(self, *seen: Any) -> dict[str, float] | None:
+        """As `_stepwise_update`, by replaying recorded kernels."""
+        assert self._recorded is not None
+        values = self._recorded(*seen, self._behavior_draws(seen[0])).tolist()
+        if not values[0]:
+            return None
+        self.behavior.count_update()
+        return dict(zip(self._metric_names, values[1:], strict=True))
+
+    def whole_update(self, allowed: Tensor, *inputs: Any) -> Tensor:
+        """The update without a decision of the host: 1 where it was applied, then metrics and gradient norms.
+
+        Args:
+            allowed: bool scalar; where it is false nothing is applied.
+            inputs: what the world model takes, and the draws of the behaviour.
+        """
+        *seen, behavior_draws = inputs
+        for group in (*self._model_groups, *self._behavior_groups):
+            group.make_recordable()
+        self._buffers.keep()
+        loss, metrics, posterior = self._model_loss(*seen)
+        assign_gradients(loss, self._model_groups)
+        first = apply_on_device(self._model_groups, [loss], allowed)
+        actor_loss, critic_loss, more = self._behavior_losses(posterior, seen[-1], behavior_draws)
+        assign_gradients(actor_loss + critic_loss, self._behavior_groups)
+        second = apply_on_device(self._behavior_groups, [actor_loss, critic_loss], first.applied)
+        self._buffers.restore_unless(second.applied)
+        told = metrics | more | {f"{name}_norm": value for name, value in (first.norms | second.norms).items()}
+        self._metric_names = list(told)
+        return torch.stack([second.applied.float(), *(value.detach().float() for value in told.values())])
+
+    def _model_loss(self, *seen: Any) -> tuple[Tensor, dict[str, Tensor], State]:
+        with autocast(self.device, self.config.training.precision):
+            result: tuple[Tensor, dict[str, Tensor], State] = self._model_forward(*seen)
+        return result
+
+    def _behavior_draws(self, image: Tensor) -> BehaviorDraws:
+        return self.behavior.draw(image.shape[0] * image.shape[1], self.model.rssm, self._generator("behavior"))
+
+    def _behavior_losses(
+        self, posterior: State, terminal: Tensor | None, draws: BehaviorDraws
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Actor loss, critic loss and metrics of imagination from every posterior state (B, T, ...)."""
+        start = posterior.map(lambda value: value.flatten(0, 1))  # (B * T, ...)
+        ended = None if terminal is None else terminal.flatten(0, 1)
+        model = self.model
+        with autocast(self.device, self.config.training.precision):
+            result: tuple[Tensor, Tensor, dict[str, Tensor]] = self._behavior_forward(
+                model.rssm, model.reward_head, start, draws, model.discount_head, ended
+            )
+        return result
 
     def act(self, obs: Mapping[str, Any]) -> NDArray[np.float32]:
         """Action for one observation, or for a batch of them; the state is carried from call to call.
@@ -227,6 +276,8 @@ class Agent:
         state = checkpoint.state["agent"]
         self.updates, self.skipped = int(state["updates"]), int(state["skipped"])
         self.skipped_in_row = int(state["skipped_in_row"])
+        if self._recorded is not None:
+            self._recorded.forget()  # the moments are other tensors now
         for scaler, saved in zip(self._scalers, state.get("loss_scales", []), strict=False):
             if scaler is not None:
                 scaler.load_state_dict(saved)

@@ -17,8 +17,10 @@ from models.pretraining.config import PretrainConfig
 from models.training.checkpoint import Checkpoint, count_of, load_tensors
 from models.training.distributed import Ranks
 from models.training.entry_check import check_array, check_frames
-from models.training.hardware import autocast, check_precision, choose_device
-from models.training.optimizer import OptimizerGroup, apply_update
+from models.training.hardware import autocast, check_cuda_graph, check_precision, choose_device
+from models.training.kept_values import KeptValues
+from models.training.optimizer import OptimizerGroup, apply_on_device, apply_update
+from models.training.recorded_update import RecordedUpdate
 
 MAX_SKIPPED_IN_ROW = 10
 COUNTERS = ("updates", "skipped", "skipped_in_row", "scale_skips")
@@ -47,6 +49,8 @@ class VideoTraining:
         self.device = device or choose_device(config.training.device, self.ranks.local_rank)
         self.precision = config.training.precision
         check_precision(self.device, self.precision)
+        if config.training.cuda_graph:
+            check_cuda_graph(self.device, self.precision, self.ranks.world_size)
         self.model = self.initial_model().to(self.device)
         if self.device.type == "cuda":
             self.model = self.model.to(memory_format=torch.channels_last)
@@ -57,8 +61,10 @@ class VideoTraining:
         self._forward: Callable[..., Any] = self.ranks.wrap(self.model, self.device)
         if config.training.compile:
             self._forward = torch.compile(self._forward)
-        self._statistics = _batch_norm_statistics(self.model)
-        self._kept_statistics = [[value.clone() for value in group] for group in self._statistics]
+        self._statistics = KeptValues(_batch_norm_statistics(self.model))
+        self._metric_names: list[str] = []
+        """Of the numbers that `whole_update` returns after the first."""
+        self._recorded = RecordedUpdate(self.whole_update) if config.training.cuda_graph else None
         self.updates, self.skipped, self.skipped_in_row, self.scale_skips = 0, 0, 0, 0
 
     def initial_model(self) -> Any:
@@ -86,9 +92,31 @@ class VideoTraining:
         """
         check_array("the batch of videos", batch, ("B", "T", "H", "W", 3), ("uint8",))
         images = self.to_device(batch)  # (B, T, H, W, 3)
-        loss, metrics = self.loss(images, self.draw(images.shape[0], images.shape[1], self.ranks.rank))
+        return self.update(images, self.draw(images.shape[0], images.shape[1], self.ranks.rank))
+
+    def update(self, images: Any, draws: Any) -> dict[str, float]:
+        """One update from frames (and what else the forward pass takes) on the device; see `step`."""
+        if self._recorded is not None:
+            return self._told(self._recorded(images, draws).tolist())
+        loss, metrics = self.loss(images, draws)
         self.backward(loss)
         return self.apply(metrics)
+
+    def whole_update(self, allowed: Tensor, images: Any, draws: Any) -> Tensor:
+        """The update without a decision of the host: 1 where it was applied, then metrics and gradient norm.
+
+        With `allowed`, a bool scalar, false nothing is applied.
+        """
+        for group in self.groups:
+            group.make_recordable()
+            group.zero_grad()
+        loss, metrics = self.loss(images, draws)
+        loss.backward()  # type: ignore[no-untyped-call]
+        result = apply_on_device(self.groups, [metrics["loss"]], allowed)
+        self._statistics.restore_unless(result.applied)
+        norm = torch.linalg.vector_norm(torch.stack(list(result.norms.values())))
+        self._metric_names = [*metrics, "gradient_norm"]
+        return torch.stack([result.applied.float(), *(value.float() for value in metrics.values()), norm])
 
     def draw(self, batch: int, length: int, part: int) -> Any:
         """Random numbers of the present update for `part`, the part of the batch that a rank takes."""
@@ -103,8 +131,7 @@ class VideoTraining:
 
     def loss(self, images: Any, draws: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and metrics of uint8 frames (B, T, H, W, 3) on the device."""
-        for kept, values in zip(self._kept_statistics, self._statistics, strict=True):
-            torch._foreach_copy_(kept, values)
+        self._statistics.keep()
         with autocast(self.device, self.precision):
             loss, metrics = self.forward_pass(images, draws)
         return loss, metrics
@@ -122,7 +149,7 @@ class VideoTraining:
         self.updates += 1
         if not result.applied:
             # The forward pass has already moved BatchNorm's running statistics, perhaps to NaN.
-            self._restore_statistics()
+            self._statistics.restore()
             return self._count_skip()  # without the numbers: they would spoil the means that are logged
         self.skipped_in_row = 0
         numbers = dict(zip(found, values.tolist(), strict=True))
@@ -176,10 +203,16 @@ class VideoTraining:
             setattr(self, name, count_of(state[name]))
         if self.scaler is not None and "loss_scale" in state:
             self.scaler.load_state_dict(state["loss_scale"])
+        if self._recorded is not None:
+            self._recorded.forget()  # the moments are other tensors now
 
-    def _restore_statistics(self) -> None:
-        for kept, values in zip(self._kept_statistics, self._statistics, strict=True):
-            torch._foreach_copy_(values, kept)
+    def _told(self, values: list[float]) -> dict[str, float]:
+        """What `step` returns, from the numbers of `whole_update`; counts the update."""
+        self.updates += 1
+        if not values[0]:
+            return self._count_skip()
+        self.skipped_in_row = 0
+        return dict(zip(self._metric_names, values[1:], strict=True)) | {"skipped": 0.0}
 
     def _count_skip(self) -> dict[str, float]:
         if self.scaler is not None and self.scaler.get_scale() > 1:
@@ -204,9 +237,7 @@ def initial_model(config: PretrainConfig, seed: int) -> Any:
         return find_method(config.method).video_model(config)
 
 
-def _batch_norm_statistics(model: nn.Module) -> list[list[Tensor]]:
-    """Running statistics, grouped by dtype (one kernel copies a group); groups may be absent, never empty."""
+def _batch_norm_statistics(model: nn.Module) -> list[Tensor]:
+    """Running statistics of all layers that have some."""
     layers = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
-    values = [value for layer in layers for value in layer.buffers()]
-    dtypes = dict.fromkeys(value.dtype for value in values)
-    return [[value for value in values if value.dtype == dtype] for dtype in dtypes]
+    return [value for layer in layers for value in layer.buffers()]

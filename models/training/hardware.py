@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -59,6 +60,33 @@ def check_precision(device: torch.device, precision: str) -> None:
         )
 
 
+def check_cuda_graph(device: torch.device, precision: str, world_size: int = 1) -> None:
+    """Refuse `training.cuda_graph` where an update cannot be recorded.
+
+    Raises:
+        ConfigError: no CUDA device, fp16 (its loss scale is decided by the host), or several processes.
+    """
+    where = "training.cuda_graph is true"
+    if device.type != "cuda":
+        raise ConfigError(
+            f"{where}, and the run computes on {device.type}",
+            expected="a CUDA device: nothing else has such graphs",
+            fix="use --set training.cuda_graph=false",
+        )
+    if precision == "fp16":
+        raise ConfigError(
+            f"{where}, with training.precision=fp16, whose loss scale the host decides between kernels",
+            expected="bf16 or fp32",
+            fix="use --set training.precision=bf16, or training.cuda_graph=false",
+        )
+    if world_size > 1:
+        raise ConfigError(
+            f"{where}, in a run of {world_size} processes",
+            expected="one process",
+            fix="use --set training.cuda_graph=false",
+        )
+
+
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
     """Context in which the networks compute in `precision`; parameters stay fp32."""
     if precision == "fp32":
@@ -81,6 +109,8 @@ def prepare_torch(device: torch.device, threads: int, deterministic: bool = Fals
         torch.backends.cuda.matmul.allow_tf32 = False  # fp32 means fp32
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = not deterministic
+        if deterministic:  # cuBLAS reads it when it is first used, and torch refuses its products without it
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(deterministic)
 
 

@@ -38,6 +38,18 @@ class UpdateResult(NamedTuple):
     norms: dict[str, float]
 
 
+class DeviceResult(NamedTuple):
+    """What `apply_on_device` did; as `UpdateResult`, but scalars on the device that nobody has waited for.
+
+    Attributes:
+        applied: bool.
+        norms: by the group's name.
+    """
+
+    applied: Tensor
+    norms: dict[str, Tensor]
+
+
 class OptimizerGroup:
     """Parameters that are clipped and stepped together.
 
@@ -68,7 +80,30 @@ class OptimizerGroup:
 
     def set_lr_scale(self, scale: float) -> None:
         """Learning rate of the next step, as a factor on the configured one; at 0 the moments still move."""
-        self.adam.param_groups[0]["lr"] = self.config.lr * scale
+        chosen = self.adam.param_groups[0]
+        if isinstance(chosen["lr"], Tensor):  # a recorded step reads it where it stands
+            chosen["lr"].fill_(self.config.lr * scale)
+        else:
+            chosen["lr"] = self.config.lr * scale
+
+    def make_recordable(self) -> None:
+        """Let a CUDA graph hold the steps: the learning rate becomes a number on the device, moments start as zeros."""
+        first = next(iter(self.parameters.values()))
+        chosen = self.adam.param_groups[0]
+        chosen["lr"] = torch.as_tensor(chosen["lr"], dtype=torch.float32, device=first.device)
+        chosen["capturable"] = first.device.type == "cuda"
+
+    @torch.no_grad()
+    def step_unless(self, refused: Tensor, divisor: Tensor) -> None:
+        """One step by the gradients over `divisor`; nothing at all changes where `refused` is 1. Both are scalars.
+
+        The fused Adam reads both on the device, as a gradient scaler has it do.
+        """
+        self.adam.grad_scale, self.adam.found_inf = divisor, refused  # type: ignore[attr-defined]
+        try:
+            self.adam.step()
+        finally:
+            del self.adam.grad_scale, self.adam.found_inf  # type: ignore[attr-defined]
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Adam's moments and step counts, by `<group>/<parameter>/<what>`; empty before the first step."""
@@ -126,6 +161,11 @@ def assign_gradients(loss: Tensor, groups: Sequence[OptimizerGroup]) -> None:
     torch.autograd.backward(loss, inputs=[parameter for group in groups for parameter in group.parameters.values()])
 
 
+def _norm(group: OptimizerGroup) -> Tensor:
+    """Norm of all gradients of a group, a scalar."""
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(group.gradients())))
+
+
 @torch.no_grad()
 def apply_update(
     groups: Sequence[OptimizerGroup],
@@ -146,7 +186,7 @@ def apply_update(
     for group in groups:
         if scaler is not None:
             scaler.unscale_(group.adam)
-        norms.append(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(group.gradients()))))
+        norms.append(_norm(group))
     checked = torch.stack([*norms, *(loss.detach().float() for loss in losses)]).tolist()  # the one host sync
     finite = all(value - value == 0 for value in checked)
     for group, norm in zip(groups, checked, strict=False):
@@ -159,3 +199,22 @@ def apply_update(
     if scaler is not None:
         scaler.update()
     return UpdateResult(finite, {group.name: norm for group, norm in zip(groups, checked, strict=False)})
+
+
+@torch.no_grad()
+def apply_on_device(groups: Sequence[OptimizerGroup], losses: Iterable[Tensor], allowed: Tensor) -> DeviceResult:
+    """As `apply_update`, with the decision taken on the device: the host does not wait, and a CUDA graph can hold it.
+
+    Args:
+        groups: their parameters hold the gradients; those are forgotten afterwards.
+        losses: checked together with the gradients.
+        allowed: bool scalar; where it is false nothing is applied, whatever the numbers are.
+    """
+    norms = {group.name: _norm(group) for group in groups}
+    checked = torch.stack([*norms.values(), *(loss.detach().float() for loss in losses)])
+    applied = checked.isfinite().all() & allowed
+    refused = (~applied).float()
+    for group in groups:
+        group.step_unless(refused, ((norms[group.name] + 1e-6) / group.config.clip).clamp_min(1))
+        group.zero_grad()
+    return DeviceResult(applied, norms)

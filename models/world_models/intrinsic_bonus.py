@@ -6,6 +6,8 @@ Legend: `B` batch, `T` time, `F` feature size, `Q` queue size, `P` projected siz
 
 from __future__ import annotations
 
+import math
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -53,7 +55,8 @@ class StreamNorm(nn.Module):
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Update the magnitude with |x|, and return x / (magnitude + eps) * scale."""
-        self.magnitude.mul_(self.momentum).add_((1 - self.momentum) * x.abs().mean().to(torch.float64))
+        # One write: of two in a row torch 2.13's compiled graphs lose a part.
+        self.magnitude.copy_(self.momentum * self.magnitude + (1 - self.momentum) * x.abs().mean().to(torch.float64))
         return x / (self.magnitude.to(x.dtype) + self.eps) * self.scale
 
 
@@ -80,8 +83,7 @@ class IntrinsicBonus(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
         self.norm = StreamNorm(config.norm_momentum, config.norm_init, config.norm_eps)
 
-    # Outside compiled graphs: their length would depend on the fill count, and torch 2.13's graphs lose a part of what
-    # StreamNorm writes to its magnitude.
+    # Outside compiled graphs: torch 2.13's lose a part of what StreamNorm writes to its magnitude.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     @torch.no_grad()
     def forward(self, feat: Tensor) -> Tensor:
@@ -91,27 +93,58 @@ class IntrinsicBonus(nn.Module):
 
     @torch.no_grad()
     def raw(self, feat: Tensor) -> Tensor:
-        """The bonus before normalisation: (B, T, F) to (B, T - window + 1)."""
+        """The bonus before normalisation: (B, T, F) to (B, T - window + 1).
+
+        Shapes do not depend on how full the queue is: the host need not know, and a graph can hold it.
+        """
         means = full_precision(feat).unfold(1, self.config.window, 1).mean(-1)  # (B, T - window + 1, F)
-        rows = means.flatten(0, 1) @ self.projection
+        with torch.autocast(feat.device.type, enabled=False):  # half precision would make all distances coarse
+            rows = means.flatten(0, 1) @ self.projection
+        size = self.queue.shape[0]
         # A batch with more rows than the queue holds (the published code stops there) is still compared with all of
         # itself; only what fits is remembered.
-        remembered = torch.cat([rows, self.queue[: int(self.count)]])[: max(self.queue.shape[0], rows.shape[0])]
-        kept = remembered[: self.queue.shape[0]]
-        self.queue[: kept.shape[0]] = kept
-        self.count.fill_(kept.shape[0])
-        return nearest_mean_distance(rows, remembered, self.config.neighbours).reshape(means.shape[:2])
+        remembered = torch.cat([rows, self.queue])[: max(size, rows.shape[0])]
+        known = self.count + rows.shape[0]
+        self.queue.copy_(remembered[:size])
+        self.count.copy_(known.clamp_max(size))
+        return nearest_mean_distance(rows, remembered, self.config.neighbours, known).reshape(means.shape[:2])
 
 
-def nearest_mean_distance(rows: Tensor, others: Tensor, neighbours: int) -> Tensor:
+def nearest_mean_distance(rows: Tensor, others: Tensor, neighbours: int, known: Tensor | None = None) -> Tensor:
     """Mean Euclidean distance of each row (N, P) to its nearest `neighbours` among `others` (M, P): (N,).
 
-    Distances are formed by subtraction, in blocks of rows: |a|² + |b|² - 2ab errs by 3e-3 at distance zero in float32,
-    and the published broadcast needs N * M * P numbers (4.8 GB at Meta-world size).
+    In blocks of rows: the published broadcast needs N * M * P numbers (4.8 GB at Meta-world size).
+
+    Args:
+        rows: what is looked at.
+        others: what it is compared with.
+        neighbours: how many, at most.
+        known: scalar integer; only so many of the first `others` count. None: all.
     """
-    count = min(neighbours, others.shape[0])
-    blocks = []
+    count, blocks = min(neighbours, others.shape[0]), []
+    known = known if known is not None else torch.tensor(others.shape[0], device=rows.device)
+    absent = torch.arange(others.shape[0], device=rows.device) >= known  # (M,)
+    counts = torch.arange(count, device=rows.device) < known
     for block in torch.split(rows, _ROWS_PER_BLOCK):
-        distance = torch.cdist(block, others, compute_mode="donot_use_mm_for_euclid_dist")  # (rows, M)
-        blocks.append(distance.topk(count, largest=False, sorted=False).values.mean(-1))
+        distance = distances(block, others).masked_fill(absent, math.inf)  # (rows, M)
+        nearest = distance.topk(count, largest=False).values  # (rows, count), nearest first
+        blocks.append(nearest.where(counts, 0).sum(-1) / counts.sum())
     return torch.cat(blocks)
+
+
+def distances(rows: Tensor, others: Tensor) -> Tensor:
+    """Euclidean distances of rows (N, P) and (M, P): (N, M).
+
+    |a|² + |b|² - 2ab errs by 3e-3 at distance zero in float32. On the CPU they are formed by subtraction; a GPU, whose
+    kernel for that takes longer than the rest of an update, has the products in float64.
+    """
+    if rows.device.type == "cpu":
+        return torch.cdist(rows, others, compute_mode="donot_use_mm_for_euclid_dist")
+    return product_distances(rows, others)
+
+
+def product_distances(rows: Tensor, others: Tensor) -> Tensor:
+    """`distances` by products in float64."""
+    a, b = rows.double(), others.double()
+    squares = a.square().sum(-1)[:, None] + b.square().sum(-1) - 2 * a @ b.t()
+    return squares.clamp_min(0).sqrt().to(rows.dtype)

@@ -1,0 +1,486 @@
+"""Updates at the paper's sizes on a GPU: every arithmetic of ours beside the published settings' form, in one run.
+
+    python benchmarks/gpu_step.py --out gpu_step.json                all cases and forms on a CUDA device, 6 minutes
+    python benchmarks/gpu_step.py --quick --device cpu --out x.json  tiny sizes: shows that it runs, measures nothing
+
+Cases: pre-training (ContextWM, and the vanilla model of APV) at 16x25 and 64x25 frames, fine-tuning at Meta-world's
+50x50 and DMC Remastered's 16x50. Batches are synthetic tensors of the real shapes that already lie in the device's
+memory: no decoding, no upload (`upload_ms` says what the latter costs). Optimisers are included.
+
+Forms: `plain_fp16`, the baseline, is `plain_reading.py`: the published order of operations, eager, with fp16 autocast
+and a loss scale as published. Ours: `fp32`, `tf32`, `bf16`, each also as a CUDA graph, compiled, and both.
+
+Milliseconds per update: the median over the updates after the warm-up, each between two device synchronisations, with
+5th and 95th percentile. Share of peak: products and convolutions of one eager update, counted by torch's
+FlopCounterMode, over time and the card's dense bf16 peak (data sheet; `matmul_tflops` is what a large product reaches
+in this run). Losses: 20 updates of every form of ours from the weights, batches and draws of fp32's; the first loss and
+the mean of all must agree within TOLERANCE.
+
+Everything runs in a second process, each form has a time limit, and the results are written after each form: what is
+cut short, or falls over, loses nothing that is finished, and the other forms go on. Those that compile come last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import gc
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from plain_reading import PlainOptimizer, behavior_losses, stacked_loss, video_loss
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from models.agents.agent import Agent
+from models.finetune import build_agent
+from models.pretrain import build_training
+
+PRETRAIN = {
+    "pretrain_contextwm_16x25": ("contextwm", 16, 25),
+    "pretrain_apv_16x25": ("apv", 16, 25),
+    "pretrain_contextwm_64x25": ("contextwm", 64, 25),
+    "pretrain_apv_64x25": ("apv", 64, 25),
+}
+"""Method, segments, frames of each."""
+FINETUNE = {"finetune_metaworld_50x50": ("metaworld", 50, 50, 4), "finetune_dmcr_16x50": ("dmcr", 16, 50, 6)}
+"""Suite, windows, steps, action size."""
+CASES = (
+    "pretrain_contextwm_16x25", "finetune_dmcr_16x50", "pretrain_apv_16x25", "finetune_metaworld_50x50",
+    "pretrain_contextwm_64x25", "pretrain_apv_64x25",
+)  # fmt: skip
+
+FORMS: dict[str, dict[str, Any]] = {
+    "plain_fp16": {},
+    "fp32": {"precision": "fp32"},
+    "tf32": {"precision": "fp32", "tf32": True},
+    "bf16": {"precision": "bf16"},
+    "bf16_graph": {"precision": "bf16", "cuda_graph": True},
+    "fp32_graph": {"precision": "fp32", "cuda_graph": True},
+    "bf16_compile": {"precision": "bf16", "compile": True},
+    "bf16_compile_graph": {"precision": "bf16", "compile": True, "cuda_graph": True},
+}
+TOLERANCE = {"fp32": (1e-4, 1e-2), "tf32": (2e-3, 1e-2), "bf16": (1e-2, 3e-2)}
+"""Largest relative difference to fp32's loss, by arithmetic: of the first update, and of the mean of EQUAL_UPDATES. (No
+bound can be told for the path between: a latent that falls the other way by rounding changes all that comes after.)"""
+EQUAL_UPDATES = 20
+PEAK_TFLOPS = {"H200": 989.0, "H100": 989.0, "A100": 312.0, "L40": 362.0, "4090": 165.0}
+"""Dense bf16, by the makers' data sheets."""
+TINY = {
+    "encoder.cnn_depth": 8, "decoder.cnn_depth": 8, "rssm.deter": 32, "rssm.hidden": 32, "rssm.stoch": 4,
+    "rssm.discrete": 4,
+}  # fmt: skip
+TINY_AGENT = TINY | {
+    "intrinsic.queue_size": 64, "reward.units": 32, "behavior.units": 32, "behavior.horizon": 4,
+}  # fmt: skip
+
+
+class Case:
+    """One batch size of one update: the batches, and the update in any form.
+
+    Args:
+        name: of CASES.
+        device: where it computes.
+        quick: tiny sizes.
+    """
+
+    def __init__(self, name: str, device: torch.device, *, quick: bool) -> None:
+        self.name, self.device, self.quick = name, device, quick
+        self.pretraining = name in PRETRAIN
+        if self.pretraining:
+            self.part, batch, length = PRETRAIN[name]
+        else:
+            self.part, batch, length, self.actions = FINETUNE[name]
+        self.shape = (2, 6) if quick else (batch, length)
+        self.batches = [self._batch(seed) for seed in range(4)]
+
+    @property
+    def frames(self) -> int:
+        """Of one update."""
+        return self.shape[0] * self.shape[1]
+
+    def _batch(self, seed: int) -> dict[str, Tensor]:
+        g = torch.Generator().manual_seed(seed)
+        # Smooth pictures in slow motion: noise would make the loss a constant that no error can move.
+        coarse = torch.rand(*self.shape[:1], 3, 8, 8, generator=g)
+        picture = F.interpolate(coarse, 96, mode="bilinear", align_corners=False)
+        shown = [picture[..., t % 32 : t % 32 + 64, :64] for t in range(self.shape[1])]
+        image = (torch.stack(shown, 1) * 255).to(torch.uint8).movedim(2, -1).contiguous()  # (B, T, 64, 64, 3)
+        if self.pretraining:
+            return {"image": image.to(self.device)}
+        found = {
+            "image": image,
+            "action": torch.rand(*self.shape, self.actions, generator=g) * 2 - 1,
+            "reward": torch.rand(*self.shape, generator=g),
+            "is_first": F.pad(torch.zeros(self.shape[0], self.shape[1] - 1), (1, 0), value=1.0),
+        }
+        return {key: value.to(self.device) for key, value in found.items()}
+
+    def ours(self, form: dict[str, Any]) -> Any:
+        """The trainer in one form, with the weights that every form starts from."""
+        tf32 = bool(form.get("tf32"))
+        values = {f"training.{key}": value for key, value in form.items() if key != "tf32"}
+        values |= {"training.device": str(self.device), "training.threads": 0}
+        if self.pretraining:
+            sizes = TINY if self.quick else {}
+            made: Any = build_training("paper", values | sizes | {"method": self.part})
+        else:
+            # Everything is trained from the first update on, as in all but the first hundred of a run.
+            sizes = TINY_AGENT if self.quick else {}
+            values |= sizes | {"training.encoder_frozen_updates": 0}
+            made = build_agent(f"paper/{self.part}", values, None, self.actions)
+        if self.device.type == "cuda":
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+            torch.backends.cudnn.benchmark = True
+        return made
+
+    def update(self, made: Any, number: int) -> float:
+        """Make update `number`; returns the loss."""
+        batch = self.batches[number % len(self.batches)]
+        if self.pretraining:
+            told = made.step(batch["image"])
+            return float(told.get("loss", float("nan")))
+        told = made.update(batch)
+        return float(told.get("model_loss", float("nan")))
+
+    def plain(self) -> Callable[[int], None]:
+        """The baseline's update: the published order of operations in fp16 (without autocast on the CPU)."""
+        made = self.ours({"precision": "fp32"})
+        if self.pretraining:
+            return self._plain_pretraining(made.model)
+        return self._plain_finetuning(made)
+
+    def _plain_pretraining(self, model: Any) -> Callable[[int], None]:
+        model = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
+        optimizer = PlainOptimizer(list(model.parameters()), model.config.optimizer)
+        is_first = F.pad(torch.zeros(self.shape[0], self.shape[1] - 1), (1, 0), value=1.0).to(self.device)
+        scaler = self._scaler()
+
+        def update(number: int) -> None:
+            image = self.batches[number % len(self.batches)]["image"]
+            with self._half():
+                loss = video_loss(model, image, is_first, None, model.config.context.dropout)
+            scaler.scale(loss).backward()
+            scaled_step(scaler, [optimizer])
+
+        return update
+
+    def _plain_finetuning(self, agent: Agent) -> Callable[[int], None]:
+        networks = copy.deepcopy(agent.networks).train().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        model, behavior, config = networks["model"], networks["behavior"], agent.config
+        held = ("vision.encoder.", "vision.context_encoder.", "action_free_rssm.")
+        named = dict(model.named_parameters())
+        groups = [
+            PlainOptimizer([p for n, p in named.items() if n.startswith(held)], config.optimizer),
+            PlainOptimizer([p for n, p in named.items() if not n.startswith(held)], config.optimizer),
+        ]
+        both = [
+            PlainOptimizer(list(behavior.actor.parameters()), config.behavior.actor_optimizer),
+            PlainOptimizer(list(behavior.critic.parameters()), config.behavior.critic_optimizer),
+        ]
+        queue = torch.zeros(config.intrinsic.queue_size, config.intrinsic.queue_dim, device=self.device)
+        scalers = [self._scaler(), self._scaler()]
+
+        def update(number: int) -> None:
+            batch = self.batches[number % len(self.batches)]
+            fields = (batch["image"], batch["action"], batch["reward"], batch["is_first"])
+            with self._half():
+                loss, states = stacked_loss(model, fields, queue, None, config.context.dropout)
+            scalers[0].scale(loss).backward()
+            scaled_step(scalers[0], groups)
+            start = [value.detach().flatten(0, 1) for value in states[:2]]
+            with self._half():
+                actor_loss, critic_loss = behavior_losses(behavior, model, start, None)
+            scalers[1].scale(actor_loss + critic_loss).backward()
+            scaled_step(scalers[1], both)
+            model.zero_grad()
+
+        return update
+
+    def _scaler(self) -> torch.amp.GradScaler:
+        return torch.amp.GradScaler(self.device.type, enabled=self.device.type == "cuda")
+
+    def _half(self) -> Any:
+        return torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda")
+
+
+def scaled_step(scaler: torch.amp.GradScaler, optimizers: list[PlainOptimizer]) -> None:
+    """Unscale, clip and step, as fp16 training does."""
+    for optimizer in optimizers:
+        scaler.unscale_(optimizer.adam)
+        torch.nn.utils.clip_grad_norm_(optimizer.parameters, optimizer.clip)
+        scaler.step(optimizer.adam)
+        optimizer.adam.zero_grad()
+    scaler.update()
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done everything."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def timed(update: Callable[[int], Any], device: torch.device, repeats: int, until: float) -> dict[str, Any]:
+    """Milliseconds of `repeats` updates, or of as many as end before `until` (monotonic seconds), but at least 5."""
+    times: list[float] = []
+    for number in range(repeats):
+        if len(times) >= min(5, repeats) and time.monotonic() > until:
+            break
+        wait(device)
+        before = time.perf_counter()
+        update(number)
+        wait(device)
+        times.append((time.perf_counter() - before) * 1000)
+    ordered = sorted(times)
+    return {
+        "ms": round(statistics.median(times), 3),
+        "ms_p05": round(ordered[len(ordered) // 20], 3),
+        "ms_p95": round(ordered[-1 - len(ordered) // 20], 3),
+        "updates": len(times),
+    }
+
+
+def measure(case: Case, name: str, repeats: int, seconds: float, reference: list[float]) -> dict[str, Any]:
+    """One form of a case: losses, times, memory. `reference`: fp32's losses, filled in by that form."""
+    device, started = case.device, time.monotonic()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    found: dict[str, Any] = {}
+    if name == "plain_fp16":
+        update: Callable[[int], Any] = case.plain()
+        for number in range(1 if case.quick else 5):
+            update(number)
+    else:
+        made = case.ours(FORMS[name])
+        update = lambda number: case.update(made, number)  # noqa: E731
+        losses = [case.update(made, 0)]
+        wait(device)
+        found["first_update_s"] = round(time.monotonic() - started, 1)  # building, compiling, recording
+        losses += [case.update(made, number) for number in range(1, 4 if case.quick else EQUAL_UPDATES)]
+        found |= compared(name, losses, reference)
+    found |= timed(update, device, repeats, started + seconds)
+    found["frames_per_s"] = round(case.frames / found["ms"] * 1000, 1)
+    if device.type == "cuda":
+        found["peak_memory_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 2)
+        found["reserved_memory_gb"] = round(torch.cuda.max_memory_reserved() / 1e9, 2)
+    if name == "bf16":
+        with FlopCounterMode(display=False) as counter:
+            update(0)
+        found["update_tflop"] = round(counter.get_total_flops() / 1e12, 4)
+    found["seconds"] = round(time.monotonic() - started, 1)
+    return found
+
+
+def compared(name: str, losses: list[float], reference: list[float]) -> dict[str, Any]:
+    """How far the losses are from fp32's; those become the reference when they come."""
+    if name == "fp32":
+        reference.extend(losses)
+    found: dict[str, Any] = {"losses": [round(loss, 5) for loss in losses]}
+    if len(reference) == len(losses):
+        first = abs(losses[0] / reference[0] - 1)
+        mean = abs(sum(losses) / sum(reference) - 1)
+        limits = TOLERANCE[name.partition("_")[0]]
+        found |= {"loss_difference": [float(f"{first:.2e}"), float(f"{mean:.2e}")], "tolerance": limits}
+        found["equal"] = first <= limits[0] and mean <= limits[1]
+    return found
+
+
+def run_jobs(options: argparse.Namespace) -> None:
+    """Forms of cases, in this process; a line of JSON after each."""
+    device, case = torch.device(options.device), None
+    references: dict[str, list[float]] = json.loads(options.references)
+    for job in options.jobs.split(","):
+        name, form = job.split(":")
+        if case is None or case.name != name:
+            case = Case(name, device, quick=options.quick)
+        broken = False
+        try:
+            found = measure(case, form, options.repeats, options.form_seconds, references.setdefault(name, []))
+        except Exception as error:  # noqa: BLE001 (one form's failure is a result too)
+            found = {"error": f"{type(error).__name__}: {str(error)[:600]}"}
+            broken = is_broken(device)
+        print(json.dumps({"case": name, "form": form, **found}), flush=True)
+        if broken:
+            sys.exit("the device is of no use to this process any more")
+        gc.collect()
+        if device.type == "cuda":
+            torch.compiler.reset()
+            torch.cuda.empty_cache()
+
+
+def is_broken(device: torch.device) -> bool:
+    """Whether an error has spoilt the device for this process."""
+    try:
+        torch.ones(1, device=device).sum().item()
+    except RuntimeError:
+        return True
+    return False
+
+
+def upload_ms(shape: tuple[int, int], device: torch.device) -> float:
+    """Milliseconds of bringing one batch of frames from pageable memory to the device."""
+    frames = torch.zeros(*shape, 64, 64, 3, dtype=torch.uint8)
+    return float(timed(lambda _: frames.to(device), device, 20, time.monotonic() + 5)["ms"])
+
+
+def matmul_tflops(device: torch.device) -> float:
+    """What a large bf16 product reaches here, in TFLOP/s."""
+    size = 8192
+    a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
+    ms = timed(lambda _: a @ b, device, 30, time.monotonic() + 10)["ms"]
+    return round(2 * size**3 / (ms / 1000) / 1e12, 1)
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Card, driver, libraries."""
+    found: dict[str, Any] = {"torch": torch.__version__, "python": platform.python_version()}
+    if device.type == "cuda":
+        query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        driver = subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip()
+        found |= {
+            "gpu": torch.cuda.get_device_name(device),
+            "driver": driver,
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+            "matmul_tflops": matmul_tflops(device),
+            "peak_tflops": next((v for n, v in PEAK_TFLOPS.items() if n in torch.cuda.get_device_name(device)), None),
+        }
+    return found
+
+
+def in_processes(options: argparse.Namespace, jobs: list[str], keep: Callable[[dict[str, Any]], None]) -> None:
+    """Run jobs ("case:form") in a process of their own; where one dies or hangs, the rest go on in the next.
+
+    Args:
+        options: of the command line.
+        jobs: in order.
+        keep: is handed each form's result.
+    """
+    end = time.monotonic() + options.total_seconds
+    waiting, references = list(jobs), {}
+    while waiting and time.monotonic() < end:
+        command = [
+            sys.executable, __file__, "--jobs", ",".join(waiting), "--device", options.device,
+            "--repeats", str(options.repeats), "--form-seconds", str(options.form_seconds),
+            "--references", json.dumps(references), *(["--quick"] if options.quick else []),
+        ]  # fmt: skip
+        with tempfile.TemporaryFile("w+") as told:
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=told, text=True)
+            for found in _lines(process, options, end):
+                keep(found)
+                waiting.pop(0)
+                if found["form"] == "fp32" and "losses" in found:
+                    references[found["case"]] = found["losses"]
+            process.wait()
+            told.seek(0)
+            tail = " | ".join(told.read().strip().splitlines()[-3:])[-400:]
+        if waiting and process.returncode < 0:  # it was ended, or fell over, in this form
+            case, form = waiting.pop(0).split(":")
+            keep({"case": case, "form": form, "error": f"no result ({process.returncode}): {tail}"})
+        elif waiting and process.returncode != 1:
+            raise SystemExit(tail)
+
+
+def _lines(process: subprocess.Popen[str], options: argparse.Namespace, end: float) -> Iterator[dict[str, Any]]:
+    """What a process finds, as it comes; it is killed when a form takes too long, or all of them."""
+    assert process.stdout is not None
+    patience = options.start_seconds + options.hard_seconds
+    while True:
+        timer = threading.Timer(max(0.1, min(patience, end - time.monotonic())), process.kill)
+        timer.start()
+        line = process.stdout.readline()
+        timer.cancel()
+        if not line:
+            return
+        patience = options.hard_seconds
+        if line.startswith("{"):
+            yield json.loads(line)
+
+
+def summary(results: list[dict[str, Any]], peak: float | None) -> list[dict[str, Any]]:
+    """Each result with its ratio to the baseline of its case, and its share of the card's peak."""
+    plain = {found["case"]: found["ms"] for found in results if found["form"] == "plain_fp16" and "ms" in found}
+    work = {found["case"]: found["update_tflop"] for found in results if "update_tflop" in found}
+    rows = []
+    for found in results:
+        row, case = dict(found), found["case"]
+        if "ms" in found and case in plain:
+            row["times_baseline"] = round(plain[case] / found["ms"], 2)
+        if "ms" in found and case in work and found["form"] != "plain_fp16":
+            row["tflops"] = round(work[case] / found["ms"] * 1000, 1)
+            if peak:
+                row["share_of_peak"] = round(row["tflops"] / peak, 4)
+        rows.append(row)
+    return rows
+
+
+def show(found: dict[str, Any]) -> None:
+    """One line for a form."""
+    name = f"{found['case']:<26} {found['form']:<20}"
+    if "error" in found:
+        print(f"{name} {found['error'][:110]}", flush=True)
+        return
+    more = str(found["loss_difference"]) if "loss_difference" in found else ""
+    print(f"{name} {found['ms']:9.2f} ms  {found['ms_p05']:.2f}-{found['ms_p95']:.2f}  {more}", flush=True)
+
+
+def main() -> None:
+    """Measure, print a line per form, and end with one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, few repetitions")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--out", default="gpu_step.json", help="results, written after each form")
+    parser.add_argument("--cases", default=",".join(CASES))
+    parser.add_argument("--forms", default="")
+    parser.add_argument("--repeats", type=int, default=60, help="timed updates of each form")
+    parser.add_argument("--form-seconds", type=float, default=25, help="when timing stops, at the latest, if it has 5")
+    parser.add_argument("--hard-seconds", type=float, default=100, help="when a form's process is ended")
+    parser.add_argument("--start-seconds", type=float, default=60, help="more patience for a process's first form")
+    parser.add_argument("--total-seconds", type=float, default=360, help="when everything ends")
+    parser.add_argument("--jobs", help=argparse.SUPPRESS)
+    parser.add_argument("--references", default="{}", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    cuda = options.device.startswith("cuda")
+    options.forms = options.forms or ",".join(n for n, form in FORMS.items() if cuda or not form.get("cuda_graph"))
+    if options.quick:
+        options.repeats = min(options.repeats, 3)
+    torch.manual_seed(0)
+    if options.jobs:
+        run_jobs(options)
+        return
+    measure_all(options)
+
+
+def measure_all(options: argparse.Namespace) -> None:
+    """All cases, cheap forms of every case before the ones that compile: what is cut is the dearest."""
+    device = torch.device(options.device)
+    results: list[dict[str, Any]] = []
+    facts = machine(device)
+    facts["upload_ms"] = {f"{b}x{t}": upload_ms((b, t), device) for b, t in ((16, 25), (64, 25), (50, 50))}
+    where = {"benchmark": "gpu_step", "command": " ".join(sys.argv), "quick": options.quick, "machine": facts}
+
+    def keep(found: dict[str, Any]) -> None:
+        results.append(found)
+        show(found)
+        shown = where | {"results": summary(results, facts.get("peak_tflops"))}
+        Path(options.out).write_text(json.dumps(shown, indent=1) + "\n")
+
+    chosen, cases = options.forms.split(","), options.cases.split(",")
+    cheap, dear = ([n for n in chosen if bool(FORMS[n].get("compile")) is compiled] for compiled in (False, True))
+    in_processes(options, [f"{case}:{form}" for forms in (cheap, dear) for case in cases for form in forms], keep)
+    print(json.dumps(where | {"results": summary(results, facts.get("peak_tflops"))}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""An update whose kernels are recorded once, as a CUDA graph, and then replayed by one call.
+
+A full-size update launches some thousands of kernels, most of them shorter than the Python that asks for them. A graph
+launches them all at once, on fixed memory: inputs are copied into it, results are read from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+
+_WARM_UPS = 3
+"""Passes before the recording: kernels are chosen and compiled, workspaces are allocated."""
+
+
+class RecordedUpdate:
+    """Calls `function(allowed, *inputs)` the first time with a shape, and replays its kernels afterwards.
+
+    Args:
+        function: computes on the device alone (no value is read by the host) and returns a tensor; with `allowed`, a
+            bool scalar, false it changes nothing that lasts, which is how it is warmed up.
+    """
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        self._function = function
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._key: Any = None
+        self._inputs: list[Tensor] = []
+        self._result = torch.empty(0)
+
+    def __call__(self, *inputs: Any) -> Tensor:
+        """One update. `inputs` are nested tuples, mappings and tensors on the device; others are constants.
+
+        Returns:
+            The function's result; its memory is written again by the next call.
+        """
+        leaves, spec = tree_flatten(inputs)
+        key = (spec, *((leaf.shape, leaf.dtype) if isinstance(leaf, Tensor) else leaf for leaf in leaves))
+        if self._graph is None or key != self._key:
+            self._record(leaves, spec)
+            self._key = key
+        for kept, leaf in zip(self._inputs, leaves, strict=True):
+            if isinstance(leaf, Tensor):
+                kept.copy_(leaf)
+        assert self._graph is not None
+        self._graph.replay()
+        return self._result
+
+    def forget(self) -> None:
+        """Record anew at the next call: something that the graph reads now lies elsewhere in memory."""
+        self._graph, self._key, self._inputs, self._result = None, None, [], torch.empty(0)
+
+    def _record(self, leaves: list[Any], spec: TreeSpec) -> None:
+        self.forget()  # its memory is free before the next graph takes its own
+        self._inputs = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        inputs = tree_unflatten(self._inputs, spec)
+        device = next(leaf.device for leaf in leaves if isinstance(leaf, Tensor))
+        allowed = torch.zeros((), dtype=torch.bool, device=device)
+        stream = torch.cuda.Stream(device)
+        stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UPS):
+                self._function(allowed, *inputs)
+        torch.cuda.current_stream(device).wait_stream(stream)
+        allowed.fill_(True)
+        torch.cuda.synchronize(device)
+        graph = torch.cuda.CUDAGraph()
+        # Only this thread's calls are held against the recording: others decode videos and pin memory meanwhile.
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            self._result = self._function(allowed, *inputs)
+        self._allowed, self._graph = allowed, graph
