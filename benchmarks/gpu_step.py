@@ -171,7 +171,7 @@ class Case:
             image = self.batches[number % len(self.batches)]["image"]
             with self._half():
                 loss = video_loss(model, image, is_first, None, model.config.context.dropout)
-            scaler.scale(loss).backward()
+            torch.autograd.backward(scaler.scale(loss))
             scaled_step(scaler, [optimizer])
 
         return update
@@ -197,12 +197,12 @@ class Case:
             fields = (batch["image"], batch["action"], batch["reward"], batch["is_first"])
             with self._half():
                 loss, states = stacked_loss(model, fields, queue, None, config.context.dropout)
-            scalers[0].scale(loss).backward()
+            torch.autograd.backward(scalers[0].scale(loss))
             scaled_step(scalers[0], groups)
             start = [value.detach().flatten(0, 1) for value in states[:2]]
             with self._half():
                 actor_loss, critic_loss = behavior_losses(behavior, model, start, None)
-            scalers[1].scale(actor_loss + critic_loss).backward()
+            torch.autograd.backward(scalers[1].scale(actor_loss + critic_loss))
             scaled_step(scalers[1], both)
             model.zero_grad()
 
@@ -331,15 +331,16 @@ def is_broken(device: torch.device) -> bool:
 def upload_ms(shape: tuple[int, int], device: torch.device) -> float:
     """Milliseconds of bringing one batch of frames from pageable memory to the device."""
     frames = torch.zeros(*shape, 64, 64, 3, dtype=torch.uint8)
-    return float(timed(lambda _: frames.to(device), device, 20, time.monotonic() + 5)["ms"])
+    found = timed(lambda _: frames.to(device), device, 20, time.monotonic() + 5)
+    return float(found["ms"])
 
 
 def matmul_tflops(device: torch.device) -> float:
     """What a large bf16 product reaches here, in TFLOP/s."""
     size = 8192
     a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
-    ms = timed(lambda _: a @ b, device, 30, time.monotonic() + 10)["ms"]
-    return round(2 * size**3 / (ms / 1000) / 1e12, 1)
+    seconds = float(timed(lambda _: a @ b, device, 30, time.monotonic() + 10)["ms"]) / 1000
+    return round(2 * size**3 / seconds / 1e12, 1)
 
 
 def machine(device: torch.device) -> dict[str, Any]:
@@ -352,7 +353,7 @@ def machine(device: torch.device) -> dict[str, Any]:
             "gpu": torch.cuda.get_device_name(device),
             "driver": driver,
             "cuda": torch.version.cuda,
-            "cudnn": torch.backends.cudnn.version(),
+            "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
             "matmul_tflops": matmul_tflops(device),
             "peak_tflops": next((v for n, v in PEAK_TFLOPS.items() if n in torch.cuda.get_device_name(device)), None),
         }
@@ -368,7 +369,8 @@ def in_processes(options: argparse.Namespace, jobs: list[str], keep: Callable[[d
         keep: is handed each form's result.
     """
     end = time.monotonic() + options.total_seconds
-    waiting, references = list(jobs), {}
+    waiting = list(jobs)
+    references: dict[str, list[float]] = {}
     while waiting and time.monotonic() < end:
         command = [
             sys.executable, __file__, "--jobs", ",".join(waiting), "--device", options.device,

@@ -41,5 +41,5 @@ class KeptValues:
         """Write the kept values back where `applied`, a bool scalar on the device, is false; the host does not wait."""
         for kept, values in zip(self._kept, self._values, strict=True):
             old, new = (torch.cat([value.flatten() for value in group]) for group in (kept, values))
-            chosen = torch.where(applied, new, old).split([value.numel() for value in values])
+            chosen = torch.split(torch.where(applied, new, old), [value.numel() for value in values])
             torch._foreach_copy_(values, [part.view_as(value) for part, value in zip(chosen, values, strict=True)])

@@ -163,7 +163,8 @@ def assign_gradients(loss: Tensor, groups: Sequence[OptimizerGroup]) -> None:
 
 def _norm(group: OptimizerGroup) -> Tensor:
     """Norm of all gradients of a group, a scalar."""
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(group.gradients())))
+    norms: list[Tensor] = torch._foreach_norm(group.gradients())
+    return torch.linalg.vector_norm(torch.stack(norms))
 
 
 @torch.no_grad()

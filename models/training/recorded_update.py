@@ -60,7 +60,7 @@ class RecordedUpdate:
         inputs = tree_unflatten(self._inputs, spec)
         device = next(leaf.device for leaf in leaves if isinstance(leaf, Tensor))
         allowed = torch.zeros((), dtype=torch.bool, device=device)
-        stream = torch.cuda.Stream(device)
+        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UPS):

@@ -14,7 +14,7 @@ from models.world_models.context import ContextDraws
 from models.world_models.intrinsic_bonus import StreamNorm
 from models.world_models.stacked import StackedDraws, StackedState, StackedWorldModel
 from models.world_models.video import VideoDraws, VideoWorldModel
-from tests.models.published.published_reference import Agent, Reference, state_arrays
+from tests.models.published.published_reference import DEVICE, Agent, Reference, state_arrays
 
 SHORTCUTS = {"shortcut_32": 1, "shortcut_16": 2, "shortcut_8": 3}
 
@@ -209,7 +209,7 @@ def stream_norm_arrays(reference: Reference) -> dict[str, Tensor]:
     found = {}
     for key in [key for key in reference.keys if key.startswith("streamnorm:") and key.endswith("_in0")]:
         name, o = key.removesuffix("_in0"), reference.options(key)
-        norm = StreamNorm(o["momentum"], o.get("init", 1.0), o["eps"], o["scale"])
+        norm = StreamNorm(o["momentum"], o.get("init", 1.0), o["eps"], o["scale"]).to(DEVICE)
         call = 0
         while reference.has(f"{name}_in{call}"):
             found[f"{name}_out{call}"] = norm(reference.tensor(f"{name}_in{call}"))

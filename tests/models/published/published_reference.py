@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import functools
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ from models.agents.behavior import ActorCritic
 from models.finetuning.config import finetune_config_class
 from models.nets.rssm import State
 from models.published.published_names import our_name
+from models.training.hardware import choose_device
 from models.world_models.context import ContextDraws
 from models.world_models.stacked import StackedWorldModel
 from models.world_models.video import VideoWorldModel
 
 ACTION_DIM_DEFAULT = 4
+DEVICE = choose_device(os.environ.get("IPV_BENCH_DEVICE", "cpu"))
 
 
 class Agent(nn.Module):
@@ -67,7 +70,7 @@ class Reference:
 
     def tensor(self, key: str) -> Tensor:
         """The array; float ones as float32."""
-        return torch.from_numpy(self._arrays[key].copy())
+        return torch.from_numpy(self._arrays[key].copy()).to(DEVICE)
 
     def group(self, prefix: str) -> dict[str, Tensor]:
         """All arrays under `prefix`, by our name of the tensor."""
@@ -106,13 +109,14 @@ class Reference:
         own = {"world_model.vision.scaling.offset", "world_model.intrinsic_bonus.count", "behavior.updates"}
         assert set(missing) <= own
         assert not unexpected
-        return agent.to(dtype)
+        return agent.to(DEVICE, dtype)
 
     def context_draws(self) -> ContextDraws | None:
         """The first frame, nothing erased, no masks."""
         if not self.context:
             return None
-        return ContextDraws(torch.zeros(self.tensor("in:image").shape[0], dtype=torch.int64), None, {})
+        first = torch.zeros(self.tensor("in:image").shape[0], dtype=torch.int64, device=DEVICE)
+        return ContextDraws(first, None, {})
 
     def options(self, key: str) -> dict[str, float]:
         """The dictionary that an array's meaning is."""

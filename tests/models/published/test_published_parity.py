@@ -1,6 +1,7 @@
 """Our models compute what the published code computes: every documented array of every reference file.
 
-Folders: `published_tensors/` beside this file, and the one that `IPV_BENCH_GOLDEN` names.
+Folders: `published_tensors/` beside this file, and the one that `IPV_BENCH_GOLDEN` names. On the CPU, or on the device
+that `IPV_BENCH_DEVICE` names (cuda: fp32 with deterministic kernels).
 """
 
 from __future__ import annotations
@@ -16,9 +17,17 @@ import torch
 from torch import Tensor
 
 from models.published.published_names import our_name
+from models.training.hardware import prepare_torch
 from models.training.optimizer import OptimizerGroup, apply_update
 from tests.models.published import published_arrays as ours
-from tests.models.published.published_reference import Reference, array_names, find_float64, find_references, spread
+from tests.models.published.published_reference import (
+    DEVICE,
+    Reference,
+    array_names,
+    find_float64,
+    find_references,
+    spread,
+)
 
 OWN_FOLDER = Path(__file__).parent / "published_tensors"
 FOLDERS = [OWN_FOLDER, *(Path(folder) for folder in [os.environ.get("IPV_BENCH_GOLDEN")] if folder)]
@@ -45,7 +54,7 @@ ROUNDING = 1e-12
 @functools.cache
 def load(path: Path) -> tuple[Reference, dict[str, Tensor]]:
     """A reference, and our value of each of its arrays."""
-    torch.set_num_threads(1)
+    prepare_torch(DEVICE, 1, deterministic=True)
     reference = Reference(path)
     if reference.stacked:
         agent, found = ours.sampled_finetuning(reference)
@@ -63,7 +72,7 @@ def load(path: Path) -> tuple[Reference, dict[str, Tensor]]:
         found |= ours.pretraining_pass(reference, "eval") | ours.pretraining_pass(reference, "train")
     for name, parameter in agent.named_parameters():
         found[f"grad:{name}"] = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-    return reference, found | stepped(reference)
+    return reference, {name: value.cpu() for name, value in (found | stepped(reference)).items()}
 
 
 def stepped(reference: Reference) -> dict[str, Tensor]:
@@ -117,12 +126,12 @@ def test_arrays(path: Path, section: str) -> None:
     reference, found = load(path)
     keys = checked_keys(path, section)
     if section == "grad":
-        error, norm = gradient_error(found, {our_key(reference, key): reference.tensor(key) for key in keys})
+        error, norm = gradient_error(found, {our_key(reference, key): reference.tensor(key).cpu() for key in keys})
         assert error < FLOAT32_GRADIENTS * norm
         return
     tolerance = TRAIN_TOLERANCE if section in ("train", "sampled") else EVAL_TOLERANCE
     for key in keys:
-        expected = reference.tensor(key)
+        expected = reference.tensor(key).cpu()
         value = found[our_key(reference, key)].to(expected.dtype)
         loose = TRAIN_TOLERANCE if key.startswith("ac:start_") else tolerance
         loose = FLOAT32_GRADIENTS if key.startswith("sampled:grad_norm") else loose

@@ -1,0 +1,112 @@
+"""What a CUDA graph holds, computed here without one: the update that decides on the device equals the one of the host.
+
+The recording itself needs a GPU: see test_on_a_gpu.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ipv_bench.errors import ConfigError
+from models.finetune import build_agent
+from models.pretrain import build_training
+from models.training.hardware import check_cuda_graph
+from models.world_models.intrinsic_bonus import distances, product_distances
+from tests.models.agents.test_agent import batch_of, small_agent
+from tests.models.pretraining.small_pretraining import SMALL
+
+EXACT = {"optimizer.lr": 2**-10, "optimizer.clip": 2.0**30}
+"""A learning rate that float32 holds exactly, and no clipping, whose division rounds unlike the product."""
+
+
+def frames(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 255, (4, 6, 32, 32, 3), np.uint8)
+
+
+def unrecorded(trainer: Any) -> Any:
+    """The trainer with its whole update called as a graph would be: warmed up, then replayed."""
+
+    def call(*inputs: Any) -> torch.Tensor:
+        trainer.whole_update(torch.tensor(False), *inputs)
+        return trainer.whole_update(torch.tensor(True), *inputs)
+
+    trainer._recorded = call
+    return trainer
+
+
+def equal_states(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_a_pretraining_update_that_decides_on_the_device_is_the_same() -> None:
+    torch.set_num_threads(1)
+    plain = build_training("tiny", SMALL | EXACT)
+    whole = unrecorded(build_training("tiny", SMALL | EXACT))
+    for number in range(3):
+        told = [trainer.step(frames(number)) for trainer in (plain, whole)]
+        assert told[0] == pytest.approx(told[1], rel=1e-6)
+    assert equal_states(plain.model.state_dict(), whole.model.state_dict())
+    assert equal_states(plain.optimizer_tensors(), whole.optimizer_tensors())
+
+
+def test_a_bad_pretraining_update_on_the_device_changes_nothing() -> None:
+    torch.set_num_threads(1)
+    whole = unrecorded(build_training("tiny", SMALL))
+    whole.step(frames(0))
+    before = {name: value.clone() for name, value in (whole.model.state_dict() | whole.optimizer_tensors()).items()}
+    with torch.no_grad():
+        saved = whole.model.vision.decoder.dense.bias[0].item()
+        whole.model.vision.decoder.dense.bias[0] = float("inf")
+    assert whole.step(frames(1)) == {"skipped": 1.0}
+    with torch.no_grad():
+        whole.model.vision.decoder.dense.bias[0] = saved
+    assert equal_states(before, whole.model.state_dict() | whole.optimizer_tensors())
+
+
+def test_an_agents_update_that_decides_on_the_device_is_the_same_and_a_bad_one_changes_nothing() -> None:
+    torch.set_num_threads(1)
+    behavior = {"behavior.actor_optimizer.lr": 2**-13, "behavior.critic_optimizer.lr": 2**-13}
+    changes = EXACT | behavior | {"training.encoder_frozen_updates": 1, "behavior.slow_every": 2}
+    plain, whole = small_agent(**changes), unrecorded(small_agent(**changes))
+    for number in range(3):
+        told = [agent.update(batch_of(number)) for agent in (plain, whole)]
+        assert told[0] == pytest.approx(told[1], rel=1e-5)
+    # The host clips actor and critic where their norms say so; the device divides, by one where they do not.
+    for name, value in plain.model_tensors().items():
+        torch.testing.assert_close(whole.model_tensors()[name], value, rtol=1e-6, atol=1e-6, msg=name)
+    before = {name: value.clone() for name, value in (whole.model_tensors() | whole.optimizer_tensors()).items()}
+    bad = batch_of(4)
+    bad["reward"][0, 0] = np.nan
+    assert whole.update(bad) == {"skipped_updates": 1.0}
+    assert equal_states(before, whole.model_tensors() | whole.optimizer_tensors())
+
+
+def test_what_cannot_be_recorded_is_refused_before_anything_runs() -> None:
+    cuda = torch.device("cuda", 0)
+    check_cuda_graph(cuda, "bf16")
+    for device, precision, ranks, word in (
+        (torch.device("cpu"), "fp32", 1, "CUDA device"),
+        (cuda, "fp16", 1, "bf16"),
+        (cuda, "fp32", 2, "one process"),
+    ):
+        with pytest.raises(ConfigError, match=word):
+            check_cuda_graph(device, precision, ranks)
+    graph = {"training.cuda_graph": True, "training.device": "cpu"}
+    with pytest.raises(ConfigError, match="cuda_graph"):
+        build_training("tiny", SMALL | graph)
+    with pytest.raises(ConfigError, match="cuda_graph"):
+        build_agent("tiny", graph, (64, 64, 3), 2)
+
+
+def test_distances_by_products_in_float64_are_those_by_subtraction(generator: torch.Generator) -> None:
+    rows = torch.rand(40, 128, generator=generator) * 10
+    torch.testing.assert_close(product_distances(rows, rows), distances(rows, rows), rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
