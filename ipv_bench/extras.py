@@ -52,6 +52,7 @@ EXTRAS: Mapping[str, Extra] = {
     "s3": Extra("shard sets on object stores", ("obstore",)),
     "slurm": Extra("sweeps on a SLURM cluster", ("submitit",)),
     "tracking": Extra("mirrors of a run's metrics in TensorBoard and W&B", ("tensorboard", "wandb")),
+    "latent-actions": Extra("frozen features of UWM by networks of transformers", ("transformers",)),
     "analysis": Extra("t-SNE pictures and probes of `analyze embed`", ("sklearn",)),
 }
 """As in `pyproject.toml`, which also has `all` of these and `dev`."""

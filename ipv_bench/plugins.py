@@ -71,6 +71,7 @@ OURS: Mapping[Kind, Mapping[str, str]] = {
         "apv": "models.methods.apv:METHOD",
         "dreamerv2": "models.methods.dreamerv2:METHOD",
         "prelar": "models.methods.prelar:METHOD",
+        "uwm": "models.methods.uwm:METHOD",
     },
 }
 """Kind → name → where it is. Readers are asked in this order, those of other packages before ours."""

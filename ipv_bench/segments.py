@@ -27,7 +27,7 @@ from ipv_bench.seeding import derive_seed
 from ipv_bench.shard_index import ShardIndex
 from ipv_bench.shard_set import FRAMES_FILE, MANIFEST_FILE, parse_manifest, read_manifest
 from ipv_bench.shard_store import REPAIR, LocalStore, ShardStore
-from ipv_bench.tracks import parse_tracks, select_tracks
+from ipv_bench.tracks import ACTION, parse_tracks, select_tracks
 
 _SEED_RANGE = 1 << 63  # derive_seed gives 63 bits
 
@@ -92,8 +92,10 @@ class SegmentSource:
             "num_videos": len(self.videos),
         }
 
-    def frames(self, video: int, start: int, length: int) -> np.ndarray:
-        """Frames `start` … `start + length - 1` of a video, uint8 (length, H, W, 3)."""
+    def frames(self, video: int, start: int, length: int, stride: int = 1) -> np.ndarray:
+        """Frames `start`, `start + stride`, … of a video, uint8 (length, H, W, 3)."""
+        if stride > 1:
+            return np.concatenate([self.frames(video, start + k * stride, 1) for k in range(length)])
         parts = self.index.clips(video, start, length)
         columns, row = self.index.columns, parts[0][0]
         out = self._room(length, int(columns["height"][row]), int(columns["width"][row]))
@@ -103,18 +105,26 @@ class SegmentSource:
             done += count
         return out
 
-    def tracks(self, video: int, start: int, length: int, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Entries `start` … `start + length - 1` of a video's tracks, name → (length, …).
+    def tracks(
+        self, video: int, start: int, length: int, names: Sequence[str], stride: int = 1
+    ) -> dict[str, np.ndarray]:
+        """Entries `start`, `start + stride`, … of a video's tracks, name → (length, …).
+
+        Where `stride` is above 1, `action` is what was done since the entry before, all steps joined (length,
+        stride · A); of the first one, whose steps are not read, zeros.
 
         Raises:
             ShardSetError: the set has no such track, or it is damaged.
         """
         names = select_tracks(self.manifest.tracks, names, self.store.location, ShardSetError)
         pieces = []
-        for row, first, count in self.index.clips(video, start, length):
+        for row, first, count in self.index.clips(video, start, (length - 1) * stride + 1):
             stored = self._read_tracks(row)
             pieces.append({name: stored[name][first : first + count] for name in names})
-        return {name: np.concatenate([piece[name] for piece in pieces]) for name in names}
+        found = {name: np.concatenate([piece[name] for piece in pieces]) for name in names}
+        if stride == 1:
+            return found
+        return {name: _joined(values, stride) if name == ACTION else values[::stride] for name, values in found.items()}
 
     def _read_tracks(self, row: int) -> dict[str, np.ndarray]:
         columns = self.index.columns
@@ -170,6 +180,12 @@ class SegmentSource:
         )
 
 
+def _joined(action: np.ndarray, stride: int) -> np.ndarray:
+    """Actions (1 + (T - 1) stride, A) that led into each frame, to those between every `stride`-th: (T, stride · A)."""
+    between = action[1:].reshape(-1, stride * int(np.prod(action.shape[1:], dtype=np.int64)))
+    return np.concatenate([np.zeros_like(between, shape=(1, between.shape[1])), between])
+
+
 def decode_frames(stream: bytes, bounds: Sequence[int], out: np.ndarray) -> None:
     """Decode concatenated JPEGs.
 
@@ -197,9 +213,12 @@ class Segments:
     """
 
     def __init__(
-        self, sources: Sequence[SegmentSource], length: int, seed: int, weights: Sequence[float], crop: int | None
-    ) -> None:
+        self, sources: Sequence[SegmentSource], length: int, seed: int, weights: Sequence[float], crop: int | None,
+        every_seconds: float | None = None,
+    ) -> None:  # fmt: skip
         self.sources, self.length, self.seed, self._crop = list(sources), length, seed, crop
+        self._every_seconds = every_seconds
+        self._strides = [source.index.strides(every_seconds) for source in self.sources]
         total = math.fsum(weights)
         self._bounds = [bound / total for bound in accumulate(weights)]
         self._last = max(number for number, weight in enumerate(weights) if weight > 0)
@@ -209,11 +228,25 @@ class Segments:
         return self._frames(i, *self._draw(i))
 
     def _frames(self, i: int, number: int, video: int, start: int) -> np.ndarray:
-        frames = self.sources[number].frames(video, start, self.length)  # (T, H, W, 3)
+        frames = self.sources[number].frames(video, start, self.length, self.stride(number, video))  # (T, H, W, 3)
         if self._crop is None:
             return frames
         top, left = self._corner(i, frames.shape[1], frames.shape[2])
         return np.ascontiguousarray(frames[:, top : top + self._crop, left : left + self._crop])
+
+    def of(self, sources: Sequence[SegmentSource], weights: Sequence[float]) -> Segments:
+        """The same kind of segments of other sets."""
+        return Segments(sources, self.length, self.seed, weights, self._crop, self._every_seconds)
+
+    def stride(self, number: int, video: int) -> int:
+        """Stored frames from one frame of a segment to the next, in a video of set `number`."""
+        return int(self._strides[number][video])
+
+    def common_stride(self) -> int | None:
+        """The stride of all videos that may be drawn; None where they differ."""
+        found = [np.unique(each[source.videos]) for source, each in zip(self.sources, self._strides, strict=True)]
+        distinct = np.unique(np.concatenate(found))
+        return int(distinct[0]) if len(distinct) == 1 else None
 
     def describe(self, i: int) -> SegmentOrigin:
         """Data set, source id and start frame of segment `i`, without reading frames."""
@@ -235,7 +268,7 @@ class Segments:
         number = min(bisect_right(self._bounds, share), self._last)
         source = self.sources[number]
         video = int(source.videos[_below(len(source.videos), self.seed, i, "segment video")])
-        starts = int(source.index.video_frames[video]) - self.length + 1
+        starts = int(source.index.video_frames[video]) - (self.length - 1) * self.stride(number, video)
         return number, video, _below(starts, self.seed, i, "segment start")
 
     def _corner(self, i: int, height: int, width: int) -> tuple[int, int]:
@@ -260,7 +293,8 @@ class TrackedSegments:
     def __getitem__(self, i: int) -> TrackedSegment:
         number, video, start = self.segments._draw(i)
         frames = self.segments._frames(i, number, video, start)
-        return TrackedSegment(frames, self.sources[number].tracks(video, start, self.length, self.tracks))
+        stride = self.segments.stride(number, video)
+        return TrackedSegment(frames, self.sources[number].tracks(video, start, self.length, self.tracks, stride))
 
     def describe(self, i: int) -> SegmentOrigin:
         """Data set, source id and start frame of segment `i`, without reading frames."""
@@ -284,6 +318,7 @@ def open_segments(
     labels: Sequence[str] | None = None,
     cache: str | Path | None = None,
     crop: int | None = None,
+    every_seconds: float | None = None,
     tracks: None = None,
 ) -> Segments: ...
 
@@ -300,6 +335,7 @@ def open_segments(
     labels: Sequence[str] | None = None,
     cache: str | Path | None = None,
     crop: int | None = None,
+    every_seconds: float | None = None,
     tracks: Sequence[str],
 ) -> TrackedSegments: ...
 
@@ -315,6 +351,7 @@ def open_segments(
     labels: Sequence[str] | None = None,
     cache: str | Path | None = None,
     crop: int | None = None,
+    every_seconds: float | None = None,
     tracks: Sequence[str] | None = None,
 ) -> Segments | TrackedSegments:
     """Open shard sets for reading random segments.
@@ -330,6 +367,8 @@ def open_segments(
         cache: folder in which whole shards of remote sets are kept; None reads byte ranges.
         crop: side of a square cut at a random place of each segment, in pixels; None keeps whole frames. Sets whose
             videos differ in size (Ego4D) need it to be batched.
+        every_seconds: frames are this far apart, by the set's frame rate and to the nearest frame; None: one after
+            another.
         tracks: names of tracks to read beside the frames (`("action",)`); None reads frames alone.
 
     Returns:
@@ -343,10 +382,12 @@ def open_segments(
     places = [data] if isinstance(data, str | Path) else list(data)
     weights = [1.0] * len(places) if weights is None else [float(weight) for weight in weights]
     _check(places, length, seed, weights, num_videos, crop)
+    if every_seconds is not None and not (math.isfinite(every_seconds) and every_seconds > 0):
+        raise ConfigError(f"every_seconds is {every_seconds}", expected="a time above 0")
     sources = [SegmentSource(open_store(place, cache)) for place in places]
     for source in sources:
-        source.videos = source.index.select(length, num_videos, split, labels)
-    segments = Segments(sources, length, seed, weights, crop)
+        source.videos = source.index.select(length, num_videos, split, labels, every_seconds)
+    segments = Segments(sources, length, seed, weights, crop, every_seconds)
     if tracks is None:
         return segments
     check_tracks(sources, [tracks] if isinstance(tracks, str) else list(tracks))

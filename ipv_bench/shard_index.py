@@ -55,6 +55,7 @@ class ShardIndex:
         table = _read_samples(store, manifest)
         numbers = [*_NUMBERS, *(name for name, _ in TRACK_FIELDS if manifest.tracks)]
         self.columns = {name: table[name].to_numpy() for name in numbers}
+        self._fps = table["fps"].to_numpy()
         _check_numbers(self.columns, manifest, store.location)
         self._splits = table["split"].combine_chunks().dictionary_encode()
         self._labels = table["label"].combine_chunks().dictionary_encode()
@@ -110,21 +111,23 @@ class ShardIndex:
         num_videos: int | None = None,
         split: str | None = None,
         labels: Sequence[str] | None = None,
+        every_seconds: float | None = None,
     ) -> np.ndarray:
         """Videos to draw from, ascending.
 
         Args:
             length: videos with fewer frames are left out.
+            every_seconds: time between two of these frames; see `strides`.
             num_videos: keep this many, the first in the order of their ids' hashes: 1,500 are among the 15,000.
             split: keep this split only.
             labels: keep these labels only.
 
         Raises:
             UnknownNameError: the set has no such split or label.
-            ShardSetError: no video is left, or fewer than `num_videos`.
+            ShardSetError: no video is left, or fewer than `num_videos`; the set has no time stamps.
         """
         first_rows = self.sample_rows[self.video_samples[:-1]]
-        keep = self.video_frames >= length
+        keep = self.video_frames > (length - 1) * self.strides(every_seconds)
         if split is not None:
             keep &= self._has(self._splits, first_rows, [split], "split")
         if labels is not None:
@@ -132,11 +135,36 @@ class ShardIndex:
         videos = np.flatnonzero(keep)
         if not len(videos) or (num_videos is not None and num_videos > len(videos)):
             raise ShardSetError(
-                f"{self._where} has {len(videos)} videos of {length} frames or more in this selection",
+                f"{self._where} has {len(videos)} videos of {length} frames or more"
+                f"{'' if every_seconds is None else f', {every_seconds} s apart,'} in this selection",
                 expected=f"{num_videos or 'at least one'}",
                 fix="ask for fewer videos, shorter segments or another split",
             )
         return videos if num_videos is None else self.first_by_hash(videos, num_videos)
+
+    def strides(self, every_seconds: float | None) -> np.ndarray:
+        """(num_videos,) stored frames from one frame to the one that is nearest to a time later, at least 1.
+
+        Args:
+            every_seconds: the time; None: 1 for all videos.
+
+        Raises:
+            ShardSetError: a video's frame rate is not known.
+        """
+        if every_seconds is None:
+            return np.ones(len(self.video_frames), np.int64)
+        fps = self._fps[self.sample_rows[self.video_samples[:-1]]]
+        unknown = ~(np.isfinite(fps) & (fps > 0))
+        if unknown.any():
+            raise ShardSetError(
+                f"{self._where} does not say how fast its frames follow one another "
+                f"({int(unknown.sum())} of {len(fps)} videos have no frame rate)",
+                expected=f"time stamps, to find frames {every_seconds} s apart",
+                fix="set data.every_seconds=null: then segments are of the set's own frames, one after another",
+            )
+        # beyond the longest video there is no frame anyway
+        found: np.ndarray = np.rint(np.clip(every_seconds * fps, 1, 1 << 31)).astype(np.int64)
+        return found
 
     def _has(self, column: pa.DictionaryArray, rows: np.ndarray, names: Sequence[str], kind: str) -> np.ndarray:
         known = column.dictionary.to_pylist()

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ipv_bench.errors import ConfigError, RunError, UsageError
+from ipv_bench.errors import ConfigError, RunError, ShardSetError, UsageError
 from ipv_bench.progress import say
 from ipv_bench.run_lock import run_lock
 from ipv_bench.run_record import RUN_FILE, RunRecord, git_commit, read_record
-from ipv_bench.segments import TrackedSegments, check_tracks
+from ipv_bench.segments import Segments, TrackedSegments, check_tracks
 from ipv_bench.tracks import ACTION
 from models.adapting.config import AdaptConfig
 from models.adapting.labelled_training import LabelledTraining, action_size
@@ -98,7 +98,7 @@ def _open_data(plan: AdaptPlan) -> LabelledData:
     tracks = (ACTION,) if needs_actions else ()
     check_tracks(found.train.sources, tracks)
     first, known = found.train.sources[0], plan.start.action_dim
-    action_dim = action_size(first.manifest.tracks[ACTION].shape, first.store.location) if needs_actions else 0
+    action_dim = _action_dim(found.train) if needs_actions else 0
     if known is not None and needs_actions and known != action_dim:
         raise ConfigError(
             f"actions in {first.store.location} have {action_dim} components, the model was adapted to {known}",
@@ -110,6 +110,22 @@ def _open_data(plan: AdaptPlan) -> LabelledData:
     if held_out is None and config.validation.every:
         say("no labelled video is held out, so nothing is validated (data.holdout=0 and no validation split)")
     return LabelledData(videos, action_dim)
+
+
+def _action_dim(segments: Segments) -> int:
+    """A of the actions between two frames of a segment: those of all steps between them.
+
+    Raises:
+        ShardSetError: their number differs from video to video, or each is no vector.
+    """
+    first, steps = segments.sources[0], segments.common_stride()
+    if steps is None:
+        raise ShardSetError(
+            "the labelled videos have different frame rates: different numbers of actions lie between two frames",
+            expected="one frame rate",
+            fix="set data.every_seconds=null, or prepare the sets at one rate",
+        )
+    return steps * action_size(first.manifest.tracks[ACTION].shape, first.store.location)
 
 
 def _check_same_start(folder: Path, previous: RunRecord, record: RunRecord) -> None:

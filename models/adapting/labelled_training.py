@@ -16,7 +16,7 @@ from models.adapting.config import AdaptConfig
 from models.methods.base import adaptation_of, find_method
 from models.pretraining.video_batches import stack_segments
 from models.pretraining.video_training import VideoTraining
-from models.training.checkpoint import Checkpoint, load_tensors
+from models.training.checkpoint import Checkpoint
 from models.training.entry_check import FLOATS, check_array
 
 HELD_GROUP = "encoder"
@@ -87,11 +87,11 @@ class LabelledTraining(VideoTraining):
         """See `VideoTraining.initial_model`."""
         action_dim, parts, parent, adapted = self._start
         adaptation = adaptation_of(find_method(self.config.method))
-        model = adaptation.model(
+        model: Any = adaptation.model(
             self.config, action_dim, self.seed, self.device, parts, None if adapted else parent
         )  # fmt: skip
         if parent is not None and adapted:
-            load_tensors(model, parent.model, parent.path)
+            model.load_adapted(parent.model, parent.path)
         return model
 
     def optimizer_groups(self) -> list[Any]:
@@ -109,10 +109,11 @@ class LabelledTraining(VideoTraining):
         if batch.action.shape[-1]:
             size = (*batch.frames.shape[:2], self.model.action_dim)
             check_array("the batch of actions", batch.action, size, FLOATS)
+        self.schedule()
         held = self.updates < self.config.training.encoder_frozen_updates
         for group in self.groups:
-            if group.name == HELD_GROUP:
-                group.set_lr_scale(0.0 if held else 1.0)
+            if group.name == HELD_GROUP and held:
+                group.set_lr_scale(0.0)
         images, action = self.to_device(batch.frames), torch.from_numpy(batch.action).to(self.device)
         return self.update((images, action), self.draw(images.shape[0], images.shape[1], self.ranks.rank))
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from models.adapting.labelled_training import LabelledBatch, stack_labelled
-from models.adapting.validation import ActionValidation, validate_actions
+from models.adapting.validation import validate_actions
 from models.pretraining.loop import PretrainLoop
+from models.pretraining.validation import Validation
 
 
 class AdaptLoop(PretrainLoop):
@@ -19,15 +20,16 @@ class AdaptLoop(PretrainLoop):
         """See `PretrainLoop.stack`."""
         return stack_labelled(segments)
 
-    def first_frame(self, number: int) -> np.ndarray:
-        """See `PretrainLoop.first_frame`."""
-        segment: Any = self.data.train[number]  # a `TrackedSegment`
-        frames: np.ndarray = segment.frames[:1]
+    def frames_of(self, segment: Any) -> np.ndarray:
+        """See `PretrainLoop.frames_of`."""
+        frames: np.ndarray = segment.frames  # of a `TrackedSegment`
         return frames
 
-    def validate(self, held_out: LabelledBatch) -> ActionValidation:
-        """See `PretrainLoop.validate`."""
+    def validate(self, held_out: LabelledBatch) -> Validation:
+        """See `PretrainLoop.validate`; without actions the model of videos is looked at."""
         config = self.config
+        if not held_out.action.shape[-1]:
+            return self.validate_videos(self.training.model.without_actions(), held_out.frames)
         return validate_actions(
             self.training.model, held_out, config.validation, self.training.seed, config.data.batch_size
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from models.methods.base import ActionModel
 from models.metrics.image_quality import mean_squared_error
 from models.metrics.ratios import copy_ratio, shuffle_ratio
 from models.pretraining.config import ValidationConfig
+from models.pretraining.validation import MeanLosses
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class ActionValidation:
     """Measures over all validation segments; images in [0, 1], errors are (N, T - warmup) by frames ahead.
 
     Attributes:
-        image_loss, kl: as in training, of frames decoded from the posterior; kl in nats.
+        losses: see `models.pretraining.validation.LOSSES`.
         error: MSE of the frames predicted from the segment's own actions.
         copy_error: MSE of repeating the last frame that was seen.
         shuffled_error: MSE of the frames predicted from the actions of another segment.
@@ -30,8 +32,7 @@ class ActionValidation:
         prediction: their predictions; before `warmup`, frames decoded from the posterior.
     """
 
-    image_loss: float
-    kl: float
+    losses: Mapping[str, float]
     error: np.ndarray
     copy_error: np.ndarray
     shuffled_error: np.ndarray
@@ -45,8 +46,7 @@ class ActionValidation:
             "validation_shuffle_ratio": shuffle_ratio(self.error, self.shuffled_error),
         }
         return {
-            "validation_image_loss": self.image_loss,
-            "validation_kl": self.kl,
+            **{f"validation_{name}": value for name, value in self.losses.items()},
             "validation_open_loop_mse": float(self.error.mean()),
             "validation_copy_last_mse": float(self.copy_error.mean()),
             **{name: float(value) for name, value in ratios.items()},
@@ -76,7 +76,7 @@ def validate_actions(
     model.eval()
     device = next(model.parameters()).device
     others = np.roll(segments.action, -1, axis=0)
-    losses, errors, predictions = [], [], []
+    losses, errors, predictions = MeanLosses(), [], []
     for first in range(0, len(segments.frames), batch_size):
         part = slice(first, first + batch_size)
         images = torch.from_numpy(segments.frames[part]).to(device)  # (B, T, H, W, 3)
@@ -87,17 +87,16 @@ def validate_actions(
 
         draws = model.draw(images.shape[0], images.shape[1], generator("validation"))
         _, metrics = model(images, action, draws)
-        losses.append(torch.stack([metrics["image_loss"], metrics["kl"]]).double() * len(images))
+        losses.add(metrics, len(images))
         truth = images.movedim(-1, -3).float() / 255
         own = model.open_loop(images, action, config.warmup, generator("open loop"))  # (B, T, 3, H, W)
         shuffled = model.open_loop(images, other, config.warmup, generator("open loop"))
         errors.append(_errors(truth, (own, truth[:, config.warmup - 1 : config.warmup], shuffled), config.warmup))
         predictions.append(own[: max(0, config.strips - first)])
     model.train(was_training)
-    image_loss, kl = (torch.stack(losses).sum(0) / len(segments.frames)).tolist()
     error, copy_error, shuffled_error = np.concatenate(errors, 1)
     return ActionValidation(
-        image_loss, kl, error, copy_error, shuffled_error,
+        losses.means(), error, copy_error, shuffled_error,
         segments.frames[: config.strips], _as_uint8(torch.cat(predictions)),
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ from pydantic import Field, create_model, model_validator
 
 from ipv_bench.bounded_json import as_model
 from ipv_bench.config import Config, Resolved, flatten, flatten_fields, parse_overrides, read_config_file
-from ipv_bench.errors import RunError
+from ipv_bench.errors import ConfigError, RunError
 from ipv_bench.run_record import RUN_FILE, RunRecord
 from models.agents.config import AgentTrainingConfig
 from models.envs.base import EnvConfig
@@ -103,10 +103,17 @@ def finetune_config_class(method: str, suite: str = "") -> type[FinetuneConfig]:
 
     Raises:
         UnknownNameError: no such method or suite.
+        ConfigError: the method has no agent.
         PluginError: one of another package does not work.
     """
-    env = _env_class(suite)
-    bases: Any = (FinetuneConfig, find_method(method).agent_config)
+    env, own = _env_class(suite), find_method(method).agent_config
+    if own is None:
+        raise ConfigError(
+            f"{method} has no agent",
+            expected="a method that acts",
+            fix=f"`ipv-bench pretrain --set method={method}`, and `ipv-bench adapt` for models under real actions",
+        )
+    bases: Any = (FinetuneConfig, own)
     made = create_model("FinetuneConfig", __base__=bases, __module__=__name__, method=(str, method), env=(env, env()))
     return cast(type[FinetuneConfig], made)
 

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ipv_bench.seeding import derive_seed
 from models.latent_actions.gaussian import LatentActions
-from models.metrics.image_quality import mean_squared_error
 from models.metrics.latent_actions import LatentActionEvidence
 
 POOLED = 4
@@ -31,8 +30,11 @@ class LatentActionModel(Protocol):
     def prior_actions(self, batch: int, length: int, generator: torch.Generator) -> Tensor:
         """Latent actions (B, T - 1, L) that no frame says anything of."""
 
-    def predict(self, image: Tensor, actions: Tensor, observed: int, generator: torch.Generator) -> Tensor:
-        """(B, T, 3, H, W) in [0, 1]: the first `observed` frames seen, the rest predicted under latent actions."""
+    def targets(self, image: Tensor) -> Tensor:
+        """(B, T, ...) what errors of predictions are counted in: frames in [0, 1], or their features."""
+
+    def rollout(self, image: Tensor, actions: Tensor, observed: int, generator: torch.Generator) -> Tensor:
+        """The same of predictions: the first `observed` frames seen, the rest predicted under latent actions."""
 
     def action_kl(self, inferred: LatentActions) -> Tensor | None:
         """KL to the prior in nats; None where there is no distribution."""
@@ -89,13 +91,13 @@ def measure_latent_actions(
             "other": means[(rows + 1) % len(means)],
             "prior": model.prior_actions(len(image), image.shape[1], drawn),
         }
-        truth = image.movedim(-1, -3).float() / 255  # (B, T, 3, H, W)
+        truth = model.targets(image)  # (B, T, ...)
         for name, actions in given.items():
             generator = torch.Generator(device).manual_seed(derive_seed(seed, number, "latent actions"))
-            predicted = model.predict(image, actions, observed, generator)
-            errors[name].append(mean_squared_error(predicted[:, observed:], truth[:, observed:]))
+            predicted = model.rollout(image, actions, observed, generator)
+            errors[name].append(_squared_error(predicted[:, observed:], truth[:, observed:]))
         copied = truth[:, observed - 1 : observed].expand_as(truth[:, observed:])
-        errors["copy"].append(mean_squared_error(copied, truth[:, observed:]))
+        errors["copy"].append(_squared_error(copied, truth[:, observed:]))
     kls = [model.action_kl(each) for each in inferred]
     sizes = [len(part) / len(segments) for part in parts]
     kl = sum(float(value) * size for value, size in zip(kls, sizes, strict=True) if value is not None)
@@ -127,6 +129,11 @@ def _states(labels: Labels, images: list[Tensor]) -> NDArray[np.float64]:
         small = torch.nn.functional.adaptive_avg_pool2d(frames, POOLED).flatten(1)
         pooled.append(small.reshape(len(image), image.shape[1] - 1, -1))
     return _numpy(torch.cat(pooled))
+
+
+def _squared_error(prediction: Tensor, truth: Tensor) -> Tensor:
+    """(B, K, ...) of both, to means (B, K)."""
+    return (prediction.float() - truth.float()).square().flatten(2).mean(-1)
 
 
 def _numpy(values: Tensor) -> NDArray[np.float64]:

@@ -219,6 +219,14 @@ class LatentActionVideoModel(nn.Module):
         self.train(was_training)
         return self.vision.scaling.to_unit(full_precision(frames))
 
+    def targets(self, image: Tensor) -> Tensor:
+        """Frames (B, T, 3, H, W) in [0, 1]."""
+        return image.movedim(-1, -3).float() / 255
+
+    def rollout(self, image: Tensor, actions: Tensor, observed: int, generator: torch.Generator) -> Tensor:
+        """`predict`, with latents drawn."""
+        return self.predict(image, actions, observed, generator)
+
     def prior_actions(self, batch: int, length: int, generator: torch.Generator) -> Tensor:
         """Latent actions (B, T - 1, L) that no frame says anything of: drawn from N(0, I), or 0 where nothing holds
         them near it."""

@@ -33,7 +33,12 @@ MEMBERS = (
 
 
 class VideoModel(Protocol):
-    """A model that videos train; a `torch.nn.Module`. Frames are uint8 (B, T, H, W, 3)."""
+    """A model that videos train; a `torch.nn.Module`. Frames are uint8 (B, T, H, W, 3).
+
+    One that has something to learn before a run's first update also has `prepare(frames, seed)`: `frames` gives, for
+    the number of a batch and its size N, uint8 (N, H, W, 3) on its device. It does nothing where a checkpoint brought
+    that.
+    """
 
     training: bool
 
@@ -41,7 +46,8 @@ class VideoModel(Protocol):
         """All random numbers of a pass over (batch, length) frames, from `generator`, on its device."""
 
     def __call__(self, image: Tensor, draws: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss (scalar), and metrics (detached scalars): `loss`, `image_loss`, `kl` (nats) and others."""
+        """Loss (scalar), and metrics (detached scalars): `loss`, and `image_loss`, `kl` (nats) and others
+        where there are such."""
 
     def loss(self, image: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """The same with draws made by `generator`."""
@@ -126,7 +132,8 @@ class Method(Protocol):
         display_name: as papers write it.
         pretraining: what its agents start from.
         video_config: sections of its video model, beside those of the loop; None where it is not pre-trained.
-        agent_config: sections of its agent, beside those of the loop; has `training` with what the agent needs.
+        agent_config: sections of its agent, beside those of the loop; has `training` with what the agent needs. None
+            for a method without an agent, which `finetune` refuses.
         presets: folder with its presets: `pretrain/<preset>.yaml`, `finetune/<preset>.yaml`, or
             `finetune/<preset>/<suite>.yaml` where they differ by suite.
     """
@@ -135,7 +142,7 @@ class Method(Protocol):
     display_name: str
     pretraining: Pretraining
     video_config: type[MethodConfig] | None
-    agent_config: type[MethodConfig]
+    agent_config: type[MethodConfig] | None
     presets: Traversable
 
     def video_model(self, config: Any) -> nn.Module:
@@ -146,7 +153,10 @@ class Method(Protocol):
 
 
 class ActionModel(Protocol):
-    """A model that is trained on videos with actions; a `torch.nn.Module`. `state_dict` is what checkpoints hold."""
+    """A model that is trained on videos with actions; a `torch.nn.Module`. `state_dict` is what checkpoints hold.
+
+    One of a method with parts that need no actions also has `without_actions()`: the `VideoModel` to validate then.
+    """
 
     training: bool
     action_dim: int
@@ -155,10 +165,20 @@ class ActionModel(Protocol):
         """All random numbers of a pass over (batch, length) frames, from `generator`, on its device."""
 
     def __call__(self, image: Tensor, action: Tensor, draws: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and metrics (`loss`, `image_loss`, `kl` and others) of uint8 (B, T, H, W, 3) and actions (B, T, A)."""
+        """Loss and metrics (`loss`; `image_loss`, `kl` and others where there are such).
+
+        `image` is uint8 (B, T, H, W, 3), `action` (B, T, A).
+        """
 
     def open_loop(self, image: Tensor, action: Tensor, observed: int, generator: torch.Generator) -> Tensor:
         """(B, T, 3, H, W) in [0, 1]: the first `observed` frames are seen, the rest follow from actions alone."""
+
+    def load_adapted(self, tensors: Mapping[str, Tensor], where: Any) -> None:
+        """Take over the tensors of an adapted model, whose checkpoint is `where`.
+
+        Raises:
+            CheckpointError: it is of another model.
+        """
 
     def optimizer_groups(self) -> list[OptimizerGroup]:
         """What the updates change; a group called `encoder` is held at first where the config asks for that."""

@@ -24,7 +24,8 @@ Verdict = Literal["collapsed", "ignored", "usable"]
 COLLAPSED_NATS = 0.1
 """Latent actions whose KL to the prior is below this say nothing."""
 COLLAPSED_SHARE = 0.25
-"""And so do codes whose perplexity is below this share of the codebook."""
+"""And so do codes whose perplexity is below this share of the codebook, or of the measured steps where those are fewer:
+few steps cannot use many codes."""
 IGNORED_BELOW = 1.3
 """A shuffle ratio below this: other latent actions would do as well. Perplexity alone does not show it."""
 
@@ -141,9 +142,7 @@ def latent_action_report(evidence: LatentActionEvidence) -> LatentActionReport:
     if evidence.codes is not None:
         perplexity = code_perplexity(evidence.codes, evidence.num_codes)
         bits = float(np.log2(perplexity).sum())
-    verdict, decided_by = judge(
-        float(by_shuffle[0]), evidence.action_kl, None if perplexity is None else perplexity, evidence.num_codes
-    )
+    verdict, decided_by = judge(float(by_shuffle[0]), evidence.action_kl, perplexity, _reachable(evidence))
     nan = float("nan")
     return LatentActionReport(
         copy_ratio=float(by_copy[0]),
@@ -170,7 +169,7 @@ def judge(
         shuffled: shuffle ratio one step ahead.
         action_kl: nats; None without a distribution.
         perplexity: (C,) of the codes; None without codes.
-        num_codes: entries of the codebook.
+        num_codes: entries of the codebook that could have been used.
     """
     if action_kl is not None and not action_kl >= COLLAPSED_NATS:
         return "collapsed", f"KL {action_kl:.3g} nats < {COLLAPSED_NATS}"
@@ -179,6 +178,13 @@ def judge(
     if not shuffled >= IGNORED_BELOW:
         return "ignored", f"shuffle ratio {shuffled:.3g} < {IGNORED_BELOW}"
     return "usable", f"shuffle ratio {shuffled:.3g} ≥ {IGNORED_BELOW}"
+
+
+def _reachable(evidence: LatentActionEvidence) -> int:
+    """Codes that the measured steps could have used."""
+    if evidence.codes is None:
+        return 0
+    return min(evidence.num_codes, evidence.codes[..., 0].size)
 
 
 def code_perplexity(codes: NDArray[np.integer], num_codes: int) -> Numbers:

@@ -39,7 +39,7 @@ class LPIPS(nn.Module):
     def __init__(self, backbone: Backbone, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.backbone: Backbone = backbone
-        layers = _ALEX if backbone == "alex" else [(channels, 3, 1, 1) for channels in _VGG]
+        layers = _layers(backbone)
         inputs, convolutions = 3, []
         for channels, kernel, stride, padding in layers:
             convolutions.append(nn.Conv2d(inputs, channels, kernel, stride, padding))
@@ -50,6 +50,18 @@ class LPIPS(nn.Module):
         self.register_buffer("scale", torch.tensor(_SCALE)[:, None, None], persistent=False)
         self.load_state_dict(dict(weights))
         self.requires_grad_(False).eval()
+
+    @staticmethod
+    def shapes(backbone: Backbone) -> dict[str, tuple[int, ...]]:
+        """Shapes of the weights, by the names of this module."""
+        found: dict[str, tuple[int, ...]] = {}
+        inputs = 3
+        for number, (channels, kernel, _, _) in enumerate(_layers(backbone)):
+            found[f"convolutions.{number}.weight"] = (channels, inputs, kernel, kernel)
+            found[f"convolutions.{number}.bias"] = (channels,)
+            inputs = channels
+        heads = {f"heads.{n}": (_layers(backbone)[layer][0],) for n, layer in enumerate(_TAPPED[backbone])}
+        return {**found, **heads}
 
     @classmethod
     def load(cls, path: str | Path, backbone: Backbone) -> LPIPS:
@@ -93,6 +105,10 @@ class LPIPS(nn.Module):
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """(N,) distances of images (N, 3, H, W) in [0, 1]."""
         return self.distance(self.features(first), self.features(second))
+
+
+def _layers(backbone: Backbone) -> Sequence[tuple[int, int, int, int]]:
+    return _ALEX if backbone == "alex" else [(channels, 3, 1, 1) for channels in _VGG]
 
 
 def pooled_features(features: Sequence[Tensor]) -> Tensor:

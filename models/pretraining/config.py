@@ -28,6 +28,11 @@ class DataConfig(Config):
     """Consecutive frames of a segment (T)."""
     batch_size: int = Field(16, ge=1)
     """Segments of one update over all ranks (B)."""
+    every_seconds: float | None = Field(None, gt=0)
+    """Frames of a segment are this far apart, by the time stamps of the set, to the nearest frame; unset:
+    they are the set's own frames, one after another."""
+    crop: int | None = Field(None, ge=16)
+    """Side of a square that is cut at a random place of each segment, in pixels; unset: whole frames."""
     num_videos: int | None = Field(None, ge=1)
     """Train on a fixed subset of this many videos per set (nested: 1500 is inside 15000); unset: all."""
     split: str | None = "train"

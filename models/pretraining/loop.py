@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ipv_bench.addresses import public_values
 from ipv_bench.errors import InterruptedRunError
@@ -65,16 +66,19 @@ class PretrainLoop:
         """Segments as one batch."""
         return stack_segments(segments)
 
-    def first_frame(self, number: int) -> np.ndarray:
-        """The first frame of a training segment, uint8 (1, H, W, 3)."""
-        return self.data.train[number][:1]
+    def frames_of(self, segment: Any) -> np.ndarray:
+        """The frames of a training segment, uint8 (T, H, W, 3)."""
+        frames: np.ndarray = segment
+        return frames
 
     def validate(self, held_out: Any) -> Validation:
         """Measure the model on the held-out segments."""
+        return self.validate_videos(self.training.model, held_out, self._labels())
+
+    def validate_videos(self, model: Any, held_out: np.ndarray, labels: Labels | None = None) -> Validation:
+        """Measure a model of videos on held-out frames (N, T, H, W, 3); what it says of latent actions is printed."""
         config, training = self.config, self.training
-        result = validate(
-            training.model, held_out, config.validation, training.seed, config.data.batch_size, self._labels()
-        )
+        result = validate(model, held_out, config.validation, training.seed, config.data.batch_size, labels)
         if result.latent_actions is not None:
             say(f"update {training.updates}: {result.latent_actions.sentence()}")
         return result
@@ -198,7 +202,7 @@ class PretrainLoop:
         self.ranks.wait()
         path = latest_checkpoint(self.folder)
         if path is None:
-            self._set_mean_image()
+            self._prepare_model()
             self._cut_log(0)
             return
         checkpoint = load_checkpoint(path)
@@ -227,11 +231,22 @@ class PretrainLoop:
             mark_inexact(self.folder, cut.loss)
         return cut.dropped
 
-    def _set_mean_image(self) -> None:
+    def _prepare_model(self) -> None:
+        """What a model takes from the videos before the first update."""
+        training = self.training
         if self.config.image.offset == "mean_image":
             count = MEAN_IMAGE_SEGMENTS
-            frames = stack_segments([self.first_frame(i) for i in range(count)])[:, 0]  # (N, H, W, 3)
-            self.training.model.set_mean_image(self.training.to_device(frames))
+            firsts = [self.frames_of(self.data.train[i])[:1] for i in range(count)]
+            training.model.set_mean_image(training.to_device(stack_segments(firsts)[:, 0]))  # (N, H, W, 3)
+        if hasattr(training.model, "prepare"):
+            training.model.prepare(self._frames, training.seed)
+
+    def _frames(self, number: int, count: int) -> Tensor:
+        """Batch `number` of `count` single frames (count, H, W, 3) on the device; every rank's is the same."""
+        needed = -(-count // self.config.data.length)
+        segments = [self.data.train[i] for i in range(number * needed, (number + 1) * needed)]
+        frames = stack_segments([self.frames_of(segment) for segment in segments])  # (B, T, H, W, 3)
+        return self.training.to_device(frames.reshape(-1, *frames.shape[2:])[:count])
 
     def _leave_if_stopped(self, stop: StopRequest) -> None:
         if not self.ranks.any(bool(stop.requested), self.training.device):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -32,13 +33,43 @@ class Validation(Protocol):
         """Values for a line of `metrics.jsonl`."""
 
 
+LOSSES = (
+    "image_loss",
+    "kl",
+    "state_loss",
+    "adapter_loss",
+    "state_copy_ratio",
+    "latent_state_copy_ratio",
+    "equal_codes",
+)
+"""Metrics of a forward pass that a validation keeps, where a model has them: as in training, of held-out segments."""
+
+
+class MeanLosses:
+    """Means over all segments, from those of batches."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._count = 0
+
+    def add(self, metrics: Mapping[str, Tensor], count: int) -> None:
+        """Metrics of a batch of `count` segments."""
+        self._count += count
+        for name in LOSSES:
+            if name in metrics:
+                self._sums[name] = self._sums.get(name, 0.0) + float(metrics[name]) * count
+
+    def means(self) -> dict[str, float]:
+        """Name → mean."""
+        return {name: value / self._count for name, value in self._sums.items()}
+
+
 @dataclass(frozen=True)
 class ValidationResult:
     """Measures over all validation segments; images in [0, 1].
 
     Attributes:
-        image_loss: as in training, of frames decoded from the posterior.
-        kl: nats.
+        losses: those of `LOSSES` that the model has.
         open_loop_mse: (T - warmup,) MSE of predicted frames, by the number of frames ahead.
         copy_last_mse: the same for a copy of the last frame that was seen.
         psnr: mean over the predicted frames, dB.
@@ -50,8 +81,7 @@ class ValidationResult:
         latent_actions: of a model that has them.
     """
 
-    image_loss: float
-    kl: float
+    losses: Mapping[str, float]
     open_loop_mse: np.ndarray
     copy_last_mse: np.ndarray
     psnr: float
@@ -64,8 +94,9 @@ class ValidationResult:
 
     def metrics(self) -> dict[str, Any]:
         """Values for a line of `metrics.jsonl`."""
-        scalars = ("image_loss", "kl", "psnr", "ssim", "copy_last_psnr", "copy_last_ssim")
-        found: dict[str, Any] = {f"validation_{name}": getattr(self, name) for name in scalars}
+        scalars = ("psnr", "ssim", "copy_last_psnr", "copy_last_ssim")
+        found: dict[str, Any] = {f"validation_{name}": value for name, value in self.losses.items()}
+        found |= {f"validation_{name}": getattr(self, name) for name in scalars}
         found["validation_open_loop_mse"] = float(self.open_loop_mse.mean())
         found["validation_copy_last_mse"] = float(self.copy_last_mse.mean())
         found |= {"open_loop_mse": self.open_loop_mse.tolist(), "copy_last_mse": self.copy_last_mse.tolist()}
@@ -96,12 +127,12 @@ def validate(
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    losses, frames, predictions = [], [], []
+    losses, frames, predictions = MeanLosses(), [], []
     for first in range(0, len(segments), batch_size):
         images = torch.from_numpy(segments[first : first + batch_size]).to(device)  # (B, T, H, W, 3)
         generator = torch.Generator(device).manual_seed(derive_seed(seed, first, "validation"))
         _, metrics = model.loss(images, generator)
-        losses.append(torch.stack([metrics["image_loss"], metrics["kl"]]) * len(images))
+        losses.add(metrics, len(images))
         predictions.append(model.open_loop(images, config.warmup, generator))  # (B, T, 3, H, W)
         frames.append(images.movedim(-1, -3).float() / 255)
     report = None
@@ -110,14 +141,13 @@ def validate(
         report = latent_action_report(evidence)
     model.train(was_training)
     truth, prediction = torch.cat(frames), torch.cat(predictions)
-    image_loss, kl = (torch.stack(losses).sum(0) / len(segments)).tolist()
     future, predicted = truth[:, config.warmup :], prediction[:, config.warmup :]
     copied = truth[:, config.warmup - 1 : config.warmup].expand_as(future)
     mse, psnr, ssim = _measures(predicted, future)
     copy_mse, copy_psnr, copy_ssim = _measures(copied, future)
     shown = _as_uint8(prediction[: config.strips])
     return ValidationResult(
-        image_loss, kl, mse, copy_mse, psnr, ssim, copy_psnr, copy_ssim, segments[: config.strips], shown,
+        losses.means(), mse, copy_mse, psnr, ssim, copy_psnr, copy_ssim, segments[: config.strips], shown,
         report,
     )  # fmt: skip
 

@@ -60,7 +60,10 @@ def open_video_data(config: DataConfig, seed: int, *, validate: bool = True) -> 
 
 
 def _open(config: DataConfig, seed: int) -> Segments:
-    return open_segments(config.sets, config.length, seed, weights=config.weights, cache=config.cache)
+    return open_segments(
+        config.sets, config.length, seed, weights=config.weights, cache=config.cache, crop=config.crop,
+        every_seconds=config.every_seconds,
+    )  # fmt: skip
 
 
 def split_videos(source: SegmentSource, config: DataConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -71,9 +74,10 @@ def split_videos(source: SegmentSource, config: DataConfig) -> tuple[np.ndarray,
         UnknownNameError: no such split or label.
     """
     split = config.split if source.index.splits() else None
-    seen = source.index.select(config.length, None, split, config.labels)
+    seen = source.index.select(config.length, None, split, config.labels, config.every_seconds)
     if split not in (None, VALIDATION_SPLIT) and VALIDATION_SPLIT in source.index.splits():
-        return seen, source.index.select(config.length, None, VALIDATION_SPLIT, config.labels)
+        unseen = source.index.select(config.length, None, VALIDATION_SPLIT, config.labels, config.every_seconds)
+        return seen, unseen
     held = np.fromiter((_share(source.index.video_id(int(video))) < config.holdout for video in seen), bool, len(seen))
     if held.all():
         raise ShardSetError(
@@ -109,7 +113,7 @@ def _without_empty(segments: Segments, config: DataConfig) -> Segments | None:
     if not kept:
         return None
     sources, shares = zip(*kept, strict=True)
-    return Segments(list(sources), segments.length, segments.seed, list(shares), None)
+    return segments.of(sources, shares)
 
 
 def read_labels(segments: Segments, count: int) -> Labels | None:
@@ -122,7 +126,7 @@ def read_labels(segments: Segments, count: int) -> Labels | None:
     entries = [source.manifest.tracks for source in segments.sources]
     names = [name for name in ("action", "state") if all(name in each for each in entries)]
     names = [name for name in names if len({tuple(each[name].shape) for each in entries}) == 1]
-    if "action" not in names:
+    if "action" not in names or segments.common_stride() is None:
         return None
     tracked = TrackedSegments(segments, names)
     found = [tracked[i].tracks for i in range(count)]

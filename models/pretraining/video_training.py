@@ -61,7 +61,7 @@ class VideoTraining:
         self._forward: Callable[..., Any] = self.ranks.wrap(self.model, self.device)
         if config.training.compile:
             self._forward = torch.compile(self._forward)
-        self._statistics = KeptValues(_batch_norm_statistics(self.model))
+        self._statistics = KeptValues(_running_statistics(self.model))
         self._metric_names: list[str] = []
         """Of the numbers that `whole_update` returns after the first."""
         self._recorded = RecordedUpdate(self.whole_update) if config.training.cuda_graph else None
@@ -92,6 +92,7 @@ class VideoTraining:
         """
         check_array("the batch of videos", batch, ("B", "T", "H", "W", 3), ("uint8",))
         images = self.to_device(batch)  # (B, T, H, W, 3)
+        self.schedule()
         return self.update(images, self.draw(images.shape[0], images.shape[1], self.ranks.rank))
 
     def update(self, images: Any, draws: Any) -> dict[str, float]:
@@ -117,6 +118,11 @@ class VideoTraining:
         norm = torch.linalg.vector_norm(torch.stack(list(result.norms.values())))
         self._metric_names = [*metrics, "gradient_norm"]
         return torch.stack([result.applied.float(), *(value.float() for value in metrics.values()), norm])
+
+    def schedule(self) -> None:
+        """Set the learning rates of the present update."""
+        for group in self.groups:
+            group.set_lr_scale(group.config.lr_scale(self.updates, self.config.training.updates))
 
     def draw(self, batch: int, length: int, part: int) -> Any:
         """Random numbers of the present update for `part`, the part of the batch that a rank takes."""
@@ -148,7 +154,7 @@ class VideoTraining:
         result = apply_update(self.groups, [found["loss"]], self.scaler)
         self.updates += 1
         if not result.applied:
-            # The forward pass has already moved BatchNorm's running statistics, perhaps to NaN.
+            # The forward pass has already moved running statistics, perhaps to NaN.
             self._statistics.restore()
             return self._count_skip()  # without the numbers: they would spoil the means that are logged
         self.skipped_in_row = 0
@@ -237,7 +243,9 @@ def initial_model(config: PretrainConfig, seed: int) -> Any:
         return find_method(config.method).video_model(config)
 
 
-def _batch_norm_statistics(model: nn.Module) -> list[Tensor]:
-    """Running statistics of all layers that have some."""
+def _running_statistics(model: nn.Module) -> list[Tensor]:
+    """What forward passes change: running statistics of batch norms, and what a module names in `statistics`."""
     layers = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
-    return [value for layer in layers for value in layer.buffers()]
+    named: list[Any] = [layer for layer in model.modules() if hasattr(layer, "statistics")]
+    values = [value for layer in layers for value in layer.buffers()]
+    return [*values, *(value for layer in named for value in layer.statistics())]

@@ -1,9 +1,10 @@
-"""Adam with coupled L2, clipping by group, and updates that are skipped whole when a number is not finite."""
+"""Adam or AdamW, clipping by group, and updates that are skipped whole when a number is not finite."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import Field
@@ -24,6 +25,40 @@ class OptimizerConfig(Config):
     """Coupled L2 decay (added to the gradient) of every parameter, biases and norms too."""
     clip: float = Field(100.0, gt=0)
     """Global norm that the group's gradients are clipped to."""
+
+    def lr_scale(self, update: int, updates: int) -> float:
+        """Factor on the learning rate of update `update` of `updates`, counted from 0."""
+        return 1.0
+
+
+class AdamWConfig(OptimizerConfig):
+    """One group of AdamW, whose learning rate rises at first and then falls to 0 along a cosine."""
+
+    lr: float = Field(1e-4, ge=0)
+    """Largest learning rate."""
+    eps: float = Field(1e-8, gt=0)
+    """Adam's epsilon."""
+    beta1: float = Field(0.9, ge=0, lt=1)
+    """Decay of the mean of gradients."""
+    beta2: float = Field(0.95, ge=0, lt=1)
+    """Decay of the mean of their squares."""
+    weight_decay: float = Field(1e-4, ge=0)
+    """Decay beside the gradient, times the learning rate, of every parameter."""
+    clip: float = Field(1.0, gt=0)
+    """Global norm that the group's gradients are clipped to."""
+    warmup: float = Field(0.05, ge=0, lt=1)
+    """Share of the updates in which the learning rate rises, in a line from 0."""
+    cosine: bool = True
+    """The learning rate falls to 0 at the last update; false: it stays."""
+
+    def lr_scale(self, update: int, updates: int) -> float:
+        """See `OptimizerConfig.lr_scale`."""
+        rising = math.ceil(self.warmup * updates)
+        if update < rising:
+            return (update + 1) / rising
+        if not self.cosine:
+            return 1.0
+        return 0.5 * (1 + math.cos(math.pi * (update - rising) / max(1, updates - rising)))
 
 
 class UpdateResult(NamedTuple):
@@ -62,9 +97,7 @@ class OptimizerGroup:
     def __init__(self, name: str, parameters: Mapping[str, nn.Parameter], config: OptimizerConfig) -> None:
         self.name, self.config = name, config
         self.parameters = {key: value for key, value in parameters.items() if value.requires_grad}
-        self.adam = torch.optim.Adam(
-            self.parameters.values(), lr=config.lr, eps=config.eps, weight_decay=config.weight_decay, fused=True
-        )
+        self.adam = _optimizer(config, list(self.parameters.values()))
 
     def zero_grad(self) -> None:
         """Forget gradients."""
@@ -141,6 +174,13 @@ class OptimizerGroup:
                 # In the parameter's memory layout, which a checkpoint does not keep: see `assign_gradients`.
                 **{what: torch.empty_like(parameter).copy_(state[what]).detach() for what in whats[1:]},
             }
+
+
+def _optimizer(config: OptimizerConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    same: dict[str, Any] = {"lr": config.lr, "eps": config.eps, "weight_decay": config.weight_decay, "fused": True}
+    if isinstance(config, AdamWConfig):
+        return torch.optim.AdamW(parameters, betas=(config.beta1, config.beta2), **same)
+    return torch.optim.Adam(parameters, **same)
 
 
 def _same_layout(one: Tensor, other: Tensor) -> bool:

@@ -9,12 +9,14 @@ Legend: `B` batch, `T` time, `A` size of an action.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from models.nets.distributions import balanced_kl, categorical_entropy
+from models.training.checkpoint import load_tensors
 from models.training.optimizer import OptimizerGroup
 from models.world_models.image_model import image_loss
 from models.world_models.stacked import StackedDraws, StackedWorldModel
@@ -60,6 +62,14 @@ class ActionPrediction(nn.Module):
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """The world model's."""
         return self.world_model.load_state_dict(*args, **kwargs)
+
+    def load_adapted(self, tensors: Mapping[str, Tensor], where: Any) -> None:
+        """Take over an adapted model, whole.
+
+        Raises:
+            CheckpointError: it is of another model.
+        """
+        load_tensors(self, tensors, where)
 
     def optimizer_groups(self) -> list[OptimizerGroup]:
         """The world model's groups, without what does not move; `encoder` comes first where there is one."""

@@ -1,0 +1,88 @@
+"""Config of frozen features."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ipv_bench.config import Config
+
+Kind = Literal["own", "mae", "vision", "alex", "vgg"]
+
+
+class OwnMAEConfig(Config):
+    """A small masked autoencoder that a run trains on its own videos before anything else (`features.kind=own`)."""
+
+    patch: int = Field(8, ge=2)
+    """Side of a patch in pixels; it divides the frame's."""
+    width: int = Field(64, ge=8)
+    """Size of a token."""
+    layers: int = Field(2, ge=1)
+    """Blocks of the encoder."""
+    decoder_layers: int = Field(2, ge=1)
+    """Blocks of the decoder."""
+    heads: int = Field(4, ge=1)
+    """Attention heads; they divide the width."""
+    updates: int = Field(400, ge=1)
+    """Optimiser steps."""
+    batch_size: int = Field(64, ge=1)
+    """Frames of one step."""
+    lr: float = Field(1e-3, gt=0)
+    """Learning rate of AdamW; it falls to 0 along a cosine."""
+    mask_ratio: float = Field(0.75, ge=0, lt=1)
+    """Largest share of patches that are hidden; each step hides a share between 0 and this."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> OwnMAEConfig:
+        if self.width % self.heads:
+            raise ValueError(f"features.own.width {self.width} is no multiple of features.own.heads {self.heads}")
+        return self
+
+
+class PixelDecoderConfig(Config):
+    """A decoder that is trained on the videos, for features that come without one: to look at what is predicted."""
+
+    width: int = Field(256, ge=8)
+    """Size of a token."""
+    layers: int = Field(2, ge=1)
+    """Blocks."""
+    heads: int = Field(4, ge=1)
+    """Attention heads; they divide the width."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> PixelDecoderConfig:
+        if self.width % self.heads:
+            raise ValueError(f"features.pixels.width {self.width} is no multiple of its heads, {self.heads}")
+        return self
+
+
+class FeaturesConfig(Config):
+    """Frozen features of frames."""
+
+    kind: Kind = "own"
+    """own: a small masked autoencoder, trained on the run's own videos first. mae: a ViT-MAE of `transformers`, with
+    its decoder. vision: any vision model of `transformers` (DINOv2, ViT, ResNet, …). alex, vgg: the backbones of
+    LPIPS."""
+    name: str | None = None
+    """mae, vision: a local folder with `config.json` and `model.safetensors`, or the name of a model in the Hugging
+    Face cache. alex, vgg: folder of the LPIPS weights; unset: where they are usually found."""
+    weights: Literal["published", "random"] = "published"
+    """random: new weights of the same network (it needs `config.json` alone), which the run's checkpoints keep."""
+    layer: int = Field(-1, ge=-5, le=4)
+    """alex, vgg: which of the five feature maps."""
+    own: OwnMAEConfig = OwnMAEConfig()
+    pixels: PixelDecoderConfig = PixelDecoderConfig()
+
+    @model_validator(mode="after")
+    def _named(self) -> FeaturesConfig:
+        if self.kind in ("mae", "vision") and not self.name:
+            raise ValueError(
+                f"features.kind={self.kind} needs features.name: a local folder, or a model in the Hugging Face cache"
+            )
+        return self
+
+    @property
+    def in_checkpoints(self) -> bool:
+        """Whether a run's checkpoints hold the weights: nobody else has them."""
+        return self.kind == "own" or self.weights == "random"

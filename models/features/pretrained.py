@@ -1,0 +1,208 @@
+"""Frozen features by networks of `transformers`: ViT-MAE with its decoder, and any other vision model by name.
+
+`transformers` is imported on use: it takes seconds. Its models are read from a folder on this machine, safetensors
+alone, and no code that a folder brings is run (`trust_remote_code` stays off).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ipv_bench.bounded_file import read_bytes
+from ipv_bench.bounded_json import parse_json
+from ipv_bench.errors import ConfigError, InputError
+from models.features.config import FeaturesConfig
+from models.features.find_weights import FoundModel, find_model
+from models.features.frozen import IMAGENET_MEAN, IMAGENET_STD, FrozenFeatures, frames_of
+
+PREPROCESSOR = "preprocessor_config.json"
+SMALL_FILE = 1 << 20
+
+
+class PretrainedFeatures(FrozenFeatures):
+    """What both have in common.
+
+    Args:
+        found: where the model is.
+        network: of `transformers`.
+        published: its weights are those of the files.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, found: FoundModel, network: nn.Module, published: bool) -> None:
+        super().__init__()
+        self.network: Any = network
+        for name, values in zip(("mean", "std"), _mean_and_std(found.folder), strict=True):
+            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
+        self._digest = found.digest() if published else None
+
+    def digest(self) -> Tensor | None:
+        """See `FrozenFeatures.digest`."""
+        return None if self._digest is None else torch.from_numpy(np.frombuffer(self._digest, np.uint8).copy())
+
+
+class ViTMAEFeatures(PretrainedFeatures):
+    """A masked autoencoder that hides nothing; the class token is kept for the decoder.
+
+    `ViTMAEModel` shuffles its tokens by random numbers, even where nothing is hidden: the tokens of two frames would
+    not be of the same places. Numbers that ascend in place of the random ones keep the order.
+    """
+
+    has_decoder = True
+    extra = 1
+
+    def __init__(self, found: FoundModel, network: nn.Module, published: bool, size: int) -> None:
+        super().__init__(found, network, published)
+        config = self.network.config
+        _check_size(found.folder, config.image_size, size)
+        if config.norm_pix_loss:
+            raise ConfigError(
+                f"the decoder in {found.folder} draws patches without their mean and contrast (norm_pix_loss)",
+                expected="a masked autoencoder trained on pixels (facebook/vit-mae-base is)",
+            )
+        config.mask_ratio = 0.0
+        self.size, self.patch = size, int(config.patch_size)
+        self.places, self.width = (size // self.patch) ** 2, int(config.hidden_size)
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """See `FrozenFeatures.encode`."""
+        order = torch.arange(self.places, dtype=torch.float32, device=frames.device).expand(len(frames), -1)
+        tokens: Tensor = self.network.vit((frames - self.mean) / self.std, noise=order).last_hidden_state
+        return tokens
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        """See `FrozenFeatures.decode`."""
+        order = torch.arange(self.places, device=tokens.device).expand(len(tokens), -1)
+        patches = self.network.decoder(tokens, ids_restore=order).logits  # (N, P, patch · patch · 3)
+        return frames_of(patches, self.patch, self.size) * self.std + self.mean
+
+    def decoder_parts(self) -> list[nn.Module]:
+        """See `FrozenFeatures.decoder_parts`."""
+        return [self.network.decoder]
+
+
+class VisionFeatures(PretrainedFeatures):
+    """The last layer of a vision model, its tokens normalised to one scale; maps of channels become tokens."""
+
+    def __init__(self, found: FoundModel, network: nn.Module, published: bool, size: int) -> None:
+        super().__init__(found, network, published)
+        with torch.no_grad():
+            probe = self.network(pixel_values=torch.zeros(1, 3, size, size)).last_hidden_state
+        if probe.dim() == 4:
+            self.extra, self.places, self.width = 0, probe[0, 0].numel(), probe.shape[1]
+            return
+        patch = _patch_size(self.network.config)
+        if patch is None or size % patch:
+            raise ConfigError(
+                f"{found.folder} is a model of patches of {patch} pixels, and image.size is {size}",
+                expected="an image.size that its patches divide (DINOv2: 224)",
+            )
+        self.places, self.width = (size // patch) ** 2, probe.shape[2]
+        self.extra = probe.shape[1] - self.places
+        if self.extra < 0:
+            raise ConfigError(
+                f"{found.folder} gives {probe.shape[1]} tokens of a frame with {self.places} patches",
+                expected="a token for each patch, and perhaps some before them",
+            )
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """See `FrozenFeatures.encode`."""
+        tokens: Tensor = self.network(pixel_values=(frames - self.mean) / self.std).last_hidden_state
+        if tokens.dim() == 4:
+            tokens = tokens.flatten(2).transpose(1, 2)  # (N, C, h, w) to (N, P, D)
+        return F.layer_norm(tokens, tokens.shape[-1:])
+
+
+def load_pretrained(config: FeaturesConfig, size: int) -> PretrainedFeatures:
+    """The network that `features.name` says, frozen.
+
+    Raises:
+        MissingDependencyError: `transformers` is not installed.
+        InputError: it is not on this machine, is damaged, or holds pickled weights alone.
+        ConfigError: it takes frames of another size, or cannot draw pictures where it should.
+    """
+    published = config.weights == "published"
+    assert config.name is not None
+    found = find_model(config.name, weights=published)
+    network = _network(found, config.kind, published)
+    if config.kind == "mae":
+        return ViTMAEFeatures(found, network, published, size)
+    return VisionFeatures(found, network, published, size)
+
+
+def _network(found: FoundModel, kind: str, published: bool) -> nn.Module:
+    """The network in `found`, with the weights of its files, or with new ones of torch's global generator."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    where = str(found.folder)
+    of_kind: Any = transformers.ViTMAEForPreTraining if kind == "mae" else transformers.AutoModel
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
+            config = transformers.AutoConfig.from_pretrained(where, local_files_only=True, trust_remote_code=False)
+            if kind == "mae" and config.model_type != "vit_mae":
+                raise InputError(
+                    f"{where} is a {config.model_type}", expected="a vit_mae", fix="set features.kind=vision"
+                )
+            if not published:
+                fresh: nn.Module = of_kind(config) if kind == "mae" else of_kind.from_config(config)
+                return fresh
+            network, report = of_kind.from_pretrained(
+                where, config=config, local_files_only=True, use_safetensors=True, output_loading_info=True,
+                dtype=torch.float32,
+            )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError) as error:
+        first = next(iter(str(error).splitlines()), type(error).__name__)[:300]
+        raise InputError(f"{where} cannot be read: {first}", expected="a vision model of transformers") from error
+    lacking = sorted(report["missing_keys"])
+    # A pooler that a checkpoint lacks is not used here.
+    if any("pooler" not in key for key in lacking):
+        raise InputError(
+            f"the weights in {where} lack {', '.join(lacking[:5])}",
+            expected="all weights" + (", the decoder's among them (a model for pre-training)" if kind == "mae" else ""),
+        )
+    made: nn.Module = network
+    return made
+
+
+def _check_size(folder: Path, found: Any, size: int) -> None:
+    if found != size:
+        raise ConfigError(
+            f"the model in {folder} takes frames of {found} pixels, and image.size is {size}",
+            expected=f"image.size={found}, and shard sets of that size (or larger, with data.crop={found})",
+        )
+
+
+def _patch_size(config: Any) -> int | None:
+    found = getattr(config, "patch_size", None)
+    return found if isinstance(found, int) and found > 0 else None
+
+
+def _mean_and_std(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """What channels are normalised by: as the folder's preprocessor says, else ImageNet's.
+
+    Raises:
+        InputError: it says something that is no mean and deviation of three channels.
+    """
+    place = folder / PREPROCESSOR
+    if not place.is_file():
+        return IMAGENET_MEAN, IMAGENET_STD
+    said = parse_json(read_bytes(place, error=InputError, limit=SMALL_FILE), str(place), error=InputError, expect=dict)
+    found = said.get("image_mean", IMAGENET_MEAN), said.get("image_std", IMAGENET_STD)
+    try:
+        mean, std = (tuple(float(value) for value in values) for values in found)
+    except (TypeError, ValueError):
+        mean, std = (), ()
+    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        raise InputError(f"{place}: image_mean and image_std are {found}", expected="three numbers each, std > 0")
+    return mean, std

@@ -1,0 +1,112 @@
+"""Config of latent actions between frozen features: a model of features, its codes, and the adapter of real actions."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from ipv_bench.config import Config
+from models.features.config import FeaturesConfig
+from models.nets.quantizer import QuantizerConfig
+from models.training.optimizer import AdamWConfig, OptimizerConfig
+from models.world_models.config import MethodConfig
+
+
+class TransformerConfig(Config):
+    """Size of a transformer."""
+
+    width: int = Field(512, ge=8)
+    """Size of a token."""
+    layers: int = Field(4, ge=1)
+    """Blocks."""
+    heads: int = Field(8, ge=1)
+    """Attention heads; they divide the width."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> TransformerConfig:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+        return self
+
+
+class ExtractorConfig(TransformerConfig):
+    """What infers latent actions from the features S and S' of two frames."""
+
+    inputs: Literal["channel_diff", "tokens"] = "channel_diff"
+    """channel_diff: a token for each place, of [S; S' - S]. tokens: the places of S and of S' as tokens of their own,
+    the literal reading of "concatenated", which learns much more slowly."""
+    num_codes: int = Field(8, ge=1)
+    """Codes of one latent action."""
+
+
+class DynamicsConfig(TransformerConfig):
+    """What predicts S' from S and the codes."""
+
+    layers: int = Field(2, ge=1)
+    """Blocks."""
+    residual: bool = True
+    """It predicts S' - S instead of S'."""
+
+
+class StateLossConfig(Config):
+    """How errors of predicted features are counted."""
+
+    normalised: bool = True
+    """Divided by the running error of a copy, so that the codebook's losses do not drown them; false: raw, the literal
+    reading."""
+    decay: float = Field(0.99, ge=0, lt=1)
+    """Of the running mean."""
+
+
+class AdapterConfig(Config):
+    """What maps features and a real action to a latent one."""
+
+    kind: Literal["tokens", "mlp"] = "tokens"
+    """tokens: the action becomes one query for each code, which attend to the places of S. mlp: three dense layers on
+    the mean of S and the action."""
+    width: int = Field(256, ge=8)
+    """Size of a token of `tokens`, or of the dense layers of `mlp` (published nowhere; 512 is usual there)."""
+    layers: int = Field(2, ge=1)
+    """Blocks of `tokens`."""
+    heads: int = Field(4, ge=1)
+    """Attention heads of `tokens`; they divide the width."""
+    finetune_decoder: bool = False
+    """Train the decoder of frozen features as well, on predicted features (for pictures, as in UWM's Figure 5)."""
+    optimizer: OptimizerConfig = OptimizerConfig(lr=3e-4, eps=1e-8, weight_decay=0.0, clip=1.0)
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> AdapterConfig:
+        if self.kind == "tokens" and self.width % self.heads:
+            raise ValueError(f"adapter.width {self.width} is no multiple of adapter.heads {self.heads}")
+        return self
+
+
+class FeatureModelConfig(MethodConfig):
+    """A model of frozen features with latent actions."""
+
+    features: FeaturesConfig = FeaturesConfig()
+    extractor: ExtractorConfig = ExtractorConfig()
+    quantizer: QuantizerConfig = QuantizerConfig()
+    dynamics: DynamicsConfig = DynamicsConfig()
+    state_loss: StateLossConfig = StateLossConfig()
+    optimizer: AdamWConfig = AdamWConfig()
+
+    @model_validator(mode="after")
+    def _frames_as_they_are(self) -> FeatureModelConfig:
+        if self.image.offset != "half" or self.image.gain != 1:
+            raise ValueError(
+                "image.offset and image.gain belong to models that draw pixels; frozen features have their own scaling"
+            )
+        return self
+
+
+class AdaptedFeatureModelConfig(FeatureModelConfig):
+    """The same with an adapter."""
+
+    adapter: AdapterConfig = AdapterConfig()
+
+
+def transformer_sizes(config: TransformerConfig) -> dict[str, Any]:
+    """Arguments of `models.nets.transformer.Transformer`."""
+    return {"width": config.width, "heads": config.heads, "layers": config.layers}

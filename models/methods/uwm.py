@@ -1,0 +1,81 @@
+"""UWM ("A Universal World Model Learned from Large Scale and Diverse Videos"): latent actions between frozen features.
+
+Its paper names reinforcement learning as future work: it has no agent. Real actions come in through `ipv-bench adapt`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources.abc import Traversable
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from ipv_bench.errors import ConfigError
+from ipv_bench.seeding import derive_seed
+from models.latent_actions.adapted_features import PARTS, AdaptedFeatureModel
+from models.latent_actions.feature_config import AdaptedFeatureModelConfig, FeatureModelConfig
+from models.latent_actions.feature_model import FeatureVideoModel
+from models.methods.base import OUR_PRESETS, Agent, Pretraining
+from models.training.checkpoint import Checkpoint, load_tensors
+
+
+class UWMVideoConfig(FeatureModelConfig):
+    """Model of videos."""
+
+
+class UWMAdaptConfig(AdaptedFeatureModelConfig):
+    """The same with an adapter."""
+
+
+@dataclass(frozen=True)
+class UWMAdaptation:
+    """See `models.methods.base.Adaptation`."""
+
+    parts: ClassVar[Mapping[str, bool]] = PARTS
+    config: ClassVar[type[UWMAdaptConfig]] = UWMAdaptConfig
+
+    def model(
+        self, config: Any, action_dim: int, seed: int, device: torch.device, parts: str, pretrained: Checkpoint | None
+    ) -> AdaptedFeatureModel:
+        """See `Adaptation.model`."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(seed, 0, "parameters"))
+            video = FeatureVideoModel(config)
+            if pretrained is not None:
+                load_tensors(video, pretrained.model, pretrained.path)
+            return AdaptedFeatureModel(config, video, action_dim, parts)
+
+
+@dataclass(frozen=True)
+class UWM:
+    """The method; see `models.methods.base.Method`."""
+
+    name: str = "uwm"
+    display_name: str = "UWM"
+    pretraining: Pretraining = "latent_actions"
+    video_config: type[UWMVideoConfig] = UWMVideoConfig
+    agent_config: None = None
+    presets: Traversable = OUR_PRESETS / "uwm"
+
+    def video_model(self, config: Any) -> nn.Module:
+        """See `Method.video_model`."""
+        return FeatureVideoModel(config)
+
+    def agent(self, config: Any, action_dim: int, seed: int, device: torch.device) -> Agent:
+        """There is none.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError("uwm has no agent", fix="`ipv-bench adapt` trains it on actions")
+
+    @property
+    def adaptation(self) -> UWMAdaptation:
+        """See `models.methods.base.adaptation_of`."""
+        return UWMAdaptation()
+
+
+METHOD = UWM()

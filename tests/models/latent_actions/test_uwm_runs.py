@@ -1,0 +1,140 @@
+"""UWM through the command line: own features, validation, exact resume, both kinds of adapting, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ipv_bench.cli import run
+from ipv_bench.run_record import read_record
+from models.pretraining.video_training import VideoTraining
+from models.training.checkpoint import latest_checkpoint, load_checkpoint
+from tests.models.latent_actions.small_uwm import SIZES
+from tests.models.pretraining.small_pretraining import exit_code, learned, rank_environments, start, weights
+
+FAST: dict[str, Any] = {
+    "data.length": 5, "data.batch_size": 4, "data.workers": 0, "data.holdout": 0.3, "training.updates": 4,
+    "training.log_every": 2, "training.checkpoint_every": 2, "training.tensorboard": False, "training.threads": 1,
+    "validation.every": 2, "validation.segments": 4, "validation.warmup": 2, "validation.strips": 1,
+}  # fmt: skip
+MODEL = {key: value for key, value in SIZES.items() if key != "adapter"}
+
+
+def command(words: list[str], data: Path, folder: Path, **changes: Any) -> list[str]:
+    values = FAST | {key.replace("__", "."): value for key, value in changes.items()}
+    sets = [part for key, value in values.items() for part in ("--set", f"{key}={json.dumps(value)}")]
+    return [*words, "--data", str(data), "--run", str(folder), *sets, "--quiet"]
+
+
+def pretrain(data: Path, folder: Path, **changes: Any) -> list[str]:
+    return command(["pretrain"], data, folder, **MODEL, **changes)
+
+
+def adapt(parent: Path, data: Path, folder: Path, **changes: Any) -> list[str]:
+    return command(["adapt", str(parent)], data, folder, adapter=SIZES["adapter"], **changes)
+
+
+def tensors(folder: Path) -> dict[str, torch.Tensor]:
+    path = latest_checkpoint(folder)
+    assert path is not None
+    return load_checkpoint(path).model
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixteen labelled videos, 32 x 32, with actions of two components."""
+    root = tmp_path_factory.mktemp("labelled")
+    assert run(["sample", str(root / "raw"), "--dataset", "moving-blob", "--videos", "16", "--quiet"]) == 0
+    words = ["prepare", "episodes", "--source", str(root / "raw"), "--out", str(root / "blob"), "--workers", "1"]
+    assert run([*words, "--set", "size=32x32", "--quiet"]) == 0
+    return root / "blob"
+
+
+@pytest.fixture(scope="module")
+def finished(labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    assert run(pretrain(labelled, folder)) == 0
+    return folder
+
+
+def test_what_a_run_leaves(finished: Path) -> None:
+    record = read_record(finished)
+    assert (record.method, record.display_name, record.status) == ("uwm", "UWM", "finished")
+    assert record.pretraining["kind"] == "latent_actions"
+    lines = learned(finished)
+    assert {"state_loss", "quantizer_loss", "perplexity"} <= {key for line in lines for key in line}
+    validations = [line for line in lines if "open_loop_mse" in line]
+    assert [line["updates"] for line in validations] == [0, 2, 4]
+    for line in validations:
+        assert line["latent_action_verdict"] in ("collapsed", "ignored", "usable")
+        assert len(line["latent_action_shuffle_ratio_by_step"]) == 3
+        assert {"latent_action_bits", "latent_action_r2_action", "validation_image_loss"} <= line.keys()
+        assert "validation_kl" not in line
+    assert tensors(finished)["features.fitted"] == 1
+
+
+def test_an_interrupted_run_goes_on_to_the_same_numbers(
+    labelled: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = VideoTraining.step
+
+    def step(self: VideoTraining, batch: Any) -> dict[str, float]:
+        if self.updates == 3:  # after the checkpoint of update 2
+            raise KeyboardInterrupt
+        return real(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VideoTraining, "step", step)
+        assert run(pretrain(labelled, tmp_path / "run")) == 130
+    assert run(pretrain(labelled, tmp_path / "run")) == 0
+    assert weights(tmp_path / "run") == weights(finished)
+    assert learned(tmp_path / "run") == learned(finished)
+
+
+def test_a_domain_then_actions(labelled: Path, finished: Path, tmp_path: Path, capsys: Any) -> None:
+    domain, adapted = tmp_path / "domain", tmp_path / "adapted"
+    assert run(adapt(finished, labelled, domain, parts="dynamics", num_sequences=3)) == 0
+    before, after = tensors(finished), tensors(domain)
+    moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"extractor", "quantizer", "dynamics", "copy_error"}
+    assert any("latent_action_verdict" in line for line in learned(domain))
+    assert run(adapt(domain, labelled, adapted, num_sequences=4)) == 0
+    record = read_record(adapted)
+    assert record.model_extra["adaptation"]["parts"] == "adapter"
+    assert record.model_extra["adaptation"]["action_dim"] == 2
+    last = tensors(adapted)
+    assert all(torch.equal(value, last[name]) for name, value in after.items())
+    lines = [line for line in learned(adapted) if "validation_copy_ratio" in line]
+    assert [line["updates"] for line in lines] == [0, 2, 4]
+    assert {"validation_adapter_loss", "validation_equal_codes", "validation_shuffle_ratio"} <= lines[0].keys()
+    assert run(adapt(finished, labelled, tmp_path / "random", weights="random", training__updates=1)) == 0
+    capsys.readouterr()
+    assert run(adapt(finished, labelled, tmp_path / "other", extractor__inputs="tokens")) == 2
+    assert "trained as something else" in capsys.readouterr().err
+
+
+def test_what_does_not_fit_is_refused(labelled: Path, finished: Path, tmp_path: Path, capsys: Any) -> None:
+    folder = tmp_path / "run"
+    for words, line in (
+        ("takes image.size 64", pretrain(labelled, folder, image__size=64)),
+        ("does not say how fast its frames follow", pretrain(labelled, folder, data__every_seconds=0.2)),
+        ("uwm has no agent", ["finetune", "--task", "dmc/walker_walk", "--set", "method=uwm", "--init", "none"]),
+        ("part of uwm to train 'world_model'", adapt(finished, labelled, folder, parts="world_model")),
+    ):
+        capsys.readouterr()
+        assert run(line) == 2, words
+        assert words in capsys.readouterr().err
+        assert not (folder / "checkpoints").exists(), words
+
+
+@pytest.mark.slow
+def test_two_ranks_train_one_model(labelled: Path, tmp_path: Path) -> None:
+    line = pretrain(labelled, tmp_path / "run", validation__every=0)
+    children = [start(line, env=env) for env in rank_environments(2)]
+    assert [exit_code(child) for child in children] == [0, 0]
+    assert read_record(tmp_path / "run").world_size == 2
+    assert all("skipped_segments" not in each for each in learned(tmp_path / "run"))
