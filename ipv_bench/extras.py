@@ -46,7 +46,7 @@ EXTRAS: Mapping[str, Extra] = {
     "dmc": Extra("tasks of dmc and dmcr", ("mujoco", "dm_control")),
     "metaworld": Extra("tasks of metaworld", ("mujoco", "metaworld", "gymnasium")),
     "carla": Extra("tasks of carla", ("carla",)),
-    "driving": Extra("tasks of highway", ("highway_env", "pygame", "gymnasium")),
+    "driving": Extra("tasks of highway, and gym/CarRacing", ("highway_env", "pygame", "gymnasium", "Box2D")),
     "decord": Extra("the second video decoder", ("decord",)),
     "ray": Extra("jobs on a Ray cluster", ("ray",)),
     "s3": Extra("shard sets on object stores", ("obstore",)),

@@ -51,6 +51,7 @@ OURS: Mapping[Kind, Mapping[str, str]] = {
         "carla": "models.envs.carla.suite:SUITE",
         "metaworld-remastered": "models.envs.metaworld_remastered:SUITE",
         "highway": "models.envs.highway:SUITE",
+        "gym": "models.envs.gym:SUITE",
     },
     "readers": {
         "run": "reports.readers.run_format1:READER",

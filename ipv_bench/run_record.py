@@ -109,7 +109,12 @@ def run_folder(root: str | Path, record: RunRecord) -> Path:
     else:
         parts = {"suite": record.suite, "task": record.task}
     parts["method and variant"] = method
-    names = [folder_name(value, f"the run's {what}", RunError) for what, value in parts.items()]
+    names = [
+        folder_name(part, f"the run's {what}", RunError)
+        for what, value in parts.items()
+        # A task of `gym/` may have a namespace: ALE/Pong-v5.
+        for part in (value.split("/") if what == "task" else [value])
+    ]
     first = (record.kind,) if record.kind != "finetune" else ()
     return Path(root, *first, *names, f"seed{record.seed}")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self, TypedDict
@@ -59,6 +59,11 @@ class EnvConfig(Config):
 
     time_limit: PositiveInt | None = None
     """Control steps per episode; null: the suite's own (Meta-world 500, dm-control mostly 1000)."""
+
+    @classmethod
+    def of_record(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields as a run's record holds them, without those that a record must not decide."""
+        return {key: value for key, value in values.items() if key not in cls.unsaved_fields}
 
     def at(self, place: int) -> Self:
         """The config of environment number `place` of a run, where each needs something of its own (a server's port).

@@ -26,6 +26,7 @@ class Suite:
         package: what `pip install` brings the simulator.
         config: the suite's config; a subclass of `EnvConfig` where it has fields of its own.
         extra: the extra of ours that brings the simulator; empty: `package` is another package's own affair.
+        has_task: whether it has a task of that name beside `tasks`, for a suite whose tasks cannot all be listed.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Suite:
     package: str
     config: type[EnvConfig] = EnvConfig
     extra: str = ""
+    has_task: Callable[[str], bool] | None = None
 
 
 def find_suite(name: str) -> Suite:
@@ -56,13 +58,14 @@ def suite_of(task: str) -> Suite:
     name, _, short = task.partition("/")
     if name in plugin_names("suites"):
         suite = find_suite(name)
-        if short in suite.tasks:
+        others = getattr(suite, "has_task", None)  # a suite of another package need not say
+        if short in suite.tasks or (others is not None and others(short)):
             return suite
     raise UnknownNameError("task", task, task_names())
 
 
 def task_names() -> list[str]:
-    """All tasks, `<suite>/<task>`, sorted."""
+    """All tasks that can be listed, `<suite>/<task>`, sorted; any Gymnasium environment is one too: `gym/<id>`."""
     return sorted(f"{name}/{task}" for name in plugin_names("suites") for task in find_suite(name).tasks)
 
 

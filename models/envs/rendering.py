@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ipv_bench.errors import ConfigError, MissingDependencyError, nearest_name
+from ipv_bench.errors import ConfigError, MissingDependencyError, UsageError, nearest_name
 from ipv_bench.system_libraries import DRIVER_PACKAGE, LIBRARIES, apt_command, missing_packages
 
 MAX_GEOMS = 10_000
@@ -98,6 +98,7 @@ class SceneRenderer:
     Raises:
         ConfigError: the model has no such camera.
         MissingDependencyError: no offscreen rendering on this machine.
+        UsageError: this process is a fork of one that has rendered.
     """
 
     def __init__(self, model: Any, size: int, camera: str | int, profile: RenderProfile) -> None:
@@ -110,6 +111,7 @@ class SceneRenderer:
             model.vis.quality.offsamples = profile.samples
         # No larger buffer than the image: clearing and resolving the usual 640×480 costs 5 ms a frame on a CPU.
         model.vis.global_.offwidth = model.vis.global_.offheight = size
+        _refuse_after_fork()
         try:
             self._gl = mujoco.gl_context.GLContext(size, size)
             self._gl.make_current()
@@ -151,7 +153,22 @@ class SceneRenderer:
 
 
 _open_renderers: weakref.WeakSet[SceneRenderer] = weakref.WeakSet()
-_state = {"exit_handler": False}
+_state = {"exit_handler": False, "process": 0}
+
+
+def _refuse_after_fork() -> None:
+    """A GL driver that has started its threads waits for them for ever in a forked child; better an error.
+
+    Raises:
+        UsageError: a parent of this process has rendered.
+    """
+    if _state["process"] not in (0, os.getpid()):
+        raise UsageError(
+            "this process was forked from one that has rendered, and its GL driver would hang here",
+            expected="a process of its own, or a fork made before anything was rendered",
+            fix="gymnasium.make_vec(…, vector_kwargs={'context': 'spawn'}), or make vector environments first",
+        )
+    _state["process"] = os.getpid()
 
 
 def _close_before_egl_ends(renderer: SceneRenderer) -> None:

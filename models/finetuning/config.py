@@ -155,16 +155,17 @@ def resolve_finetuning(
 def saved_config(record: RunRecord) -> FinetuneConfig:
     """The config of a run, also of one from before each suite had its own fields of `env`.
 
-    Without those fields that a record must not decide; see `EnvConfig.unsaved_fields`.
+    Without those fields that a record must not decide; see `EnvConfig.of_record`.
 
     Raises:
         RunError: the record's config does not fit.
     """
     config_class = finetune_config_class(record.method, record.suite)
-    unwanted = {*fields_of_other_suites(record.suite), *_env_class(record.suite).unsaved_fields}
+    unwanted = fields_of_other_suites(record.suite)
     env: Any = record.config.get("env", {})
     if isinstance(env, dict):
-        env = {key: value for key, value in env.items() if key not in unwanted}
+        own = _env_class(record.suite).of_record(env)
+        env = {key: value for key, value in own.items() if key not in unwanted}
     return as_model(
         config_class,
         {**record.config, **_kinds_of_older_records(record, config_class), "env": env},
