@@ -23,7 +23,7 @@ from tests.reports.synthetic_runs import write_finetuning, write_pretraining
 
 NAME = "v1/cpu-night"
 HASHES = {
-    "v1/cpu-night": "417c36b136c471f89776ab3cef2c8bf5ca68809ee690047c90158ca5b9c40a08",
+    "v1/cpu-night": "7f745ef538246dec5ff8e9836b52d719131a747f85d705e6dd3058fa3eb31517",
     "v1/one-gpu": "a3e765c7130ba8cedd5ea8c3fee67d6b5124ad8eb8201f47a7c46794fd7e227b",
     "v1/paper": "41d2ad38793e1218f5471e98db6619ef4c2bbfff98d1b9e89d7e431e5f263a0b",
 }
