@@ -20,7 +20,7 @@ def summary(contents: Contents, findings: Sequence[Finding]) -> str:
     table = contents.tables.get("aggregates")
     if table is not None:
         lines.append(_as_text(_narrow(table)))
-    lines += [plain(verdict, 300) for verdict in contents.verdicts[:SHOWN_ROWS]]
+    lines += [plain(verdict, 300) for verdict in [*contents.latent_actions, *contents.verdicts][:SHOWN_ROWS]]
     serious = [finding for finding in findings if finding.level != "note"]
     lines += [f"{finding.level}: {plain(finding.text, 300)}" for finding in serious[:SHOWN_FINDINGS]]
     if len(serious) > SHOWN_FINDINGS:

@@ -1,7 +1,8 @@
 """The paper's fine-tuning hyper-parameters beside the released code's and a config's, for `finetune --dry-run`.
 
 Rows: Table 2 of ContextWM (arXiv:2305.18499) in its order, then what C.2 says of budgets and episodes, then what the
-paper leaves out and its code fixes. Released values come from `models.methods.released_settings`.
+paper leaves out and its code fixes. Released values come from `models.methods.released_settings`. A method that this
+paper does not have stands beside the values of its own release alone.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ipv_bench.config import flatten
-from models.methods.released_settings import released_settings
+from models.methods.base import find_method
+from models.methods.released_settings import Settings, released_settings
 from models.world_models.config import MethodConfig
 
 METAWORLD, DMCR, CARLA = "metaworld", "dmcr", "carla"
@@ -124,6 +126,8 @@ def table_2(config: MethodConfig, suite: str, task: str = "") -> list[dict[str, 
     if not released:
         return []
     ours = flatten(config.model_dump(mode="json"))
+    if own_release(config.method):
+        return _released_rows(ours, released)
     has = {**ours, "stacked": getattr(config, "stacked", True), "": True}
     found = []
     for row in FINETUNING_ROWS:
@@ -148,15 +152,42 @@ def table_2(config: MethodConfig, suite: str, task: str = "") -> list[dict[str, 
     return found
 
 
-def table_2_text(rows: list[dict[str, Any]], suite: str) -> str:
-    """The rows as a text table for a terminal; `≠` where ours departs from the paper or from its code."""
+def own_release(method: str) -> str:
+    """Whose released values a method stands beside, where that is another release than the paper's; else empty."""
+    found: str = getattr(find_method(method), "own_release", "")
+    return found
+
+
+def _released_rows(ours: Mapping[str, Any], released: Settings) -> list[dict[str, Any]]:
+    """A row for each released value, under the paper's name for it where it has one."""
+    names = {row.key: row.name for row in FINETUNING_ROWS}
+    return [
+        {
+            "name": names.get(key, key), "key": key, "paper": "", "source": setting.source, "released": setting.value,
+            "here": ours.get(key), "differs": ours.get(key) != setting.value, "why": setting.why,
+        }
+        for key, setting in released.items()
+    ]  # fmt: skip
+
+
+def table_2_text(rows: list[dict[str, Any]], suite: str, release: str = "") -> str:
+    """The rows as a text table for a terminal; `≠` where ours departs from the paper or from its code.
+
+    Args:
+        rows: of `table_2`.
+        suite: of the task.
+        release: of `own_release`.
+    """
     if not rows:
         return ""
-    cells = [("hyper-parameter", "paper", "source", "released", "", "here", "why")]
+    cells: list[tuple[str, ...]] = [("hyper-parameter", "paper", "source", "released", "", "here", "why")]
     for row in rows:
         released = "" if row["released"] is None else str(row["released"])
         mark = "≠" if row["differs"] else "="
         cells.append((row["name"], row["paper"], row["source"], released, mark, str(row["here"]), row["why"]))
+    if release:
+        cells = [(line[0], *line[2:]) for line in cells]  # no paper's values are known
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]
-    return "\n".join([f"ContextWM, fine-tuning on {suite} (arXiv:2305.18499)", *lines])
+    source = release or "ContextWM"
+    return "\n".join([f"{source}, fine-tuning on {suite}" + ("" if release else " (arXiv:2305.18499)"), *lines])

@@ -15,7 +15,7 @@ from ipv_bench.progress import say
 from ipv_bench.run_record import RUN_FILE, RunRecord, package_versions, read_record, run_folder
 from models.envs.registry import suite_of
 from models.finetuning.config import FinetuneConfig, resolve_finetuning, unnamed_keys
-from models.finetuning.paper_table import table_2, table_2_text
+from models.finetuning.paper_table import own_release, table_2, table_2_text
 from models.methods.base import find_method
 from models.methods.released_settings import departures
 from models.training.checkpoint import checkpoint_sha256, find_checkpoint, read_state, run_of
@@ -74,7 +74,7 @@ class FinetunePlan:
 
     def describe_table(self) -> str:
         """`table_2` as text."""
-        return table_2_text(self.table_2, self.task.partition("/")[0])
+        return table_2_text(self.table_2, self.task.partition("/")[0], own_release(self.config.method))
 
 
 def plan_finetuning(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from models.agents.config import ActionFreeAgentConfig
+from models.methods.published_pretraining import APV
 from models.methods.world_model_method import RESIDUAL, WorldModelMethod
 from models.world_models.config import WorldModelConfig
 
@@ -19,4 +20,7 @@ class APVConfig(ActionFreeAgentConfig):
     method_values = {**RESIDUAL, "context.fusion": "none", "reward.dual": False}
 
 
-METHOD = WorldModelMethod("apv", "APV", "video", APVVideoConfig, APVConfig)
+METHOD = WorldModelMethod(
+    "apv", "APV", "video", APVVideoConfig, APVConfig,
+    published_pretraining=APV,
+)  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from models.agents.config import ActionFreeAgentConfig
+from models.methods.published_pretraining import CONTEXTWM
 from models.methods.world_model_method import RESIDUAL, WorldModelMethod
 from models.world_models.config import WorldModelConfig
 
@@ -19,4 +20,6 @@ class ContextWMConfig(ActionFreeAgentConfig):
     method_values = {**RESIDUAL, "context.fusion": "cross_attention", "reward.dual": True}
 
 
-METHOD = WorldModelMethod("contextwm", "ContextWM", "video", ContextWMVideoConfig, ContextWMConfig)
+METHOD = WorldModelMethod(
+    "contextwm", "ContextWM", "video", ContextWMVideoConfig, ContextWMConfig, published_pretraining=CONTEXTWM
+)

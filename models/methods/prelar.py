@@ -13,6 +13,7 @@ from models.agents.agent import Agent
 from models.agents.real_action_agent import RealActionAgent, RealActionAgentConfig
 from models.latent_actions.config import LatentActionVideoConfig
 from models.latent_actions.video import LatentActionVideoModel
+from models.methods import released_prelar
 from models.methods.world_model_method import RESIDUAL, WorldModelAdaptation, WorldModelMethod
 from models.training.checkpoint import Checkpoint
 from models.world_models.action_prediction import ActionPrediction
@@ -72,4 +73,7 @@ class PreLAR(WorldModelMethod):
         return PreLARAdaptation(self)
 
 
-METHOD = PreLAR("prelar", "PreLAR", "latent_actions", PreLARVideoConfig, PreLARConfig)
+METHOD = PreLAR(
+    "prelar", "PreLAR", "latent_actions", PreLARVideoConfig, PreLARConfig,
+    published_pretraining=released_prelar.PRETRAINING, own_release="PreLAR's release (commit fb9c4d2)",
+)  # fmt: skip

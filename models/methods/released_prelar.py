@@ -1,12 +1,14 @@
-"""What PreLAR's release was fine-tuned with on Meta-world, its only published suite.
+"""What PreLAR's release was pre-trained with, and fine-tuned with on Meta-world, its only published suite.
 
-Source: zhanglixuan0720/PreLAR at commit fb9c4d2: `P` is configs/prelar_finetuning.yaml, `Q` the commands in README.md,
-each with its line.
+Source: zhanglixuan0720/PreLAR at commit fb9c4d2: `P` is configs/prelar_finetuning.yaml, `V`
+configs/prelar_pretraining.yaml, `Q` the commands in README.md, each with its line. No paper was at hand.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+from models.methods.published_pretraining import PublishedPretraining, PublishedRow
 
 SUITE = "metaworld"
 PRELAR: dict[str, tuple[Any, str]] = {
@@ -73,3 +75,44 @@ PRELAR: dict[str, tuple[Any, str]] = {
     "behavior.slow_fraction": (1.0, "P:137"),
 }
 """Our key → released value, and where it stands."""
+
+_NO_GRADIENT = "the released loss compares signs and has no gradient; 0 is the same training"
+
+PRETRAINING = PublishedPretraining(
+    "PreLAR, pre-training (its release, commit fb9c4d2)",
+    "released",
+    (
+        PublishedRow("image size", "64 x 64 x 3", "image.size", 64, "V:13"),
+        PublishedRow("image preprocessing", "[0, 255] to [-0.5, 0.5]", "image.offset", "half", "code"),
+        PublishedRow("video segment length T", "25", "data.length", 25, "V:125"),
+        PublishedRow("batch size", "16", "data.batch_size", 16, "V:125"),
+        PublishedRow("updates", "600,000", "training.updates", 600_000, "Q:93, Q:103"),
+        PublishedRow("precision", "32", "training.precision", "fp32", "Q:93, Q:103"),
+        PublishedRow("optimiser", "Adam, eps 1e-5", "optimizer.eps", 1e-5, "V:75"),
+        PublishedRow("learning rate", "3e-4", "optimizer.lr", 3e-4, "V:132"),
+        PublishedRow("weight decay (coupled L2)", "1e-6", "optimizer.weight_decay", 1e-6, "V:75"),
+        PublishedRow("gradient norm clipped to", "100", "optimizer.clip", 100.0, "V:75"),
+        PublishedRow("KL weight", "1.0", "loss.kl_scale", 1.0, "V:71"),
+        PublishedRow("KL balance", "0.8", "loss.kl_balance", 0.8, "V:74"),
+        PublishedRow("free nats", "0.0", "loss.free_nats", 0.0, "V:74"),
+        PublishedRow("image loss weight", "1.0", "loss.image_scale", 1.0, "V:72"),
+        PublishedRow("RSSM size", "1024", "rssm.deter", 1024, "V:130"),
+        PublishedRow("RSSM hidden width", "1024", "rssm.hidden", 1024, "V:130"),
+        PublishedRow("latents", "32", "rssm.stoch", 32, "V:43"),
+        PublishedRow("classes of each latent", "32", "rssm.discrete", 32, "V:43"),
+        PublishedRow("CNN depth", "48", "encoder.cnn_depth", 48, "V:50"),
+        PublishedRow("residual layers per stage", "2", "encoder.blocks", 2, "V:55"),
+        PublishedRow("CNN depth, decoder", "48", "decoder.cnn_depth", 48, "V:63"),
+        PublishedRow("residual layers per stage, decoder", "2", "decoder.blocks", 2, "V:68"),
+        PublishedRow("norms", "batch", "encoder.norm", "batch", "V:53"),
+        PublishedRow("size of a latent action", "64", "rssm.action_dim", 64, "Q:93, Q:103"),
+        PublishedRow("what the action encoder sees", "both frames", "latent_action.inputs", "concat", "V:112"),
+        PublishedRow("its output", "a Gaussian", "latent_action.posterior", "stochastic", "V:113, Q:93, Q:103"),
+        PublishedRow("weight of the latent action's KL", "1 at 64 x 64", "latent_action.beta_a", None, "code"),
+        PublishedRow(
+            "weight of the consistency loss", "1", "latent_action.consistency_scale", 1.0, "code, V:115",
+            why=_NO_GRADIENT,
+        ),
+    ),
+)  # fmt: skip
+"""Its pre-training on RLBench and on Something-Something-v2 have the same values."""

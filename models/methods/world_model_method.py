@@ -13,6 +13,7 @@ from torch import nn
 from models.agents.agent import Agent
 from models.agents.config import AgentConfig
 from models.methods.base import OUR_PRESETS, Pretraining
+from models.methods.published_pretraining import PublishedPretraining
 from models.training.checkpoint import Checkpoint
 from models.world_models.action_prediction import ActionPrediction
 from models.world_models.config import WorldModelConfig
@@ -53,7 +54,12 @@ class WorldModelAdaptation:
 
 @dataclass(frozen=True)
 class WorldModelMethod:
-    """A method of the DreamerV2 family; see `models.methods.base.Method`."""
+    """A method of the DreamerV2 family; see `models.methods.base.Method`.
+
+    Attributes:
+        published_pretraining: what its published models were pre-trained with, for `pretrain --dry-run`; None: unknown.
+        own_release: the release whose values `finetune --dry-run` shows; empty: that of ContextWM's paper.
+    """
 
     name: str
     display_name: str
@@ -61,6 +67,8 @@ class WorldModelMethod:
     video_config: type[WorldModelConfig] | None
     agent_config: type[AgentConfig]
     presets: Traversable = OUR_PRESETS
+    published_pretraining: PublishedPretraining | None = None
+    own_release: str = ""
 
     def video_model(self, config: WorldModelConfig) -> nn.Module:
         """See `Method.video_model`."""

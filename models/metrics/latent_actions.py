@@ -101,7 +101,7 @@ class LatentActionReport:
     def metrics(self, prefix: str = "latent_action_") -> dict[str, Any]:
         """Values for a line of `metrics.jsonl`; what was not measured is left out."""
         names = ("copy_ratio", "shuffle_ratio", "prior_ratio", "action_kl", "bits", "r2_action",
-                 "r2_action_given_state", "r2_state_alone", "verdict")  # fmt: skip
+                 "r2_action_given_state", "r2_state_alone", "verdict", "decided_by")  # fmt: skip
         found = {name: getattr(self, name) for name in names}
         found |= {"perplexity": self.perplexity, "copy_ratio_by_step": self.copy_ratio_by_step,
                   "shuffle_ratio_by_step": self.shuffle_ratio_by_step}  # fmt: skip

@@ -36,6 +36,7 @@ from reports.scores.findings import Finding, refusal, warning
 from reports.scores.normalise import normalise
 from reports.scores.score_table import Collection, ScoredRun
 from reports.tables.comparison_tables import STATISTIC_NAMES, Comparison, k_of_n, steps_text
+from reports.tables.latent_action_table import latent_action_table, latent_action_verdicts
 from reports.tables.prediction_table import prediction_table
 from reports.tables.provenance import provenance_table
 from reports.tables.result_tables import (
@@ -61,6 +62,7 @@ class Contents:
         pretraining: world-model losses and prediction errors.
         analyses: what world models see, predict and separate.
         verdicts: sentences of analyses.
+        latent_actions: sentences of pre-training runs that have latent actions.
         agents: what agents expected beside what their episodes brought.
         tables: name → table.
         findings: what was found while computing.
@@ -75,6 +77,7 @@ class Contents:
     pretraining: list[PlannedFigure] = field(default_factory=list)
     analyses: list[PlannedFigure] = field(default_factory=list)
     verdicts: list[str] = field(default_factory=list)
+    latent_actions: list[str] = field(default_factory=list)
     agents: list[PlannedFigure] = field(default_factory=list)
     tables: dict[str, Table] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
@@ -393,6 +396,8 @@ def _add_predictions(contents: Contents, sources: Sequence[Path], computation: C
 def _add_lists(contents: Contents, collection: Collection, finals: Mapping[int, FinalScore], out: Path) -> None:
     contents.add_table(run_table(collection.runs, collection.left_out, finals, out))
     contents.add_table(pretraining_table(collection.pretraining, out))
+    contents.add_table(latent_action_table(collection.pretraining, out))
+    contents.latent_actions += latent_action_verdicts(collection.pretraining)
     contents.add_table(provenance_table(collection.runs, collection.pretraining, out))
     contents.add_table(dropped_table(contents.dropped))
     contents.add_table(unknown_table(collection.unknown))

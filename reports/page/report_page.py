@@ -69,8 +69,9 @@ def report_page(
     if contents.pretraining or "pretraining_runs" in tables:
         page.section(
             "Pre-training",
+            html.bullet_list(contents.latent_actions) if contents.latent_actions else "",
             *map(_figure, contents.drawn(contents.pretraining)),
-            _table(tables.pop("pretraining_runs", None)),
+            *(_table(tables.pop(name, None)) for name in ("latent_actions", "pretraining_runs")),
         )
     if contents.analyses:
         measured = [name for name in tables if name.startswith("predict") and name.endswith("_overall")]

@@ -65,6 +65,22 @@ def test_dry_run_prints_the_table_beside_the_json(capsys: pytest.CaptureFixture[
     assert json.loads(capsys.readouterr().out)["table_2"] == []
 
 
+def test_prelar_stands_beside_its_own_release(capsys: pytest.CaptureFixture[str]):
+    command = ["finetune", "--preset", "paper", "--set", "method=prelar", "--init", "none", "--dry-run"]
+    assert run([*command, "--task", "metaworld/reach"]) == 0
+    printed = capsys.readouterr()
+    found = {row["key"]: row for row in json.loads(printed.out)["table_2"]}
+    assert found["latent_action.align"] | {"name": ""} == {
+        "name": "", "key": "latent_action.align", "paper": "", "source": "P:60", "released": "none", "here": "none",
+        "differs": False, "why": "",
+    }  # fmt: skip
+    assert [key for key, row in found.items() if row["differs"]] == ["training.precision"]
+    assert printed.err.startswith("PreLAR's release (commit fb9c4d2), fine-tuning on metaworld\n")
+    assert "arXiv" not in printed.err
+    assert run([*command, "--task", "dmc/walker_run"]) == 0  # not in the release
+    assert json.loads(capsys.readouterr().out)["table_2"] == []
+
+
 @pytest.mark.parametrize("suite", SUITES)
 def test_the_docs_have_the_same_rows(suite: str):
     text = (DOCS / "contextwm.md").read_text()

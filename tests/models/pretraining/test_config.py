@@ -11,21 +11,35 @@ from ipv_bench.cli import run
 from ipv_bench.config import flatten
 from ipv_bench.errors import ConfigError
 from models.finetuning.config import resolve_finetuning
+from models.methods.base import find_method
+from models.methods.published_pretraining import CONTEXTWM
 from models.pretraining.config import RESOURCE_KEYS, resolve_pretraining
-from models.pretraining.paper_table import PRETRAINING_ROWS
 from models.world_models.config import variant
 
 DOCS = Path(__file__).parents[3] / "docs" / "methods" / "pretraining.md"
 
 
-def test_the_paper_preset_equals_the_paper() -> None:
-    values = flatten(resolve_pretraining("paper").config.model_dump(mode="json"))
-    assert {row.key: values[row.key] for row in PRETRAINING_ROWS} == {row.key: row.expected for row in PRETRAINING_ROWS}
+@pytest.mark.parametrize("method", ["contextwm", "apv", "prelar"])
+def test_the_paper_preset_equals_what_was_published(method: str) -> None:
+    values = flatten(resolve_pretraining("paper", overrides={"method": method}).config.model_dump(mode="json"))
+    rows = find_method(method).published_pretraining.rows  # type: ignore[attr-defined]
+    differing = {row.key: row.expected for row in rows if values[row.key] != row.expected}
+    assert differing == {row.key: row.expected for row in rows if row.why}
+
+
+def test_the_dry_run_of_each_method_shows_its_own_publication(capsys: pytest.CaptureFixture[str]) -> None:
+    for method, title in (("prelar", "PreLAR, pre-training (its release"), ("apv", "APV, the vanilla world model")):
+        assert run(["pretrain", "--preset", "paper", "--set", f"method={method}", "--dry-run"]) == 0
+        table = capsys.readouterr().out.partition("\n\n")[0]
+        assert table.startswith(title)
+        assert "ContextWM, pre-training" not in table
+        assert ("latent_action.beta_a" in table) == (method == "prelar")
+    assert "1,200,000, R:128" in table  # what the release did stands beside what its paper says
 
 
 def test_the_paper_table_stands_in_the_docs() -> None:
     text = DOCS.read_text()
-    for row in PRETRAINING_ROWS:
+    for row in CONTEXTWM.rows:
         assert f"| {row.name} | {row.value} | `{row.key}` | {row.source} |" in text
 
 
@@ -45,7 +59,7 @@ def test_dry_run_prints_the_table_and_the_config(tmp_path: Path, capsys: pytest.
     table, _, rest = printed.partition("\n\n")
     lines = {line.split("  ")[0]: line for line in table.splitlines()}
     assert " ≠ " in lines["learning rate"]
-    assert sum(" = " in line for line in lines.values()) == len(PRETRAINING_ROWS) - 1
+    assert sum(" = " in line for line in lines.values()) == len(CONTEXTWM.rows) - 1
     shown = json.loads(rest)
     assert shown["overrides"] == {"optimizer.lr": 0.001}
     assert shown["config"]["data"]["length"] == 25

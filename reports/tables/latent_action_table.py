@@ -1,0 +1,83 @@
+"""Latent actions of pre-training runs: whether they say something, and whether the model uses them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ipv_bench.run_record import METRICS_FILE, read_jsonl
+from reports.scores.score_table import PretrainedRun
+from reports.tables.provenance import run_link
+from reports.tables.tables import Cell, Table
+
+PREFIX = "latent_action_"
+"""Of the names that a validation of latent actions has in `metrics.jsonl`, whatever the method."""
+VERDICTS = {
+    "collapsed": "the latent actions say nothing",
+    "ignored": "the model does as well with another video's",
+    "usable": "the model needs the right ones",
+}
+COLUMNS = {
+    "copy_ratio": "copy ratio", "shuffle_ratio": "shuffle ratio", "prior_ratio": "prior ratio", "action_kl": "nats",
+    "bits": "bits", "r2_action": "R²(a|z)", "r2_action_given_state": "R²(a|z, s)", "r2_state_alone": "R²(a|s)",
+}  # fmt: skip
+
+
+def latent_action_table(runs: Sequence[PretrainedRun], page_folder: Path) -> Table | None:
+    """The last validation of each run that has latent actions; None when no run has."""
+    rows: list[list[Cell]] = []
+    for run, found in _validated(runs):
+        rows.append(
+            [
+                run_link(run.source, run.source, page_folder),
+                str(run.record.get("method", "")),
+                int(found.get("updates", 0)),
+                found[PREFIX + "verdict"],
+                _text(found.get(PREFIX + "decided_by")),
+                *(_number(found.get(PREFIX + name)) for name in COLUMNS),
+            ]
+        )
+    if not rows:
+        return None
+    note = (
+        "Measured on held-out videos at each run's last validation, one step ahead. Copy ratio: error over that of "
+        "repeating the last frame. Shuffle and prior ratio: error under another video's latent actions, or under drawn "
+        "ones, over that under the own. R²: of a linear probe for the true actions, on labelled sets. "
+        + " ".join(f"{name}: {meaning}." for name, meaning in VERDICTS.items())
+    )
+    columns = ["run", "method", "updates", "verdict", "decided by", *COLUMNS.values()]
+    return Table("latent_actions", "Latent actions of the pre-training runs", columns, rows, note)
+
+
+def latent_action_verdicts(runs: Sequence[PretrainedRun]) -> list[str]:
+    """A sentence for each run that has latent actions."""
+    found = []
+    for run, line in _validated(runs):
+        verdict, decided = line[PREFIX + "verdict"], _text(line.get(PREFIX + "decided_by"))
+        number = f" ({decided})" if decided else ""
+        found.append(f"{run.name}: latent actions {verdict}{number}: {VERDICTS[verdict]}")
+    return found
+
+
+def _validated(runs: Sequence[PretrainedRun]) -> Iterator[tuple[PretrainedRun, Mapping[str, Any]]]:
+    """Runs with the last line of their log that judges latent actions."""
+    for run in runs:
+        log, last = Path(run.source) / METRICS_FILE, None
+        if log.is_file():
+            for line in read_jsonl(log):
+                if isinstance(line.get(PREFIX + "verdict"), str) and line[PREFIX + "verdict"] in VERDICTS:
+                    last = line
+        if last is not None:
+            yield run, last
+
+
+def _text(value: Any) -> str:
+    return value[:100] if isinstance(value, str) else ""
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
