@@ -19,7 +19,8 @@ def paper_table(config: PretrainConfig) -> str:
     if published is None:
         return ""
     values = flatten(config.model_dump(mode="json"))
-    cells = [("hyper-parameter", published.column, "released", "", "here", "config key", "source", "why")]
+    heads = ("hyper-parameter", published.column, "released", "", "here", "config key", "source", "why")
+    cells: list[tuple[str, ...]] = [heads]
     cells += [_cells(row, values[row.key]) for row in published.rows]
     shown = [column for column in range(len(cells[0])) if column == 3 or any(line[column] for line in cells[1:])]
     widths = {column: max(len(line[column]) for line in cells) for column in shown}
