@@ -32,6 +32,7 @@ COMMANDS = {
     "analyze": "models.cli:analyze",
     "report": "reports.cli:report",
     "sweep": "ipv_bench.sweep_cli:sweep",
+    "export": "ipv_bench.export_cli:export",
     "demo": "ipv_bench.demo_cli:demo",
 }
 """Command → import path of its click command. The modules import click and `ipv_bench` only."""

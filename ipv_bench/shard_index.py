@@ -26,6 +26,7 @@ _NUMBERS = (
     "first_source_frame",
     "frame_stride",
     "frames_start",
+    "fps",
 )
 
 

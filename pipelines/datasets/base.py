@@ -323,6 +323,7 @@ class DataSet(Protocol):
         config: the config class with this data set's defaults (the `paper` profile).
         profiles: profile name → fields that differ from the defaults; has "paper", and may have "official-code".
         licence: one or two sentences for the manifest.
+        redistribution: optional: why its videos may not be passed on; `export --to hf` refuses a public target then.
         help: where one applies for the release, and how its files must be laid out; shown when files are missing.
     """
 

@@ -31,6 +31,7 @@ class Ego4d:
     name = "ego4d"
     config = Ego4dConfig
     profiles: Mapping[str, Mapping[str, Any]] = {"paper": {}}
+    redistribution = "Ego4D is licensed to each user by signature"
     licence = "Ego4D: under the licence that is signed for access; it may not be passed on, and access keys expire."
     help = (
         "apply at https://ego4ddataset.com and download with its `ego4d` program: ego4d.json and "

@@ -100,6 +100,7 @@ class Human36m:
         "paper": {},
         "official-code": {"corners": "published", "scaling": "bilinear-plain"},
     }
+    redistribution = "Human3.6M is given out by its authors only, on application"
     licence = (
         "Human3.6M: academic use only, on application to the data set's authors; it may not be passed on. "
         "The shards are derived from it and stay under its licence."

@@ -28,6 +28,7 @@ from pipelines.datasets.base import (
     TrackSpec,
     VideoRange,
 )
+from pipelines.datasets.episode_tracks import UNITS
 from pipelines.datasets.lerobot_meta import Camera, Episode, Feature, Meta, fault, read_meta
 from pipelines.datasets.prepare_config import PrepareConfig
 
@@ -36,9 +37,11 @@ KNOWN_TRACKS: Mapping[str, tuple[str, str, bool]] = {
     "action": (ACTION, "the robot's action, as the data set has it", True),
     "observation.state": ("state", "the robot's state, as the data set has it", False),
     "next.reward": ("reward", "the task's reward on arriving at the frame", True),
-    "next.success": ("success", "1 where the task counts as solved, else 0", True),
+    "next.success": ("success", UNITS["success"], True),
+    **{name: (name, UNITS[name], False) for name in ("discount", "is_first", "is_last", "is_terminal")},
 }
-"""Columns that are kept when they are there → track, unit, whether it is stored at the frame before."""
+"""Columns that are kept when they are there → track, unit, whether it is stored at the frame before. LeRobot itself has
+the first four; the others are as `export --to lerobot` writes them."""
 _TIMES = frozenset({"timestamp", "frame_index", "episode_index", "index", "task_index"})
 _FLOATS = frozenset({"float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint16", "uint32", "uint64"})
 _BYTES = frozenset({"bool", "uint8"})

@@ -65,6 +65,7 @@ class SSv2:
         "paper": {},
         "official-code": {"splits": ("train",), "min_frames": 1},
     }
+    redistribution = "the licence of Something-Something-v2 does not allow it; everybody has to apply for the videos"
     licence = (
         "Something-Something-v2 is licensed by Qualcomm for research only; it must be applied for and must not be "
         "passed on, also not as shards."

@@ -33,6 +33,7 @@ OPTIONS = {
     },
     "analyze": set(),
     "sweep": {"--on", "--jobs", "--dry-run", "--json"},
+    "export": {"--to", "--out", "--set"},
     "demo": {"--out"},
 }
 ANALYZE = {"--data", "--out", "--config", "--set", "--seed"}

@@ -1,0 +1,187 @@
+"""`export --to hf` of a run: its newest checkpoint, its record and its evaluations, with a model card.
+
+    README.md  run.json  evaluations.jsonl
+    checkpoints/<step>/{model,optimizer,…}.safetensors, state.json, checkpoint.json
+
+The checkpoint is copied byte for byte, so its hash stays the one that runs which start from it name as their parent;
+`finetune --init`, `adapt` and `evaluate` take the folder as any run. Paths of this machine become names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+from ipv_bench.atomic_file import disk_errors
+from ipv_bench.bounded_file import MEGABYTE
+from ipv_bench.bounded_json import read_json
+from ipv_bench.errors import CheckpointError, RunError
+from ipv_bench.exports.card import run_card
+from ipv_bench.exports.checked_copy import checked_copy
+from ipv_bench.exports.config import HfExportConfig
+from ipv_bench.exports.licence import check_licence, not_to_be_passed_on
+from ipv_bench.exports.score_interval import RESAMPLES, SEED, mean_interval
+from ipv_bench.file_names import path_inside, shown
+from ipv_bench.run_record import EVALUATIONS_FILE, RunRecord, read_jsonl, read_record, write_record
+
+CHECKPOINTS, INDEX_FILE = "checkpoints", "checkpoint.json"
+_COPY = "copy the checkpoint again, or delete it: the run goes on from the one before"
+
+
+def check_run(run: Path, config: HfExportConfig) -> None:
+    """Refuse a run that is unfinished, and a card without a licence, before anything is written.
+
+    Raises:
+        RunError: it is no run, or is unfinished.
+        CheckpointError: it has no checkpoint.
+        ConfigError: no licence is given.
+    """
+    record = read_record(run)
+    if record.status != "finished":
+        raise RunError(
+            f"{run} is {record.status}", expected="a finished run", fix="run the command that made it again: it goes on"
+        )
+    newest_checkpoint(run)
+    check_licence(f"{run}", "", config)
+
+
+def newest_checkpoint(run: Path) -> Path:
+    """The complete checkpoint of the highest step.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    folder = run / CHECKPOINTS
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    steps = [name for name in names if re.fullmatch(r"[0-9]{1,18}", name) and (folder / name / INDEX_FILE).is_file()]
+    if not steps:
+        raise CheckpointError(
+            f"{run} holds no checkpoint", expected=f"{CHECKPOINTS}/<step>/", fix="keep them with the run"
+        )
+    return folder / max(steps, key=int)
+
+
+def write_hf_run(run: Path, folder: Path, config: HfExportConfig) -> int:
+    """Write the run into a new folder; returns the number of bytes copied.
+
+    Raises:
+        RunError, CheckpointError: the run or its checkpoint is damaged.
+        OutputError: the disk is full.
+    """
+    record = read_record(run)
+    checkpoint = newest_checkpoint(run)
+    place = folder / CHECKPOINTS / checkpoint.name
+    files = _copy_checkpoint(checkpoint, place)
+    evaluations: list[dict[str, Any]] = []
+    if (run / EVALUATIONS_FILE).is_file():
+        evaluations = list(read_jsonl(run / EVALUATIONS_FILE))
+        checked_copy(run / EVALUATIONS_FILE, folder / EVALUATIONS_FILE, "", error=RunError, fix="restore the file")
+    public = RunRecord.model_validate(_without_places(record.model_dump(mode="json")))
+    write_record(folder, public)
+    facts = run_facts(public, place, files, evaluations)
+    with disk_errors(folder):
+        (folder / "README.md").write_text(run_card(facts, config.licence, config.private))
+    return sum(size for _, size, _ in files)
+
+
+def _copy_checkpoint(checkpoint: Path, place: Path) -> list[tuple[str, int, str]]:
+    """(file, bytes, sha256) of each file of the checkpoint."""
+    path = checkpoint / INDEX_FILE
+    index = read_json(path, error=CheckpointError, expect=dict, limit=MEGABYTE, fix=_COPY)
+    entries = index.get("files")
+    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+        raise CheckpointError(f"{path} lists no files", expected="name → size and sha256", fix=_COPY)
+    files = []
+    for name, entry in entries.items():
+        sha256 = entry.get("sha256")
+        if not isinstance(sha256, str) or not re.fullmatch(r"[0-9a-f]{64}", sha256):
+            raise CheckpointError(f"{path}: the sha256 of {shown(name)} is {shown(sha256)}", fix=_COPY)
+        source = path_inside(checkpoint, name, str(path), CheckpointError)
+        size = checked_copy(source, place / name, sha256, error=CheckpointError, fix=_COPY)
+        files.append((name, size, sha256))
+    checked_copy(path, place / INDEX_FILE, "", error=CheckpointError, fix=_COPY)
+    return files
+
+
+def _without_places(value: Any) -> Any:
+    """A record's values with absolute paths cut to their last part, or from `runs/` on."""
+    if isinstance(value, dict):
+        return {key: _without_places(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_places(item) for item in value]
+    if isinstance(value, str) and value.startswith(("/", "~")) and "/" in value[1:]:
+        _, runs, rest = value.rpartition("/runs/")
+        return f"runs/{rest}" if runs else value.rstrip("/").rpartition("/")[2]
+    return value
+
+
+def run_facts(
+    record: RunRecord, checkpoint: Path, files: list[tuple[str, int, str]], evaluations: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """What the card says of a run."""
+    task = f"{record.suite}/{record.task}" if record.task else ""
+    pretraining = record.pretraining
+    data = ", ".join(record.data_names)
+    rows = [
+        ("method", record.display_name or record.method), ("variant", record.variant or "as the preset is"),
+        ("preset", record.preset), ("task", task), ("seed", record.seed), ("checkpoint", f"step {checkpoint.name}"),
+        ("pre-training", f"{pretraining.get('kind', '')} {data}".strip()),
+        ("videos", pretraining.get("num_videos") or "all"), ("commit", record.git_commit),
+        ("exact", "yes" if record.exact else "no: " + "; ".join(record.inexact_because)),
+        *((f"package {name}", version) for name, version in sorted(record.packages.items())),
+    ]  # fmt: skip
+    sha256 = hashlib.sha256((checkpoint / INDEX_FILE).read_bytes()).hexdigest()
+    parents = [("this checkpoint", f"{CHECKPOINTS}/{checkpoint.name}", sha256)]
+    if record.parent.get("checkpoint"):
+        parents.append(("starts from", record.parent["checkpoint"], record.parent.get("checkpoint_sha256", "")))
+    for path, digest in (record.parent.get("files") or {}).items():
+        parents.append(("imported from", path, digest))
+    for entry in record.shard_sets:
+        parents.append(("shard set", entry.get("name", ""), entry.get("manifest_sha256", "")))
+    return {
+        "name": record.display_name or record.method,
+        "method": record.method,
+        "task": task,
+        "rows": [row for row in rows if row[1] != ""],
+        "licences": [
+            f"Trained on {entry.get('name')}: {reason}."
+            for entry in record.shard_sets if (reason := not_to_be_passed_on(str(entry.get("name"))))
+        ],
+        "scores": _scores(record, evaluations),
+        "parents": parents,
+        "files": [(f"{CHECKPOINTS}/{checkpoint.name}/{name}", size, digest) for name, size, digest in files],
+        "use": _use(record, task),
+    }  # fmt: skip
+
+
+def _scores(record: RunRecord, evaluations: list[dict[str, Any]]) -> str:
+    last = evaluations[-1] if evaluations else {}
+    returns = _numbers(last.get("returns"))
+    if not returns:
+        return "None: it was not evaluated on a task." if record.kind != "finetune" else "The run has no evaluation."
+    lines = [f"At {last.get('env_steps'):,} environment steps, {len(returns)} episodes, the run's last evaluation:", ""]
+    successes = _numbers(last.get("successes"))
+    for name, values in (("mean return", returns), ("success rate", successes)):
+        if values:
+            mean, low, high = mean_interval(values)
+            lines.append(f"- {name} {mean:.4g} [{low:.4g}, {high:.4g}]")
+    return "\n".join(
+        [*lines, "", "Intervals: 95 %, percentile bootstrap over the episodes of this one run "
+         f"({RESAMPLES:,} resamples, seed {SEED}); they say nothing of other seeds. Every evaluation is in "
+         f"`{EVALUATIONS_FILE}`."]
+    )  # fmt: skip
+
+
+def _numbers(values: object) -> list[float]:
+    found = values if isinstance(values, list) else []
+    return [float(value) for value in found if isinstance(value, int | float)]
+
+
+def _use(record: RunRecord, task: str) -> str:
+    get = "hf download <this repository> --local-dir model"
+    if record.kind == "finetune":
+        return f"{get}\nipv-bench evaluate model        # {task}"
+    method = f" --set method={record.method}"
+    return f"{get}\nipv-bench finetune --init model --task dmc/cheetah_run --preset {record.preset}{method}"
