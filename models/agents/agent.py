@@ -26,6 +26,8 @@ from models.world_models.stacked import StackedState, StackedWorldModel
 
 MAX_SKIPPED_IN_ROW = 10
 BATCH_FIELDS = ("image", "action", "reward", "is_first")
+_MODEL = "model."
+"""What comes before the names of the model's tensors in an agent's checkpoint."""
 
 
 class Agent:
@@ -232,16 +234,16 @@ class Agent:
     def load_pretrained(self, checkpoint: Checkpoint) -> None:
         """Take over a pre-trained model: encoders, decoder and, with `init_parts=all`, the RSSM.
 
-        The image scaling stays this run's own.
+        The checkpoint may be that of an agent too, whose model was fine-tuned. The image scaling stays this run's own.
 
         Raises:
             CheckpointError: the checkpoint is of another model size, or has no context path where this model has one.
         """
         for prefix, module in self.model.pretrained_parts(self.config.init_parts).items():
             tensors = {
-                name.removeprefix(f"{prefix}."): value
+                name.removeprefix(_MODEL).removeprefix(f"{prefix}."): value
                 for name, value in checkpoint.model.items()
-                if name.startswith(f"{prefix}.")
+                if name.removeprefix(_MODEL).startswith(f"{prefix}.")
             }
             load_tensors(module, tensors, f"{checkpoint.path} ({prefix})")
 

@@ -163,6 +163,8 @@ def _data_sets(init: Path) -> str:
         return ""
     where = f"{folder / RUN_FILE}: pretraining.data"
     record = read_record(folder)
+    if record.kind == "finetune":
+        return "-".join(folder_name(name, str(folder / RUN_FILE), RunError) for name in (record.suite, record.task))
     number = record.pretraining.get("num_videos")
     names = "+".join(folder_name(name, where, RunError) for name in record.data_names)
     return f"{names}-{number}" if names and isinstance(number, int) else names
@@ -245,12 +247,12 @@ def _origin(checkpoint: Path | None) -> dict[str, Any]:
     if not (folder / RUN_FILE).is_file():
         return {"pretraining": {"kind": "unknown"}, "parent": parent}
     before = read_record(folder)
+    step = int(checkpoint.name) if checkpoint.name.isdigit() else None
+    pretraining = {**before.pretraining, "updates": step, "variant": before.variant}
+    if before.kind == "finetune":  # its model also saw a task: never to be pooled with runs that start from videos
+        pretraining |= {"kind": "finetuned", "updates": None, "task": f"{before.suite}/{before.task}", "steps": step}
     return {
-        "pretraining": {
-            **before.pretraining,
-            "updates": int(checkpoint.name) if checkpoint.name.isdigit() else None,
-            "variant": before.variant,
-        },
+        "pretraining": pretraining,
         "parent": {"run": str(folder), **parent},
         "shard_sets": before.shard_sets,
     }

@@ -39,6 +39,7 @@ class YoutubeDriving:
     name = "youtube-driving"
     config = YoutubeDrivingConfig
     profiles: Mapping[str, Mapping[str, Any]] = {"paper": {}, "official-code": {"numbering": "file-number"}}
+    redistribution = "the videos belong to their makers, under YouTube's terms"
     licence = (
         "YouTube Driving (ACO): the videos belong to their makers and stay under YouTube's terms; the collection is "
         "for research."

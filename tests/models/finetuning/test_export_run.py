@@ -1,0 +1,154 @@
+"""`export` of runs: a snapshot that `finetune --init` and `evaluate` take back, and a replay as a LeRobot data set."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from ipv_bench.cli import run
+from ipv_bench.run_record import read_record, write_record
+from models.training.checkpoint import checkpoint_sha256, load_checkpoint
+from tests.models.finetuning.finetune_runs import command_line
+from tests.models.finetuning.test_finetune_cli import video_model_run
+
+SHORT = ("--set", "training.env_steps=480", "--set", "evaluation.every=480", "--set", "evaluation.episodes=3")
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished pre-training run, as its machine left it."""
+    folder = video_model_run(tmp_path_factory.mktemp("pre") / "run")
+    record = read_record(folder)
+    sets = [{"name": "ssv2", "path": "/home/somebody/data/shards/ssv2", "manifest_sha256": "ab" * 32}]
+    write_record(folder, record.model_copy(update={"status": "finished", "shard_sets": sets}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def snapshot(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("hub") / "model"
+    assert run(["export", str(pretrained), "--to", "hf", "--out", str(out), "--set", "licence=mit", "--quiet"]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def finished(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fine-tuning run that started from the snapshot."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("finetuned") / "run"
+    assert run([*command_line(folder, *SHORT, init=str(snapshot)), "--quiet"]) == 0
+    return folder
+
+
+def test_finetune_takes_the_snapshot_of_a_pretrained_model(pretrained: Path, snapshot: Path, finished: Path) -> None:
+    before, after = (load_checkpoint(folder / "checkpoints/5") for folder in (pretrained, snapshot))
+    assert all(torch.equal(before.model[name], after.model[name]) for name in before.model)
+    record = read_record(finished)
+    assert record.parent["checkpoint_sha256"] == checkpoint_sha256(pretrained / "checkpoints/5")  # of the original
+    assert record.pretraining["data"] == ["ssv2"]
+    card = (snapshot / "README.md").read_text()
+    top = yaml.safe_load(card.split("---\n")[1])
+    assert (top["license"], top["library_name"]) == ("mit", "ipv-bench")
+    assert "ab" * 32 in card
+    assert "Trained on ssv2" in card
+    assert not any("/home/somebody" in path.read_text() for path in (snapshot / "README.md", snapshot / "run.json"))
+
+
+def test_a_finetuned_agent_with_its_scores(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "agent"
+    command = ["export", str(finished), "--to", "hf", "--out", str(out)]
+    assert run([*command, "--quiet"]) == 2
+    assert "without a licence" in capsys.readouterr().err
+    assert run([*command, "--set", "private=true"]) == 0
+    assert "hf upload" in capsys.readouterr().out
+    card = (out / "README.md").read_text()
+    last = [json.loads(line) for line in (finished / "evaluations.jsonl").read_text().splitlines()][-1]
+    mean = np.mean(last["returns"])
+    assert f"mean return {mean:.4g} [" in card
+    low, high = card.split(f"mean return {mean:.4g} [")[1].split("]")[0].split(", ")
+    assert min(last["returns"]) - 1e-2 <= float(low) <= mean <= float(high) <= max(last["returns"]) + 1e-2
+    assert read_record(finished).parent["checkpoint_sha256"] in card
+    assert "dmc/cartpole" in card
+    newest = max((path.name for path in (out / "checkpoints").iterdir()), key=int)
+    assert checkpoint_sha256(out / "checkpoints" / newest) in card
+    scores = []
+    for folder in (finished, out):
+        assert run(["evaluate", str(folder), "--episodes", "1", "--seed", "3"]) == 0
+        scores.append(json.loads(capsys.readouterr().out)["returns"])
+    assert scores[0] == scores[1]
+    # its model is a start too, and the new run never counts as one that starts from videos
+    assert run([*command_line(tmp_path / "next", *SHORT, init=str(out)), "--dry-run"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["variant"].endswith("init=dmc-cartpole_balance")
+    from models.finetuning.plan import _origin
+
+    origin = _origin(out / "checkpoints" / newest)
+    assert (origin["pretraining"]["kind"], origin["pretraining"]["task"]) == ("finetuned", "dmc/cartpole_balance")
+    from models.finetune import build_agent
+
+    agent = build_agent("tiny", read_record(finished).config | {"init_parts": "all"}, None, 1)
+    agent.load_pretrained(load_checkpoint(out / "checkpoints" / newest))
+    kept = load_checkpoint(out / "checkpoints" / newest).model
+    name = next(name for name in kept if name.startswith("model.vision.encoder.") and name.endswith("weight"))
+    assert torch.equal(agent.model_tensors()[name], kept[name])
+
+
+def test_unfinished_and_damaged_runs_are_refused(
+    snapshot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(folder: Path, *words: str) -> None:
+        out = tmp_path / "out"
+        assert run(["export", str(folder), "--to", "hf", "--out", str(out), "--set", "licence=mit", "--quiet"]) == 2
+        message = capsys.readouterr().err
+        assert all(word in message for word in words), message
+        assert not out.exists()
+
+    copy = shutil.copytree(snapshot, tmp_path / "copy")
+    write_record(copy, read_record(copy).model_copy(update={"status": "interrupted"}))
+    refused(copy, "interrupted", "finished")
+    write_record(copy, read_record(copy).model_copy(update={"status": "finished"}))
+    weights = copy / "checkpoints/5/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    refused(copy, "model.safetensors")
+    shutil.rmtree(copy / "checkpoints")
+    refused(copy, "holds no checkpoint")
+
+
+def test_a_replay_becomes_a_lerobot_data_set(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "replay"
+    command = ["export", str(finished), "--to", "lerobot", "--out", str(out)]
+    assert run(command) == 2
+    assert "fps=" in capsys.readouterr().err
+    lost = shutil.copytree(finished, tmp_path / "lost")
+    files = sorted((lost / "replay").glob("*.npy"))
+    data = files[-1].read_bytes()
+    files[-1].write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert run(["export", str(lost), "--to", "lerobot", "--out", str(out), "--set", "fps=20"]) == 0
+    assert f"1 replay files are damaged: {files[-1].name}" in capsys.readouterr().out
+    back = tmp_path / "set"
+    arguments = ["--source", str(out), "--out", str(back), "--workers", "1", "--set", "size=native", "--quiet"]
+    assert run(["prepare", "lerobot", *arguments, "--strict"]) == 0
+    from ipv_bench.segments import SegmentSource
+    from ipv_bench.shard_store import LocalStore
+
+    source = SegmentSource(LocalStore(back))
+    assert len(source.index.video_frames) == len(files) - 1
+    records = np.load(files[0])
+    tracks = source.tracks(0, 0, len(records), ("action", "reward", "is_first", "is_terminal"))
+    for name, values in tracks.items():
+        assert np.array_equal(values, records[name]), name
+    assert source.index.label(0) == "dmc/cartpole_balance"
+    assert np.abs(source.frames(0, 0, len(records)).astype(int) - records["image"]).mean() < 4
+
+
+def test_a_pretrained_model_has_no_replay(snapshot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["export", str(snapshot), "--to", "lerobot", "--out", str(tmp_path / "out")]) == 2
+    assert "has no replay" in capsys.readouterr().err
