@@ -40,6 +40,8 @@ MANIFEST_FILE, SOURCES_FILE, SAMPLES_FILE, FRAMES_FILE = (
     "frames.npy",
 )
 QUARANTINE_FILE, LOG_FILE = "quarantine.jsonl", "prepare_log.jsonl"
+CARD_FILE = "README.md"
+"""What `export --to hf` adds: for people, no part of the set's identity."""
 MAX_MANIFEST_BYTES = 256 << 20
 """A shard takes about 250 bytes of it."""
 

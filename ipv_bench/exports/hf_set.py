@@ -19,7 +19,7 @@ from ipv_bench.exports.config import HfExportConfig
 from ipv_bench.exports.licence import check_licence
 from ipv_bench.file_names import path_inside
 from ipv_bench.progress import progress
-from ipv_bench.shard_set import MANIFEST_FILE, QUARANTINE_FILE, file_sha256, read_manifest
+from ipv_bench.shard_set import CARD_FILE, MANIFEST_FILE, QUARANTINE_FILE, file_sha256, read_manifest
 
 _REPAIR = "run `ipv-bench verify` on it; it says how to repair the set"
 
@@ -53,5 +53,5 @@ def write_hf_set(place: Path, folder: Path, config: HfExportConfig) -> int:
         str(line.get("reason")) for line in read_json_lines(folder / QUARANTINE_FILE, error=ShardSetError)
     )
     card = set_card(manifest, config.licence, config.private, file_sha256(folder / MANIFEST_FILE), quarantine)
-    (folder / "README.md").write_text(card)
+    (folder / CARD_FILE).write_text(card)
     return size

@@ -27,6 +27,7 @@ from ipv_bench.bounded_tables import read_table
 from ipv_bench.errors import ShardSetError, UsageError
 from ipv_bench.progress import progress
 from ipv_bench.shard_set import (
+    CARD_FILE,
     FORMAT,
     FRAMES_FILE,
     LOG_FILE,
@@ -190,7 +191,7 @@ def _check_files(folder: Path, manifest: Manifest, result: Verification) -> set[
                 bar.advance(max(size, 0) / 1e6)
                 continue
             damaged.add(name)
-    known = {*expected, MANIFEST_FILE, LOG_FILE}
+    known = {*expected, MANIFEST_FILE, LOG_FILE, CARD_FILE}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.is_file() and name not in known and not name.startswith(".") and not name.endswith(TEMPORARY_SUFFIX):

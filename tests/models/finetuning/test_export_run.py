@@ -13,8 +13,10 @@ import yaml
 
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_record, write_record
+from models.finetune import build_agent
+from models.finetuning.plan import plan_finetuning
 from models.training.checkpoint import checkpoint_sha256, load_checkpoint
-from tests.models.finetuning.finetune_runs import command_line
+from tests.models.finetuning.finetune_runs import SMALL, TASK, command_line
 from tests.models.finetuning.test_finetune_cli import video_model_run
 
 SHORT = ("--set", "training.env_steps=480", "--set", "evaluation.every=480", "--set", "evaluation.episodes=3")
@@ -83,15 +85,10 @@ def test_a_finetuned_agent_with_its_scores(finished: Path, tmp_path: Path, capsy
         scores.append(json.loads(capsys.readouterr().out)["returns"])
     assert scores[0] == scores[1]
     # its model is a start too, and the new run never counts as one that starts from videos
-    assert run([*command_line(tmp_path / "next", *SHORT, init=str(out)), "--dry-run"]) == 0
-    plan = json.loads(capsys.readouterr().out)
-    assert plan["variant"].endswith("init=dmc-cartpole_balance")
-    from models.finetuning.plan import _origin
-
-    origin = _origin(out / "checkpoints" / newest)
-    assert (origin["pretraining"]["kind"], origin["pretraining"]["task"]) == ("finetuned", "dmc/cartpole_balance")
-    from models.finetune import build_agent
-
+    values = {**SMALL, "method": "contextwm"}
+    record = plan_finetuning("tiny", TASK, overrides=values, init=out, root=tmp_path).record
+    assert record.variant.endswith("init=dmc-cartpole_balance")
+    assert (record.pretraining["kind"], record.pretraining["task"]) == ("finetuned", "dmc/cartpole_balance")
     agent = build_agent("tiny", read_record(finished).config | {"init_parts": "all"}, None, 1)
     agent.load_pretrained(load_checkpoint(out / "checkpoints" / newest))
     kept = load_checkpoint(out / "checkpoints" / newest).model
