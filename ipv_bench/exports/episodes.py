@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,7 +47,7 @@ class EpisodeSource(Protocol):
     episodes: list[EpisodeFacts]
     size: tuple[int, int]
     rates: list[float]
-    tracks: Mapping[str, TrackEntry]
+    tracks: dict[str, TrackEntry]
     licence: str
     left_out: list[str]
 

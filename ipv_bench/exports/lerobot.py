@@ -142,8 +142,8 @@ class _Writer:
         values[DONE] = pa.array(count == episode.length - 1)
         numbers = (count / self._fps, count, np.full_like(count, len(self._rows)), self._num_frames + count,
                    np.full_like(count, task))  # fmt: skip
-        for name, column in zip(INDEX_COLUMNS, numbers, strict=True):
-            values[name] = pa.array(column, pa.float32() if name == "timestamp" else pa.int64())
+        for name, found in zip(INDEX_COLUMNS, numbers, strict=True):
+            values[name] = pa.array(found, pa.float32() if name == "timestamp" else pa.int64())
         table = pa.table(values)
         if self._data is None:
             self._data_file += 1
@@ -254,7 +254,8 @@ def _place(number: int) -> dict[str, int]:
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size
+    """Bytes so far; an encoder that looks ahead begins its file later."""
+    return path.stat().st_size if path.exists() else 0
 
 
 def _splits(order: list[EpisodeFacts]) -> dict[str, str]:

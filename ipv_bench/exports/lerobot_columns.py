@@ -60,7 +60,7 @@ def track_columns(tracks: Mapping[str, TrackEntry]) -> dict[str, Column]:
     Raises:
         ShardSetError: a track has an empty entry, or two would share a column.
     """
-    columns = {}
+    columns: dict[str, Column] = {}
     for name, entry in tracks.items():
         column = _RENAMED.get(name, f"track_{name}" if name in INDEX_COLUMNS else name)
         if 0 in entry.shape:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -53,6 +54,8 @@ class EpisodeVideo:
                 expected="even sides of 64 pixels or more, which its encoder needs",
                 fix="leave codec=h264",
             )
+        if config.codec == "av1":
+            os.environ.setdefault("SVT_LOG", "1")  # else its encoder tells of itself on stderr, errors or not
         self._scaler = VideoReformatter()
         self._time_base = 1 / fps
         with disk_errors(path):
