@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from ipv_bench.plugins import plugin_names
 
 _METHODS: Mapping[str, str] = {
-    "drqv2": "DrQ-v2, a baseline of ContextWM's Figure 9, is not built yet; logs of its own code are read",
     "isodream": "Iso-Dream, a baseline of ContextWM's Figure 9, is not built yet; logs of its own code are read",
 }
 _TASKS: Mapping[str, str] = {}

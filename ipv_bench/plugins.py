@@ -73,6 +73,7 @@ OURS: Mapping[Kind, Mapping[str, str]] = {
         "dreamerv2": "models.methods.dreamerv2:METHOD",
         "prelar": "models.methods.prelar:METHOD",
         "uwm": "models.methods.uwm:METHOD",
+        "drqv2": "models.methods.drqv2.method:METHOD",
     },
 }
 """Kind → name → where it is. Readers are asked in this order, those of other packages before ours."""

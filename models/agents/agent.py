@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ipv_bench.errors import ConfigError, TrainingError
+from ipv_bench.errors import ConfigError
 from ipv_bench.seeding import derive_seed
 from models.agents.behavior import ActorCritic, BehaviorDraws
 from models.agents.config import AgentConfig
@@ -22,9 +22,9 @@ from models.training.hardware import autocast, check_cuda_graph
 from models.training.kept_values import KeptValues
 from models.training.optimizer import OptimizerGroup, apply_on_device, apply_update, assign_gradients
 from models.training.recorded_update import RecordedUpdate
+from models.training.skipped_updates import SkippedUpdates
 from models.world_models.stacked import StackedState, StackedWorldModel
 
-MAX_SKIPPED_IN_ROW = 10
 BATCH_FIELDS = ("image", "action", "reward", "is_first")
 _MODEL = "model."
 """What comes before the names of the model's tensors in an agent's checkpoint."""
@@ -44,6 +44,7 @@ class Agent:
 
     Attributes:
         updates: updates so far, skipped ones included.
+        skips: how many of them were skipped.
     """
 
     def __init__(self, config: AgentConfig, action_dim: int, seed: int, device: torch.device) -> None:
@@ -69,7 +70,7 @@ class Agent:
         self._recorded = RecordedUpdate(self.whole_update) if config.training.cuda_graph else None
         self._metric_names: list[str] = []
         """Of the numbers that `whole_update` returns after the first."""
-        self.updates, self.skipped, self.skipped_in_row = 0, 0, 0
+        self.updates, self.skips = 0, SkippedUpdates()
         self._first_update = 0
         """The update that the held ones are counted from."""
         self._own_policy: AgentPolicy | None = None
@@ -260,8 +261,7 @@ class Agent:
         state: dict[str, Any] = {
             "action_dim": self.action_dim,
             "updates": self.updates,
-            "skipped": self.skipped,
-            "skipped_in_row": self.skipped_in_row,
+            **self.skips.state(),
         }
         scales = [scaler.state_dict() for scaler in self._scalers if scaler is not None]
         return state | ({"loss_scales": scales} if scales else {})
@@ -276,8 +276,7 @@ class Agent:
         for group in self._groups:
             group.load_state_tensors(checkpoint.optimizer)
         state = checkpoint.state["agent"]
-        self.updates, self.skipped = int(state["updates"]), int(state["skipped"])
-        self.skipped_in_row = int(state["skipped_in_row"])
+        self.updates, self.skips = int(state["updates"]), SkippedUpdates.of(state)
         if self._recorded is not None:
             self._recorded.forget()  # the moments are other tensors now
         for scaler, saved in zip(self._scalers, state.get("loss_scales", []), strict=False):
@@ -296,20 +295,7 @@ class Agent:
         return tensor.to(self.device, non_blocking=True)
 
     def _count(self, applied: bool) -> None:
-        if applied:
-            self.skipped_in_row = 0
-            return
-        self.skipped += 1
-        if any(scaler is not None and scaler.get_scale() > 1 for scaler in self._scalers):
-            return  # fp16: a loss scale was too large and has just been halved
-        self.skipped_in_row += 1
-        if self.skipped_in_row >= MAX_SKIPPED_IN_ROW:
-            raise TrainingError(
-                f"{self.skipped_in_row} updates in a row had a loss or gradient that is not finite "
-                f"(the last is update {self.updates})",
-                expected="finite numbers",
-                fix="lower the learning rates, or use training.precision=fp32; the last checkpoint is from before",
-            )
+        self.skips.count(applied, self._scalers, self.updates)
 
 
 class AgentPolicy:

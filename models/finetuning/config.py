@@ -13,12 +13,12 @@ from ipv_bench.bounded_json import as_model
 from ipv_bench.config import Config, Resolved, flatten, flatten_fields, parse_overrides, read_config_file
 from ipv_bench.errors import ConfigError, RunError
 from ipv_bench.run_record import RUN_FILE, RunRecord
-from models.agents.config import AgentTrainingConfig
 from models.envs.base import EnvConfig
 from models.envs.registry import fields_of_other_suites, find_suite, refuse_fields_of_other_suites
 from models.finetuning.replay import ReplayConfig
 from models.methods.base import find_method
 from models.methods.resolve import resolve_for_method
+from models.training.config import LoopConfig
 from models.world_models.config import MethodConfig
 
 
@@ -48,8 +48,8 @@ class EvaluationConfig(Config):
     """Episodes of the uniform random policy, played once per run (without rendering) for the figures' random line."""
 
 
-class FinetuneTrainingConfig(AgentTrainingConfig):
-    """The loop around environment steps and updates."""
+class FinetuneTrainingConfig(LoopConfig):
+    """The loop around environment steps and updates; see `finetune_config_class` for what a method adds."""
 
     env_steps: int = Field(255_000, ge=1)
     """Simulator control steps (agent steps × action repeat), prefill included; the run ends with the episode that
@@ -90,6 +90,11 @@ class FinetuneConfig(MethodConfig):
         key, shortest = self.shortest_segment()
         if self.replay.length < shortest:
             raise ValueError(f"replay.length {self.replay.length} is shorter than {key} {shortest}")
+        if self.replay.capacity < self.replay.length - 1:
+            raise ValueError(
+                f"replay.capacity {self.replay.capacity} is less than the {self.replay.length - 1} steps of one window "
+                f"({self.length_key()})"
+            )
         return self
 
 
@@ -114,8 +119,22 @@ def finetune_config_class(method: str, suite: str = "") -> type[FinetuneConfig]:
             fix=f"`ipv-bench pretrain --set method={method}`, and `ipv-bench adapt` for models under real actions",
         )
     bases: Any = (FinetuneConfig, own)
-    made = create_model("FinetuneConfig", __base__=bases, __module__=__name__, method=(str, method), env=(env, env()))
+    training = _training_class(own)
+    image: Any = own.model_fields["image"]
+    made = create_model(
+        "FinetuneConfig", __base__=bases, __module__=__name__, method=(str, method), env=(env, env()),
+        training=(training, training()), image=(image.annotation, image),
+    )  # fmt: skip
     return cast(type[FinetuneConfig], made)
+
+
+def _training_class(method: Method) -> type[FinetuneTrainingConfig]:
+    """The loop's training section, with the fields that the method's agent has beside them."""
+    own = method.agent_config.model_fields.get("training")
+    if own is None or issubclass(FinetuneTrainingConfig, cast(type, own.annotation)):
+        return FinetuneTrainingConfig
+    bases: Any = (FinetuneTrainingConfig, own.annotation)
+    return cast(type[FinetuneTrainingConfig], create_model("TrainingConfig", __base__=bases, __module__=__name__))
 
 
 def _env_class(suite: str) -> type[EnvConfig]:

@@ -76,7 +76,9 @@ class FinetuneLoop:
         else:
             self._cut_logs({"metrics": 0, "evaluations": 0})
         with state_errors(checkpoint or folder):
-            self.replay = Replay(folder / "replay", config.replay, agent.action_dim, state and state["replay"])
+            self.replay = Replay(
+                folder / "replay", config.replay, agent.action_dim, state and state["replay"], config.lead()
+            )
         self._report_losses(checkpoint)
         self._started = time.monotonic() - self.counters.wall_seconds
         self._saved = time.monotonic()
@@ -137,7 +139,7 @@ class FinetuneLoop:
             raise RunError(
                 f"the prefill of {self.counters.agent_steps} agent steps stored no episode: all {self.replay.short} "
                 f"were shorter than replay.length {self.config.replay.length}",
-                fix="use a smaller replay.length, or a longer prefill",
+                fix=f"use a smaller {self.config.length_key()}, or a longer prefill",
             )
         if enough:
             self.counters.prefill_end = self.counters.agent_steps
@@ -181,6 +183,7 @@ class FinetuneLoop:
     def _count_steps(self, agent_steps: int, env_steps: int) -> None:
         self.counters.agent_steps += agent_steps
         self.counters.env_steps += env_steps
+        self._tell_steps()
         self._bar.advance(env_steps)
         if self._stop.requested:
             now = time.monotonic()
@@ -196,6 +199,12 @@ class FinetuneLoop:
             self.counters.trainings += 1
             for _ in range(training.updates_per_train):
                 self._update()
+
+    def _tell_steps(self) -> None:
+        """An agent with a schedule by steps has `see_steps`; others need not."""
+        see_steps = getattr(self.agent, "see_steps", None)
+        if see_steps is not None:
+            see_steps(self.counters.agent_steps)
 
     def _update(self) -> None:
         batch = self.replay.sample(numpy_generator(self.record.seed, self.counters.updates, "replay"))

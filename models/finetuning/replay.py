@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, NonNegativeInt
+from pydantic import BaseModel, Field, NonNegativeInt
 
 from ipv_bench.atomic_file import TEMPORARY_SUFFIX, disk_errors, write_bytes
 from ipv_bench.bounded_arrays import read_npy
@@ -50,12 +50,12 @@ Batch = dict[str, NDArray[Any]]
 class ReplayConfig(Config):
     """What is kept, and how windows are drawn."""
 
-    capacity: int = 1_000_000
+    capacity: int = Field(1_000_000, ge=1)
     """Agent steps kept on disk; the oldest episodes beyond it are dropped. 12 kB a step at 64x64."""
-    batch_size: int = 50
+    batch_size: int = Field(50, ge=1)
     """Windows per update."""
-    length: int = 50
-    """Steps per window; shorter episodes are not stored."""
+    length: int = Field(50, ge=1)
+    """Steps per window; shorter episodes are not stored. A method may fix it."""
     prioritize_ends: bool = True
     """Draw the last window of an episode `length` times as often as any other."""
 
@@ -142,6 +142,7 @@ class Replay:
         config: capacity and windows.
         action_dim: size of an action.
         state: what `state()` returned at the checkpoint to continue from; None starts empty.
+        lead: steps before each window that are read with it; see `MethodConfig.lead`.
 
     Attributes:
         damaged: files that were listed but are truncated or gone, by name.
@@ -152,9 +153,14 @@ class Replay:
     """
 
     def __init__(
-        self, folder: str | Path, config: ReplayConfig, action_dim: int, state: Mapping[str, Any] | None = None
+        self,
+        folder: str | Path,
+        config: ReplayConfig,
+        action_dim: int,
+        state: Mapping[str, Any] | None = None,
+        lead: int = 0,
     ) -> None:
-        self.folder, self.config, self.action_dim = Path(folder), config, action_dim
+        self.folder, self.config, self.action_dim, self.lead = Path(folder), config, action_dim, lead
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         folder_inside(self.folder.parent, self.folder, RunError)  # files are deleted and moved in it
@@ -244,7 +250,8 @@ class Replay:
 
         Returns:
             image (B, T, H, W, 3) uint8, action (B, T, A) float32, reward (B, T) float32, is_first and is_terminal
-            (B, T) bool. `is_first` is set at the start of every window: the model's state is reset there.
+            (B, T) bool, with T = lead + length. `is_first` is set at the start of every window: the model's state is
+            reset there. Lead steps from before an episode's start are copies of its first one.
 
         Raises:
             RunError: a file vanished or was cut while the run was using it.
@@ -257,7 +264,7 @@ class Replay:
             episode = self._episodes[int(generator.integers(len(self._episodes)))]
             last = episode.num_records - length
             starts = last + 1 + (length if self.config.prioritize_ends else 0)
-            windows.append(self._read(episode, min(int(generator.integers(starts)), last), length))
+            windows.append(self._window(episode, min(int(generator.integers(starts)), last)))
         batch: Batch = {name: np.stack([window[name] for window in windows]) for name in FIELDS}
         batch["is_first"][:, 0] = True
         return batch
@@ -289,6 +296,12 @@ class Replay:
     def close(self) -> None:
         """Close the index."""
         self._log.close()
+
+    def _window(self, episode: StoredEpisode, start: int) -> NDArray[Any]:
+        """`lead` records, then `length` from `start` on."""
+        missing = max(0, self.lead - start)
+        records = self._read(episode, start - self.lead + missing, self.lead - missing + self.config.length)
+        return np.concatenate([*[records[:1]] * missing, records]) if missing else records
 
     def _read(self, episode: StoredEpisode, start: int, length: int) -> NDArray[Any]:
         path = self.folder / episode.file

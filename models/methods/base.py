@@ -84,7 +84,12 @@ class Policy(Protocol):
 
 
 class Agent(Protocol):
-    """What the loop around an agent needs; everything random comes from (seed, update or call, purpose)."""
+    """What the loop around an agent needs; everything random comes from (seed, update or call, purpose).
+
+    An agent may have more, which is used where it is there: `examine(episode, number)`, what it expected of an episode
+    beside what that brought; `see_steps(agent_steps)`, told after each step of the training's environments, for
+    schedules that follow them; `video_model()`, a model that predicts frames.
+    """
 
     action_dim: int
 

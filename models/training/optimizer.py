@@ -23,8 +23,8 @@ class OptimizerConfig(Config):
     """Adam's epsilon."""
     weight_decay: float = Field(1e-6, ge=0)
     """Coupled L2 decay (added to the gradient) of every parameter, biases and norms too."""
-    clip: float = Field(100.0, gt=0)
-    """Global norm that the group's gradients are clipped to."""
+    clip: float | None = Field(100.0, gt=0)
+    """Global norm that the group's gradients are clipped to; null: no clipping."""
 
     def lr_scale(self, update: int, updates: int) -> float:
         """Factor on the learning rate of update `update` of `updates`, counted from 0."""
@@ -231,8 +231,9 @@ def apply_update(
     checked = torch.stack([*norms, *(loss.detach().float() for loss in losses)]).tolist()  # the one host sync
     finite = all(value - value == 0 for value in checked)
     for group, norm in zip(groups, checked, strict=False):
-        if finite and norm > group.config.clip:
-            torch._foreach_mul_(group.gradients(), group.config.clip / (norm + 1e-6))
+        clip = group.config.clip
+        if finite and clip is not None and norm > clip:
+            torch._foreach_mul_(group.gradients(), clip / (norm + 1e-6))
     for group in groups:
         if finite:
             scaler.step(group.adam) if scaler is not None else group.adam.step()
@@ -256,6 +257,8 @@ def apply_on_device(groups: Sequence[OptimizerGroup], losses: Iterable[Tensor], 
     applied = checked.isfinite().all() & allowed
     refused = (~applied).float()
     for group in groups:
-        group.step_unless(refused, ((norms[group.name] + 1e-6) / group.config.clip).clamp_min(1))
+        clip, norm = group.config.clip, norms[group.name]
+        scale = torch.ones_like(norm) if clip is None else ((norm + 1e-6) / clip).clamp_min(1)
+        group.step_unless(refused, scale)
         group.zero_grad()
     return DeviceResult(applied, norms)

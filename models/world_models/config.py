@@ -50,6 +50,14 @@ class MethodConfig(Config):
         """Config key and value of the fewest steps that a training segment of an agent must have."""
         return "", 1
 
+    def length_key(self) -> str:
+        """Config key that decides how many steps a training segment of an agent has."""
+        return "replay.length"
+
+    def lead(self) -> int:
+        """Steps before each training segment that an agent sees too; its first step where the episode begins later."""
+        return 0
+
     def not_taken(self) -> tuple[str, ...]:
         """Config keys of parts that an agent does not take from a pre-trained model: they may differ there."""
         return ()

@@ -170,9 +170,9 @@ def test_a_skipped_update_changes_nothing_but_its_count():
     assert agent.update(bad) == {"skipped_updates": 1.0}
     assert equal(before, tensors(agent))
     assert all(torch.equal(moments[name], value) for name, value in agent.optimizer_tensors().items())
-    assert (agent.updates, agent.skipped, agent.skipped_in_row) == (2, 1, 1)
+    assert (agent.updates, agent.skips.skipped, agent.skips.in_row) == (2, 1, 1)
     assert agent.update(batch_of(2))["skipped_updates"] == 0.0
-    assert agent.skipped_in_row == 0
+    assert agent.skips.in_row == 0
 
 
 def test_ten_skipped_updates_in_a_row_stop_the_run():
