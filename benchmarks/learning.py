@@ -1,6 +1,7 @@
-"""Do small agents learn? `dreamerv2`, `apv` and `contextwm` on two quick dm-control tasks, five seeds each, on a CPU.
+"""Do small agents learn? Every method on two quick dm-control tasks, five seeds each, on a CPU.
 
-    python benchmarks/learning.py             the whole experiment (30 runs), resumable: run it again to go on
+    python benchmarks/learning.py             the whole experiment, resumable: run it again to go on
+    python benchmarks/learning.py --methods drqv2     the runs of some methods only
     python benchmarks/learning.py --remaining the runs that are still to be made, one a line; nothing is started
     python benchmarks/learning.py --summary   only read the runs that are finished; with --figure FILE, draw them
     python benchmarks/learning.py --quick     one very short run per method, random weights: that it runs, under 50 s
@@ -23,6 +24,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -34,9 +36,11 @@ from ipv_bench.run_record import read_jsonl, read_record
 from reports.statistics.intervals import TABLE_RESAMPLES, interval
 
 TASKS: dict[str, tuple[str, ...]] = {"dmc/cheetah_run": (), "dmc/walker_stand": ("reward.gain=0.1",)}
-"""Task → what is set beside the preset. Rewards of walker_stand are some ten times those of cheetah_run while both are
-random, and the weights of entropy and bonus are fixed numbers beside them."""
-METHODS = ("dreamerv2", "apv", "contextwm")
+"""Task → what is set beside the preset for methods that imagine. Rewards of walker_stand are some ten times those of
+cheetah_run while both are random, and the weights of entropy and bonus are fixed numbers beside them."""
+PRETRAINED = ("apv", "contextwm")
+MODEL_FREE = ("drqv2",)
+METHODS = ("dreamerv2", *PRETRAINED, *MODEL_FREE)
 SEEDS = (1, 2, 3, 4, 5)
 PRESET = "tiny"
 NUM_VIDEOS = 64
@@ -59,6 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs-learning"), help="workspace of the experiment")
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="only runs of these")
     parser.add_argument("--quick", action="store_true", help="one very short run per method")
     parser.add_argument("--summary", action="store_true", help="only read what is there")
     parser.add_argument("--remaining", action="store_true", help="only list the runs that are not there")
@@ -70,11 +75,11 @@ def main() -> None:
             print(json.dumps({"benchmark": "learning", "quick": True, **summary(Path(folder))}))
         return
     if options.remaining:
-        for task, method, seed in remaining():
+        for task, method, seed in remaining(options.methods):
             print(run_path(task, method, seed))
         return
     if not options.summary:
-        experiment(options.out, options.jobs)
+        experiment(options.out, options.jobs, options.methods)
     found = summary(KEPT_RUNS)
     if not remaining():
         keep(found, KEPT_RUNS)
@@ -90,33 +95,34 @@ def quick(out: Path) -> None:
     task = next(iter(TASKS))
     for method in METHODS:
         overrides = [f"method={method}", *QUICK]
-        init = None if method == "dreamerv2" else "none"
+        init = "none" if method in PRETRAINED else None
         run = out / run_path(task, method, 0)
         finetune(PRESET, task, overrides=overrides, init=init, run=run)
 
 
-def experiment(out: Path, jobs: int) -> None:
-    """Sample data, two pre-trained models, and the runs: by the commands that a person would type, inside `out`."""
+def experiment(out: Path, jobs: int, methods: Sequence[str]) -> None:
+    """Sample data, pre-trained models, and the runs: by the commands that a person would type, inside `out`."""
+    pretrained = [method for method in PRETRAINED if method in methods]
     out.mkdir(parents=True, exist_ok=True)
-    if not (out / "data/shards/ssv2/manifest.json").exists():
+    if pretrained and not (out / "data/shards/ssv2/manifest.json").exists():
         command(out, "sample", "data/raw/ssv2", "--dataset", "ssv2", "--videos", str(NUM_VIDEOS))
         command(out, "prepare", "ssv2")
-    for method in METHODS[1:]:
+    for method in pretrained:
         command(out, "pretrain", "--preset", PRESET, "--set", f"method={method}")
-    for task, method, seed in remaining():  # made before, and not copied: the last start was ended in between
+    for task, method, seed in remaining(methods):  # made before, and not copied: the last start was ended in between
         if (out / run_path(task, method, seed) / "run.json").is_file():
             keep_run(out, run_path(task, method, seed))
     with ThreadPoolExecutor(jobs) as pool:
-        for future in [pool.submit(one_run, out, *run) for run in remaining()]:
+        for future in [pool.submit(one_run, out, *run) for run in remaining(methods)]:
             future.result()
 
 
-def remaining() -> list[tuple[str, str, int]]:
-    """Task, method and seed of the runs that are not among the kept ones.
+def remaining(methods: Sequence[str] = METHODS) -> list[tuple[str, str, int]]:
+    """Task, method and seed of the runs of `methods` that are not among the kept ones.
 
     Seed by seed, so that an experiment that is cut short has equally many runs of each method.
     """
-    wanted = [(task, method, seed) for seed in SEEDS for task in TASKS for method in METHODS]
+    wanted = [(task, method, seed) for seed in SEEDS for task in TASKS for method in methods]
     return [run for run in wanted if not (KEPT_RUNS / run_path(*run) / KEPT_FILES[0]).is_file()]
 
 
@@ -124,9 +130,9 @@ def one_run(out: Path, task: str, method: str, seed: int) -> None:
     """Make, or go on with, one run, and keep what is left of it."""
     command(
         out, "finetune", "--preset", PRESET, "--task", task, "--seed", str(seed), "--set", f"method={method}",
-        *(word for override in TASKS[task] for word in ("--set", override)),
+        *(word for override in (() if method in MODEL_FREE else TASKS[task]) for word in ("--set", override)),
         "--run", str(run_path(task, method, seed)),
-        *(("--init", f"runs/pretrain/ssv2/{method}/seed0") if method != "dreamerv2" else ()),
+        *(("--init", f"runs/pretrain/ssv2/{method}/seed0") if method in PRETRAINED else ()),
     )  # fmt: skip
     keep_run(out, run_path(task, method, seed))
 

@@ -7,6 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ipv_bench.errors import CheckpointError, ConfigError, InterruptedRunError, RunError
 from ipv_bench.plugins import plugin_names
 from ipv_bench.progress import progress, say, say_aside
@@ -274,5 +276,18 @@ def _saved_action_dim(state: Mapping[str, Any]) -> int:
 
 
 def _action_dim(act_space: Any) -> int:
-    shape = getattr(act_space, "shape", act_space)
-    return int(shape) if isinstance(shape, int) else int(shape[0])
+    """Size of one continuous action.
+
+    Raises:
+        ConfigError: the space is another one. Agents act in [-1, 1]^A alone.
+    """
+    if isinstance(act_space, int):
+        return act_space
+    shape, dtype = getattr(act_space, "shape", act_space), getattr(act_space, "dtype", np.float32)
+    if not isinstance(shape, tuple | list) or len(shape) != 1 or not np.issubdtype(dtype, np.floating):
+        raise ConfigError(
+            f"the action space is {act_space}",
+            expected="continuous actions of one axis: a Box of floats (A,), its shape, or A",
+            fix="map discrete actions to numbers in [-1, 1] in the environment",
+        )
+    return int(shape[0])

@@ -1,0 +1,96 @@
+"""Updates of Figure 9's baselines against what they are measured by, each pair in one process.
+
+    python benchmarks/baseline_step.py           more repetitions; also DrQ-v2 at the published size
+    python benchmarks/baseline_step.py --quick   under a minute on a quiet core
+
+One CPU thread, CPU seconds, alternating; each ratio is the median over pairs. The last line is JSON:
+
+- `drqv2_vs_plain`: time of the plain reading of DrQ-v2's update (`drqv2_plain_reading.py`: frames stacked beforehand
+  and not timed, `grid_sample`, whole backward passes, torch's default Adam) over ours, at the size of `tiny`.
+  Ours cuts its stacks out of the replay's windows in the time that is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from drqv2_plain_reading import PlainDrQv2, plain_transitions
+from paired_timing import machine, paired_cpu_seconds
+
+from models.finetune import build_agent
+from models.methods.drqv2.agent import DrQv2Agent
+
+ACTION_DIM = 6
+UPDATES = 3
+"""Updates of one measurement."""
+
+
+def drqv2(quick: bool, overrides: Mapping[str, Any] | None = None, pairs: int = 15) -> dict[str, Any]:
+    """DrQ-v2's update at the size of the preset `tiny`, changed by `overrides`."""
+    changes = {"method": "drqv2", "training.threads": 1, "training.device": "cpu", **(overrides or {})}
+    agent = build_agent("tiny", changes, None, ACTION_DIM)
+    assert isinstance(agent, DrQv2Agent)
+    plain, batch = PlainDrQv2(agent.networks), windows(agent)
+    config = agent.config
+    seen = plain_transitions(batch, config.frame_stack, config.n_step, config.policy.discount, torch.float32)
+    generator = torch.Generator().manual_seed(0)
+
+    def ours() -> None:
+        for _ in range(UPDATES):
+            agent.update(batch)
+
+    def theirs() -> None:
+        for _ in range(UPDATES):
+            plain.update(seen, agent.networks.draw(len(seen.obs), generator), 0.5)
+
+    return paired_cpu_seconds(ours, theirs, 5 if quick else pairs)
+
+
+def windows(agent: DrQv2Agent) -> dict[str, np.ndarray]:
+    """A batch as the replay gives it, of random pictures."""
+    config, generator = agent.config, np.random.default_rng(0)
+    batch, length, size = config.replay.batch_size, config.frame_stack + config.n_step, config.image.size  # type: ignore[attr-defined]
+    return {
+        "image": generator.integers(0, 256, (batch, length, size, size, 3), np.uint8),
+        "action": generator.uniform(-1, 1, (batch, length, ACTION_DIM)).astype(np.float32),
+        "reward": generator.random((batch, length), np.float32),
+        "is_first": np.zeros((batch, length), bool),
+        "is_terminal": np.zeros((batch, length), bool),
+    }
+
+
+PUBLISHED = {
+    "image.size": 84, "env.image_size": 84, "encoder.channels": 32, "encoder.strides": [2, 1, 1, 1],
+    "policy.units": 1024, "replay.batch_size": 256,
+}  # fmt: skip
+MEASURED: dict[str, Callable[[bool], dict[str, Any]]] = {"drqv2_vs_plain": drqv2}
+"""Key of the result → how it is measured; the time of the other over ours."""
+
+
+def main() -> None:
+    """Measure, print, and end with one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--keep", type=Path, help="write the result to this file too")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    found = {key: measure(options.quick) for key, measure in MEASURED.items()}
+    if not options.quick:
+        found["drqv2_vs_plain_published_size"] = drqv2(False, PUBLISHED, pairs=3)
+    for key, times in found.items():
+        print(f"{key}: ours {times['ours_s'] / UPDATES:.4f} s, other {times['plain_s'] / UPDATES:.4f} s an update")
+    result = {"benchmark": "baseline_step", **{key: times["ratio"] for key, times in found.items()}}
+    text = json.dumps({**result, "details": found, "updates": UPDATES, "machine": machine()})
+    if options.keep:
+        options.keep.write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""DrQ-v2 at its published settings, drawn over its published curves.
+
+    python benchmarks/drqv2_calibration.py --curves dmc_cheetah_run.csv      two seeds, 40,000 frames, on a CPU
+    python benchmarks/drqv2_calibration.py --minutes 60                      in pieces: run it again to go on
+    python benchmarks/drqv2_calibration.py --seeds 1 2 3 4 5 6 7 8 9 10 --env-steps 3100000 --jobs 5 \\
+        --set training.device=cuda --out runs-calibration-gpu --curves dmc_cheetah_run.csv --figure drqv2.png
+                                                                             ten seeds to the end, on a GPU
+    python benchmarks/drqv2_calibration.py --summary --curves FILE           only read the runs that are there
+
+The preset is `paper` as it is; only the budget and the distance of evaluations (20,000 frames, as in the curves) are
+set. An update takes seconds on a core, an episode (250 updates) a quarter of an hour, and a run goes on from the end of
+its last episode: so `--minutes` ends a piece with the episode that runs then.
+
+The curves are `curves/dmc_<task>.csv` in github.com/facebookresearch/drqv2: columns agent, task, seed, frame,
+episode_reward, hour; ten seeds of cheetah_run, eight of some others. They are not part of this repository. `report`
+reads that file too. Record and evaluations of finished runs are copied to benchmarks/results/drqv2_calibration/. The
+last line is JSON: per frame the published mean and range over seeds, and our runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from ipv_bench.run_record import read_jsonl, read_record
+
+METHOD, PRESET, EVERY = "drqv2", "paper", 20_000
+KEPT = Path(__file__).parent / "results" / "drqv2_calibration"
+KEPT_FILES = ("run.json", "evaluations.jsonl")
+LONGEST_EPISODE_SECONDS = 3600
+
+Curves = dict[int, dict[int, float]]
+"""Frame → seed → return."""
+
+
+def main() -> None:
+    """Make, or go on with, the runs; then hold them against the curves."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", default="dmc/cheetah_run")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--env-steps", type=int, default=40_000, help="frames of each run")
+    parser.add_argument("--out", type=Path, default=Path("runs-calibration"), help="workspace of the experiment")
+    parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="end this piece after so long")
+    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
+    parser.add_argument("--curves", type=Path, help="the published curves of the task, a CSV")
+    parser.add_argument("--figure", type=Path, help="draw both to this file")
+    parser.add_argument("--summary", action="store_true", help="only read what is there")
+    options = parser.parse_args()
+    if not options.summary:
+        experiment(options)
+    ours = our_curves(options.out, options.task)
+    published = read_curves(options.curves, options.task) if options.curves else {}
+    if options.figure:
+        draw(options.figure, options.task, ours, published, options.env_steps)
+    print(json.dumps({"benchmark": "drqv2_calibration", "task": options.task, **compared(ours, published)}))
+
+
+def experiment(options: argparse.Namespace) -> None:
+    """The runs that are not finished, side by side, until the time is over."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + 60 * options.minutes
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for future in [pool.submit(piece, options, seed, end) for seed in options.seeds]:
+            future.result()
+
+
+def piece(options: argparse.Namespace, seed: int, end: float) -> None:
+    """Make, or go on with, one run until `end` (of the monotonic clock), and keep it when it is finished."""
+    folder = run_path(options.task, seed)
+    remaining = end - time.monotonic()
+    if remaining <= 0:
+        return
+    sets = {
+        "method": METHOD, "training.env_steps": options.env_steps, "evaluation.every": EVERY,
+        "training.checkpoint_episodes": 1, "training.threads": 1,
+        "training.stop_grace_seconds": LONGEST_EPISODE_SECONDS,
+    }  # fmt: skip
+    words = [f"{key}={value}" for key, value in sets.items()] + options.overrides
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ipv_bench", "finetune", "--preset", PRESET, "--task", options.task,
+         "--seed", str(seed), "--run", str(folder), *(word for text in words for word in ("--set", text))],
+        cwd=options.out, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=sys.stderr,
+    )  # fmt: skip
+    try:
+        status = process.wait(None if remaining == float("inf") else remaining)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGTERM)
+        status = process.wait()
+    if status not in (0, 130):
+        raise SystemExit(f"the run of seed {seed} ended with status {status}")
+    keep(options.out / folder, folder)
+
+
+def run_path(task: str, seed: int) -> Path:
+    """Where a run lies inside the workspace."""
+    return Path("runs") / task / METHOD / f"seed{seed}"
+
+
+def keep(run: Path, place: Path) -> None:
+    """Copy a finished run's record and evaluations; the record last: it says that all is there."""
+    if not (run / KEPT_FILES[0]).is_file() or read_record(run).status != "finished":
+        return
+    (KEPT / place).mkdir(parents=True, exist_ok=True)
+    for name in reversed(KEPT_FILES):
+        shutil.copyfile(run / name, KEPT / place / name)
+
+
+def our_curves(out: Path, task: str) -> Curves:
+    """Mean returns of the evaluations of all runs, finished or not, in the workspace and among the kept ones.
+
+    An evaluation is booked at the mark that it was due at: it waits for the end of an episode.
+    """
+    found: Curves = {}
+    for root in (KEPT, out):
+        for path in sorted((root / run_path(task, 0)).parent.glob("seed*/evaluations.jsonl")):
+            seed = int(path.parent.name.removeprefix("seed"))
+            for line in read_jsonl(path):
+                frame = line["env_steps"] // EVERY * EVERY
+                if frame:  # the first one follows the random steps, where the curves have none
+                    found.setdefault(frame, {})[seed] = sum(line["returns"]) / len(line["returns"])
+    return dict(sorted(found.items()))
+
+
+def read_curves(path: Path, task: str) -> Curves:
+    """The published curves of a task."""
+    found: Curves = {}
+    with open(path, newline="") as file:
+        for row in csv.DictReader(file):
+            if row["task"] == task.partition("/")[2]:
+                found.setdefault(int(float(row["frame"])), {})[int(row["seed"])] = float(row["episode_reward"])
+    if not found:
+        raise SystemExit(f"{path} has no rows of {task.partition('/')[2]}")
+    return dict(sorted(found.items()))
+
+
+def compared(ours: Curves, published: Mapping[int, Mapping[int, float]]) -> dict[str, Any]:
+    """Per frame that we have: our returns by seed, the published mean and range, and whether ours lie inside it."""
+    rows = {}
+    for frame, scores in ours.items():
+        row: dict[str, Any] = {"ours": {str(seed): round(score, 1) for seed, score in sorted(scores.items())}}
+        theirs = list(published.get(frame, {}).values())
+        if theirs:
+            low, high = min(theirs), max(theirs)
+            row |= {
+                "published_mean": round(sum(theirs) / len(theirs), 1), "published_low": round(low, 1),
+                "published_high": round(high, 1), "published_seeds": len(theirs),
+                "inside": sum(low <= score <= high for score in scores.values()),
+            }  # fmt: skip
+        rows[str(frame)] = row
+        print(f"{frame:>8}", row, file=sys.stderr)
+    return {"frames": rows}
+
+
+def draw(path: Path, task: str, ours: Curves, published: Curves, last: int) -> None:
+    """Each published seed as a thin line, ours as thick ones."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    lines(axes, published, last, color="0.6", linewidth=0.8, label="published, one line a seed")
+    lines(axes, ours, last, color="C3", linewidth=2, marker="o", label="ours")
+    axes.set(xlabel="frames", ylabel="return", title=f"DrQ-v2 on {task}")
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def lines(axes: Any, curves: Curves, last: int, *, label: str, **style: Any) -> None:
+    """One line a seed up to frame `last`; the first one has the label."""
+    seeds: Sequence[int] = sorted({seed for scores in curves.values() for seed in scores})
+    for number, seed in enumerate(seeds):
+        points = [(frame, scores[seed]) for frame, scores in curves.items() if seed in scores and frame <= last]
+        if points:
+            axes.plot(*zip(*points, strict=True), label=label if number == 0 else None, **style)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Tests of DrQ-v2."""
