@@ -17,7 +17,7 @@ from models.methods.drqv2.config import DrQv2Config
 from models.methods.drqv2.losses import DrQv2Networks
 from models.methods.drqv2.policy import StackPolicy
 from models.methods.drqv2.transitions import check_windows, transitions_of
-from models.training.checkpoint import Checkpoint, load_tensors
+from models.training.checkpoint import Checkpoint, count_of, load_tensors
 from models.training.entry_check import check_observation, check_update_batch
 from models.training.hardware import autocast
 from models.training.optimizer import OptimizerGroup, apply_update, assign_gradients
@@ -203,7 +203,7 @@ class DrQv2Agent:
         for group in self._groups:
             group.load_state_tensors(checkpoint.optimizer)
         state = checkpoint.state["agent"]
-        self.updates, self.agent_steps = int(state["updates"]), int(state["agent_steps"])
+        self.updates, self.agent_steps = count_of(state["updates"]), count_of(state["agent_steps"])
         self.skips = SkippedUpdates.of(state)
         for scaler, saved in zip(self._scalers, state.get("loss_scales", []), strict=False):
             if scaler is not None:

@@ -101,7 +101,9 @@ class DrQv2Config(MethodConfig):
         return {**values, "replay": {**replay, **fixed}}
 
     @model_validator(mode="after")
-    def _pictures_are_large_enough(self) -> DrQv2Config:
+    def _can_be_computed(self) -> DrQv2Config:
+        if self.training.cuda_graph:
+            raise ValueError("training.cuda_graph: the actor's half waits for the critics' outcome on the host")
         if self.encoder.map_size(self.image.size) < 1:
             raise ValueError(
                 f"image.size {self.image.size} leaves nothing after convolutions with encoder.strides "

@@ -196,6 +196,7 @@ def test_windows_of_another_length_are_refused(steps):
         ({"encoder.strides": []}, "encoder.strides"),
         ({"training.encoder_frozen_updates": 3}, "unknown config key"),
         ({"rssm.deter": 3}, "unknown config key"),
+        ({"training.cuda_graph": True}, "training.cuda_graph"),
     ],
 )
 def test_a_config_that_makes_no_sense_is_refused(changes, words):
