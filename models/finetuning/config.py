@@ -128,9 +128,9 @@ def finetune_config_class(method: str, suite: str = "") -> type[FinetuneConfig]:
     return cast(type[FinetuneConfig], made)
 
 
-def _training_class(method: Method) -> type[FinetuneTrainingConfig]:
+def _training_class(agent_config: type[MethodConfig]) -> type[FinetuneTrainingConfig]:
     """The loop's training section, with the fields that the method's agent has beside them."""
-    own = method.agent_config.model_fields.get("training")
+    own = agent_config.model_fields.get("training")
     if own is None or issubclass(FinetuneTrainingConfig, cast(type, own.annotation)):
         return FinetuneTrainingConfig
     bases: Any = (FinetuneTrainingConfig, own.annotation)
