@@ -37,8 +37,8 @@ def drqv2(quick: bool, overrides: Mapping[str, Any] | None = None, pairs: int = 
     agent = build_agent("tiny", changes, None, ACTION_DIM)
     assert isinstance(agent, DrQv2Agent)
     plain, batch = PlainDrQv2(agent.networks), windows(agent)
-    config = agent.config
-    seen = plain_transitions(batch, config.frame_stack, config.n_step, config.policy.discount, torch.float32)
+    own = agent.config.drqv2
+    seen = plain_transitions(batch, own.frame_stack, own.n_step, own.discount, torch.float32)
     generator = torch.Generator().manual_seed(0)
 
     def ours() -> None:
@@ -55,7 +55,8 @@ def drqv2(quick: bool, overrides: Mapping[str, Any] | None = None, pairs: int = 
 def windows(agent: DrQv2Agent) -> dict[str, np.ndarray]:
     """A batch as the replay gives it, of random pictures."""
     config, generator = agent.config, np.random.default_rng(0)
-    batch, length, size = config.replay.batch_size, config.frame_stack + config.n_step, config.image.size  # type: ignore[attr-defined]
+    own, size = config.drqv2, config.image.size
+    batch, length = config.replay.batch_size, own.frame_stack + own.n_step  # type: ignore[attr-defined]
     return {
         "image": generator.integers(0, 256, (batch, length, size, size, 3), np.uint8),
         "action": generator.uniform(-1, 1, (batch, length, ACTION_DIM)).astype(np.float32),
@@ -66,8 +67,8 @@ def windows(agent: DrQv2Agent) -> dict[str, np.ndarray]:
 
 
 PUBLISHED = {
-    "image.size": 84, "env.image_size": 84, "encoder.channels": 32, "encoder.strides": [2, 1, 1, 1],
-    "policy.units": 1024, "replay.batch_size": 256,
+    "image.size": 84, "env.image_size": 84, "drqv2.channels": 32, "drqv2.strides": [2, 1, 1, 1],
+    "drqv2.units": 1024, "replay.batch_size": 256,
 }  # fmt: skip
 MEASURED: dict[str, Callable[[bool], dict[str, Any]]] = {"drqv2_vs_plain": drqv2}
 """Key of the result → how it is measured; the time of the other over ours."""

@@ -90,7 +90,7 @@ class PlainDrQv2:
     def act(self, maps: Tensor, normal: Tensor, std: float) -> Tensor:
         """A noisy action: clipped noise, and an action held inside [-1, 1] with a straight-through gradient."""
         mean = torch.tanh(self.actor.policy(self.actor.trunk(maps)))
-        x = mean + torch.clamp(normal * std, -self.config.policy.noise_clip, self.config.policy.noise_clip)
+        x = mean + torch.clamp(normal * std, -self.config.noise_clip, self.config.noise_clip)
         held = torch.clamp(x, -1 + 1e-6, 1 - 1e-6)
         return x - x.detach() + held.detach()
 
@@ -119,7 +119,7 @@ class PlainDrQv2:
         found["actor_loss"] = actor_loss.detach()
         self._step(actor_loss, ("actor",), found)
         with torch.no_grad():
-            rate = self.config.policy.target_rate
+            rate = self.config.target_rate
             for slow, fast in zip(self.target_critic.parameters(), self.critic.parameters(), strict=True):
                 slow.copy_(rate * fast + (1 - rate) * slow)
         return found

@@ -54,9 +54,9 @@ class DrQv2Agent:
         self._encoder, self._actor, self._critic = (
             OptimizerGroup(name, dict(getattr(networks, name).named_parameters()), optimizer)
             for name, optimizer in {
-                "encoder": config.encoder_optimizer,
-                "actor": config.actor_optimizer,
-                "critic": config.critic_optimizer,
+                "encoder": config.drqv2.encoder_optimizer,
+                "actor": config.drqv2.actor_optimizer,
+                "critic": config.drqv2.critic_optimizer,
             }.items()
         )
         compiled = config.training.compile
@@ -72,7 +72,7 @@ class DrQv2Agent:
     @property
     def noise_std(self) -> float:
         """Standard deviation of the noise at the present step."""
-        return self.config.policy.noise.at(self.agent_steps)
+        return self.config.drqv2.noise.at(self.agent_steps)
 
     def see_steps(self, agent_steps: int) -> None:
         """Hear how many agent steps the run has taken."""
@@ -83,7 +83,7 @@ class DrQv2Agent:
 
         Args:
             batch: image uint8 (B, T, H, W, 3), action (B, T, A), reward, is_first and is_terminal (B, T), with
-                T = frame_stack + n_step; others are ignored.
+                T = drqv2.frame_stack + drqv2.n_step; others are ignored.
 
         Returns:
             Losses and norms; only `skipped_updates` (1) when something was not finite. Then nothing was changed by the
@@ -93,20 +93,20 @@ class DrQv2Agent:
             ConfigError: a field of the batch is absent, or has another shape, dtype or range.
             TrainingError: ten updates in a row were skipped.
         """
-        config = self.config
+        config, own = self.config, self.config.drqv2
         check_update_batch(batch, config.image.size, self.action_dim, 1, terminal=True)
         image, action, reward, is_first, is_terminal = (self._tensor(batch[name]) for name in BATCH_FIELDS)
-        check_windows(image.shape[1], is_first, config.frame_stack, config.n_step)
+        check_windows(image.shape[1], is_first, own.frame_stack, own.n_step)
         self.networks.train()
         dtype = self.networks.encoder.dtype
         seen = transitions_of(
             action.to(dtype), reward.to(dtype), is_first, is_terminal,
-            config.frame_stack, config.n_step, config.policy.discount,
+            own.frame_stack, own.n_step, own.discount,
         )  # fmt: skip
         draws = self.networks.draw(len(image), self._generator("update"))
         image = image.contiguous()
-        stack = shifted_stacks(image, seen.frames, draws.shift, config.shift_pad)
-        next_stack = shifted_stacks(image, seen.next_frames, draws.next_shift, config.shift_pad)
+        stack = shifted_stacks(image, seen.frames, draws.shift, own.shift_pad)
+        next_stack = shifted_stacks(image, seen.next_frames, draws.next_shift, own.shift_pad)
         std = self.noise_std
         with autocast(self.device, config.training.precision):
             loss, maps, metrics = self._critic_loss(

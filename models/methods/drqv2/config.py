@@ -26,29 +26,28 @@ class StackImageConfig(ImageConfig):
     """What is subtracted from x/255: shifted pictures have no mean image."""
 
 
-class PixelEncoderConfig(Config):
-    """Convolutions on a stack of frames: kernels 3×3 without padding, ReLU after each."""
+def released_adam() -> OptimizerConfig:
+    """torch's Adam at the released learning rate (humanoid: 8e-5): no decay, no clipping."""
+    return OptimizerConfig(lr=1e-4, eps=1e-8, weight_decay=0.0, clip=None)
 
+
+class DrQv2Section(Config):
+    """The method's own section."""
+
+    frame_stack: PositiveInt = 3
+    """Frames that the agent sees at once, the newest included; its first one where the episode begins later."""
+    shift_pad: NonNegativeInt = 4
+    """Pixels by which a stack may be shifted to each side; 0 switches the augmentation off."""
     channels: PositiveInt = 32
-    """Maps of each layer."""
+    """Maps of each of the encoder's layers: kernels 3×3 without padding, ReLU after each."""
     strides: tuple[PositiveInt, ...] = Field((2, 1, 1, 1), min_length=1)
-    """Stride of each layer; as many layers as strides."""
-
-    def map_size(self, image_size: int) -> int:
-        """Height and width of the last layer's maps; below 1 where the pictures are too small."""
-        size = image_size
-        for stride in self.strides:
-            size = (size - 3) // stride + 1
-        return size
-
-
-class PolicyConfig(Config):
-    """Actor, critics and what they learn towards."""
-
+    """Stride of each of the encoder's layers; as many layers as strides."""
     feature_dim: PositiveInt = 50
-    """Size of what actor and critic each make of the encoder's maps (humanoid: 100)."""
+    """Size of what actor and critics each make of the encoder's maps (humanoid: 100)."""
     units: PositiveInt = 1024
     """Width of the two hidden layers of the actor and of each critic."""
+    n_step: PositiveInt = 3
+    """Agent steps whose rewards are summed before the target critics take over (walker: 1)."""
     discount: float = Field(0.99, gt=0, le=1)
     """γ of one agent step."""
     target_rate: float = Field(0.01, gt=0, le=1)
@@ -57,64 +56,63 @@ class PolicyConfig(Config):
     """Standard deviation of the actions' noise, in acting as in learning, by agent steps."""
     noise_clip: float = Field(0.3, ge=0)
     """Noise of the actions that are learned from is clipped to ± this; that of acting is not."""
-
-
-def released_adam() -> OptimizerConfig:
-    """torch's Adam at the released learning rate (humanoid: 8e-5): no decay, no clipping."""
-    return OptimizerConfig(lr=1e-4, eps=1e-8, weight_decay=0.0, clip=None)
-
-
-class DrQv2Config(MethodConfig):
-    """What the agent needs."""
-
-    image: StackImageConfig = StackImageConfig()
-    frame_stack: PositiveInt = 3
-    """Frames that the agent sees at once, the newest included; before an episode's start its first frame stands."""
-    n_step: PositiveInt = 3
-    """Agent steps whose rewards are summed before the target critics take over (walker: 1)."""
-    shift_pad: NonNegativeInt = 4
-    """Pixels by which a stack may be shifted to each side; 0 switches the augmentation off."""
-    encoder: PixelEncoderConfig = PixelEncoderConfig()
-    policy: PolicyConfig = PolicyConfig()
     encoder_optimizer: OptimizerConfig = Field(default_factory=released_adam)
     """Optimiser of the encoder, which the critics' loss alone trains."""
     actor_optimizer: OptimizerConfig = Field(default_factory=released_adam)
     """Optimiser of the actor."""
     critic_optimizer: OptimizerConfig = Field(default_factory=released_adam)
     """Optimiser of both critics."""
+
+    def map_size(self, image_size: int) -> int:
+        """Height and width of the encoder's last maps; below 1 where the pictures are too small."""
+        size = image_size
+        for stride in self.strides:
+            size = (size - 3) // stride + 1
+        return size
+
+
+class DrQv2Config(MethodConfig):
+    """What the agent needs."""
+
+    image: StackImageConfig = StackImageConfig()
+    drqv2: DrQv2Section = DrQv2Section()
     training: LoopConfig = LoopConfig()
 
     @model_validator(mode="before")
     @classmethod
     def _a_window_is_a_transition(cls, values: Any) -> Any:
-        """The replay's windows follow from `n_step`: from an observation to the one that is looked ahead to."""
+        """The replay's windows follow from `drqv2.n_step`: from an observation to the one that is looked ahead to."""
         if not isinstance(values, dict) or "replay" not in cls.model_fields:
             return values
-        steps = values.get("n_step", cls.model_fields["n_step"].default)
-        replay = values.get("replay", {})
+        own, replay = values.get("drqv2", {}), values.get("replay", {})
+        if isinstance(own, DrQv2Section):
+            own = own.model_dump()
+        steps = own.get("n_step", DrQv2Section().n_step) if isinstance(own, dict) else None
         if not isinstance(replay, dict) or not isinstance(steps, int):
             return values  # refused below, by the fields' own types
         fixed = {"length": steps + 1, "prioritize_ends": False}
         for name, value in fixed.items():
             if replay.get(name, value) != value:
-                raise ValueError(f"replay.{name} is {replay[name]}, and n_step {steps} makes it {value}: leave it out")
+                raise ValueError(
+                    f"replay.{name} is {replay[name]}, and drqv2.n_step {steps} makes it {value}: leave it out"
+                )
         return {**values, "replay": {**replay, **fixed}}
 
     @model_validator(mode="after")
     def _can_be_computed(self) -> DrQv2Config:
         if self.training.cuda_graph:
             raise ValueError("training.cuda_graph: the actor's half waits for the critics' outcome on the host")
-        if self.encoder.map_size(self.image.size) < 1:
+        if self.drqv2.map_size(self.image.size) < 1:
             raise ValueError(
-                f"image.size {self.image.size} leaves nothing after convolutions with encoder.strides "
-                f"{list(self.encoder.strides)}: take larger pictures or fewer layers"
+                f"image.size {self.image.size} leaves nothing after convolutions with drqv2.strides "
+                f"{list(self.drqv2.strides)}: take larger pictures or fewer layers"
             )
         return self
 
     def length_key(self) -> str:
         """See `MethodConfig.length_key`."""
-        return "n_step"
+        return "drqv2.n_step"
 
     def lead(self) -> int:
         """See `MethodConfig.lead`: the older frames of the first stack."""
-        return self.frame_stack - 1
+        return self.drqv2.frame_stack - 1

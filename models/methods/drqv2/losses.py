@@ -43,10 +43,10 @@ class DrQv2Networks(nn.Module):
 
     def __init__(self, config: DrQv2Config, action_dim: int) -> None:
         super().__init__()
-        self.config, self.action_dim = config, action_dim
-        self.encoder = PixelEncoder(config.encoder, config.image, config.frame_stack)
-        self.actor = Actor(self.encoder.out_size, action_dim, config.policy)
-        self.critic = TwinCritic(self.encoder.out_size, action_dim, config.policy)
+        self.config, self.action_dim = config.drqv2, action_dim
+        self.encoder = PixelEncoder(config.drqv2, config.image)
+        self.actor = Actor(self.encoder.out_size, action_dim, config.drqv2)
+        self.critic = TwinCritic(self.encoder.out_size, action_dim, config.drqv2)
         self.target_critic = copy.deepcopy(self.critic)
         self.target_critic.requires_grad_(False)
 
@@ -91,13 +91,13 @@ class DrQv2Networks(nn.Module):
     def target(self, next_stack: Tensor, reward: Tensor, discount: Tensor, next_normal: Tensor, std: float) -> Tensor:
         """(B,) rewards and the discounted smaller one of the target critics' values of a noisy action."""
         maps = self.encoder(next_stack)
-        action = noisy_action(self.actor(maps), next_normal, std, self.config.policy.noise_clip)
+        action = noisy_action(self.actor(maps), next_normal, std, self.config.noise_clip)
         first, second = self.target_critic(maps, action)
         return reward + discount * torch.minimum(first, second)
 
     def actor_loss(self, maps: Tensor, normal: Tensor, std: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Minus the mean of the smaller critic's value of noisy actions, and metrics; `maps` (B, E) are detached."""
-        action = noisy_action(self.actor(maps), normal, std, self.config.policy.noise_clip)
+        action = noisy_action(self.actor(maps), normal, std, self.config.noise_clip)
         first, second = self.critic(maps, action)
         loss = -torch.minimum(first, second).mean()
         return loss, {"actor_loss": loss.detach()}
@@ -106,4 +106,4 @@ class DrQv2Networks(nn.Module):
     def move_target(self) -> None:
         """Move the target critics a share τ of the way to the critics."""
         for target, critic in zip(self.target_critic.parameters(), self.critic.parameters(), strict=True):
-            target.lerp_(critic, self.config.policy.target_rate)
+            target.lerp_(critic, self.config.target_rate)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.methods.drqv2.config import PixelEncoderConfig, PolicyConfig, StackImageConfig
+from models.methods.drqv2.config import DrQv2Section, StackImageConfig
 from models.nets.distributions import full_precision
 
 ACTION_MARGIN = 1e-6
@@ -29,10 +29,10 @@ def start_orthogonal(module: nn.Module) -> None:
 class PixelEncoder(nn.Module):
     """uint8 stacks (B, 3·K, H, W) to (B, E)."""
 
-    def __init__(self, config: PixelEncoderConfig, image: StackImageConfig, frame_stack: int) -> None:
+    def __init__(self, config: DrQv2Section, image: StackImageConfig) -> None:
         super().__init__()
         self.gain = image.gain
-        inputs = [3 * frame_stack] + [config.channels] * (len(config.strides) - 1)
+        inputs = [3 * config.frame_stack] + [config.channels] * (len(config.strides) - 1)
         self.layers = nn.ModuleList(
             nn.Conv2d(size, config.channels, 3, stride) for size, stride in zip(inputs, config.strides, strict=True)
         )
@@ -70,7 +70,7 @@ def two_layers(inputs: int, units: int, outputs: int) -> nn.Sequential:
 class Actor(nn.Module):
     """(B, E) to mean actions (B, A) in [-1, 1]."""
 
-    def __init__(self, inputs: int, action_dim: int, config: PolicyConfig) -> None:
+    def __init__(self, inputs: int, action_dim: int, config: DrQv2Section) -> None:
         super().__init__()
         self.trunk = Trunk(inputs, config.feature_dim)
         self.policy = two_layers(config.feature_dim, config.units, action_dim)
@@ -83,7 +83,7 @@ class Actor(nn.Module):
 class TwinCritic(nn.Module):
     """(B, E) and actions (B, A) to two values (B,) each, behind one trunk."""
 
-    def __init__(self, inputs: int, action_dim: int, config: PolicyConfig) -> None:
+    def __init__(self, inputs: int, action_dim: int, config: DrQv2Section) -> None:
         super().__init__()
         self.trunk = Trunk(inputs, config.feature_dim)
         self.first = two_layers(config.feature_dim + action_dim, config.units, 1)

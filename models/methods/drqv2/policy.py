@@ -66,7 +66,7 @@ class StackPolicy:
 
     def _see(self, newest: Tensor, first: Tensor) -> Tensor:
         """Stacks (N, K, H, W, 3) with the frames (N, H, W, 3) as their newest ones."""
-        filled = newest[:, None].expand(-1, self._agent.config.frame_stack, -1, -1, -1)
+        filled = newest[:, None].expand(-1, self._agent.config.drqv2.frame_stack, -1, -1, -1)
         if self._frames is None or len(self._frames) != len(newest):
             self._frames = filled.clone()
         else:

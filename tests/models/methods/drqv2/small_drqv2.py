@@ -13,8 +13,8 @@ from tests.models.finetuning.finetune_runs import TASK
 
 ACTIONS = 3
 SMALL: dict[str, Any] = {
-    "method": "drqv2", "encoder.channels": 4, "policy.units": 8, "policy.feature_dim": 6, "image.size": 32,
-    "env.image_size": 32, "replay.batch_size": 4, "replay.capacity": 70, "policy.noise.steps": 60,
+    "method": "drqv2", "drqv2.channels": 4, "drqv2.units": 8, "drqv2.feature_dim": 6, "image.size": 32,
+    "env.image_size": 32, "replay.batch_size": 4, "replay.capacity": 70, "drqv2.noise.steps": 60,
     "env.action_repeat": 8, "env.time_limit": 160, "evaluation.every": 320, "evaluation.episodes": 1,
     "evaluation.random_episodes": 2, "training.env_steps": 1120, "training.prefill": 40, "training.train_every": 5,
     "training.log_every": 3, "training.checkpoint_episodes": 2, "training.tensorboard": False,

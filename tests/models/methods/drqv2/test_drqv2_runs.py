@@ -75,8 +75,8 @@ def test_pre_training_is_refused_by_name(command, words, tmp_path, monkeypatch, 
 
 
 def test_a_prefill_without_an_episode_of_n_steps_says_which_key(tmp_path, capsys):
-    assert run(command_line(tmp_path / "run", n_step=30)) == 2
-    assert "use a smaller n_step" in capsys.readouterr().err
+    assert run(command_line(tmp_path / "run", **{"drqv2.n_step": 30})) == 2
+    assert "use a smaller drqv2.n_step" in capsys.readouterr().err
 
 
 def resolved(preset: str, task: str) -> FinetuneConfig:
@@ -97,15 +97,16 @@ RELEASED = {  # task: n_step, batch, noise steps, env steps, learning rate, feat
 @pytest.mark.parametrize("task", RELEASED)
 def test_the_paper_preset_has_the_released_values(task):
     config = resolved("paper", task)
+    own = config.drqv2
     found = (
-        config.n_step, config.replay.batch_size, config.policy.noise.steps, config.training.env_steps,
-        config.critic_optimizer.lr, config.policy.feature_dim, config.replay.capacity,
+        own.n_step, config.replay.batch_size, own.noise.steps, config.training.env_steps,
+        own.critic_optimizer.lr, own.feature_dim, config.replay.capacity,
     )  # fmt: skip
     assert found == RELEASED[task]
-    assert (config.env.action_repeat, config.image.size, config.frame_stack) == (2, 84, 3)
+    assert (config.env.action_repeat, config.image.size, own.frame_stack) == (2, 84, 3)
     assert (config.training.prefill, config.training.train_every, config.training.pretrain_updates) == (2000, 2, 0)
-    assert config.encoder_optimizer == config.actor_optimizer == config.critic_optimizer
-    adam = config.critic_optimizer
+    assert own.encoder_optimizer == own.actor_optimizer == own.critic_optimizer
+    adam = own.critic_optimizer
     assert (adam.eps, adam.weight_decay, adam.clip) == (1e-8, 0.0, None)
 
 
@@ -119,7 +120,10 @@ def test_the_other_suites_have_the_budgets_of_the_papers_other_methods():
             assert getattr(ours.env, key) == getattr(other.env, key), (task, key)
         assert ours.training.env_steps == other.training.env_steps
         assert (ours.evaluation.every, ours.evaluation.episodes) == (other.evaluation.every, other.evaluation.episodes)
-    assert (resolved("paper", "dmcr/walker_run").n_step, resolved("paper", "dmcr/hopper_stand").n_step) == (1, 3)
+    assert (resolved("paper", "dmcr/walker_run").drqv2.n_step, resolved("paper", "dmcr/hopper_stand").drqv2.n_step) == (
+        1,
+        3,
+    )
 
 
 @pytest.mark.parametrize("preset", ["tiny", "small", "demo"])
@@ -129,4 +133,4 @@ def test_every_preset_resolves_on_every_suite(preset, task):
         config = resolved(preset, task)
     except ConfigError as error:
         pytest.fail(str(error))
-    assert config.replay.length == config.n_step + 1
+    assert config.replay.length == config.drqv2.n_step + 1

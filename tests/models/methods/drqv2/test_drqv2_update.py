@@ -48,15 +48,15 @@ def test_shifts_are_drawn_uniformly_over_all_offsets():
 
 @pytest.mark.parametrize(("n_step", "frame_stack"), [(3, 3), (1, 2)])
 def test_targets_losses_gradients_and_adam_are_those_of_the_plain_reading(n_step: int, frame_stack: int):
-    agent = small_agent(n_step=n_step, frame_stack=frame_stack, **{"policy.noise.steps": 100})
+    agent = small_agent(**{"drqv2.n_step": n_step, "drqv2.frame_stack": frame_stack, "drqv2.noise.steps": 100})
     agent.networks.double()
     plain = PlainDrQv2(agent.networks)
     agent.see_steps(40)
-    std = 0.6 * 1.0 + 0.4 * agent.config.policy.noise.end
+    std = 0.6 * 1.0 + 0.4 * agent.config.drqv2.noise.end
     for number in range(2):
         batch = batch_of(frame_stack + n_step, seed=number)
         draws = agent.networks.draw(4, agent._generator("update"))
-        seen = plain_transitions(batch, frame_stack, n_step, agent.config.policy.discount, torch.float64)
+        seen = plain_transitions(batch, frame_stack, n_step, agent.config.drqv2.discount, torch.float64)
         metrics = agent.update(batch)
         wanted = plain.update(seen, draws, std)
         assert metrics["noise_std"] == pytest.approx(std, abs=1e-15)
@@ -96,7 +96,7 @@ def test_each_term_of_the_losses_is_that_of_the_plain_reading():
 
 
 def test_weights_start_orthogonal_and_biases_at_zero():
-    networks: DrQv2Networks = small_agent(**{"encoder.channels": 32}).networks
+    networks: DrQv2Networks = small_agent(**{"drqv2.channels": 32}).networks
     kernel = networks.encoder.layers[1].weight.flatten(1)  # (32, 288)
     torch.testing.assert_close(kernel @ kernel.T, 2 * torch.eye(32), rtol=0, atol=1e-5)
     linear = networks.actor.policy[2].weight
@@ -111,7 +111,7 @@ def test_the_noise_falls_linearly_and_zero_steps_mean_its_end():
     schedule = NoiseSchedule(start=1.0, end=0.1, steps=10)
     assert [schedule.at(step) for step in (0, 5, 10, 11)] == pytest.approx([1.0, 0.55, 0.1, 0.1])
     assert NoiseSchedule(steps=0).at(0) == 0.1
-    agent = small_agent(**{"policy.noise.steps": 10})
+    agent = small_agent(**{"drqv2.noise.steps": 10})
     frames = batch_of(1)["image"][:, 0]
     for _ in range(2):
         agent.act({"image": frames, "is_first": np.ones(4, bool)})
@@ -186,14 +186,14 @@ def test_windows_of_another_length_are_refused(steps):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"n_step": 0}, "n_step"),
-        ({"replay.length": 9}, "n_step 3 makes it 4"),
+        ({"drqv2.n_step": 0}, "n_step"),
+        ({"replay.length": 9}, "drqv2.n_step 3 makes it 4"),
         ({"replay.prioritize_ends": True}, "replay.prioritize_ends"),
-        ({"n_step": 12, "replay.capacity": 10}, "less than the 12 steps"),
-        ({"image.size": 16, "env.image_size": 16, "encoder.strides": [2, 2, 2, 1]}, "leaves nothing"),
+        ({"drqv2.n_step": 12, "replay.capacity": 10}, "less than the 12 steps"),
+        ({"image.size": 16, "env.image_size": 16, "drqv2.strides": [2, 2, 2, 1]}, "leaves nothing"),
         ({"image.size": 48}, "env.image_size is 32"),
-        ({"policy.noise.steps": -1}, "policy.noise.steps"),
-        ({"encoder.strides": []}, "encoder.strides"),
+        ({"drqv2.noise.steps": -1}, "drqv2.noise.steps"),
+        ({"drqv2.strides": []}, "drqv2.strides"),
         ({"training.encoder_frozen_updates": 3}, "unknown config key"),
         ({"rssm.deter": 3}, "unknown config key"),
         ({"training.cuda_graph": True}, "training.cuda_graph"),
