@@ -55,6 +55,13 @@ def test_figures_share_runs():
     assert len(found.pretraining) == 2 + 2 + 1 + 1 + 1 + 1 + carla
 
 
+def test_figure_9s_model_free_baseline_has_a_command_for_each_run():
+    lines = [line for line in commands_of("fig9b").finetuning if "method=drqv2" in line]
+    assert len(lines) == 6 * 8
+    assert not any(option(line, "--init") for line in lines)
+    assert option(lines[0], "--run")[0].endswith("/drqv2/seed0")
+
+
 def test_without_pretraining_is_the_same_model_from_random_weights():
     found = commands_of("fig5b")
     scratch = [line for line in found.finetuning if option(line, "--init") == ["none"]]

@@ -96,7 +96,7 @@ class DrQv2Agent:
         config, own = self.config, self.config.drqv2
         check_update_batch(batch, config.image.size, self.action_dim, 1, terminal=True)
         image, action, reward, is_first, is_terminal = (self._tensor(batch[name]) for name in BATCH_FIELDS)
-        check_windows(image.shape[1], is_first, own.frame_stack, own.n_step)
+        check_windows(image.shape[1], batch["is_first"], own.frame_stack, own.n_step)
         self.networks.train()
         dtype = self.networks.encoder.dtype
         seen = transitions_of(
@@ -107,7 +107,7 @@ class DrQv2Agent:
         image = image.contiguous()
         stack = shifted_stacks(image, seen.frames, draws.shift, own.shift_pad)
         next_stack = shifted_stacks(image, seen.next_frames, draws.next_shift, own.shift_pad)
-        std = self.noise_std
+        std = torch.tensor(self.noise_std, dtype=dtype, device=self.device)
         with autocast(self.device, config.training.precision):
             loss, maps, metrics = self._critic_loss(
                 stack, next_stack, seen.action, seen.reward, seen.discount, draws.next_normal, std
@@ -128,7 +128,7 @@ class DrQv2Agent:
         metrics["batch_reward"] = seen.reward.mean()
         values = torch.stack([value.detach().float() for value in metrics.values()]).tolist()
         found = dict(zip(metrics, values, strict=True)) | {f"{name}_norm": value for name, value in norms.items()}
-        return found | {"noise_std": std, "skipped_updates": 0.0}
+        return found | {"noise_std": self.noise_std, "skipped_updates": 0.0}
 
     def act(self, obs: Mapping[str, Any]) -> NDArray[np.float32]:
         """Action for one observation, or for a batch of them; the frames before are carried from call to call.

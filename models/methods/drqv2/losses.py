@@ -67,7 +67,7 @@ class DrQv2Networks(nn.Module):
         reward: Tensor,
         discount: Tensor,
         next_normal: Tensor,
-        std: float,
+        std: Tensor,
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Squared errors of both critics, summed; the encoder's maps (B, E), detached; and metrics.
 
@@ -78,7 +78,7 @@ class DrQv2Networks(nn.Module):
             reward: (B,) of the n steps.
             discount: (B,) of the value after them.
             next_normal: (B, A) noise of the actions after them.
-            std: standard deviation of that noise.
+            std: standard deviation of that noise, a scalar: a number would be compiled in.
         """
         target = self.target(next_stack, reward, discount, next_normal, std)
         maps = self.encoder(stack)
@@ -88,14 +88,14 @@ class DrQv2Networks(nn.Module):
         return loss, maps.detach(), metrics
 
     @torch.no_grad()
-    def target(self, next_stack: Tensor, reward: Tensor, discount: Tensor, next_normal: Tensor, std: float) -> Tensor:
+    def target(self, next_stack: Tensor, reward: Tensor, discount: Tensor, next_normal: Tensor, std: Tensor) -> Tensor:
         """(B,) rewards and the discounted smaller one of the target critics' values of a noisy action."""
         maps = self.encoder(next_stack)
         action = noisy_action(self.actor(maps), next_normal, std, self.config.noise_clip)
         first, second = self.target_critic(maps, action)
         return reward + discount * torch.minimum(first, second)
 
-    def actor_loss(self, maps: Tensor, normal: Tensor, std: float) -> tuple[Tensor, dict[str, Tensor]]:
+    def actor_loss(self, maps: Tensor, normal: Tensor, std: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Minus the mean of the smaller critic's value of noisy actions, and metrics; `maps` (B, E) are detached."""
         action = noisy_action(self.actor(maps), normal, std, self.config.noise_clip)
         first, second = self.critic(maps, action)

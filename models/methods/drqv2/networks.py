@@ -96,13 +96,13 @@ class TwinCritic(nn.Module):
         return full_precision(self.first(x)).squeeze(-1), full_precision(self.second(x)).squeeze(-1)
 
 
-def noisy_action(mean: Tensor, normal: Tensor, std: float, clip: float | None) -> Tensor:
+def noisy_action(mean: Tensor, normal: Tensor, std: Tensor | float, clip: float | None) -> Tensor:
     """mean + clip(std · normal), held inside [-1, 1]; the gradient passes as if nothing had been held.
 
     Args:
         mean: (B, A).
         normal: (B, A) standard normal draws.
-        std: standard deviation of the noise.
+        std: standard deviation of the noise, a scalar.
         clip: bound of the noise; None: none.
     """
     noise = std * normal

@@ -5,9 +5,10 @@ Legend: `B` batch, `T` time, `K` frames of a stack, `n` steps, `A` action size.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ipv_bench.errors import ConfigError
@@ -69,7 +70,7 @@ def transitions_of(
     return Transitions(frames, next_frames, action[:, now + 1], total, discount)
 
 
-def check_windows(length: int, is_first: Tensor, frame_stack: int, n_step: int) -> None:
+def check_windows(length: int, is_first: Tensor | NDArray[Any], frame_stack: int, n_step: int) -> None:
     """Windows hold one transition of one episode.
 
     Raises:

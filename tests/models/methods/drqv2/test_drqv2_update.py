@@ -83,9 +83,10 @@ def test_each_term_of_the_losses_is_that_of_the_plain_reading():
     obs, following = (random_shift(x, s, 4) for x, s in ((seen.obs, draws.shift), (seen.next_obs, draws.next_shift)))
     reward, discount = seen.reward[:, 0], seen.discount[:, 0]
     assert discount.tolist() == [0.0, *[pytest.approx(0.9**3, abs=1e-15)] * 3]
-    target = networks.target(following, reward, discount, draws.next_normal, 0.7)
-    loss, maps, _ = networks.critic_loss(obs, following, seen.action, reward, discount, draws.next_normal, 0.7)
-    actor_loss, _ = networks.actor_loss(maps, draws.normal, 0.7)
+    std = torch.tensor(0.7, dtype=torch.float64)
+    target = networks.target(following, reward, discount, draws.next_normal, std)
+    loss, maps, _ = networks.critic_loss(obs, following, seen.action, reward, discount, draws.next_normal, std)
+    actor_loss, _ = networks.actor_loss(maps, draws.normal, std)
     # The plain update moves the critics before it forms the actor's loss: here with a rate of zero.
     for adam in plain.adams.values():
         adam.param_groups[0]["lr"] = 0.0
