@@ -56,7 +56,9 @@ def resolve_for_method(
     )  # fmt: skip
     preset_method = load_preset(area, preset, parts, method.presets).get("method") or DEFAULT_METHOD
     said = {} if name == preset_method else {"method": name}
-    return Resolved(resolved.config, resolved.preset, said | resolved.overrides)
+    derived = resolved.config.derived()
+    chosen = {key: value for key, value in resolved.overrides.items() if key not in derived}
+    return Resolved(resolved.config, resolved.preset, said | chosen)
 
 
 def _preset_method(area: str, preset: str, parts: Iterable[str]) -> Any:

@@ -50,6 +50,10 @@ class MethodConfig(Config):
         """Config key and value of the fewest steps that a training segment of an agent must have."""
         return "", 1
 
+    def derived(self) -> tuple[str, ...]:
+        """Config keys whose values follow from others: they are no overrides of their own."""
+        return ()
+
     def length_key(self) -> str:
         """Config key that decides how many steps a training segment of an agent has."""
         return "replay.length"

@@ -109,6 +109,10 @@ class DrQv2Config(MethodConfig):
             )
         return self
 
+    def derived(self) -> tuple[str, ...]:
+        """See `MethodConfig.derived`."""
+        return ("replay.length", "replay.prioritize_ends")
+
     def length_key(self) -> str:
         """See `MethodConfig.length_key`."""
         return "drqv2.n_step"

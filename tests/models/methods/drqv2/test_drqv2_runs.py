@@ -126,6 +126,12 @@ def test_the_other_suites_have_the_budgets_of_the_papers_other_methods():
     )
 
 
+def test_windows_that_follow_from_the_steps_are_no_override_of_their_own():
+    found = resolve_finetuning("tiny", "dmc", overrides={"method": "drqv2", "drqv2.n_step": 5})
+    assert found.config.replay.length == 6
+    assert found.overrides == {"method": "drqv2", "drqv2.n_step": 5}
+
+
 @pytest.mark.parametrize("preset", ["tiny", "small", "demo"])
 @pytest.mark.parametrize("task", ["dmc/cheetah_run", "metaworld/reach", "highway/merge", "carla/clear_noon"])
 def test_every_preset_resolves_on_every_suite(preset, task):
