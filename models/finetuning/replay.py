@@ -430,7 +430,7 @@ def _read_at(path: Path, offset: int, target: NDArray[np.uint8]) -> None:
     try:
         done = 0
         while done < len(target):
-            read = os.preadv(descriptor, [target[done:]], offset + done)
+            read = os.preadv(descriptor, [target.data[done:]], offset + done)
             if not read:
                 raise OSError(f"it ends {len(target) - done} bytes before the end of a window")
             done += read
