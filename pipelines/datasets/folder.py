@@ -1,4 +1,4 @@
-"""Any tree of videos and folders of numbered pictures."""
+"""Any tree of videos, folders of numbered pictures, and Parquet files that hold videos."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ipv_bench.errors import SourceError
+from ipv_bench.errors import ConfigError, SourceError, UnknownNameError
 from pipelines.datasets.base import Count, Inventory, SourceItem, SourceRow, VideoFile
-from pipelines.datasets.file_tree import IMAGE_SUFFIXES, VIDEO_SUFFIXES, FoundFile, list_files
+from pipelines.datasets.file_tree import IMAGE_SUFFIXES, VIDEO_SUFFIXES, FileTree, FoundFile, list_files
 from pipelines.datasets.frame_folders import NumberedFolder, doubts, numbered_folders
 from pipelines.datasets.prepare_config import PrepareConfig
+from pipelines.datasets.quarantine import SourceFailure
 from pipelines.datasets.unique_items import sorted_unique
+
+TABLE_SUFFIX = ".parquet"
+_BY_PLACE = ("none", "folder")
 
 
 class FolderConfig(PrepareConfig):
@@ -22,8 +26,15 @@ class FolderConfig(PrepareConfig):
 
     gaps: Literal["quarantine", "allow"] = "quarantine"
     """What becomes of a folder of pictures in whose numbering some are missing."""
-    label_from: Literal["none", "folder"] = "none"
-    """Where labels come from: the name of the folder that an item lies in, or nowhere."""
+    label_from: str = "none"
+    """Where labels come from: `none`, `folder` (its name), or a column of the tables that hold the videos."""
+    video_column: str = ""
+    """Column of Parquet files that holds the videos; empty takes the only one."""
+
+    def options(self) -> dict[str, Any]:
+        """Without `video_column` when it is not set: other sets are what they were before tables were read."""
+        values = super().options()
+        return values if self.video_column else {key: value for key, value in values.items() if key != "video_column"}
 
 
 class Folder:
@@ -45,11 +56,13 @@ class Folder:
         items = [_video(file, config) for file in tree.with_suffixes(VIDEO_SUFFIXES)]
         folders = numbered_folders(tree.with_suffixes(IMAGE_SUFFIXES))
         items += [_sequence(folder, config) for folder in folders]
+        items = _with_tables(source, tree, items, config)
         if not items:
+            lerobot = any(file.path == "meta/info.json" for file in tree.files)
             raise SourceError(
                 f"{source} has no video and no picture in its {len(tree.files)} files",
-                expected="video files, or folders of numbered pictures",
-                fix=self.help,
+                expected="video files, folders of numbered pictures, or Parquet files that hold videos",
+                fix="it looks like a LeRobot data set: `ipv-bench prepare lerobot`" if lerobot else self.help,
             )
         return Inventory(sorted_unique(items), warnings=(*tree.warnings, *doubts(folders)))
 
@@ -60,10 +73,44 @@ class Folder:
         return [Count("videos and folders of pictures found", len(rows)), Count(rule, written)]
 
 
+def _with_tables(source: Path, tree: FileTree, items: list[SourceItem], config: FolderConfig) -> list[SourceItem]:
+    """The items, and one for each row of the tables with videos; a video that a table names is that row's."""
+    files = [file for file in tree.with_suffixes({TABLE_SUFFIX}) if not file.problem]
+    if not files:
+        if config.label_from not in _BY_PLACE:
+            raise ConfigError(
+                f"label_from={config.label_from}: {source} has no Parquet file", expected="none or folder",
+                fix="name the column of a table that holds the videos",
+            )  # fmt: skip
+        return items
+    from ipv_bench.bounded_tables import column_names
+    from pipelines.datasets.hub_tables import open_table, table_items
+
+    sizes = {file.path: file.size_bytes for file in tree.files if not file.problem}
+    column = "" if config.label_from in _BY_PLACE else config.label_from
+    found: list[SourceItem] = []
+    for file in files:
+        try:
+            table = open_table(source, file, config.video_column, column)
+        except SourceFailure as failure:  # the other files are as good as they were
+            found.append(replace(_video(file, config), frames=None, problem=(failure.reason, failure.message)))
+            continue
+        if table is not None:
+            found += table_items(table, sizes, lambda file: _label(file, config))
+    if config.video_column and not found:
+        names = {name for file in files for name in column_names(source / file.path, error=SourceError)}
+        raise UnknownNameError("column with videos", config.video_column, names)
+    taken = {item.path for item in found if isinstance(item.frames, VideoFile)}
+    return [*(item for item in items if item.path not in taken), *found]
+
+
+def _label(file: FoundFile, config: FolderConfig) -> str:
+    return file.folder.rpartition("/")[2] if config.label_from == "folder" else ""
+
+
 def _video(file: FoundFile, config: FolderConfig) -> SourceItem:
     frames = None if file.problem else VideoFile(file.path)
-    label = file.folder.rpartition("/")[2] if config.label_from == "folder" else ""
-    return SourceItem(file.path, file.path, file.size_bytes, frames, label, problem=file.problem)
+    return SourceItem(file.path, file.path, file.size_bytes, frames, _label(file, config), problem=file.problem)
 
 
 def _sequence(folder: NumberedFolder, config: FolderConfig) -> SourceItem:

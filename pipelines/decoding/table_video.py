@@ -25,12 +25,11 @@ class TableVideoFrames:
         assert isinstance(item.frames, TableVideo)
         self._frames, self._item, self._source, self._config = item.frames, item, source, config
         self.info = SourceInfo()
-        """That of the video's reader, once there is one."""
 
     def __iter__(self) -> Iterator[StoredFrame | None]:
         with _laid_out(self._data()) as path:
             reader = open_video(replace(self._item, frames=VideoFile(path.name)), path.parent, self._config)
-            self.info = reader.info
+            reader.info = self.info
             yield from reader
 
     def _data(self) -> bytes:

@@ -1,0 +1,227 @@
+"""Parquet files of the Hugging Face hub that hold videos: one video file in each row, or the name of one beside them.
+
+    data/train-00000-of-00002.parquet     a column of type Video: struct<bytes, path>, or plain bytes; other columns
+    metadata.parquet                      a column `file_name` that names the videos; other columns
+
+The split is the first part of the file's name, as the hub writes it. Rows that only name a file take it where it lies:
+relative to the table's folder or to the whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ipv_bench.bounded_tables import LIMITS, read_table
+from ipv_bench.errors import ConfigError, InputError, SourceError, UnknownNameError
+from ipv_bench.file_names import is_relative_path
+from pipelines.datasets.base import SourceItem, TableRows, TableVideo, VideoFile
+from pipelines.datasets.file_tree import VIDEO_SUFFIXES, FoundFile
+from pipelines.datasets.quarantine import SourceFailure
+
+MAX_ROWS = 10_000_000
+_SPLIT = re.compile(r"(?:^|/)(train|validation|valid|val|dev|test|eval)(?=[-_.\d])[^/]*\.parquet$")
+_SAME_SPLIT = {"valid": "validation", "val": "validation", "dev": "validation", "eval": "test"}
+_PICTURES = (b"\xff\xd8", b"\x89PNG", b"RIFF", b"BM", b"GIF8", b"II*\0", b"MM\0*")
+_ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, NotImplementedError, MemoryError)
+
+
+@dataclass(frozen=True)
+class HubTable:
+    """One table with videos.
+
+    Attributes:
+        file: of the table.
+        column: that holds the videos.
+        count: rows.
+        labels: text for each row; empty without.
+        named: path of the video file of each row, where the table only names them; empty where it holds them.
+    """
+
+    file: FoundFile
+    column: str
+    count: int
+    labels: tuple[str, ...]
+    named: tuple[str, ...]
+
+
+def open_table(source: Path, file: FoundFile, video_column: str, label_column: str) -> HubTable | None:
+    """What a Parquet file holds; None when no column of it has videos.
+
+    Args:
+        source: the source folder.
+        file: of the table.
+        video_column: the column to take; empty takes the only one with videos.
+        label_column: the column with labels; empty for none.
+
+    Raises:
+        SourceFailure: `corrupt`: it is no Parquet file.
+        SourceError: the column that is named holds no files; labels have gaps.
+        ConfigError: several columns have videos and none is named.
+        UnknownNameError: there is no such column with labels.
+    """
+    path = source / file.path
+    try:
+        with pq.ParquetFile(path, **LIMITS) as table:
+            schema, count = table.schema_arrow, table.metadata.num_rows
+            features = _features(schema)
+            found = [field.name for field in schema if _holds_files(field.type) and _is_video(table, field, features)]
+            if not found and not video_column:
+                found = [name for name in schema.names if _is_file_name(schema.field(name))][:1]
+            column = video_column or (found[0] if found else "")
+            external = column in schema.names and _only_names(table, schema.field(column))
+    except _ARROW_ERRORS as error:
+        words = str(error).splitlines() or [type(error).__name__]
+        raise SourceFailure("corrupt", f"no readable Parquet table: {words[0][:200]}") from None
+    if column not in schema.names:
+        return None
+    if len(found) > 1 and not video_column:
+        raise ConfigError(
+            f"{file.path} has videos in {len(found)} columns: {', '.join(found)}",
+            expected="which of them to take",
+            fix=f"add `--set video_column={found[0]}`",
+        )
+    if not (external or _holds_files(schema.field(column).type)) or count > MAX_ROWS:
+        raise SourceError(
+            f"{file.path}: the column {column} holds {schema.field(column).type} in {count:,} rows",
+            expected="video files: bytes, or struct<bytes, path>",
+            fix="name another with `--set video_column=…`",
+        )
+    if label_column and label_column not in schema.names:
+        raise UnknownNameError(f"column of {file.path}", label_column, schema.names)
+    named = _names(path, schema.field(column)) if external else ()
+    if pa.types.is_string(schema.field(column).type) and not any(map(_is_video_name, named)):
+        return None  # it names other files
+    labels = _labels(path, schema, label_column, features) if label_column else ()
+    return HubTable(file, column, count, labels, named)
+
+
+def table_items(
+    table: HubTable, sizes: Mapping[str, int], label_of: Callable[[FoundFile], str]
+) -> Iterator[SourceItem]:
+    """One item per row.
+
+    Args:
+        table: of `open_table`.
+        sizes: path → bytes of all files of the source.
+        label_of: label by the file, where the table has none.
+    """
+    file = table.file
+    split = _SPLIT.search(file.path)
+    name = _SAME_SPLIT.get(split[1], split[1]) if split else ""
+    for row in range(table.count):
+        label = table.labels[row] if table.labels else label_of(file)
+        source_id = f"{file.path}/{row:06d}"
+        if table.named:
+            yield _named_item(source_id, table.named[row], file, label, name, sizes)
+            continue
+        rows = TableRows(file.path, row, 1, file_bytes=file.size_bytes)
+        size = file.size_bytes // max(table.count, 1)
+        yield SourceItem(source_id, file.path, size, TableVideo(rows, table.column), label, name)
+
+
+def _named_item(
+    source_id: str, path: str, file: FoundFile, label: str, split: str, sizes: Mapping[str, int]
+) -> SourceItem:
+    places = [f"{file.folder}/{path}" if file.folder else path, path]
+    place = next((place for place in places if is_relative_path(path) and place in sizes), None)
+    if place is None:
+        problem = ("missing", f"the table names {path[:200]!r}, which is not here")
+        return SourceItem(source_id, file.path, 0, None, label, split, problem=problem)
+    return SourceItem(source_id, place, sizes[place], VideoFile(place), label, split)
+
+
+def _holds_files(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        fields = {kind.field(number).name: kind.field(number).type for number in range(kind.num_fields)}
+        return "bytes" in fields and _is_bytes(fields["bytes"])
+    return _is_bytes(kind)
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_null(kind))
+
+
+def _features(schema: pa.Schema) -> dict[str, Any]:
+    """What the `datasets` library wrote about the columns; empty where it wrote nothing."""
+    try:
+        facts = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = facts["info"]["features"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return features if isinstance(features, dict) else {}
+
+
+def _is_video(table: pq.ParquetFile, field: pa.Field, features: Mapping[str, Any]) -> bool:
+    """By the word of the `datasets` library; else whatever does not begin as a picture does."""
+    feature = features.get(field.name)
+    kind = feature.get("_type") if isinstance(feature, dict) else None
+    if kind is not None:
+        return str(kind) == "Video"
+    first = next(table.iter_batches(batch_size=1, columns=[field.name], use_threads=False), None)
+    value = first.column(0)[0].as_py() if first is not None and len(first) else None
+    if isinstance(value, dict):
+        name = value.get("path")
+        value = value.get("bytes")
+        if value is None and isinstance(name, str):
+            return not name.lower().endswith((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".wav", ".mp3", ".flac"))
+    return isinstance(value, bytes) and not any(value.startswith(start) for start in _PICTURES)
+
+
+def _only_names(table: pq.ParquetFile, field: pa.Field) -> bool:
+    """Whether a column holds names alone, or its `bytes` are empty in every row by the table's own statistics."""
+    if _is_file_name(field):
+        return True
+    if not pa.types.is_struct(field.type) or "path" not in {one.name for one in field.type}:
+        return False
+    meta = table.metadata
+    for group in range(meta.num_row_groups):
+        chunks = (meta.row_group(group).column(number) for number in range(meta.row_group(group).num_columns))
+        chunk = next((chunk for chunk in chunks if chunk.path_in_schema == f"{field.name}.bytes"), None)
+        if chunk is None or chunk.statistics is None or chunk.statistics.null_count != meta.row_group(group).num_rows:
+            return False
+    return bool(meta.num_rows)
+
+
+def _is_file_name(field: pa.Field) -> bool:
+    """Whether it is a column that names files, as the hub's folders of videos call it."""
+    is_text = pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+    return bool(is_text and (field.name == "file_name" or field.name.endswith("_file_name")))
+
+
+def _is_video_name(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
+
+
+def _names(path: Path, field: pa.Field) -> tuple[str, ...]:
+    leaf = f"{field.name}.path" if pa.types.is_struct(field.type) else field.name
+    try:
+        with pq.ParquetFile(path, **LIMITS) as file:
+            values = file.read(columns=[leaf], use_threads=False)[field.name].to_pylist()
+    except _ARROW_ERRORS as error:
+        raise SourceFailure("corrupt", f"no readable Parquet table: {error}"[:200]) from None
+    return tuple(str((value.get("path") if isinstance(value, dict) else value) or "") for value in values)
+
+
+def _labels(path: Path, schema: pa.Schema, column: str, features: Mapping[str, Any]) -> tuple[str, ...]:
+    kind = schema.field(column).type
+    wanted = pa.string() if pa.types.is_string(kind) or pa.types.is_large_string(kind) else pa.int64()
+    try:
+        values = read_table(path, pa.schema([(column, wanted)]), error=SourceError)[column].to_pylist()
+    except InputError as error:
+        raise SourceError(
+            error.found, expected="a text or a class number in every row", fix="set label_from to another column"
+        ) from None
+    feature = features.get(column)
+    names = feature.get("names") if isinstance(feature, dict) else None
+    if isinstance(names, list) and wanted == pa.int64():
+        return tuple(str(names[value]) if 0 <= value < len(names) else str(value) for value in values)
+    return tuple(map(str, values))
