@@ -95,11 +95,11 @@ def open_table(source: Path, file: FoundFile, video_column: str, label_column: s
             expected="video files: bytes, or struct<bytes, path>",
             fix="name another with `--set video_column=…`",
         )
-    if label_column and label_column not in schema.names:
-        raise UnknownNameError(f"column of {file.path}", label_column, schema.names)
     named = _names(path, schema.field(column)) if external else ()
     if pa.types.is_string(schema.field(column).type) and not any(map(_is_video_name, named)):
         return None  # it names other files
+    if label_column and label_column not in schema.names:
+        raise UnknownNameError(f"column of {file.path}", label_column, schema.names)
     labels = _labels(path, schema, label_column, features) if label_column else ()
     return HubTable(file, column, count, labels, named)
 
