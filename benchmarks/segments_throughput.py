@@ -6,6 +6,10 @@
 `np.asarray(PIL.Image.open(path).convert("RGB"))`, random videos and starts on both sides, 64x64 pixels, files in the
 page cache, the three interleaved, best of 5 (quick: 3). The JPEG files are those of one ffmpeg run per video with
 default options; `mjpeg_vs_pil_equal_quality` takes files with our own quality instead.
+`mjpeg_vs_mp4_seek`, `raw_vs_mp4_seek`: the same against random windows of an mp4 as LeRobot data sets hold them
+(640x480, 100 episodes in one file, a key frame every second frame, H.264 and AV1: the faster of the two counts), by
+PyAV with one thread from an open file, scaled to 64x64; our shards hold the same episodes. `mp4_seek_64px` is an mp4
+of 64x64 pixels.
 `psnr_mjpeg`: PSNR of our `mjpeg` encoding against the same frames stored as `raw`; `psnr_ffmpeg_default`: that of
 ffmpeg's JPEG encoder with its default rate control (the library that the ffmpeg program runs, through PyAV).
 `*_bytes_per_frame`: what each costs on disk.
@@ -28,6 +32,7 @@ from pathlib import Path
 import av
 import numpy as np
 import simplejpeg
+from mp4_seek import SeekReader, write_sources
 from PIL import Image
 
 from ipv_bench.open_store import open_store
@@ -116,7 +121,7 @@ def decode(frames: list[bytes]) -> np.ndarray:
 def main() -> None:
     """Measure, and print one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer videos and rounds, under 50 s")
+    parser.add_argument("--quick", action="store_true", help="fewer videos and rounds, under 90 s")
     quick = parser.parse_args().quick
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -124,11 +129,15 @@ def main() -> None:
         for encoding in ("mjpeg", "raw"):
             out = ["--source", str(folder / "raw release"), "--out", str(folder / encoding)]
             command("prepare", "ssv2", *out, "--set", f"encoding={encoding}", "--set", "max_failure_rate=0.2")
-        result = measure(folder, quick)
+        mp4s = write_sources(folder)
+        for encoding in ("mjpeg", "raw"):
+            out = ["--source", str(folder / "clips"), "--out", str(folder / f"clips-{encoding}")]
+            command("prepare", "folder", *out, "--set", f"encoding={encoding}")
+        result = measure(folder, mp4s, quick)
     print(json.dumps(result))
 
 
-def measure(folder: Path, quick: bool) -> dict[str, object]:
+def measure(folder: Path, mp4s: dict[str, Path], quick: bool) -> dict[str, object]:
     """All keys of the JSON line."""
     videos = all_frames(folder / "raw")
     ours = [[simplejpeg.encode_jpeg(frame, 95, colorsubsampling="444") for frame in frames] for frames in videos]
@@ -142,11 +151,17 @@ def measure(folder: Path, quick: bool) -> dict[str, object]:
         "pil": lambda seed: pil_segment(files, seed),
         "raw": raw.__getitem__,
         "pil_equal_quality": lambda seed: pil_segment(equal, seed),
+        "mjpeg_clips": open_segments(folder / "clips-mjpeg", LENGTH, 0).__getitem__,
+        "raw_clips": open_segments(folder / "clips-raw", LENGTH, 0).__getitem__,
+        **{name: SeekReader(path, LENGTH) for name, path in mp4s.items()},
     }
     rates = best_rates(readers, 3 if quick else 5, 0.5 if quick else 1.5)
     for reader, rate in rates.items():
         print(f"{reader:<20} {rate:9.1f} segments of {LENGTH} frames per CPU-second")
+    mp4_seek = max(rates["mp4_seek_h264"], rates["mp4_seek_av1"])
     return {
+        "mjpeg_vs_mp4_seek": round(rates["mjpeg_clips"] / mp4_seek, 1),
+        "raw_vs_mp4_seek": round(rates["raw_clips"] / mp4_seek, 1),
         "mjpeg_vs_pil": round(rates["mjpeg"] / rates["pil"], 2),
         "raw_vs_pil": round(rates["raw"] / rates["pil"], 1),
         "mjpeg_vs_pil_equal_quality": round(rates["mjpeg"] / rates["pil_equal_quality"], 2),
