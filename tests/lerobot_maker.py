@@ -39,10 +39,13 @@ def read_marks(frames: np.ndarray) -> list[tuple[int, int]]:
     return [(int(e), int(f)) for e, f in zip(rows[0][0], rows[1][0], strict=True)]
 
 
-def write_video(path: Path, frames: Sequence[np.ndarray], fps: int, codec: str = "h264") -> None:
-    """An mp4 with a key frame every second frame, as lerobot writes them."""
+def write_video(
+    path: Path, frames: Sequence[np.ndarray], fps: int, codec: str = "h264", more: dict[str, str] | None = None
+) -> None:
+    """An mp4 with a key frame every second frame, as lerobot writes them, unless `more` options say otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {"g": "2", "crf": "18", "preset": "ultrafast" if codec == "h264" else "12"}
+    options |= more or {}
     if codec == "av1":
         options["svtav1-params"] = "lp=1"
     with av.open(str(path), "w") as container:

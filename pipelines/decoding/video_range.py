@@ -79,10 +79,9 @@ class RangeFrames:
                     self.info.notes |= found.notes
                     return
             else:
-                words = (
-                    f"{count} of {self._range.num_frames} frames of the episode: the video ends at {float(last):.3f} s"
-                )
-                raise SourceFailure("bad_annotation", f"{words}, the episode at {self._end():.3f} s")
+                ends = f"the video ends at {float(last):.3f} s, the episode at {self._end():.3f} s"
+                message = f"{count} of {self._range.num_frames} frames of the episode: {ends}"
+                raise SourceFailure("bad_annotation", message)
 
     def _end(self) -> float:
         return self._range.start_seconds + self._range.num_frames / self._range.fps

@@ -15,6 +15,7 @@ from ipv_bench.cli import run
 from ipv_bench.segments import open_segments
 from ipv_bench.shard_set import SAMPLES_FILE, read_manifest
 from pipelines.datasets.lerobot import DATA_SET, LeRobotConfig
+from pipelines.decoding.open_frames import open_frames
 from pipelines.shards.sample_block import without_frames, write_block
 from pipelines.shards.verify import verify
 from tests.lerobot_maker import (
@@ -204,6 +205,25 @@ def test_a_truncated_video_keeps_the_episodes_that_are_whole(copy: Path, tmp_pat
     first, second, _ = outcomes(copy, tmp_path)
     assert first[0] == "written"
     assert second[0] == "truncated"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"g": "250", "bf": "3", "preset": "medium"},
+        {"bf": "3", "preset": "medium", "x264-params": "open-gop=1:keyint=8:min-keyint=8:scenecut=0"},
+    ],
+    ids=["one key frame", "open groups of pictures"],
+)
+def test_key_frames_may_lie_anywhere(tmp_path: Path, options: dict[str, str]) -> None:
+    lengths = (7, 13, 6, 11, 9)
+    source = make_lerobot(tmp_path / "toy", lengths, per_file=5)
+    frames = [marked_frame(number, frame) for number, length in enumerate(lengths) for frame in range(length)]
+    write_video(source / f"videos/{KEY}/chunk-000/file-000.mp4", frames, 10, more=options)
+    config = LeRobotConfig.model_validate({"size": "native"})
+    for number, item in enumerate(DATA_SET.inventory(source, config).items):
+        found = [frame.picture for frame in open_frames(item, source, config) if frame is not None]
+        assert read_marks(np.stack(found)) == [(number, frame) for frame in range(lengths[number])]
 
 
 def test_a_video_of_another_rate_is_refused(copy: Path, tmp_path: Path) -> None:
