@@ -22,7 +22,7 @@ DATA_NAME     = $(shell $(BIN)/python -c "from ipv_bench.shard_set import read_m
 PRETRAIN_RUN  = $(if $(RUN),$(RUN),runs/pretrain/$(DATA_NAME)/$(MODEL)/seed$(SEED))
 FINETUNE_INIT = $(if $(filter dreamerv2,$(MODEL)),none,$(PRETRAIN_RUN))
 
-.PHONY: help install system-libraries demo test test-slow lint wheel prepare pretrain finetune report bench clean
+.PHONY: help install system-libraries demo test test-slow test-robosuite lint wheel prepare pretrain finetune report bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -49,6 +49,9 @@ test: install ## all tests, with the time per room
 
 test-slow: install ## the proofs that take minutes
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m slow --timeout=1800
+
+test-robosuite: system-libraries ## robosuite's tests, in an environment of their own (.venv-robosuite)
+	PYTHON=$(PYTHON) tests/robosuite.sh
 
 lint: install ## formatting, lint, types, and the arrows between the packages
 	$(BIN)/ruff format --check .

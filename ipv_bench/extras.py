@@ -35,10 +35,12 @@ class Extra:
     Attributes:
         serves: what it is for.
         modules: import names that are all there when it is installed.
+        apart: why it does not go with the others and wants an environment of its own; empty: it goes with all of them.
     """
 
     serves: str
     modules: tuple[str, ...]
+    apart: str = ""
 
 
 EXTRAS: Mapping[str, Extra] = {
@@ -53,9 +55,14 @@ EXTRAS: Mapping[str, Extra] = {
     "slurm": Extra("sweeps on a SLURM cluster", ("submitit",)),
     "tracking": Extra("mirrors of a run's metrics in TensorBoard and W&B", ("tensorboard", "wandb")),
     "latent-actions": Extra("frozen features of UWM by networks of transformers", ("transformers",)),
+    "robosuite": Extra(
+        "tasks of robosuite",
+        ("mujoco", "robosuite"),
+        apart="it pins mink 0.0.5, which wants numpy below 2; the other simulators and the tests run on numpy 2",
+    ),
     "analysis": Extra("t-SNE pictures and probes of `analyze embed`", ("sklearn",)),
 }
-"""As in `pyproject.toml`, which also has `all` of these and `dev`."""
+"""As in `pyproject.toml`, which also has `dev`, and `all` of those that go together."""
 
 WITHOUT_DEPENDENCIES: Mapping[tuple[int, int], Mapping[str, tuple[str, ...]]] = {
     (3, 13): {"dmc": ("dm-control>=1.0.28,<1.0.29",), "all": ("dm-control>=1.0.28,<1.0.29",)}
@@ -96,6 +103,7 @@ def missing_extras(need: str, *extras: str) -> MissingDependencyError:
         fix = f"{' and '.join(nowhere)}: {no_builds(nowhere[0])}"
     else:
         fix = install_command(*extras)
+        fix += "".join(f"   (an environment of its own: {EXTRAS[each].apart})" for each in extras if EXTRAS[each].apart)
     return MissingDependencyError(f"{need} needs {words}", expected=expected, fix=fix)
 
 
@@ -129,9 +137,23 @@ def _is_there(name: str) -> bool:
 
 
 def install_command(*extras: str) -> str:
-    """The command that installs extras into this copy, as a line for a shell; without extras: the base."""
+    """The command that installs extras into this copy, as a line for a shell; without extras: the base.
+
+    An extra that does not go with the others gets a new environment, with `train`, which its tasks are for.
+    """
+    apart = next((extra for extra in extras if extra in EXTRAS and EXTRAS[extra].apart), None)
+    if apart:
+        return _new_environment(apart)
     group = f"[{','.join(extras)}]" if extras else ""
     return " && ".join([f"{_pip()} {_this_copy(group, extras)}", *_second_steps(extras)])
+
+
+def _new_environment(extra: str) -> str:
+    folder = f".venv-{extra}"
+    constraints = Path(__file__).resolve().parent.parent / f"constraints-{extra}.txt"
+    limits = f" -c {_quoted(str(constraints))}" if constraints.is_file() else ""
+    make = f"{shlex.quote(sys.executable)} -m venv {folder}"
+    return f"{make} && {folder}/bin/pip install{limits} {_this_copy(f'[train,{extra}]', ('train', extra))}"
 
 
 def _pip() -> str:

@@ -52,6 +52,7 @@ OURS: Mapping[Kind, Mapping[str, str]] = {
         "metaworld-remastered": "models.envs.metaworld_remastered:SUITE",
         "highway": "models.envs.highway:SUITE",
         "gym": "models.envs.gym:SUITE",
+        "robosuite": "models.envs.robosuite:SUITE",
     },
     "readers": {
         "run": "reports.readers.run_format1:READER",

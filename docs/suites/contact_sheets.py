@@ -1,7 +1,11 @@
-"""Draws the pictures of docs/suites: `python docs/suites/contact_sheets.py` writes them to docs/images/."""
+"""Draws the pictures of docs/suites: `python docs/suites/contact_sheets.py` writes them to docs/images/.
+
+`.venv-robosuite/bin/python docs/suites/contact_sheets.py robosuite` draws robosuite's, in its own environment.
+"""
 
 from __future__ import annotations
 
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,8 +23,11 @@ Frame = NDArray[np.uint8]
 
 
 def main() -> None:
-    """Draw all sheets; a few minutes on a CPU."""
+    """Draw all sheets but robosuite's, or that one; a few minutes on a CPU."""
     IMAGES.mkdir(exist_ok=True)
+    if sys.argv[1:] == ["robosuite"]:
+        write("robosuite_tasks.png", robosuite(), scale=1)
+        return
     tasks = [frame(f"metaworld/{name}", 5, render_profile="faithful") for name in PAPER_TASKS]
     profiles = [frame("metaworld/drawer_open", 5, render_profile=name) for name in ("default", "faithful", "fast")]
     write("metaworld_tasks.png", [tasks], scale=3)
@@ -38,6 +45,8 @@ def main() -> None:
         [frame("metaworld-remastered/drawer_open", seed, vary=(factor,)) for seed in range(1, 7)] for factor in looks
     ]
     write("metaworld_remastered_factors.png", sheet, scale=2)
+    sheet = [driving(name, seed) for name in ("highway", "highway_fast") for seed in (1, 2)]
+    write("highway_tasks.png", sheet, scale=2)
     sheet = []
     for name in ("cheetah_run", "hopper_stand", "walker_run"):
         with closing(make_env(f"dmcr/{name}", EnvConfig())) as env:
@@ -49,6 +58,31 @@ def main() -> None:
         [[frame("dmcr/cheetah_run", seed, vary=(factor,)) for seed in range(6)] for factor in factors],
         2,
     )
+
+
+def robosuite(tasks_a_row: int = 5) -> list[list[Frame]]:
+    """First and eleventh frame of each task, under one action."""
+    row: list[Frame] = []
+    for name in suite_of("robosuite/lift").tasks:
+        with closing(make_env(f"robosuite/{name}", EnvConfig(image_size=160))) as env:
+            row.append(env.reset(3)["image"])
+            for _ in range(10):
+                env.simulate(np.full(env.action_dim, 0.3))
+            row.append(env.look())
+    width = 2 * tasks_a_row
+    row += [np.zeros_like(row[0])] * (-len(row) % width)
+    return [row[start : start + width] for start in range(0, len(row), width)]
+
+
+def driving(name: str, seed: int, frames: int = 8, apart: int = 4) -> list[Frame]:
+    """Frames of a car that keeps its lane and its speed, `apart` control steps from one to the next."""
+    with closing(make_env(f"highway/{name}", EnvConfig())) as env:
+        shown = [env.reset(seed)["image"]]
+        while len(shown) < frames:
+            for _ in range(apart):
+                env.simulate(np.zeros(2))
+            shown.append(env.look())
+    return shown
 
 
 def frame(task: str, seed: int, **fields: Any) -> Frame:

@@ -23,8 +23,9 @@ TASKS = {"highway": ("HighwayEnv", 40), "highway_fast": ("HighwayEnvFast", 30)}
 """Task → class of highway-env, and seconds per episode. `roundabout` rewards discrete actions only."""
 
 CONTROL_HZ = 5
-MAX_STEERING = np.pi / 18
-"""Radians. With highway-env's 45 degrees every wrong turn leaves the road within a second."""
+MAX_STEERING_DEGREES = 2.0
+"""At 25 m/s this turns the car as sharply as tyres comfortably hold (4.4 m/s² to the side). With highway-env's 45
+degrees every wrong turn leaves the road within a second; with 10, random steering does within two."""
 SUPERSAMPLING = 4
 """The scene is drawn at so many times the image's size and averaged: a car is six pixels long, a lane line a fourth."""
 VIEW_METRES = 50.0
@@ -59,9 +60,9 @@ class HighwayEnv(Env):
         import highway_env.envs
 
         kind, seconds = TASKS[name]
-        side = config.image_size * SUPERSAMPLING
+        side, steering = config.image_size * SUPERSAMPLING, float(np.radians(MAX_STEERING_DEGREES))
         settings = {
-            "action": {"type": "ContinuousAction", "steering_range": [-MAX_STEERING, MAX_STEERING]},
+            "action": {"type": "ContinuousAction", "steering_range": [-steering, steering]},
             "policy_frequency": CONTROL_HZ,
             "duration": seconds,
             "offroad_terminal": True,
@@ -85,6 +86,7 @@ class HighwayEnv(Env):
             "action_repeat": config.action_repeat,
             "time_limit": config.time_limit,
             "control_hz": CONTROL_HZ,
+            "steering_degrees": MAX_STEERING_DEGREES,
         }
 
     def close(self) -> None:

@@ -94,6 +94,7 @@ class SceneRenderer:
         size: height and width of the images, pixels.
         camera: name or number of the camera.
         profile: what is drawn.
+        hidden_groups: numbers of MuJoCo's groups of shapes that are not drawn, beside 3 to 5, which never are.
 
     Raises:
         ConfigError: the model has no such camera.
@@ -101,7 +102,15 @@ class SceneRenderer:
         UsageError: this process is a fork of one that has rendered.
     """
 
-    def __init__(self, model: Any, size: int, camera: str | int, profile: RenderProfile) -> None:
+    def __init__(
+        self,
+        model: Any,
+        size: int,
+        camera: str | int,
+        profile: RenderProfile,
+        *,
+        hidden_groups: tuple[int, ...] = (),
+    ) -> None:
         mujoco = import_mujoco()
         self._mujoco, self._model = mujoco, model
         number = camera_number(model, camera)
@@ -123,6 +132,7 @@ class SceneRenderer:
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = profile.shadows
         self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = profile.reflections
         self._options, self._view = mujoco.MjvOption(), mujoco.MjvCamera()
+        self._options.geomgroup[list(hidden_groups)] = 0
         self._view.type, self._view.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, number
         self._rectangle = mujoco.MjrRect(0, 0, size, size)
         self._pixels = np.empty((size, size, 3), np.uint8)

@@ -40,6 +40,8 @@ COMMANDS = [
     ("finetune --task dmcr/walker_run", "train,dmc"),
     ("finetune --task metaworld/reach --dry-run", "train,metaworld"),
     ("finetune --task carla/clear_noon", "train,carla"),
+    ("finetune --task highway/highway", "train,driving"),
+    ("finetune --task metaworld-remastered/reach", "train,metaworld"),
     ("evaluate runs/none", "train"),
     ("import-checkpoint variables.pt", "train"),
     ("analyze predict runs/none", "train"),
@@ -68,6 +70,25 @@ def test_a_missing_extra_is_said_first_with_its_command(
         assert f"`{extra}`" in error
         assert all(module in error for module in extras.EXTRAS[extra].modules)
     assert not list(tmp_path.iterdir())
+
+
+def test_robosuite_is_sent_to_an_environment_of_its_own_with_the_reason(
+    hidden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hidden("robosuite")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "version_info", (3, 12, 0))
+    assert cli.run(["finetune", "--task", "robosuite/lift", "--set", "method=dreamerv2"]) == 2
+    error = capsys.readouterr().err
+    assert "needs robosuite, which is not installed" in error
+    assert f"-m venv .venv-robosuite && .venv-robosuite/bin/pip install -c '{ROOT}/constraints-robosuite.txt'" in error
+    assert f"-e '{ROOT}[train,robosuite]'" in error
+    assert "mink 0.0.5, which wants numpy below 2" in error
+    monkeypatch.setattr(
+        metadata, "requires", lambda name: ["robosuite; python_version < '3.13' and extra == 'robosuite'"]
+    )
+    monkeypatch.setattr(sys, "version_info", (3, 13, 0))
+    assert "use Python 3.11 or 3.12" in extras.no_builds("robosuite")
 
 
 def test_saying_so_takes_no_heavy_import() -> None:
@@ -191,11 +212,16 @@ def test_dm_control_comes_in_a_second_step_where_labmaze_has_no_builds(monkeypat
 def test_the_table_is_that_of_pyproject() -> None:
     groups = PROJECT["optional-dependencies"]
     assert {*extras.EXTRAS, "all", "dev"} == set(groups)
-    assert groups["all"] == [f"ipv-bench[{','.join(extras.EXTRAS)}]"]
+    together = [name for name, extra in extras.EXTRAS.items() if not extra.apart]
+    assert groups["all"] == [f"ipv-bench[{','.join(together)}]"]
     second = [text.partition(";")[0] for text in groups["dmc"] if text.startswith("dm-control")]
     assert extras.WITHOUT_DEPENDENCIES[3, 13] == {"dmc": tuple(second), "all": tuple(second)}
 
 
 def test_every_suite_of_ours_names_an_extra() -> None:
-    tasks = ("dmc/cheetah_run", "dmcr/cheetah_run", "metaworld/reach", "carla/clear_noon", "highway/highway")
-    assert [extra_of(suite_of(task)) for task in tasks] == ["dmc", "dmc", "metaworld", "carla", "driving"]
+    extra = {
+        "dmc/cheetah_run": "dmc", "dmcr/cheetah_run": "dmc", "metaworld/reach": "metaworld",
+        "carla/clear_noon": "carla", "highway/highway": "driving", "metaworld-remastered/reach": "metaworld",
+        "robosuite/lift": "robosuite",
+    }  # fmt: skip
+    assert {task: extra_of(suite_of(task)) for task in extra} == extra

@@ -15,6 +15,7 @@ from models.envs import EnvConfig, make_env, task_names
 from models.envs.dmc_remastered import DmcRemasteredConfig
 from models.envs.metaworld import MetaworldConfig
 from models.envs.registry import suite_of
+from models.envs.robosuite import TASKS as ROBOSUITE_TASKS
 
 
 def test_names_are_those_of_the_packages() -> None:
@@ -27,6 +28,7 @@ def test_names_are_those_of_the_packages() -> None:
     expected |= {"dmcr/cheetah_run", "dmcr/hopper_stand", "dmcr/walker_run"}
     expected |= {"highway/highway", "highway/highway_fast"}
     expected |= {"carla/clear_noon", "carla/wet_sunset", "carla/dynamic_weather"}
+    expected |= {f"robosuite/{name}" for name in ROBOSUITE_TASKS}  # its own tests compare them with the package
     assert set(task_names()) == expected
     assert task_names() == sorted(task_names())
 
@@ -36,7 +38,8 @@ def test_names_are_listed_without_a_simulator() -> None:
     code = (
         "import sys\nfrom models.envs import task_names\n"
         "assert len(task_names()) > 100\n"
-        "print(sorted(name for name in ('mujoco', 'dm_control', 'metaworld', 'carla', 'torch') if name in sys.modules))"
+        "heavy = {'mujoco', 'dm_control', 'metaworld', 'carla', 'robosuite', 'torch'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -89,13 +92,14 @@ def test_a_missing_package_says_what_to_install(suite: str, monkeypatch: pytest.
         "metaworld.env_dict",
         "carla",
         "highway_env",
+        "robosuite",
     ):
         monkeypatch.setitem(sys.modules, name, None)  # importing it fails as if it were not installed
     task = next(name for name in task_names() if name.startswith(f"{suite}/"))
     with pytest.raises(MissingDependencyError, match="which is not installed") as caught:
         make_env(task)
     extra = {"dmcr": "dmc", "metaworld-remastered": "metaworld", "highway": "driving"}.get(suite, suite)
-    assert f"[{extra}]'" in caught.value.fix
+    assert f"[{'train,' * (extra == 'robosuite')}{extra}]'" in caught.value.fix
 
 
 def test_no_offscreen_rendering_through_the_command_line(tmp_path) -> None:

@@ -133,6 +133,7 @@ def test_what_a_killed_run_left_behind_is_removed(server: tuple[int, Path]) -> N
 
 FAULTS = {
     "die@tick_cue:9": "ended with 9",
+    "die@spawn_actor:5": "ended with 9",
     "hang@tick_cue:9": "time-out",
     "hang@spawn_actor:5": "time-out",
     "garbage@tick_cue:9": "signal 6",
