@@ -25,9 +25,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ from models.latent_actions.measure import Labels, LatentActionModel, measure_lat
 from models.methods.base import adaptation_of, find_method
 from models.metrics.latent_actions import latent_action_report
 from models.metrics.ratios import copy_ratio, shuffle_ratio
+from models.pretrain import build_training
 from models.pretraining.config import ValidationConfig
 from models.training.checkpoint import find_checkpoint, load_checkpoint, load_tensors
 from reports.statistics.intervals import TABLE_RESAMPLES, interval
@@ -76,18 +78,24 @@ class Learner:
         update_seconds: CPU-seconds of a pre-training update at these settings, of a quiet core (`--measure`); the
             number of updates follows from it. 0: this one is not pre-trained.
         adapt_seconds: of an update of `adapt`, for the estimate of hours alone.
+        features_seconds: of an update of the masked autoencoder that is trained on the same videos first, and takes
+            `FEATURES_SHARE` of the CPU-seconds; 0: there is none.
     """
 
     method: str
     update_seconds: float
     adapt_seconds: float
+    features_seconds: float = 0.0
 
 
+FEATURES_SHARE = 0.25
+"""Share of the pre-training that goes to a method's features, where it needs some."""
 LEARNERS = {
     "scratch": Learner("prelar", 0.0, 0.2),
     "apv": Learner("apv", 0.2, 0.25),
     "contextwm": Learner("contextwm", 0.3, 0.35),
     "prelar": Learner("prelar", 0.27, 0.2),
+    "uwm": Learner("uwm", 0.1, 0.1, 0.05),
 }
 """`scratch` is PreLAR's model with random weights."""
 
@@ -236,9 +244,14 @@ def main() -> None:
     print(json.dumps({"benchmark": "label_efficiency", "pilot": options.pilot, **found}))
 
 
-def updates_of(learner: Learner, scale: Scale) -> int:
-    """Pre-training updates for equal CPU-seconds."""
-    return max(1, round(scale.pretrain_seconds / learner.update_seconds))
+def pretraining_changes(learner: Learner, scale: Scale) -> list[str]:
+    """Config of a pre-training: as many updates as the CPU-seconds allow."""
+    seconds, changes = float(scale.pretrain_seconds), [*COMMON, f"method={learner.method}"]
+    if learner.features_seconds:
+        updates = max(1, round(FEATURES_SHARE * seconds / learner.features_seconds))
+        seconds *= 1 - FEATURES_SHARE
+        changes += ["features.kind=own", f"features.own.updates={updates}"]
+    return [*changes, f"training.updates={max(1, round(seconds / learner.update_seconds))}"]
 
 
 def pretrained_path(name: str, seed: int) -> Path:
@@ -338,8 +351,7 @@ def pretrain(scale: Scale, space: Workspace, path: Path, name: str, seed: int) -
     """Make, or go on with, a pre-trained model, and keep what is said of it."""
     learner = LEARNERS["prelar" if name == "scratch" else name]
     if not space.finished(path):
-        changes = (*COMMON, f"method={learner.method}", f"training.updates={updates_of(learner, scale)}")
-        settings = [word for value in changes for word in ("--set", value)]
+        settings = [word for value in pretraining_changes(learner, scale) for word in ("--set", value)]
         space.train(
             path, "pretrain", "--preset", PRESET, "--data", "shards/train", "--seed", str(seed), *settings, "--quiet"
         )
@@ -459,21 +471,35 @@ def measure() -> dict[str, float]:
 
     The numbers in `LEARNERS` were measured so.
     """
-    from models.pretrain import build_training
-
     generator, found = torch.Generator().manual_seed(0), {}
     images = torch.randint(256, (8, SEEN + AHEAD, 64, 64, 3), dtype=torch.uint8, generator=generator)
+    frames = images.flatten(0, 1)
     for name, learner in LEARNERS.items():
-        if learner.update_seconds:
-            changes = ("training.threads=1", "training.device=cpu", f"method={learner.method}", *COMMON)
+        if not learner.update_seconds:
+            continue
+        changes = ["training.threads=1", "training.device=cpu", f"method={learner.method}", *COMMON]
+        if learner.features_seconds:
+            training = build_training(PRESET, [*changes, "features.kind=own", "features.own.updates=1"])
+            found[f"{name}_features"] = _median_seconds(partial(_fit_again, training.model.features, frames))
+        else:
             training = build_training(PRESET, changes)
-            times = []
-            for _ in range(6):
-                before = time.process_time()
-                training.step(images)
-                times.append(time.process_time() - before)
-            found[name] = round(float(np.median(times[1:])), 4)
+        found[name] = _median_seconds(partial(training.step, images))
     return found
+
+
+def _fit_again(features: Any, frames: torch.Tensor) -> None:
+    """One update of a masked autoencoder, as if it had never been trained."""
+    features.fitted.fill_(0)
+    features.fit(lambda number, count: frames[:count], 0)
+
+
+def _median_seconds(update: Callable[[], Any]) -> float:
+    times = []
+    for _ in range(6):
+        before = time.process_time()
+        update()
+        times.append(time.process_time() - before)
+    return round(float(np.median(times[1:])), 4)
 
 
 def draw(scale: Scale, rows: list[dict[str, Any]], path: Path) -> None:

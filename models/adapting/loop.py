@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from models.adapting.labelled_training import LabelledBatch, stack_labelled
+from models.adapting.labelled_training import LabelledBatch, LabelledTraining, stack_labelled
 from models.adapting.validation import validate_actions
 from models.pretraining.loop import PretrainLoop
 from models.pretraining.validation import Validation
@@ -15,6 +15,8 @@ from models.pretraining.validation import Validation
 
 class AdaptLoop(PretrainLoop):
     """See `PretrainLoop`; `data` holds segments with the track `action`."""
+
+    training: LabelledTraining
 
     def stack(self, segments: Sequence[Any]) -> LabelledBatch:
         """See `PretrainLoop.stack`."""
@@ -24,6 +26,11 @@ class AdaptLoop(PretrainLoop):
         """See `PretrainLoop.frames_of`."""
         frames: np.ndarray = segment.frames  # of a `TrackedSegment`
         return frames
+
+    def _prepare_model(self) -> None:
+        # An adapted model goes on whole: with the mean image that it learned beside, whatever videos come now.
+        if not self.training.goes_on:
+            super()._prepare_model()
 
     def validate(self, held_out: LabelledBatch) -> Validation:
         """See `PretrainLoop.validate`; without actions the model of videos is looked at."""

@@ -131,6 +131,10 @@ def pretrain_config_class(method: str) -> type[PretrainConfig]:
     )
 
 
+VIDEOS = "videos"
+"""Part of the presets: a method whose settings differ has the file `<preset>/videos@<method>.yaml`."""
+
+
 def resolve_pretraining(
     preset: str,
     *,
@@ -139,7 +143,7 @@ def resolve_pretraining(
 ) -> Resolved[PretrainConfig]:
     """Resolve the config of a pre-training run; see `models.methods.resolve.resolve_for_method`."""
     return resolve_for_method(
-        lambda method: pretrain_config_class(method.name), "pretrain", preset,
+        lambda method: pretrain_config_class(method.name), "pretrain", preset, parts=(VIDEOS,),
         config_file=config_file, overrides=overrides,
     )  # fmt: skip
 

@@ -149,9 +149,11 @@ def test_dynamics_leaves_what_was_pretrained(labelled, parents, tmp_path):
     whole = tmp_path / "whole"
     assert adapt(parents["contextwm"], labelled, whole) == 0
     assert not all(torch.equal(before[name], tensors(whole)[name]) for name in kept)
-    # an adapted model is adapted further, with the other parts, whole
+    # an adapted model is adapted further, with the other parts and fewer videos, whole: its mean image as well
     again = tmp_path / "again"
-    assert adapt(folder, labelled, again, parts="world_model", training__updates=1, optimizer__lr=0.0) == 0
+    changes = {"parts": "world_model", "training__updates": 1, "optimizer__lr": 0.0, "num_sequences": 3}
+    assert adapt(folder, labelled, again, **changes) == 0
+    assert read_record(folder).config["image"]["offset"] == "mean_image"
     moved = [name for name, value in tensors(again).items() if not torch.equal(value, after[name])]
     assert all("running" in name or "num_batches" in name for name in moved), moved
 

@@ -27,6 +27,20 @@ def test_the_paper_preset_equals_what_was_published(method: str) -> None:
     assert differing == {row.key: row.expected for row in rows if row.why}
 
 
+def test_a_method_may_have_settings_of_its_own_in_a_preset() -> None:
+    prelar = resolve_pretraining("tiny", overrides={"method": "prelar"})
+    values, others = (
+        flatten(one.config.model_dump(mode="json"))
+        for one in (prelar, resolve_pretraining("tiny", overrides={"method": "apv"}))
+    )
+    assert values["latent_action.beta_a"] == 0.25
+    assert values["image.gain"] == others["image.gain"] == 4.0
+    assert values["training.updates"] == others["training.updates"]
+    assert variant(prelar, RESOURCE_KEYS) == ""  # the preset's own value is no change of it
+    by_rule = resolve_pretraining("tiny", overrides={"method": "prelar", "latent_action.beta_a": None})
+    assert by_rule.overrides["latent_action.beta_a"] is None
+
+
 def test_the_dry_run_of_each_method_shows_its_own_publication(capsys: pytest.CaptureFixture[str]) -> None:
     for method, title in (("prelar", "PreLAR, pre-training (its release"), ("apv", "APV, the vanilla world model")):
         assert run(["pretrain", "--preset", "paper", "--set", f"method={method}", "--dry-run"]) == 0
