@@ -41,6 +41,7 @@ OURS: Mapping[Kind, Mapping[str, str]] = {
         "ego4d": "pipelines.samples.ego4d:write_sample",
         "rlbench": "pipelines.samples.rlbench:write_sample",
         "folder": "pipelines.samples.folder:write_sample",
+        "lerobot": "pipelines.samples.lerobot:write_sample",
         "moving-blob": "pipelines.samples.moving_blob:write_sample",
         "moving-blob-distractor": "pipelines.samples.moving_blob:write_sample_with_distractor",
     },

@@ -281,6 +281,7 @@ class Inventory:
         archive: pieces of the split archive that holds the items' files, in order; the items' paths are then those
             that its members get once they are laid out. Where the files lay is no part of the inventory's hash.
         tracks: that every written item has; none for unlabelled sets.
+        licence: what the release itself says of its licence; empty takes the data set's words. No part of the hash.
     """
 
     items: tuple[SourceItem, ...]
@@ -288,6 +289,7 @@ class Inventory:
     warnings: tuple[str, ...] = ()
     archive: tuple[str, ...] = ()
     tracks: tuple[TrackSpec, ...] = ()
+    licence: str = ""
 
     def sha256(self) -> str:
         """Hash of all that is known about the items, in order: ids, paths, sizes, labels, selection, boxes, tracks."""

@@ -67,7 +67,7 @@ class LeRobot:
     name = "lerobot"
     config = LeRobotConfig
     profiles: Mapping[str, Mapping[str, Any]] = {"paper": {}}
-    licence = "as the data set's card says; ipv-bench does not read it"
+    licence = "as the data set's own card says; it names none"
     help = (
         "download a data set with `hf download --repo-type dataset <name> --local-dir data/raw/lerobot`, or point "
         "--source at a folder with meta/, data/ and videos/ (docs/datasets/lerobot.md)"
@@ -85,7 +85,8 @@ class LeRobot:
         specs, columns, taken_at = _tracks(meta, config)
         layout = _Layout(source, meta, specs, columns, taken_at, len(cameras) > 1)
         items = [layout.item(episode, camera) for episode in meta.episodes for camera in cameras]
-        return Inventory(tuple(sorted(items, key=lambda item: item.source_id)), warnings=meta.warnings, tracks=specs)
+        ordered = tuple(sorted(items, key=lambda item: item.source_id))
+        return Inventory(ordered, warnings=meta.warnings, tracks=specs, licence=meta.licence)
 
     def counts(self, inventory: Inventory, rows: Sequence[SourceRow], config: PrepareConfig) -> list[Count]:
         """Episodes and frames listed, taken and written."""
@@ -93,7 +94,7 @@ class LeRobot:
         kept = ", ".join(spec.name for spec in inventory.tracks) or "no tracks"
         note = next((f"each action {spec.note}" for spec in inventory.tracks if spec.name == ACTION), "")
         return [
-            Count("episodes and cameras listed in meta/episodes", len(rows)),
+            Count("episodes of the cameras taken, as meta/episodes lists them", len(rows)),
             Count(f"of them written, with {kept}", len(written), note=note),
             Count("frames of these", sum(row.num_frames_decoded for row in written)),
         ]

@@ -33,6 +33,9 @@ CONVERT = (
 _DOWNLOAD = "download the whole of meta/ again, from one revision of the data set"
 _PLACEHOLDER = re.compile(r"\{(video_key|chunk_index|file_index)(?::0([1-9])d)?\}")
 _TASK_COLUMNS = ("task", "__index_level_0__")
+CARD_FILE = "README.md"
+_CARD_BYTES = 100_000
+_LICENCE = re.compile(r"^license:[ \t]*([A-Za-z0-9.-]{1,60})[ \t]*$", re.MULTILINE)
 _TEXTS = ("string", "language")
 _DEPTH_WORDS = ("is_depth_map", "video.is_depth_map")
 
@@ -109,6 +112,7 @@ class Meta:
         episodes: by number.
         totals: what `info.json` states: episodes, frames, tasks; -1 where it says nothing.
         warnings: lines for the user.
+        licence: of the data set's card, in words; empty without one.
     """
 
     fps: float
@@ -117,6 +121,7 @@ class Meta:
     episodes: tuple[Episode, ...]
     totals: Mapping[str, int]
     warnings: tuple[str, ...]
+    licence: str
 
 
 def read_meta(source: Path) -> Meta:
@@ -138,7 +143,20 @@ def read_meta(source: Path) -> Meta:
     episodes = _episodes(source, info, [camera.key for camera in cameras if camera.is_video])
     totals = {name: _total(info, f"total_{name}") for name in ("episodes", "frames", "tasks")}
     _compare(source, totals, episodes)
-    return Meta(fps, cameras, numbers, episodes, totals, tuple(_doubts(tasks, totals, episodes)))
+    warnings = tuple(_doubts(tasks, totals, episodes))
+    return Meta(fps, cameras, numbers, episodes, totals, warnings, _licence(source))
+
+
+def _licence(source: Path) -> str:
+    """What the field `license` at the top of the card says; cards are for people, so an odd one says nothing."""
+    try:
+        with open(source / CARD_FILE, "rb") as file:
+            text = file.read(_CARD_BYTES).decode(errors="replace")
+    except OSError:
+        return ""
+    top = text.split("\n---", 1)[0] if text.startswith("---\n") else ""
+    found = _LICENCE.search(top)
+    return f"{found[1]}, as the data set's card says" if found and found[1] != "other" else ""
 
 
 def _info(source: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ the blob's place. In `moving-blob-distractor` a second blob moves about by actio
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,26 +39,29 @@ def write_sample_with_distractor(folder: Path, videos: int, seed: int) -> None:
 def _write(folder: Path, videos: int, seed: int, distractor: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(videos):
-        generator = np.random.Generator(np.random.Philox(key=[seed, number]))
-        background, colour, other = generator.integers(
-            [[0] * 3, [128] * 3, [128] * 3], [[100] * 3, [256] * 3, [256] * 3]
-        )
-        places, action = _walk(generator)
-        strangers = _walk(generator)[0] if distractor else None  # drawn last: the rest does not depend on it
-        images = np.empty((LENGTH, SIDE, SIDE, 3), np.uint8)
-        for t in range(LENGTH):
-            picture = np.full((SIDE, SIDE, 3), background, np.float32)
-            if strangers is not None:
-                _draw(picture, strangers[t], other)
-            _draw(picture, places[t], colour)
-            images[t] = np.rint(picture)
-        np.savez_compressed(
-            folder / f"{number:06d}-{LENGTH - 1}.npz",
-            image=images,
-            action=action,
-            state=((places - LOW) / (HIGH - LOW)).astype(np.float32),
-            is_first=np.arange(LENGTH) == 0,
-        )
+        arrays: dict[str, Any] = dict(blob_episode(number, seed, distractor))
+        np.savez_compressed(folder / f"{number:06d}-{LENGTH - 1}.npz", **arrays)
+
+
+def blob_episode(number: int, seed: int, distractor: bool) -> dict[str, np.ndarray]:
+    """The arrays of one episode: image (50, 64, 64, 3), action, state (50, 2), is_first (50,)."""
+    generator = np.random.Generator(np.random.Philox(key=[seed, number]))
+    background, colour, other = generator.integers([[0] * 3, [128] * 3, [128] * 3], [[100] * 3, [256] * 3, [256] * 3])
+    places, action = _walk(generator)
+    strangers = _walk(generator)[0] if distractor else None  # drawn last: the rest does not depend on it
+    images = np.empty((LENGTH, SIDE, SIDE, 3), np.uint8)
+    for t in range(LENGTH):
+        picture = np.full((SIDE, SIDE, 3), background, np.float32)
+        if strangers is not None:
+            _draw(picture, strangers[t], other)
+        _draw(picture, places[t], colour)
+        images[t] = np.rint(picture)
+    return {
+        "image": images,
+        "action": action,
+        "state": ((places - LOW) / (HIGH - LOW)).astype(np.float32),
+        "is_first": np.arange(LENGTH) == 0,
+    }
 
 
 def _walk(generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -100,7 +100,7 @@ def write_tables(plan: Plan, data_set: DataSet, out: Path) -> Manifest:
         counts=[asdict(count) for count in data_set.counts(plan.inventory, rows, plan.config)],
         known_anomalies=[asdict(anomaly) for anomaly in plan.inventory.anomalies],
         machine_dependent=machine_dependent,
-        licence=data_set.licence,
+        licence=plan.inventory.licence or data_set.licence,
         tracks={spec.name: _track_entry(spec) for spec in plan.inventory.tracks},
     )
     write_manifest(out, manifest)

@@ -16,6 +16,7 @@ from ipv_bench.segments import open_segments
 from ipv_bench.shard_set import SAMPLES_FILE, read_manifest
 from pipelines.datasets.lerobot import DATA_SET, LeRobotConfig
 from pipelines.decoding.open_frames import open_frames
+from pipelines.samples.moving_blob import blob_episode
 from pipelines.shards.sample_block import without_frames, write_block
 from pipelines.shards.verify import verify
 from tests.lerobot_maker import (
@@ -124,6 +125,22 @@ def test_without_tracks_the_data_tables_are_not_needed(copy: Path, tmp_path: Pat
     found = stored(tmp_path / "set", ())
     assert read_marks(found["episode_000001"][0]) == [(1, frame) for frame in range(0, 9, 2)]
     assert prepare(copy, tmp_path / "torn", "--set", "fps=5") == 2  # actions would be torn from their frames
+
+
+def test_the_sample_is_a_data_set_whose_licence_is_its_cards(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        assert run(["sample", str(tmp_path / name), "--dataset", "lerobot", "--videos", "2", "--quiet"]) == 0
+    files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file())
+    assert all((tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes() for file in files)
+    card = tmp_path / "one/README.md"
+    card.write_text(card.read_text().replace("license: other", "license: apache-2.0"))
+    assert prepare(tmp_path / "one", tmp_path / "set", "--strict") == 0
+    assert read_manifest(tmp_path / "set").licence == "apache-2.0, as the data set's card says"
+    truth = blob_episode(1, 0, False)
+    frames, tracks = stored(tmp_path / "set", ("action", "state"))["episode_000001"]
+    assert np.array_equal(tracks["action"], truth["action"])
+    assert np.array_equal(tracks["state"], truth["state"])
+    assert np.abs(frames.astype(int) - truth["image"]).mean() < 3
 
 
 def test_other_columns_become_tracks_by_name_and_workers_change_nothing(source: Path, tmp_path: Path) -> None:
