@@ -214,11 +214,11 @@ class Segments:
 
     def __init__(
         self, sources: Sequence[SegmentSource], length: int, seed: int, weights: Sequence[float], crop: int | None,
-        every_seconds: float | None = None,
+        every_seconds: float | None = None, every_frames: int = 1,
     ) -> None:  # fmt: skip
         self.sources, self.length, self.seed, self._crop = list(sources), length, seed, crop
-        self._every_seconds = every_seconds
-        self._strides = [source.index.strides(every_seconds) for source in self.sources]
+        self._every = every_seconds, every_frames
+        self._strides = [source.index.strides(every_seconds, every_frames) for source in self.sources]
         total = math.fsum(weights)
         self._bounds = [bound / total for bound in accumulate(weights)]
         self._last = max(number for number, weight in enumerate(weights) if weight > 0)
@@ -236,7 +236,7 @@ class Segments:
 
     def of(self, sources: Sequence[SegmentSource], weights: Sequence[float]) -> Segments:
         """The same kind of segments of other sets."""
-        return Segments(sources, self.length, self.seed, weights, self._crop, self._every_seconds)
+        return Segments(sources, self.length, self.seed, weights, self._crop, *self._every)
 
     def stride(self, number: int, video: int) -> int:
         """Stored frames from one frame of a segment to the next, in a video of set `number`."""
@@ -319,6 +319,7 @@ def open_segments(
     cache: str | Path | None = None,
     crop: int | None = None,
     every_seconds: float | None = None,
+    every_frames: int = 1,
     tracks: None = None,
 ) -> Segments: ...
 
@@ -336,6 +337,7 @@ def open_segments(
     cache: str | Path | None = None,
     crop: int | None = None,
     every_seconds: float | None = None,
+    every_frames: int = 1,
     tracks: Sequence[str],
 ) -> TrackedSegments: ...
 
@@ -352,6 +354,7 @@ def open_segments(
     cache: str | Path | None = None,
     crop: int | None = None,
     every_seconds: float | None = None,
+    every_frames: int = 1,
     tracks: Sequence[str] | None = None,
 ) -> Segments | TrackedSegments:
     """Open shard sets for reading random segments.
@@ -368,7 +371,8 @@ def open_segments(
         crop: side of a square cut at a random place of each segment, in pixels; None keeps whole frames. Sets whose
             videos differ in size (Ego4D) need it to be batched.
         every_seconds: frames are this far apart, by the set's frame rate and to the nearest frame; None: one after
-            another.
+            another, or `every_frames` apart.
+        every_frames: frames are so many stored frames apart; ignored with `every_seconds`.
         tracks: names of tracks to read beside the frames (`("action",)`); None reads frames alone.
 
     Returns:
@@ -381,13 +385,13 @@ def open_segments(
     """
     places = [data] if isinstance(data, str | Path) else list(data)
     weights = [1.0] * len(places) if weights is None else [float(weight) for weight in weights]
-    _check(places, length, seed, weights, num_videos, crop)
+    _check(places, length, seed, weights, num_videos, crop, every_frames)
     if every_seconds is not None and not (math.isfinite(every_seconds) and every_seconds > 0):
         raise ConfigError(f"every_seconds is {every_seconds}", expected="a time above 0")
     sources = [SegmentSource(open_store(place, cache)) for place in places]
     for source in sources:
-        source.videos = source.index.select(length, num_videos, split, labels, every_seconds)
-    segments = Segments(sources, length, seed, weights, crop, every_seconds)
+        source.videos = source.index.select(length, num_videos, split, labels, every_seconds, every_frames)
+    segments = Segments(sources, length, seed, weights, crop, every_seconds, every_frames)
     if tracks is None:
         return segments
     check_tracks(sources, [tracks] if isinstance(tracks, str) else list(tracks))
@@ -422,6 +426,7 @@ def _check(
     weights: Sequence[float],
     num_videos: int | None,
     crop: int | None,
+    every_frames: int,
 ) -> None:
     if not places:
         raise ConfigError("no shard set is given", fix="name at least one with --data")
@@ -430,6 +435,7 @@ def _check(
         ("seed", seed, 0),
         ("num_videos", num_videos, 1),
         ("crop", crop, 1),
+        ("every_frames", every_frames, 1),
     ):
         if value is not None and value < low:
             raise ConfigError(f"{name} is {value}", expected=f"{low} or more")

@@ -113,12 +113,13 @@ class ShardIndex:
         split: str | None = None,
         labels: Sequence[str] | None = None,
         every_seconds: float | None = None,
+        every_frames: int = 1,
     ) -> np.ndarray:
         """Videos to draw from, ascending.
 
         Args:
             length: videos with fewer frames are left out.
-            every_seconds: time between two of these frames; see `strides`.
+            every_seconds, every_frames: from one of these frames to the next; see `strides`.
             num_videos: keep this many, the first in the order of their ids' hashes: 1,500 are among the 15,000.
             split: keep this split only.
             labels: keep these labels only.
@@ -128,7 +129,7 @@ class ShardIndex:
             ShardSetError: no video is left, or fewer than `num_videos`; the set has no time stamps.
         """
         first_rows = self.sample_rows[self.video_samples[:-1]]
-        keep = self.video_frames > (length - 1) * self.strides(every_seconds)
+        keep = self.video_frames > (length - 1) * self.strides(every_seconds, every_frames)
         if split is not None:
             keep &= self._has(self._splits, first_rows, [split], "split")
         if labels is not None:
@@ -137,23 +138,24 @@ class ShardIndex:
         if not len(videos) or (num_videos is not None and num_videos > len(videos)):
             raise ShardSetError(
                 f"{self._where} has {len(videos)} videos of {length} frames or more"
-                f"{'' if every_seconds is None else f', {every_seconds} s apart,'} in this selection",
+                f"{_apart(every_seconds, every_frames)} in this selection",
                 expected=f"{num_videos or 'at least one'}",
                 fix="ask for fewer videos, shorter segments or another split",
             )
         return videos if num_videos is None else self.first_by_hash(videos, num_videos)
 
-    def strides(self, every_seconds: float | None) -> np.ndarray:
-        """(num_videos,) stored frames from one frame to the one that is nearest to a time later, at least 1.
+    def strides(self, every_seconds: float | None, every_frames: int = 1) -> np.ndarray:
+        """(num_videos,) stored frames from one frame of a segment to the next, at least 1.
 
         Args:
-            every_seconds: the time; None: 1 for all videos.
+            every_seconds: to the frame that is nearest to so much time later; None: by number.
+            every_frames: the number.
 
         Raises:
             ShardSetError: a video's frame rate is not known.
         """
         if every_seconds is None:
-            return np.ones(len(self.video_frames), np.int64)
+            return np.full(len(self.video_frames), every_frames, np.int64)
         fps = self._fps[self.sample_rows[self.video_samples[:-1]]]
         unknown = ~(np.isfinite(fps) & (fps > 0))
         if unknown.any():
@@ -161,7 +163,7 @@ class ShardIndex:
                 f"{self._where} does not say how fast its frames follow one another "
                 f"({int(unknown.sum())} of {len(fps)} videos have no frame rate)",
                 expected=f"time stamps, to find frames {every_seconds} s apart",
-                fix="set data.every_seconds=null: then segments are of the set's own frames, one after another",
+                fix="say it in frames: data.every_seconds=null, data.every_frames=N",
             )
         # beyond the longest video there is no frame anyway
         found: np.ndarray = np.rint(np.clip(every_seconds * fps, 1, 1 << 31)).astype(np.int64)
@@ -204,6 +206,12 @@ class ShardIndex:
                 start, length = start + count, length - count
             position += 1
         return parts
+
+
+def _apart(every_seconds: float | None, every_frames: int) -> str:
+    if every_seconds is not None:
+        return f", {every_seconds} s apart,"
+    return f", {every_frames} frames apart," if every_frames > 1 else ""
 
 
 def _read_samples(store: ShardStore, manifest: Manifest) -> pa.Table:

@@ -123,7 +123,7 @@ def _action_dim(segments: Segments) -> int:
         raise ShardSetError(
             "the labelled videos have different frame rates: different numbers of actions lie between two frames",
             expected="one frame rate",
-            fix="set data.every_seconds=null, or prepare the sets at one rate",
+            fix="set data.every_seconds=null and data.every_frames, or prepare the sets at one rate",
         )
     return steps * action_size(first.manifest.tracks[ACTION].shape, first.store.location)
 

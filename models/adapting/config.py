@@ -79,7 +79,7 @@ def adapt_config_class(method: str) -> type[AdaptConfig]:
     return cast(type[AdaptConfig], made)
 
 
-FROM_DATA = ("length", "batch_size", "workers", "prefetch", "holdout", "cache", "every_seconds", "crop")
+FROM_DATA = ("length", "batch_size", "workers", "prefetch", "holdout", "cache", "every_seconds", "every_frames", "crop")
 FROM_TRAINING = ("precision", "compile", "device", "threads", "log_every", "keep_last", "tensorboard", "wandb")
 """Fields of these sections that are taken over from the run as well: how, not what, it was trained."""
 

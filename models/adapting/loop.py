@@ -32,6 +32,17 @@ class AdaptLoop(PretrainLoop):
         if not self.training.goes_on:
             super()._prepare_model()
 
+    def pairs_of(self, held_out: LabelledBatch) -> tuple[np.ndarray, np.ndarray | None]:
+        """See `PretrainLoop.pairs_of`."""
+        frames, _ = super().pairs_of(held_out.frames)
+        at = self.config.validation.warmup
+        return frames, held_out.action[:, at] if held_out.action.shape[-1] else None
+
+    @property
+    def parts(self) -> str:  # type: ignore[override]
+        """See `PretrainLoop.parts`."""
+        return str(getattr(self.training.model, "parts", ""))
+
     def validate(self, held_out: LabelledBatch) -> Validation:
         """See `PretrainLoop.validate`; without actions the model of videos is looked at."""
         config = self.config

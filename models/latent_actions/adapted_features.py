@@ -171,6 +171,15 @@ class AdaptedFeatureModel(nn.Module):
         return torch.stack(tokens, 1)
 
     @torch.no_grad()
+    def pair_pictures(self, image: Tensor, action: Tensor | None = None) -> dict[str, Tensor]:
+        """See `models.pretraining.pair_pictures.PairModel`."""
+        found = self.video.pair_pictures(image)
+        if self.adapter is None or action is None:
+            return found
+        led = torch.stack([torch.zeros_like(action), action], 1)  # (B, 2, A)
+        return found | {"action_prediction": self.video.shown(self.rollout_tokens(image, led, 1))[:, 1]}
+
+    @torch.no_grad()
     def open_loop(self, image: Tensor, action: Tensor, observed: int, generator: torch.Generator) -> Tensor:
         """(B, T, 3, H, W) in [0, 1]: the first `observed` frames are drawn from their own features, the rest follow
         from actions alone."""

@@ -89,8 +89,22 @@ class FeatureModelConfig(MethodConfig):
     extractor: ExtractorConfig = ExtractorConfig()
     quantizer: QuantizerConfig = QuantizerConfig()
     dynamics: DynamicsConfig = DynamicsConfig()
+    loss: Literal["state", "ficc"] = "state"
+    """state: squared error of predicted features, which are frozen (UWM). ficc: the features are learned along, by
+    cosine consistency, reconstruction and difference reconstruction (FICC); one code, extractor.num_codes=1, as
+    published of a small codebook (quantizer.codes=20, quantizer.commitment=1)."""
     state_loss: StateLossConfig = StateLossConfig()
     optimizer: AdamWConfig = AdamWConfig()
+
+    @model_validator(mode="after")
+    def _ficc_learns_features(self) -> FeatureModelConfig:
+        if self.loss == "ficc" and self.features.kind != "own":
+            raise ValueError("loss=ficc learns its features: features.kind=own")
+        if self.loss == "ficc" and self.extractor.num_codes != 1:
+            raise ValueError(
+                f"loss=ficc has one code for an action, and extractor.num_codes is {self.extractor.num_codes}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _frames_as_they_are(self) -> FeatureModelConfig:

@@ -17,6 +17,7 @@ from ipv_bench.errors import CheckpointError
 from models.features.build import build_features
 from models.features.frozen import Frames
 from models.features.pixels import PixelDecoder
+from models.latent_actions.cycle import CycleConsistency
 from models.latent_actions.extractor import Extractor, FeatureDynamics
 from models.latent_actions.feature_config import FeatureModelConfig
 from models.latent_actions.gaussian import LatentActions
@@ -68,6 +69,10 @@ class FeatureVideoModel(nn.Module):
         self.pixels: PixelDecoder | None = None
         if not self.features.has_decoder:
             self.pixels = PixelDecoder(config.features.pixels, places, width, config.image.size)
+        self.cycle: CycleConsistency | None = None
+        if config.loss == "ficc":
+            self.features.requires_grad_(True)
+            self.cycle = CycleConsistency(config.features.pixels, places, width, config.image.size)
         self.register_buffer("copy_error", torch.zeros(()))
         """Running mean of the squared error of a copy; 0 before the first batch."""
         digest = self.features.digest()
@@ -81,19 +86,21 @@ class FeatureVideoModel(nn.Module):
     # What is trained, and what is kept.
 
     def optimizer_group(self) -> OptimizerGroup:
-        """All parameters but those of the frozen features, as one group."""
+        """All parameters but those of frozen features, as one group."""
         return OptimizerGroup("world_model", self.trained(), self.config.optimizer)
 
     def trained(self) -> dict[str, nn.Parameter]:
         """What pre-training moves, by name."""
-        return {name: value for name, value in self.named_parameters() if not name.startswith("features.")}
+        learned = self.cycle is not None
+        return {name: value for name, value in self.named_parameters() if learned or not name.startswith("features.")}
 
     def set_mean_image(self, images: Tensor) -> None:
         """Nothing: frozen features have their own scaling."""
 
     def prepare(self, frames: Frames, seed: int) -> None:
-        """Train the features that a run has to train itself, before its first update."""
-        self.features.fit(frames, seed)
+        """Train frozen features that a run has to train itself, before its first update."""
+        if self.cycle is None:
+            self.features.fit(frames, seed)
 
     def statistics(self) -> list[Tensor]:
         """What a forward pass in training changes, without a gradient: to be restored where an update is skipped."""
@@ -171,6 +178,8 @@ class FeatureVideoModel(nn.Module):
 
     def forward(self, image: Tensor, draws: FeatureDraws) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss (scalar) and its parts (detached scalars) of uint8 frames (B, T, H, W, 3)."""
+        if self.cycle is not None:
+            return self._learned_along(image, draws, self.cycle)
         tokens = self.encode(image)
         before, after = self.pairs(tokens)
         quantized: Quantized = self.quantizer(self.extractor(before, after), draws.starts)
@@ -190,6 +199,26 @@ class FeatureVideoModel(nn.Module):
             metrics["image_loss"] = drawn
             loss = loss + (drawn if self.pixels is not None else 0)
         return loss, {key: value.detach() for key, value in ({"loss": loss} | metrics).items()}
+
+    def _learned_along(
+        self, image: Tensor, draws: FeatureDraws, cycle: CycleConsistency
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """`forward` of loss=ficc: gradients reach the features."""
+        frames = image.movedim(-1, -3).float() / 255  # (B, T, 3, H, W)
+        tokens = self.features.encode(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])  # type: ignore[no-untyped-call]
+        before, after = self.pairs(tokens)
+        quantized: Quantized = self.quantizer(self.extractor(before, after), draws.starts)
+        predicted = self.dynamics(before, quantized.value)
+        parts = cycle(before, after, predicted, (frames[:, 1:] - frames[:, :-1]).flatten(0, 1))
+        drawn = self.features.decode(tokens.flatten(0, 1))
+        parts["image_loss"] = F.mse_loss(full_precision(drawn), frames.flatten(0, 1))
+        parts["quantizer_loss"] = quantized.loss
+        loss = torch.stack(list(parts.values())).sum()
+        with torch.no_grad():
+            error, copy = F.mse_loss(predicted, after), F.mse_loss(before, after)
+            parts["state_copy_ratio"] = error / copy.clamp_min(SMALLEST_COPY_ERROR)
+            parts["perplexity"] = batch_perplexity(quantized.codes, self.config.quantizer.codes).float()
+        return loss, {key: value.detach() for key, value in ({"loss": loss} | parts).items()}
 
     def loss(
         self, image: Tensor, generator: torch.Generator | None = None, *, draws: FeatureDraws | None = None
@@ -282,6 +311,14 @@ class FeatureVideoModel(nn.Module):
         """Frames (B, T, 3, H, W) in [0, 1]: the first `observed` ones drawn from their own features, the rest predicted
         under latent actions (B, T - 1, L). Nothing is random."""
         return self.shown(self.rollout_tokens(self.encode(image[:, :observed]), actions, observed))
+
+    @torch.no_grad()
+    def pair_pictures(self, image: Tensor, action: Tensor | None = None) -> dict[str, Tensor]:
+        """See `models.pretraining.pair_pictures.PairModel`."""
+        tokens = self.encode(image)  # (B, 2, E + P, D)
+        predicted = self.imagine(tokens[:, 0], self.infer_from(tokens).mean)[:, 0]
+        first, second = self.shown(tokens).unbind(1)
+        return {"reconstruction": first, "next_reconstruction": second, "prediction": self.shown(predicted)}
 
     @torch.no_grad()
     def open_loop(

@@ -30,7 +30,10 @@ class DataConfig(Config):
     """Segments of one update over all ranks (B)."""
     every_seconds: float | None = Field(None, gt=0)
     """Frames of a segment are this far apart, by the time stamps of the set, to the nearest frame; unset:
-    they are the set's own frames, one after another."""
+    `every_frames` apart."""
+    every_frames: int = Field(1, ge=1)
+    """Frames of a segment are so many of the set's frames apart, where `every_seconds` is unset. Real actions of all
+    steps between two frames are then one action, joined."""
     crop: int | None = Field(None, ge=16)
     """Side of a square that is cut at a random place of each segment, in pixels; unset: whole frames."""
     num_videos: int | None = Field(None, ge=1)

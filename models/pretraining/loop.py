@@ -17,6 +17,7 @@ from ipv_bench.progress import Bar, say
 from ipv_bench.run_record import METRICS_FILE, JsonlLog, RunRecord, mark_inexact
 from models.latent_actions.measure import Labels, LatentActionModel
 from models.pretraining.config import PretrainConfig
+from models.pretraining.pair_pictures import AFTER, BEFORE, PairModel, write_pairs
 from models.pretraining.prediction_strips import write_gif, write_strips
 from models.pretraining.validation import Validation, validate
 from models.pretraining.video_batches import VideoBatches, VideoData, read_labels, stack_segments
@@ -42,10 +43,14 @@ class PretrainLoop:
         training: the model; continued from the folder's newest checkpoint, if there is one.
     """
 
+    parts = ""
+    """What of the model is trained, where that is a choice."""
+
     def __init__(
         self, folder: Path, record: RunRecord, config: PretrainConfig, data: VideoData, training: VideoTraining
     ) -> None:
         self.folder, self.config, self.data, self.training = folder, config, data, training
+        self._record = record
         self.ranks = training.ranks
         self._batches = VideoBatches(
             data.train, config.data.batch_size, workers=config.data.workers, prefetch=config.data.prefetch,
@@ -71,6 +76,11 @@ class PretrainLoop:
         frames: np.ndarray = segment
         return frames
 
+    def pairs_of(self, held_out: Any) -> tuple[np.ndarray, np.ndarray | None]:
+        """The newest seen frame of held-out segments and the next, (N, 2, H, W, 3), and the actions between them."""
+        at = self.config.validation.warmup
+        return held_out[:, at - 1 : at + 1], None
+
     def validate(self, held_out: Any) -> Validation:
         """Measure the model on the held-out segments."""
         return self.validate_videos(self.training.model, held_out, self._labels())
@@ -80,7 +90,8 @@ class PretrainLoop:
         config, training = self.config, self.training
         result = validate(model, held_out, config.validation, training.seed, config.data.batch_size, labels)
         if result.latent_actions is not None:
-            say(f"update {training.updates}: {result.latent_actions.sentence()}")
+            unused = training.updates and result.latent_actions.verdict != "usable"
+            say(f"update {training.updates}: {'warning: ' if unused else ''}{result.latent_actions.sentence()}")
         return result
 
     def run(self, bar: Bar) -> None:
@@ -139,6 +150,7 @@ class PretrainLoop:
         self._write(result.metrics())
         if self.config.validation.strips:
             self._draw(result)
+            self._draw_pairs()
 
     def _held_out_segments(self) -> Any:
         if self._held_out is None:
@@ -160,6 +172,21 @@ class PretrainLoop:
         write_strips(folder / f"prediction-{number}.png", result.truth, result.prediction, warmup)
         for n, (truth, prediction) in enumerate(zip(result.truth, result.prediction, strict=True)):
             write_gif(folder / f"prediction-{number}-{n}.gif", truth, prediction, warmup)
+
+    def _draw_pairs(self) -> None:
+        """Before the first update and after the last one: what a model of pairs makes of the newest seen frame."""
+        model, done = self.training.model, self.training.updates
+        if not isinstance(model, PairModel) or 0 < done < self.config.training.updates:
+            return
+        frames, action = self.pairs_of(self._held_out_segments())
+        was_training = model.training
+        model.eval()
+        found = write_pairs(
+            self.folder / (AFTER if done else BEFORE), self._record, model, frames, action, updates=done,
+            shown=self.config.validation.strips, device=self.training.device, parts=self.parts,
+        )  # fmt: skip
+        model.train(was_training)
+        say(f"update {done}: {found.verdicts[0]}")
 
     def _write(self, values: dict[str, Any]) -> None:
         """One line of `metrics.jsonl`, and its mirrors."""

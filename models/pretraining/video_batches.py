@@ -62,7 +62,7 @@ def open_video_data(config: DataConfig, seed: int, *, validate: bool = True) -> 
 def _open(config: DataConfig, seed: int) -> Segments:
     return open_segments(
         config.sets, config.length, seed, weights=config.weights, cache=config.cache, crop=config.crop,
-        every_seconds=config.every_seconds,
+        every_seconds=config.every_seconds, every_frames=config.every_frames,
     )  # fmt: skip
 
 
@@ -74,9 +74,11 @@ def split_videos(source: SegmentSource, config: DataConfig) -> tuple[np.ndarray,
         UnknownNameError: no such split or label.
     """
     split = config.split if source.index.splits() else None
-    seen = source.index.select(config.length, None, split, config.labels, config.every_seconds)
+    seen = source.index.select(config.length, None, split, config.labels, config.every_seconds, config.every_frames)
     if split not in (None, VALIDATION_SPLIT) and VALIDATION_SPLIT in source.index.splits():
-        unseen = source.index.select(config.length, None, VALIDATION_SPLIT, config.labels, config.every_seconds)
+        unseen = source.index.select(
+            config.length, None, VALIDATION_SPLIT, config.labels, config.every_seconds, config.every_frames
+        )
         return seen, unseen
     held = np.fromiter((_share(source.index.video_id(int(video))) < config.holdout for video in seen), bool, len(seen))
     if held.all():

@@ -135,6 +135,22 @@ def test_crops_are_drawn_from_videos_of_any_size(tmp_path):
         open_segments(tmp_path / "set", 10, 0, crop=56)[0]
 
 
+@pytest.mark.parametrize("kind", ["mjpeg", "raw", "clips"])
+def test_frames_are_picked_by_time(sets, kind):
+    segments = open_segments(sets[kind], 5, 3, every_seconds=0.2)  # 12 fps: 2.4 frames, so every second one
+    assert segments.common_stride() == 2
+    for i in range(30):
+        origin = segments.describe(i)
+        shown, _ = read_numbers(segments[i])
+        assert shown == list(range(origin.start_frame, origin.start_frame + 10, 2))
+    assert set(segments.sources[0].videos) == set(open_segments(sets[kind], 9, 0).sources[0].videos)
+    assert open_segments(sets[kind], 2, 0, every_seconds=0.01).common_stride() == 1
+    with pytest.raises(ShardSetError, match="0 videos of 5 frames or more, 100.0 s apart,"):
+        open_segments(sets[kind], 5, 0, every_seconds=100.0)
+    with pytest.raises(ConfigError, match="every_seconds is 0"):
+        open_segments(sets[kind], 5, 0, every_seconds=0)
+
+
 def test_wrong_arguments_are_refused(sets):
     for arguments in ({"length": 0}, {"seed": -1}, {"weights": [1, 2]}, {"weights": [0]}, {"num_videos": 0}):
         with pytest.raises(ConfigError):

@@ -205,6 +205,36 @@ def test_an_adapted_model_is_adapted_further() -> None:
         AdaptedFeatureModel(config(), video_model(3), 3, "adapter").load_adapted(adapter.state_dict(), "there")
 
 
+def test_ficc_learns_its_features_by_three_losses() -> None:
+    changes = {"loss": "ficc", "extractor": {"num_codes": 1}}
+    model = video_model(**changes)
+    model.train()
+    image = frames()
+    loss, metrics = model(image, draws_of(model))
+    loss.backward()
+    [group] = [model.optimizer_group()]
+    assert {name.split(".")[0] for name in group.parameters} >= {"features", "extractor", "dynamics", "cycle"}
+    unused = {name for name, value in group.parameters.items() if value.grad is None or not value.grad.abs().max() > 0}
+    assert unused <= {"features.hidden_token"}
+    scaled = image.movedim(-1, 2) / 255
+    tokens = model.features.encode(scaled.flatten(0, 1)).reshape(BATCH, LENGTH, 16, 16)
+    before, after = model.pairs(tokens)
+    code = model.eval().quantizer(model.extractor(before, after)).value
+    predicted = model.dynamics(before, code)
+    similarity = -torch.nn.functional.cosine_similarity(predicted.flatten(1), after.flatten(1), dim=-1).mean()
+    difference = model.cycle.difference(predicted - before)
+    truth = (scaled[:, 1:] - scaled[:, :-1]).flatten(0, 1)
+    assert metrics["consistency_loss"].item() == pytest.approx(similarity.item(), abs=1e-5)
+    assert metrics["difference_loss"].item() == pytest.approx((difference - truth).square().mean().item(), rel=1e-4)
+    total = sum(metrics[n] for n in ("consistency_loss", "difference_loss", "image_loss", "quantizer_loss"))
+    assert loss.item() == pytest.approx(total.item(), rel=1e-5)
+    assert model.predict(image, model.infer(image).mean, 1).shape == (BATCH, LENGTH, 3, SIZE, SIZE)
+    with pytest.raises(ConfigError, match="one code for an action"):
+        video_model(loss="ficc")
+    with pytest.raises(ConfigError, match="learns its features"):
+        video_model(**changes, features={"kind": "alex", "weights": "random"})
+
+
 def test_learning_rate_rises_and_falls() -> None:
     config = AdamWConfig(warmup=0.1)
     scales = [config.lr_scale(update, 100) for update in range(100)]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from ipv_bench.analysis_record import read_analysis, read_arrays
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_record
 from models.pretraining.video_training import VideoTraining
@@ -77,6 +78,25 @@ def test_what_a_run_leaves(finished: Path) -> None:
     assert tensors(finished)["features.fitted"] == 1
 
 
+def test_pairs_are_kept_for_the_figures(finished: Path, tmp_path: Path) -> None:
+    before, after = read_analysis(finished / "pairs_before"), read_analysis(finished / "pairs")
+    assert (before.config["updates"], after.config["updates"]) == (0, 4)
+    arrays = read_arrays(finished / "pairs")
+    assert arrays["prediction"].shape == arrays["observation"].shape == (1, 32, 32, 3)
+    assert arrays["prediction_mse_to_next"].shape == (4,)
+    numbers = after.numbers["models"]["UWM"]
+    assert numbers["prediction_mse_to_next"] == pytest.approx(arrays["prediction_mse_to_next"].mean(), rel=1e-5)
+    assert (
+        f"{numbers['prediction_lpips_nearer_next' if after.config['lpips'] else 'prediction_mse_nearer_next']} of 4"
+        in (after.verdicts[0])
+    )
+    words = ["report", str(finished), "--out", str(tmp_path), "--figures", "uwm_fig3,uwm_table1", "--quiet"]
+    assert run([*words, "--resamples", "20"]) == 0
+    assert (tmp_path / "figures" / "uwm_fig3.svg").is_file()
+    rows = (tmp_path / "figures" / "uwm_table1.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows[1:]] == ["to O(t)", "to O(t+1)"]
+
+
 def test_an_interrupted_run_goes_on_to_the_same_numbers(
     labelled: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +131,16 @@ def test_a_domain_then_actions(labelled: Path, finished: Path, tmp_path: Path, c
     lines = [line for line in learned(adapted) if "validation_copy_ratio" in line]
     assert [line["updates"] for line in lines] == [0, 2, 4]
     assert {"validation_adapter_loss", "validation_equal_codes", "validation_shuffle_ratio"} <= lines[0].keys()
+    assert {"action_prediction", "prediction"} <= read_arrays(adapted / "pairs").keys()
+    words = ["report", str(domain), str(adapted), "--out", str(tmp_path / "report"), "--resamples", "20", "--quiet"]
+    assert run([*words, "--figures", "uwm_fig4,uwm_fig5"]) == 0
+    lines = (tmp_path / "report" / "figures" / "uwm_fig4.csv").read_text()
+    assert "W pre" in lines
+    assert "W ft" in lines
+    assert "W tfs" not in lines  # the run from scratch was not given
+    wide = tmp_path / "wide"
+    assert run(adapt(finished, labelled, wide, data__every_frames=3, training__updates=1)) == 0
+    assert read_record(wide).model_extra["adaptation"]["action_dim"] == 6  # three steps between two frames
     assert run(adapt(finished, labelled, tmp_path / "random", weights="random", training__updates=1)) == 0
     capsys.readouterr()
     assert run(adapt(finished, labelled, tmp_path / "other", extractor__inputs="tokens")) == 2

@@ -76,6 +76,21 @@ def test_each_action_comes_with_the_frame_that_it_led_into(source, tmp_path, enc
     assert verify(out, "all").findings == []
 
 
+def test_actions_between_frames_that_are_apart_are_joined(labelled):
+    segments = open_segments(labelled, 3, seed=1, tracks=("action", "reward"), every_frames=3)
+    for i in range(10):
+        frames, tracks = segments[i]
+        shown, videos = read_numbers(frames)
+        assert np.diff(shown).tolist() == [3, 3]
+        assert tracks["action"].shape == (3, 6)
+        assert not tracks["action"][0].any()  # what led to the first frame is not read
+        for t in (1, 2):
+            steps = tracks["action"][t].reshape(3, 2)
+            assert steps[:, 0].tolist() == list(range(shown[t - 1] + 1, shown[t] + 1))
+            assert set(steps[:, 1]) == {videos[0] + 1}
+        assert tracks["reward"].tolist() == [t / 4 for t in shown]
+
+
 def test_the_manifest_lists_names_shapes_and_units(labelled, capsys):
     tracks = read_manifest(labelled).tracks
     assert {name: (entry.dtype, entry.shape) for name, entry in tracks.items()} == {

@@ -1,0 +1,163 @@
+"""Frozen features: networks of `transformers` from local folders, LPIPS backbones, and what is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ipv_bench.config import build
+from ipv_bench.errors import CheckpointError, ConfigError, InputError
+from models.features.build import build_features
+from models.features.config import FeaturesConfig
+from models.features.find_weights import find_model
+from models.features.frozen import FrozenFeatures
+from models.training.checkpoint import load_tensors
+from tests.models.latent_actions.small_uwm import draws_of, frames, video_model
+
+SIZE = 32
+REAL_MAE = "IPV_BENCH_MAE"
+"""Environment variable: folder of published ViT-MAE weights."""
+
+
+def features(size: int = SIZE, **values: Any) -> FrozenFeatures:
+    torch.manual_seed(0)
+    return build_features(build(FeaturesConfig, values), size)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Small models of `transformers` with random weights, as `save_pretrained` leaves them."""
+    transformers = pytest.importorskip("transformers")
+    root = tmp_path_factory.mktemp("models")
+    small = {
+        "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
+        "image_size": SIZE, "patch_size": 8,
+    }  # fmt: skip
+    decoder = {
+        "decoder_hidden_size": 16, "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 2,
+        "decoder_intermediate_size": 32,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    made = {
+        "mae": transformers.ViTMAEForPreTraining(transformers.ViTMAEConfig(**small, **decoder)),
+        "other_mae": transformers.ViTMAEForPreTraining(transformers.ViTMAEConfig(**small, **decoder)),
+        "dino": transformers.Dinov2Model(transformers.Dinov2Config(**small)),
+        "resnet": transformers.ResNetModel(
+            transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
+        ),
+    }
+    for name, network in made.items():
+        network.save_pretrained(root / name)
+    return {name: root / name for name in made}
+
+
+def test_tokens_of_a_mae_are_those_of_their_places(folders: dict[str, Path]) -> None:
+    found = features(kind="mae", name=str(folders["mae"]))
+    images = torch.rand(2, 3, SIZE, SIZE)
+    tokens = found.encode(images)
+    assert tokens.shape == (2, 17, 16)
+    assert (found.extra, found.places, found.width, found.training) == (1, 16, 16, False)
+    assert torch.equal(found.encode(images), tokens)  # its own shuffling would make another order each time
+    network: Any = found.network
+    scaled, ascending = (images - found.mean) / found.std, torch.arange(16.0).expand(2, -1)
+    embedded = network.vit.embeddings.patch_embeddings(scaled)
+    shuffled, _, order = network.vit.embeddings(scaled, noise=ascending)
+    assert order.tolist() == [list(range(16))] * 2
+    assert torch.allclose(shuffled[:, 1:], embedded + network.vit.embeddings.position_embeddings[:, 1:], atol=1e-6)
+    drawn = found.decode(tokens)
+    assert drawn.shape == images.shape
+    changed = tokens.clone()
+    changed[:, 1 + 5] += 10  # the place in row 1, column 1
+    difference = (found.decode(changed) - drawn).abs().mean((0, 1)).reshape(4, 8, 4, 8).mean((1, 3))
+    assert difference.argmax() == 5
+
+
+@pytest.mark.parametrize("name", ["dino", "resnet"])
+def test_any_vision_model_gives_tokens(folders: dict[str, Path], name: str) -> None:
+    found = features(kind="vision", name=str(folders[name]))
+    tokens = found.encode(torch.rand(2, 3, SIZE, SIZE))
+    assert tokens.shape == (2, found.extra + found.places, found.width)
+    assert tokens.mean(-1).abs().max() < 1e-4  # on one scale
+    assert not found.has_decoder
+    assert found.extra == {"dino": 1, "resnet": 0}[name]
+
+
+@pytest.mark.parametrize("kind", ["alex", "vgg"])
+def test_backbones_of_lpips_give_tokens(kind: str) -> None:
+    found = features(64, kind=kind, weights="random", layer=1)
+    tokens = found.encode(torch.rand(2, 3, 64, 64))
+    assert tokens.shape == (2, found.places, {"alex": 192, "vgg": 128}[kind])
+    assert 0.9 < tokens.var(-1, correction=0).mean() < 1.1
+
+
+def test_a_model_on_alexnet_learns_to_draw_what_it_sees() -> None:
+    model = video_model(features={"kind": "alex", "weights": "random", "layer": 0}, image={"size": 64})
+    loss, metrics = model.train()(frames(2, 3, size=64), draws_of(model, 0, 2, 3))
+    loss.backward()
+    assert "image_loss" in metrics
+    assert model.pixels.out.weight.grad.abs().max() > 0
+    assert all(value.grad is None for value in model.features.parameters())
+    kept = model.state_dict()
+    assert any(name.startswith("features.network.convolutions") for name in kept)  # nobody else has them
+    assert model.predict(frames(2, 3, size=64), model.infer(frames(2, 3, size=64)).mean, 1).shape == (2, 3, 3, 64, 64)
+
+
+def test_published_weights_stay_where_they_are(folders: dict[str, Path]) -> None:
+    model = video_model(features={"kind": "mae", "name": str(folders["mae"])})
+    kept = {name: value.clone() for name, value in model.state_dict().items()}
+    assert not any(name.startswith("features.") for name in kept)
+    load_tensors(video_model(1, features={"kind": "mae", "name": str(folders["mae"])}), kept, "there")
+    other = video_model(features={"kind": "mae", "name": str(folders["other_mae"])})
+    with pytest.raises(CheckpointError, match="trained on other features"):
+        load_tensors(other, kept, "there")
+    random = video_model(features={"kind": "mae", "name": str(folders["mae"]), "weights": "random"})
+    assert any(name.startswith("features.network.vit") for name in random.state_dict())
+
+
+def test_what_is_not_here_or_not_safe_is_refused(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(InputError, match="nor a model in the Hugging Face cache") as missing:
+        find_model("facebook/vit-mae-base")
+    assert "hf download facebook/vit-mae-base" in missing.value.fix
+    cached = tmp_path / "cache" / "models--facebook--vit-mae-base"
+    (cached / "snapshots" / "abc123").mkdir(parents=True)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("abc123")
+    for name in ("config.json", "model.safetensors"):
+        (cached / "snapshots" / "abc123" / name).symlink_to(folders["mae"] / name)
+    assert find_model("facebook/vit-mae-base").digest() == find_model(str(folders["mae"])).digest()
+    pickled = tmp_path / "pickled"
+    pickled.mkdir()
+    (pickled / "config.json").write_bytes((folders["mae"] / "config.json").read_bytes())
+    with pytest.raises(InputError, match=r"has no model\.safetensors"):
+        find_model(str(pickled))
+    (pickled / "pytorch_model.bin").write_bytes(b"anything")
+    with pytest.raises(InputError, match="holds pickled weights"):
+        features(kind="mae", name=str(pickled))
+    (pickled / "model.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(InputError, match="cannot be read"):
+        features(kind="mae", name=str(pickled))
+    with pytest.raises(ConfigError, match="takes frames of 32 pixels, and image.size is 64"):
+        features(64, kind="mae", name=str(folders["mae"]))
+    with pytest.raises(InputError, match="is a dinov2"):
+        features(kind="mae", name=str(folders["dino"]))
+    with pytest.raises(InputError, match="lack"):
+        (tmp_path / "half").mkdir()
+        (tmp_path / "half" / "config.json").write_bytes((folders["mae"] / "config.json").read_bytes())
+        (tmp_path / "half" / "model.safetensors").symlink_to(folders["dino"] / "model.safetensors")
+        features(kind="mae", name=str(tmp_path / "half"))
+    with pytest.raises(InputError, match="no LPIPS weights"):
+        features(kind="alex", name=str(tmp_path))
+
+
+@pytest.mark.skipif(REAL_MAE not in os.environ, reason=f"{REAL_MAE} names no folder of ViT-MAE weights")
+def test_published_mae_draws_what_it_sees() -> None:
+    found = features(224, kind="mae", name=os.environ[REAL_MAE])
+    ramp = torch.linspace(0, 1, 224).expand(1, 3, 224, 224)
+    assert (found.decode(found.encode(ramp)) - ramp).square().mean() < 0.05
