@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ipv_bench.bounded_file import read_bytes
@@ -25,6 +26,10 @@ from models.features.frozen import IMAGENET_MEAN, IMAGENET_STD, FrozenFeatures, 
 
 PREPROCESSOR = "preprocessor_config.json"
 SMALL_FILE = 1 << 20
+_DAMAGE = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError, AssertionError, SafetensorError
+)  # fmt: skip
+"""What reading a folder ends in that holds something else."""
 
 
 class PretrainedFeatures(FrozenFeatures):
@@ -161,7 +166,7 @@ def _network(found: FoundModel, kind: str, published: bool) -> nn.Module:
                 where, config=config, local_files_only=True, use_safetensors=True, output_loading_info=True,
                 dtype=torch.float32,
             )  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError) as error:
+    except _DAMAGE as error:
         first = next(iter(str(error).splitlines()), type(error).__name__)[:300]
         raise InputError(f"{where} cannot be read: {first}", expected="a vision model of transformers") from error
     lacking = sorted(report["missing_keys"])

@@ -175,17 +175,18 @@ class PretrainLoop:
 
     def _draw_pairs(self) -> None:
         """Before the first update and after the last one: what a model of pairs makes of the newest seen frame."""
-        model, done = self.training.model, self.training.updates
+        model: Any = self.training.model
+        done = self.training.updates
         if not isinstance(model, PairModel) or 0 < done < self.config.training.updates:
             return
         frames, action = self.pairs_of(self._held_out_segments())
-        was_training = model.training
-        model.eval()
+        was_training = self.training.model.training
+        self.training.model.eval()
         found = write_pairs(
             self.folder / (AFTER if done else BEFORE), self._record, model, frames, action, updates=done,
             shown=self.config.validation.strips, device=self.training.device, parts=self.parts,
         )  # fmt: skip
-        model.train(was_training)
+        self.training.model.train(was_training)
         say(f"update {done}: {found.verdicts[0]}")
 
     def _write(self, values: dict[str, Any]) -> None:
