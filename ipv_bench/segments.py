@@ -117,6 +117,8 @@ class SegmentSource:
             ShardSetError: the set has no such track, or it is damaged.
         """
         names = select_tracks(self.manifest.tracks, names, self.store.location, ShardSetError)
+        if not names:  # also of a set that has none
+            return {}
         pieces = []
         for row, first, count in self.index.clips(video, start, (length - 1) * stride + 1):
             stored = self._read_tracks(row)

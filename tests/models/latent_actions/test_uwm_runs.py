@@ -15,7 +15,14 @@ from ipv_bench.run_record import read_record
 from models.pretraining.video_training import VideoTraining
 from models.training.checkpoint import latest_checkpoint, load_checkpoint
 from tests.models.latent_actions.small_uwm import SIZES
-from tests.models.pretraining.small_pretraining import exit_code, learned, rank_environments, start, weights
+from tests.models.pretraining.small_pretraining import (
+    exit_code,
+    learned,
+    rank_environments,
+    small_shard_set,
+    start,
+    weights,
+)
 
 FAST: dict[str, Any] = {
     "data.length": 5, "data.batch_size": 4, "data.workers": 0, "data.holdout": 0.3, "training.updates": 4,
@@ -117,7 +124,8 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(
 
 def test_a_domain_then_actions(labelled: Path, finished: Path, tmp_path: Path, capsys: Any) -> None:
     domain, adapted = tmp_path / "domain", tmp_path / "adapted"
-    assert run(adapt(finished, labelled, domain, parts="dynamics", num_sequences=3)) == 0
+    unlabelled = small_shard_set(tmp_path / "videos")
+    assert run(adapt(finished, unlabelled, domain, parts="dynamics", num_sequences=3)) == 0
     before, after = tensors(finished), tensors(domain)
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"extractor", "quantizer", "dynamics", "copy_error"}
