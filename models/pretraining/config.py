@@ -163,5 +163,7 @@ RESUMABLE_KEYS = (
     "data.workers", "data.prefetch", "data.cache", "data.sets",
     "training.device", "training.threads", "training.checkpoint_every", "training.checkpoint_minutes",
     "training.keep_last", "training.keep_every", "training.tensorboard", "training.wandb",
+    "features.name",
 )  # fmt: skip
-"""Keys that may change when a run is continued; moved shard sets are recognised by their hashes."""
+"""Keys that may change when a run is continued; moved shard sets are recognised by their hashes, and so are
+moved features."""

@@ -20,7 +20,7 @@ WEIGHT_KEYS = (
     "encoder.norm", "decoder.kind", "decoder.cnn_depth", "decoder.blocks", "decoder.norm", "rssm.deter", "rssm.hidden",
     "rssm.stoch", "rssm.discrete", "rssm.action_dim", "latent_action.inputs", "latent_action.posterior",
     "context.fusion", "context.heads", "concat_embed", "reward.dual", "reward.gain", "behavior.min_std",
-    "behavior.discount_head", "loss", "features.kind", "features.name", "features.weights", "features.layer",
+    "behavior.discount_head", "loss", "features.kind", "features.weights", "features.layer",
     "features.own.patch", "features.own.heads", "extractor.inputs", "extractor.heads", "extractor.num_codes",
     "quantizer.codes", "dynamics.heads", "dynamics.residual", "adapter.kind", "adapter.heads",
 )  # fmt: skip
