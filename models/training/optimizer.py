@@ -203,8 +203,9 @@ def assign_gradients(loss: Tensor, groups: Sequence[OptimizerGroup]) -> None:
 
 def _norm(group: OptimizerGroup) -> Tensor:
     """Norm of all gradients of a group, a scalar."""
-    norms: list[Tensor] = torch._foreach_norm(group.gradients())
-    return torch.linalg.vector_norm(torch.stack(norms))
+    norms = list(torch._foreach_norm(group.gradients()))
+    found: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+    return found
 
 
 @torch.no_grad()

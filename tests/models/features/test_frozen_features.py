@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from ipv_bench.config import build
 from ipv_bench.errors import CheckpointError, ConfigError, InputError
@@ -147,11 +148,14 @@ def test_what_is_not_here_or_not_safe_is_refused(
         features(64, kind="mae", name=str(folders["mae"]))
     with pytest.raises(InputError, match="is a dinov2"):
         features(kind="mae", name=str(folders["dino"]))
-    with pytest.raises(InputError, match="lack"):
-        (tmp_path / "half").mkdir()
-        (tmp_path / "half" / "config.json").write_bytes((folders["mae"] / "config.json").read_bytes())
-        (tmp_path / "half" / "model.safetensors").symlink_to(folders["dino"] / "model.safetensors")
-        features(kind="mae", name=str(tmp_path / "half"))
+    half = tmp_path / "half"
+    half.mkdir()
+    (half / "config.json").write_bytes((folders["mae"] / "config.json").read_bytes())
+    whole = load_file(folders["mae"] / "model.safetensors")
+    kept = {name: value for name, value in whole.items() if "decoder" not in name}
+    save_file(kept, half / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match="lack decoder"):
+        features(kind="mae", name=str(half))
     with pytest.raises(InputError, match="no LPIPS weights"):
         features(kind="alex", name=str(tmp_path))
 

@@ -1,0 +1,100 @@
+"""Does UWM at tiny size learn what it should on videos whose actions are known? Measured, and held against gates.
+
+    python benchmarks/uwm_gates.py                 about five minutes on a quiet core
+    python benchmarks/uwm_gates.py --out FOLDER    keeps the runs; started again, it goes on
+
+Moving blobs (200 videos, 64 pixels) → `pretrain --set method=uwm` (tiny) → `adapt --set parts=adapter` on 64 labelled
+videos. Gates, about half of what a toy gave: codes are used (perplexity above a quarter of the codebook), decide
+(shuffle ratio above 1.3) and predict (features' copy ratio below 0.7); real actions lose little (features' copy ratio
+under them at most 1.5 times that under inferred ones) and matter (other actions at least 1.1 times worse); predictions
+are nearer to the next frame than to the present one in more than 80 % of pairs. Exit status 1 where one fails; the last
+line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ipv_bench.analysis_record import read_analysis
+from ipv_bench.cli import run
+
+VIDEOS = 200
+ADAPT = ("num_sequences=64", "training.updates=600", "training.checkpoint_every=200", "validation.every=200",
+         "adapter.width=64")  # fmt: skip
+
+
+def command(*words: str) -> None:
+    """One command of ipv-bench.
+
+    Raises:
+        SystemExit: it fails.
+    """
+    status = run(list(words))
+    if status:
+        raise SystemExit(status)
+
+
+def make_runs(folder: Path, seed: int) -> tuple[Path, Path]:
+    """Shard set, pre-training run and adapted run; what is there is not made again."""
+    shards, pretrained, adapted = folder / "blob", folder / "pretrained", folder / "adapted"
+    if not (shards / "manifest.json").is_file():
+        command("sample", str(folder / "raw"), "--dataset", "moving-blob", "--videos", str(VIDEOS), "--quiet")
+        command(
+            "prepare", "episodes", "--source", str(folder / "raw"), "--out", str(shards), "--workers", "1", "--quiet"
+        )
+    same = ("--data", str(shards), "--seed", str(seed))
+    command("pretrain", "--set", "method=uwm", "--run", str(pretrained), *same)
+    sets = [part for change in ADAPT for part in ("--set", change)]
+    command("adapt", str(pretrained), "--run", str(adapted), *same, *sets)
+    return pretrained, adapted
+
+
+def last(folder: Path, key: str) -> dict[str, Any]:
+    """The newest line of a run's log that has a key."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    found: dict[str, Any] = [line for line in lines if key in line][-1]
+    return found
+
+
+def gates(pretrained: Path, adapted: Path) -> dict[str, tuple[float, float, bool]]:
+    """Name → value, limit, whether it holds."""
+    learned, real = last(pretrained, "latent_action_verdict"), last(adapted, "validation_shuffle_ratio")
+    config = json.loads((pretrained / "run.json").read_text())["config"]
+    perplexity = max(learned["latent_action_perplexity"]) / config["quantizer"]["codes"]
+    loss = real["validation_state_copy_ratio"] / real["validation_latent_state_copy_ratio"]
+    numbers = read_analysis(pretrained / "pairs").numbers["models"]["UWM"]
+    measure = "lpips" if "prediction_lpips_nearer_next" in numbers else "mse"
+    nearer = numbers[f"prediction_{measure}_nearer_next"] / numbers["pairs"]
+    above = {
+        "perplexity_share": (perplexity, 0.25), "shuffle_ratio": (learned["latent_action_shuffle_ratio"], 1.3),
+        "wrong_actions": (real["validation_shuffle_ratio"], 1.1), f"nearer_to_next_{measure}": (nearer, 0.8),
+    }  # fmt: skip
+    below = {"feature_copy_ratio": (learned["latent_action_copy_ratio"], 0.7), "adapter_loss_ratio": (loss, 1.5)}
+    found = {name: (value, limit, value > limit) for name, (value, limit) in above.items()}
+    return found | {name: (value, limit, value < limit) for name, (value, limit) in below.items()}
+
+
+def main() -> None:
+    """Train, measure, print, and end with one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.out or Path(temporary)
+        found = gates(*make_runs(folder, options.seed))
+    for name, (value, limit, holds) in found.items():
+        print(f"{name:24} {value:8.3f}   limit {limit:g}   {'holds' if holds else 'FAILS'}")
+    values = {name: round(value, 4) for name, (value, _, _) in found.items()}
+    all_hold = all(holds for *_, holds in found.values())
+    print(json.dumps({"benchmark": "uwm_gates", "seed": options.seed, "all_hold": all_hold, **values}))
+    sys.exit(0 if all_hold else 1)
+
+
+if __name__ == "__main__":
+    main()
