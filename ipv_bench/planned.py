@@ -11,9 +11,7 @@ from dataclasses import dataclass, field
 
 from ipv_bench.plugins import plugin_names
 
-_METHODS: Mapping[str, str] = {
-    "isodream": "Iso-Dream, a baseline of ContextWM's Figure 9, is not built yet; logs of its own code are read",
-}
+_METHODS: Mapping[str, str] = {}
 _TASKS: Mapping[str, str] = {}
 
 

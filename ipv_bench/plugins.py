@@ -76,6 +76,7 @@ OURS: Mapping[Kind, Mapping[str, str]] = {
         "prelar": "models.methods.prelar:METHOD",
         "uwm": "models.methods.uwm:METHOD",
         "drqv2": "models.methods.drqv2.method:METHOD",
+        "isodream": "models.methods.isodream:METHOD",
     },
 }
 """Kind → name → where it is. Readers are asked in this order, those of other packages before ours."""

@@ -15,6 +15,7 @@ from ipv_bench.seeding import derive_seed
 from models.agents.behavior import ActorCritic, BehaviorDraws
 from models.agents.config import AgentConfig
 from models.agents.diagnosis import examine_episode
+<<<<<<< HEAD
 from models.nets.rssm import State
 from models.training.checkpoint import Checkpoint, load_tensors
 from models.training.entry_check import check_observation, check_update_batch
@@ -24,6 +25,14 @@ from models.training.optimizer import OptimizerGroup, apply_on_device, apply_upd
 from models.training.recorded_update import RecordedUpdate
 from models.training.skipped_updates import SkippedUpdates
 from models.world_models.stacked import StackedState, StackedWorldModel
+=======
+from models.nets.distributions import TruncatedNormal
+from models.training.checkpoint import Checkpoint, load_tensors
+from models.training.entry_check import check_observation, check_update_batch
+from models.training.hardware import autocast
+from models.training.optimizer import OptimizerGroup, apply_update, assign_gradients
+from models.world_models.stacked import StackedWorldModel
+>>>>>>> 61c7c2a (Iso-Dream: two Gaussian branches, masks over a static background, inverse dynamics, a policy that looks ahead)
 
 BATCH_FIELDS = ("image", "action", "reward", "is_first")
 _MODEL = "model."
@@ -37,7 +46,7 @@ class Agent:
     (seed, call, purpose): nothing of them has to be saved.
 
     Args:
-        config: the run's config.
+        config: the run's, an `AgentConfig` or of a subclass's own kind.
         action_dim: size A of the environment's actions.
         seed: of the run; decides the first weights too, without touching torch's global generator.
         device: where it computes.
@@ -47,13 +56,14 @@ class Agent:
         skips: how many of them were skipped.
     """
 
-    def __init__(self, config: AgentConfig, action_dim: int, seed: int, device: torch.device) -> None:
-        self.config, self.action_dim, self.seed, self.device = config, action_dim, seed, device
+    def __init__(self, config: Any, action_dim: int, seed: int, device: torch.device) -> None:
+        self.action_dim, self.seed, self.device = action_dim, seed, device
+        self.config: AgentConfig = config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, 0, "agent parameters"))
             predicted = config.behavior.discount if config.behavior.discount_head else None
             model = self.make_model(config, action_dim, predicted)
-            behavior = ActorCritic(config.behavior, config.rssm.feat_size, action_dim)
+            behavior = self.make_behavior(config, action_dim)
         self.networks = nn.ModuleDict({"model": model, "behavior": behavior}).to(device)
         if device.type == "cuda":
             self.networks = self.networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -83,6 +93,15 @@ class Agent:
     def make_model(self, config: Any, action_dim: int, discount: float | None) -> StackedWorldModel:
         """The world model, with random weights; see `StackedWorldModel`."""
         return StackedWorldModel(config, action_dim, discount)
+
+    def make_behavior(self, config: Any, action_dim: int) -> ActorCritic:
+        """Actor and critic, with random weights; see `ActorCritic`."""
+        return ActorCritic(config.behavior, config.rssm.feat_size, action_dim)
+
+    def choose(self, state: Any, generator: torch.Generator) -> TruncatedNormal:
+        """The policy at latent states (N, ...) that `model.observe_step` gave."""
+        policy: TruncatedNormal = self.behavior.actor(state.upper.feat)
+        return policy
 
     def update(self, batch: Mapping[str, NDArray[Any] | Tensor]) -> dict[str, float]:
         """One update of the world model, then one of actor and critic from that batch's posterior states.
@@ -314,7 +333,7 @@ class AgentPolicy:
     def __init__(self, agent: Agent, count: int, seed: int, purpose: str, *, explore: bool) -> None:
         self.count = count
         self._agent, self._seed, self._purpose, self._explore = agent, seed, purpose, explore
-        self._state: StackedState | None = None
+        self._state: Any = None
         self._action = torch.zeros(count, agent.action_dim, device=agent.device)
 
     @torch.no_grad()
@@ -332,7 +351,7 @@ class AgentPolicy:
         frames = torch.from_numpy(image).to(agent.device)
         with autocast(agent.device, agent.config.training.precision):
             self._state = agent.model.observe_step(frames, self._action, first, self._state, generator)
-            policy = agent.behavior.actor(self._state.upper.feat)
+            policy = agent.choose(self._state, generator)
         if self._explore:
             uniform = torch.rand(policy.loc.shape, generator=generator, device=agent.device)
             self._action = policy.sample(uniform)

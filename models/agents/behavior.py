@@ -75,6 +75,7 @@ class Trajectories(NamedTuple):
         value: (N, H + 1) slow critic's value of each state.
         discount: (N, H + 1) constant, or predicted: γ times the probability that the episode goes on from the state.
         weight: (N, H + 1) product of the discounts before each state, detached.
+        feat: (N, H + 1, F) what actor and critic see of each state; no gradient goes on to the states.
     """
 
     states: State
@@ -83,6 +84,7 @@ class Trajectories(NamedTuple):
     value: Tensor
     discount: Tensor
     weight: Tensor
+    feat: Tensor
 
 
 class ActorCritic(nn.Module):
@@ -92,15 +94,19 @@ class ActorCritic(nn.Module):
         config: behaviour section.
         feat_size: size F of the features of the model that imagines.
         action_dim: size A of the environment's actions.
+        critic_layers: hidden layers of the critic; None: as many as the actor's.
     """
 
     updates: Tensor
 
-    def __init__(self, config: BehaviorConfig, feat_size: int, action_dim: int) -> None:
+    def __init__(
+        self, config: BehaviorConfig, feat_size: int, action_dim: int, critic_layers: int | None = None
+    ) -> None:
         super().__init__()
         self.config, self.action_dim = config, action_dim
         self.actor = ActorHead(feat_size, action_dim, config.layers, config.units, config.min_std)
-        self.critic = ScalarHead(feat_size, config.layers, config.units, zero_output=config.zero_output)
+        layers = config.layers if critic_layers is None else critic_layers
+        self.critic = ScalarHead(feat_size, layers, config.units, zero_output=config.zero_output)
         self.slow_critic = copy.deepcopy(self.critic)
         self.slow_critic.requires_grad_(False)
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
@@ -146,13 +152,25 @@ class ActorCritic(nn.Module):
         sequence = State(*(torch.stack(values, 1) for values in zip(*states, strict=True)))  # (N, H + 1, ...)
         feat = sequence.feat
         reward, value = reward_head(feat), self.slow_critic(feat)
+        discount, weight = self.discounts(reward, feat, discount_head, terminal)
+        return Trajectories(sequence, torch.stack(actions, 1), reward, value, discount, weight, feat.detach())
+
+    def discounts(
+        self, reward: Tensor, feat: Tensor, discount_head: nn.Module | None, terminal: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Discount and weight (N, H + 1) of imagined states with rewards (N, H + 1) and features (N, H + 1, F)."""
         discount = torch.full_like(reward, self.config.discount)
         if discount_head is not None:
             assert terminal is not None
             known = self.config.discount * (1 - terminal.to(reward.dtype))  # (N,)
             discount = torch.cat([known[:, None], torch.sigmoid(discount_head(feat[:, 1:])).to(reward.dtype)], 1)
         weight = torch.cumprod(torch.cat([torch.ones_like(discount[:, :1]), discount[:, :-1]], 1), 1).detach()
-        return Trajectories(sequence, torch.stack(actions, 1), reward, value, discount, weight)
+        return discount, weight
+
+    def values(self, rssm: RSSM, states: State, generator: torch.Generator) -> Tensor:
+        """The critic's value (N,) of states (N, ...)."""
+        value: Tensor = self.critic(states.feat)
+        return value
 
     def target(self, imagined: Trajectories) -> Tensor:
         """λ-returns (N, H) of the imagined states but the last."""
@@ -169,14 +187,13 @@ class ActorCritic(nn.Module):
 
         The entropy is added to a new tensor: the published code added it to the critic's targets too.
         """
-        feat = imagined.states.feat[:, :-2].detach()  # (N, H - 1, F)
-        entropy = self.actor(feat).entropy()
+        entropy = self.actor(imagined.feat[:, :-2].detach()).entropy()  # (N, H - 1)
         objective = target[:, 1:] + self.config.entropy * entropy
         return -(imagined.weight[:, :-2] * objective).mean(), entropy.detach().mean()
 
     def critic_loss(self, imagined: Trajectories, target: Tensor) -> tuple[Tensor, Tensor]:
         """Loss, and the critic's values (N, H), for the returns (N, H), detached."""
-        value = self.critic(imagined.states.feat[:, :-1].detach())  # (N, H)
+        value = self.critic(imagined.feat[:, :-1])  # (N, H)
         loss = 0.5 * (imagined.weight[:, :-1] * (value - target.detach()).square()).mean()
         return loss, value
 

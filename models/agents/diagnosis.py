@@ -18,11 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.agents.behavior import ActorCritic
-from models.agents.config import AgentConfig
 from models.nets.heads import half_squared_error
 from models.training.hardware import autocast
 from models.world_models.image_model import image_loss
-from models.world_models.stacked import StackedWorldModel
 
 IMAGINED_EVERY = 5
 """An imagination starts at every so many steps: neighbouring states tell the same."""
@@ -30,9 +28,9 @@ IMAGINED_EVERY = 5
 
 @torch.no_grad()
 def examine_episode(
-    model: StackedWorldModel,
+    model: Any,
     behavior: ActorCritic,
-    config: AgentConfig,
+    config: Any,
     episode: Mapping[str, NDArray[Any]],
     generator: torch.Generator,
 ) -> dict[str, float]:
@@ -44,7 +42,7 @@ def examine_episode(
     unless the task ended it.
 
     Args:
-        model: in evaluation mode.
+        model: in evaluation mode; has `reconstruct`, as `StackedWorldModel`.
         behavior: its actor and critic.
         config: the agent's.
         episode: image (T, H, W, 3), action (T, A), reward (T,), is_first and is_terminal (T,), as the replay stores it.
@@ -58,23 +56,18 @@ def examine_episode(
         torch.from_numpy(np.ascontiguousarray(episode[name]))[None].to(generator.device)
         for name in ("image", "action", "reward", "is_first")
     )
-    draws = model.draw(1, image.shape[1], generator)
     with autocast(generator.device, config.training.precision):
-        target = model.vision.scaling(image)  # (1, T, 3, H, W)
-        maps = model.vision.context_maps(target, draws.context)
-        out = model.observe(model.vision.embed(target), action.float(), is_first, draws)
-        feat = out.posterior.feat  # (1, T, F)
-        frames = model.vision.decode(feat, maps, draws.context)
-        predicted = (model.aux_reward_head or model.reward_head)(feat)  # (1, T)
-        value = behavior.critic(feat)[0].float()  # (T,)
+        states, frames, target, predicted = model.reconstruct(image, action.float(), is_first, generator)
+        states = states.map(lambda values: values[0])  # (T, ...)
+        value = behavior.values(model.rssm, states, generator).float()  # (T,)
         starts = torch.arange(0, image.shape[1] - 1, IMAGINED_EVERY, device=generator.device)
-        start = out.posterior.map(lambda states: states[0, starts])  # (N, ...)
+        start = states.map(lambda values: values[starts])  # (N, ...)
         chosen = behavior.draw(len(starts), model.rssm, generator)
         ended = torch.from_numpy(np.ascontiguousarray(episode["is_terminal"])).to(generator.device)[starts]
         trajectories = behavior.imagine(model.rssm, model.reward_head, start, chosen, model.discount_head, ended)
         imagined = behavior.target(trajectories)  # (N, H)
     plain = reward.float() * config.reward.gain  # (1, T)
-    bonus = config.intrinsic.beta if model.intrinsic_bonus is not None else 0.0
+    bonus = config.intrinsic.beta if model.intrinsic_bonus is not None else 0.0  # of what the critic learned from
     last = plain[0, -1] + bonus if bool(episode["is_terminal"][-1]) else value[-1]
     realised = returns_after(plain[0] + bonus, config.behavior.discount, last)[starts].mean()
     expected = imagined[:, 0].float().mean()

@@ -49,12 +49,6 @@ def standard_normal_kl(mean: Tensor, std: Tensor) -> Tensor:
     return (0.5 * (mean.square() + std.square() - 1) - std.log()).sum(-1)
 
 
-def gaussian_kl(mean: Tensor, std: Tensor, other_mean: Tensor, other_std: Tensor) -> Tensor:
-    """KL(N(mean, std²) ‖ N(other_mean, other_std²)) in nats, (..., L) to (...), summed over the dimensions."""
-    ratio, shift = std / other_std, (mean - other_mean) / other_std
-    return (0.5 * (ratio.square() + shift.square() - 1) - ratio.log()).sum(-1)
-
-
 def negative_log_density(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """-ln N(x; mean, std²) in nats, (..., L) to (...), summed over the dimensions."""
     return (0.5 * ((x - mean) / std).square() + std.log() + 0.5 * math.log(2 * math.pi)).sum(-1)

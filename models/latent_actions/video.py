@@ -14,12 +14,13 @@ from ipv_bench.errors import ConfigError
 from models.latent_actions.action_encoder import ActionEncoder, led_into
 from models.latent_actions.config import LatentActionVideoConfig
 from models.latent_actions.consistency import ConsistencyDraws, draw_consistency, rank_loss
-from models.latent_actions.gaussian import LatentActions, gaussian_kl, standard_normal_kl
+from models.latent_actions.gaussian import LatentActions, standard_normal_kl
 from models.nets.distributions import (
     balanced_kl,
     categorical_entropy,
     categorical_kl,
     full_precision,
+    gaussian_kl,
     gumbel_noise,
 )
 from models.nets.rssm import RSSM, Latents, State

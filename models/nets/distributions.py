@@ -1,4 +1,4 @@
-"""Distributions as pure functions: categorical latents, their KL, and the truncated normal of the actor.
+"""Distributions as pure functions: categorical and Gaussian latents, their KL, and the truncated normal of the actor.
 
 Legend: `S` categorical variables, `K` classes, `A` action size, `...` any leading dimensions.
 """
@@ -80,6 +80,12 @@ def balanced_kl(posterior: Tensor, prior: Tensor, balance: float, free_nats: flo
     to_posterior = categorical_kl(posterior, prior.detach())  # (...)
     loss = balance * to_prior.mean().clamp_min(free_nats) + (1 - balance) * to_posterior.mean().clamp_min(free_nats)
     return loss, to_prior.detach()
+
+
+def gaussian_kl(mean: Tensor, std: Tensor, other_mean: Tensor, other_std: Tensor) -> Tensor:
+    """KL(N(mean, std²) ‖ N(other_mean, other_std²)) in nats, (..., L) to (...), summed over the dimensions."""
+    ratio, shift = std / other_std, (mean - other_mean) / other_std
+    return (0.5 * (ratio.square() + shift.square() - 1) - ratio.log()).sum(-1)
 
 
 class TruncatedNormal(NamedTuple):

@@ -6,7 +6,7 @@ frames of 64x64 alone. Legend: `N` frames, `d` the depth.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -35,38 +35,33 @@ class PlainEncoder(nn.Module):
 
     def __init__(self, depth: int, size: int, channels: int = 3) -> None:
         super().__init__()
-        _check_size(size)
+        check_plain_size(size)
         widths = [channels, *(depth * 2**i for i in range(len(ENCODER_KERNELS)))]
-        self.convs = nn.ModuleList(
-            _xavier(nn.Conv2d(a, b, kernel, stride=2))
-            for (a, b), kernel in zip(pairwise(widths), ENCODER_KERNELS, strict=True)
-        )
+        self.convs = strided_convs(widths, ENCODER_KERNELS)
         self.embed_size = 2 * 2 * widths[-1]
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, channels, 64, 64) to (N, E)."""
-        x = image
-        for conv in self.convs:
-            x = F.elu(conv(x))
-        return x.flatten(1)
+        return elu_after_each(self.convs, image).flatten(1)
 
 
 class PlainDecoder(nn.Module):
-    """A dense layer to 32 d x 1 x 1, then transposed convolutions of stride 2 and widths 4d, 2d, d and 3.
+    """A dense layer to 32 d x 1 x 1, then transposed convolutions of stride 2 and widths 4d, 2d, d and `channels`.
 
     Args:
         depth: d.
         feat_size: size of the features.
         size: height and width of the frames.
+        channels: of what comes out; more than 3 where something beside the colours is decoded.
 
     Raises:
         ConfigError: another size than 64.
     """
 
-    def __init__(self, depth: int, feat_size: int, size: int) -> None:
+    def __init__(self, depth: int, feat_size: int, size: int, channels: int = 3) -> None:
         super().__init__()
-        _check_size(size)
-        widths = [32 * depth, 4 * depth, 2 * depth, depth, 3]
+        check_plain_size(size)
+        widths = [32 * depth, 4 * depth, 2 * depth, depth, channels]
         self.dense = xavier_linear(feat_size, widths[0])
         self.convs = nn.ModuleList(
             _xavier(nn.ConvTranspose2d(a, b, kernel, stride=2))
@@ -74,12 +69,26 @@ class PlainDecoder(nn.Module):
         )
 
     def forward(self, feat: Tensor, context: Mapping[int, Tensor], draws: Mapping[int, Any] | None = None) -> Tensor:
-        """(N, F) features to frames (N, 3, 64, 64); there is no context to be fused."""
+        """(N, F) features to frames (N, channels, 64, 64); there is no context to be fused."""
         x = self.dense(feat).reshape(feat.shape[0], -1, 1, 1).contiguous(memory_format=torch.channels_last)
         for conv in self.convs[:-1]:
             x = F.elu(conv(x))
         frames: Tensor = self.convs[-1](x)
         return frames
+
+
+def strided_convs(widths: Sequence[int], kernels: Sequence[int]) -> nn.ModuleList:
+    """Convolutions of stride 2 without padding, one from each width to the next."""
+    return nn.ModuleList(
+        _xavier(nn.Conv2d(a, b, kernel, stride=2)) for (a, b), kernel in zip(pairwise(widths), kernels, strict=True)
+    )
+
+
+def elu_after_each(convs: Iterable[nn.Module], x: Tensor) -> Tensor:
+    """The convolutions one after the other, each with ELU."""
+    for conv in convs:
+        x = F.elu(conv(x))
+    return x
 
 
 def _xavier(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Conv2d | nn.ConvTranspose2d:
@@ -89,10 +98,15 @@ def _xavier(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Conv2d | nn.ConvTranspo
     return layer
 
 
-def _check_size(size: int) -> None:
+def check_plain_size(size: int) -> None:
+    """The kernels fit one size of frames.
+
+    Raises:
+        ConfigError: another size than 64.
+    """
     if size != SIZE:
         raise ConfigError(
-            f"image.size is {size}, and encoder.kind or decoder.kind is plain",
+            f"image.size is {size}, and encoder or decoder is plain",
             expected=f"image.size={SIZE}, which DreamerV2's kernels are made for",
-            fix="use encoder.kind=residual and decoder.kind=residual for other sizes",
+            fix="use encoder.kind=residual and decoder.kind=residual for other sizes, where the method has them",
         )

@@ -6,7 +6,7 @@ naive fine-tuning, and what stands in `models.latent_actions`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +44,22 @@ class StackedState(NamedTuple):
 
     action_free: State | None
     upper: State
+
+
+class Reconstruction(NamedTuple):
+    """What a model makes of an episode, for `models.agents.diagnosis`.
+
+    Attributes:
+        states: (B, T, ...) posterior states.
+        frames: (B, T, 3, H, W) decoded frames, scaled.
+        target: (B, T, 3, H, W) the frames themselves, scaled.
+        reward: (B, T) predicted reward, without a bonus where the model can tell the two apart.
+    """
+
+    states: Any
+    frames: Tensor
+    target: Tensor
+    reward: Tensor
 
 
 class StackedOutput(NamedTuple):
@@ -215,6 +231,18 @@ class StackedWorldModel(nn.Module):
         out = self.observe(embed, action[:, None], is_first[:, None], draws, state)
         last = None if out.action_free is None else out.action_free.map(_last_step)
         return StackedState(last, out.posterior.map(_last_step))
+
+    @torch.no_grad()
+    def reconstruct(
+        self, image: Tensor, action: Tensor, is_first: Tensor | None, generator: torch.Generator
+    ) -> Reconstruction:
+        """What the model makes of frames uint8 (B, T, H, W, 3) that it sees one after the other, as in acting."""
+        draws = self.draw(image.shape[0], image.shape[1], generator)
+        target = self.vision.scaling(image)  # (B, T, 3, H, W)
+        maps = self.vision.context_maps(target, draws.context)
+        states = self.observe(self.vision.embed(target), action, is_first, draws).posterior
+        frames = self.vision.decode(states.feat, maps, draws.context)
+        return Reconstruction(states, frames, target, (self.aux_reward_head or self.reward_head)(states.feat))
 
     @torch.no_grad()
     def open_loop(

@@ -18,7 +18,8 @@ from ipv_bench.progress import say
 WEIGHT_KEYS = (
     "method", "image.size", "image.offset", "image.gain", "encoder.kind", "encoder.cnn_depth", "encoder.blocks",
     "encoder.norm", "decoder.kind", "decoder.cnn_depth", "decoder.blocks", "decoder.norm", "rssm.deter", "rssm.hidden",
-    "rssm.stoch", "rssm.discrete", "rssm.action_dim", "latent_action.inputs", "latent_action.posterior",
+    "rssm.stoch", "rssm.discrete", "rssm.action_dim", "rssm.min_std", "isolation.free_branch", "isolation.use_free",
+    "isolation.window", "isolation.background_frames", "latent_action.inputs", "latent_action.posterior",
     "context.fusion", "context.heads", "concat_embed", "reward.dual", "reward.gain", "behavior.min_std",
     "behavior.discount_head", "loss", "features.kind", "features.weights", "features.layer",
     "features.own.patch", "features.own.heads", "extractor.inputs", "extractor.heads", "extractor.num_codes",

@@ -14,8 +14,9 @@ from ipv_bench.config import build
 from ipv_bench.errors import ConfigError, TrainingError
 from models.latent_actions.action_encoder import led_into
 from models.latent_actions.consistency import draw_consistency, rank_loss
-from models.latent_actions.gaussian import gaussian_kl, negative_log_density, standard_normal_kl, to_std
+from models.latent_actions.gaussian import negative_log_density, standard_normal_kl, to_std
 from models.latent_actions.video import LatentActionVideoModel
+from models.nets.distributions import gaussian_kl
 from models.pretrain import build_training
 from models.pretraining.config import pretrain_config_class
 from tests.models.latent_actions.plain_prelar import pretraining_losses

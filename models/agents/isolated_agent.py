@@ -1,0 +1,44 @@
+"""The agent on isolated branches (Iso-Dream)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+
+from models.agents.agent import Agent
+from models.agents.config import AgentTrainingConfig
+from models.agents.isolated_behavior import IsolatedActorCritic, IsolatedBehaviorConfig
+from models.isolation.branches import IsolatedState
+from models.isolation.config import IsolatedModelConfig
+from models.isolation.world_model import IsolatedWorldModel
+from models.nets.distributions import TruncatedNormal
+
+
+class IsolatedAgentConfig(IsolatedModelConfig):
+    """A world model of isolated branches, and the behaviour learned in its imagination."""
+
+    pretrained: ClassVar[bool] = False
+    behavior: IsolatedBehaviorConfig = IsolatedBehaviorConfig()
+    training: AgentTrainingConfig = AgentTrainingConfig()
+
+
+class IsolatedAgent(Agent):
+    """An agent whose world model is an `IsolatedWorldModel`."""
+
+    config: Any
+    model: Any
+    behavior: Any
+
+    def make_model(self, config: Any, action_dim: int, discount: float | None) -> Any:
+        """See `Agent.make_model`."""
+        return IsolatedWorldModel(config, action_dim, discount)
+
+    def make_behavior(self, config: Any, action_dim: int) -> IsolatedActorCritic:
+        """See `Agent.make_behavior`."""
+        return IsolatedActorCritic(config.behavior, config.isolation, config.rssm.feat_size, action_dim)
+
+    def choose(self, state: IsolatedState, generator: torch.Generator) -> TruncatedNormal:
+        """See `Agent.choose`."""
+        policy: TruncatedNormal = self.behavior.act(self.model.rssm, state, generator)
+        return policy

@@ -1,0 +1,1 @@
+"""Isolated dynamics (Iso-Dream): what the agent controls, what moves by itself, and what stands still, apart."""

@@ -1,0 +1,103 @@
+"""Config of a world model with isolated branches."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ipv_bench.config import Config
+from models.nets.gaussian_rssm import GaussianRSSMConfig
+from models.training.optimizer import OptimizerConfig
+from models.world_models.config import MethodConfig
+
+
+class ConvolutionsConfig(Config):
+    """DreamerV2's plain convolutions."""
+
+    cnn_depth: int = Field(32, ge=1)
+    """Width of the first convolution (of the last but one, in a decoder)."""
+
+
+class IsolationConfig(Config):
+    """The action-free branch, what uses it, and the three parts of a frame: the switches that differ by suite."""
+
+    free_branch: Literal["posterior", "predictive"] = "predictive"
+    """posterior: a state-space model without actions, corrected by each frame, that can be rolled ahead (released for
+    CARLA). predictive: its states foresee each frame from the embeddings of the earlier ones, without a posterior
+    (released for dm-control; `autoencoder` there)."""
+    use_free: bool = False
+    """The reward (and discount) head sees the action-free branch too. Needs free_branch=posterior."""
+    window: int = Field(0, ge=0)
+    """Action-free states that the policy attends to, the present one first; 0: the policy sees the action-conditional
+    branch alone. Needs free_branch=posterior."""
+    action_steps: int | None = Field(None, ge=0)
+    """Frames of a segment that are decoded from the action-conditional branch's posterior; later ones from its prior,
+    one step ahead. null: all from the posterior."""
+    free_steps: int | None = Field(None, ge=0)
+    """The same for the action-free branch; where it is predictive, so many frames' embeddings enter it. null: all."""
+    background_frames: int = Field(10, ge=1)
+    """First frames of a segment whose embeddings the static background is decoded from."""
+
+    @model_validator(mode="after")
+    def _future_can_be_rolled(self) -> IsolationConfig:
+        if self.free_branch == "predictive" and (self.use_free or self.window):
+            asks = "isolation.use_free=true" if self.use_free else f"isolation.window={self.window}"
+            raise ValueError(
+                f"{asks} looks at futures of the action-free branch, and with isolation.free_branch=predictive it has "
+                "none; use isolation.free_branch=posterior"
+            )
+        return self
+
+    @property
+    def needs_future(self) -> bool:
+        """Whether anything but the decoder looks at the action-free branch."""
+        return self.use_free or self.window > 0
+
+
+class IsolationLossConfig(Config):
+    """Weights of the losses."""
+
+    kl_scale: float = Field(1.0, ge=0)
+    """Weight of the KL losses; those of both branches are added."""
+    kl_balance: float = Field(0.8, ge=0, le=1)
+    """Share of a KL loss that trains the prior; the rest trains the posterior."""
+    free_nats: float = Field(1.0, ge=0)
+    """Each state's KL is clamped below at this value (nats): no gradient under it."""
+    image_scale: float = Field(1.0, ge=0)
+    """Weight of the image loss."""
+    inverse_scale: float = Field(1.0, ge=0)
+    """Weight of the inverse dynamics: actions from the change between two frames' embeddings."""
+    discount_scale: float = Field(1.0, ge=0)
+    """Weight of the discount head's loss, where there is one (`behavior.discount_head`)."""
+
+
+class DenseHeadConfig(Config):
+    """Heads for reward, inverse dynamics and discount."""
+
+    layers: int = Field(2, ge=0)
+    """Hidden layers of each head."""
+    units: int = Field(400, ge=1)
+    """Width of the hidden layers."""
+    scale: float = Field(2.0, ge=0)
+    """Weight of the reward's loss."""
+    gain: float = Field(1.0, gt=0)
+    """Factor on the environment's reward before anything is learned from it; 1 as published."""
+    zero_output: bool = False
+    """Start the last layer of the reward head at zero instead of Xavier."""
+
+
+class IsolatedModelConfig(MethodConfig):
+    """Sections of a world model with isolated branches."""
+
+    encoder: ConvolutionsConfig = ConvolutionsConfig()
+    decoder: ConvolutionsConfig = ConvolutionsConfig()
+    rssm: GaussianRSSMConfig = GaussianRSSMConfig()
+    isolation: IsolationConfig = IsolationConfig()
+    loss: IsolationLossConfig = IsolationLossConfig()
+    reward: DenseHeadConfig = DenseHeadConfig()
+    optimizer: OptimizerConfig = OptimizerConfig(weight_decay=0.0)
+
+    def shortest_segment(self) -> tuple[str, int]:
+        """See `MethodConfig.shortest_segment`; the inverse dynamics need two frames."""
+        return "isolation.background_frames", max(self.isolation.background_frames, 2)

@@ -1,0 +1,40 @@
+"""Iso-Dream (Pan et al., NeurIPS 2022, arXiv:2205.13817): controllable and noncontrollable dynamics, each by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources.abc import Traversable
+
+import torch
+from torch import nn
+
+from ipv_bench.errors import UsageError
+from models.agents.isolated_agent import IsolatedAgent, IsolatedAgentConfig
+from models.methods.base import OUR_PRESETS, Pretraining
+
+
+@dataclass(frozen=True)
+class IsoDream:
+    """The method; see `models.methods.base.Method`. Its presets have a folder: none of the sections is another's."""
+
+    name: str = "isodream"
+    display_name: str = "Iso-Dream"
+    pretraining: Pretraining = "none"
+    video_config: None = None
+    agent_config: type[IsolatedAgentConfig] = IsolatedAgentConfig
+    presets: Traversable = OUR_PRESETS / "methods" / "isodream"
+
+    def video_model(self, config: object) -> nn.Module:
+        """See `Method.video_model`.
+
+        Raises:
+            UsageError: always; it is not pre-trained.
+        """
+        raise UsageError("isodream has no model of videos without actions", fix="fine-tune it without --init")
+
+    def agent(self, config: IsolatedAgentConfig, action_dim: int, seed: int, device: torch.device) -> IsolatedAgent:
+        """See `Method.agent`."""
+        return IsolatedAgent(config, action_dim, seed, device)
+
+
+METHOD = IsoDream()
