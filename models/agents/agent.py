@@ -103,6 +103,10 @@ class Agent:
         policy: TruncatedNormal = self.behavior.actor(state.upper.feat)
         return policy
 
+    def shortest_window(self) -> int:
+        """The fewest steps of a batch's windows."""
+        return self.config.intrinsic.window if self.model.intrinsic_bonus is not None else 1
+
     def update(self, batch: Mapping[str, NDArray[Any] | Tensor]) -> dict[str, float]:
         """One update of the world model, then one of actor and critic from that batch's posterior states.
 
@@ -117,7 +121,7 @@ class Agent:
             ConfigError: a field of the batch is absent, or has another shape, dtype or range.
             TrainingError: ten updates in a row were skipped.
         """
-        window = self.config.intrinsic.window if self.model.intrinsic_bonus is not None else 1
+        window = self.shortest_window()
         predicts_end = self.model.discount_head is not None
         check_update_batch(batch, self.config.image.size, self.action_dim, window, terminal=predicts_end)
         terminal = self._tensor(batch["is_terminal"]) if predicts_end else None

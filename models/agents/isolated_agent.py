@@ -38,6 +38,10 @@ class IsolatedAgent(Agent):
         """See `Agent.make_behavior`."""
         return IsolatedActorCritic(config.behavior, config.isolation, config.rssm.feat_size, action_dim)
 
+    def shortest_window(self) -> int:
+        """See `Agent.shortest_window`: the inverse dynamics need two frames."""
+        return 2
+
     def choose(self, state: IsolatedState, generator: torch.Generator) -> TruncatedNormal:
         """See `Agent.choose`."""
         policy: TruncatedNormal = self.behavior.act(self.model.rssm, state, generator)

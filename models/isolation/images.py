@@ -113,8 +113,9 @@ class IsolatedImages(nn.Module):
         sigmoids and gives the background what is left of 1, which can be less than nothing.
         """
         shape = action.shape[:2]
-        moved = self.action_decoder(action.flatten(0, 1), {})  # (N, 4, H, W)
-        others = self.free_decoder(free.flatten(0, 1), {})
+        # Colours one after the other in memory: half of the time of what follows would go into skipping the mask's.
+        moved = self.action_decoder(action.flatten(0, 1), {}).contiguous()  # (N, 4, H, W)
+        others = self.free_decoder(free.flatten(0, 1), {}).contiguous()
         logits = torch.cat([moved[:, 3:], others[:, 3:], torch.zeros_like(others[:, 3:])], 1)
         flat = logits.softmax(1).to(moved.dtype)  # (N, 3, H, W)
         masks = _by_time(flat, shape)  # (B, T, 3, H, W)

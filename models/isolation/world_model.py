@@ -132,8 +132,8 @@ class IsolatedWorldModel(nn.Module):
         free_prior = self.rssm.free.prior(free.deter, draws.free_prior) if corrected else None
         return IsolatedOutput(embed, IsolatedState(own, free), prior, free_prior, self.vision.background(maps))
 
-    def decode(self, out: IsolatedOutput) -> FrameParts:
-        """The frames of a batch, those beyond `isolation.action_steps` and `free_steps` from the priors."""
+    def decode(self, out: IsolatedOutput, begin: int = 0) -> FrameParts:
+        """The frames of a batch from `begin` on, those beyond `isolation.action_steps` and `free_steps` from priors."""
         own, free = out.posterior
         assert free is not None
         length = own.deter.shape[1]
@@ -143,7 +143,7 @@ class IsolatedWorldModel(nn.Module):
         free_steps = self._free_steps(length)
         if out.free_prior is not None and free_steps < length:
             free_feat = torch.cat([free_feat[:, :free_steps], out.free_prior.feat[:, free_steps:]], 1)
-        return self.vision.decode(action_feat, free_feat, out.background)
+        return self.vision.decode(action_feat[:, begin:], free_feat[:, begin:], out.background)
 
     def forward(
         self,
@@ -169,8 +169,12 @@ class IsolatedWorldModel(nn.Module):
         own, free = out.posterior
         assert free is not None
         inside = torch.ones_like(reward) if is_first is None else 1 - is_first.to(reward.dtype)  # (B, T)
-        parts, weights, head = self.decode(out), self.config.loss, self.config.reward
-        image_loss = frames_loss(parts.frame, target, self.foreseen(inside))
+        weights, head, predictive = self.config.loss, self.config.reward, out.free_prior is None
+        # A predictive branch knows nothing of a first frame: what moves by itself there would have to be explained by
+        # the action-conditional one.
+        begin = int(predictive)
+        parts = self.decode(out, begin)
+        image_loss = frames_loss(parts.frame, target[:, begin:], inside[:, begin:] if predictive else None)
         kl, kl_value = balanced_gaussian_kl(own, out.prior, weights.kl_balance, weights.free_nats)
         seen = self.rssm.head_features(own.feat, free.feat)
         reward_loss = half_squared_error(self.reward_head(seen), reward * head.gain)
@@ -195,16 +199,6 @@ class IsolatedWorldModel(nn.Module):
         metrics |= dict(zip(("action_mask", "free_mask", "background_mask"), shares, strict=True))
         metrics = {"model_loss": loss} | metrics
         return loss, {key: value.detach() for key, value in metrics.items()}, out.posterior.map(torch.Tensor.detach)
-
-    def foreseen(self, inside: Tensor) -> Tensor | None:
-        """Frames (B, T) that the branches could know enough of to be held to; None: all.
-
-        A predictive branch knows nothing of a first frame, and what moves by itself there would have to be explained by
-        the action-conditional one. `inside` (B, T) is 0 where an episode starts.
-        """
-        if self.config.isolation.free_branch == "posterior":
-            return None
-        return torch.cat([torch.zeros_like(inside[:, :1]), inside[:, 1:]], 1)
 
     @torch.no_grad()
     def observe_step(

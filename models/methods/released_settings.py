@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ipv_bench.config import flatten
-from models.methods import released_prelar
+from models.methods import released_isodream, released_prelar
 from models.world_models.config import MethodConfig
 
 
@@ -248,6 +248,9 @@ def released_settings(method: str, suite: str, task: str = "") -> Settings:
         own_release = {key: Setting(value, source) for key, (value, source) in released_prelar.PRELAR.items()}
         own_release["training.precision"] = own_release["training.precision"]._replace(why=_FP32)
         return own_release
+    if method == "isodream" and suite in released_isodream.SUITES:
+        values = released_isodream.SHARED | released_isodream.SUITES[suite]
+        return {key: Setting(*value) for key, value in values.items()}
     if suite not in _STACKED_SUITES or method not in ("contextwm", "apv", "dreamerv2"):
         return {}
     own = method == "dreamerv2"
