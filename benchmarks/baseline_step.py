@@ -8,6 +8,8 @@ One CPU thread, CPU seconds, alternating; each ratio is the median over pairs. T
 - `drqv2_vs_plain`: time of the plain reading of DrQ-v2's update (`drqv2_plain_reading.py`: frames stacked beforehand
   and not timed, `grid_sample`, whole backward passes, torch's default Adam) over ours, at the size of `tiny`.
   Ours cuts its stacks out of the replay's windows in the time that is measured.
+- `isodream_vs_dreamerv2`: time of Iso-Dream's update over DreamerV2's, at Iso-Dream's released sizes for both (depth 32,
+  GRU of 200, latents of 50, heads of 400), four windows of 20 steps.
 """
 
 from __future__ import annotations
@@ -52,6 +54,27 @@ def drqv2(quick: bool, overrides: Mapping[str, Any] | None = None, pairs: int = 
     return paired_cpu_seconds(ours, theirs, 5 if quick else pairs)
 
 
+def isodream(quick: bool) -> dict[str, Any]:
+    """Iso-Dream's update and DreamerV2's, at equal sizes; the ratio is ours over the other's."""
+    same = {"training.threads": 1, "training.device": "cpu", "replay.batch_size": 4, "replay.length": 20}
+    dreamer_sizes = {
+        "encoder.cnn_depth": 32, "decoder.cnn_depth": 32, "rssm.deter": 200, "rssm.hidden": 200, "rssm.stoch": 10,
+        "rssm.discrete": 5, "reward.layers": 2,
+    }  # fmt: skip
+    ours = build_agent("paper/dmc", {**same, "method": "isodream"}, None, ACTION_DIM)
+    other = build_agent("paper/dmc", {**same, **dreamer_sizes, "method": "dreamerv2"}, None, ACTION_DIM)
+    generator = np.random.default_rng(0)
+    batch = {
+        "image": generator.integers(0, 256, (4, 20, 64, 64, 3), np.uint8),
+        "action": generator.uniform(-1, 1, (4, 20, ACTION_DIM)).astype(np.float32),
+        "reward": generator.random((4, 20), np.float32),
+        "is_first": np.arange(20)[None].repeat(4, 0) == 0,
+    }
+    found = paired_cpu_seconds(lambda: other.update(batch), lambda: ours.update(batch), 4 if quick else 15)
+    times = {"ours_s": found["plain_s"], "plain_s": found["ours_s"]}
+    return {**found, **{key: value * UPDATES for key, value in times.items()}}
+
+
 def windows(agent: DrQv2Agent) -> dict[str, np.ndarray]:
     """A batch as the replay gives it, of random pictures."""
     config, generator = agent.config, np.random.default_rng(0)
@@ -70,8 +93,8 @@ PUBLISHED = {
     "image.size": 84, "env.image_size": 84, "drqv2.channels": 32, "drqv2.strides": [2, 1, 1, 1],
     "drqv2.units": 1024, "replay.batch_size": 256,
 }  # fmt: skip
-MEASURED: dict[str, Callable[[bool], dict[str, Any]]] = {"drqv2_vs_plain": drqv2}
-"""Key of the result → how it is measured; the time of the other over ours."""
+MEASURED: dict[str, Callable[[bool], dict[str, Any]]] = {"drqv2_vs_plain": drqv2, "isodream_vs_dreamerv2": isodream}
+"""Key of the result → how it is measured, with the ratio that the key's line above says."""
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ class IsoDream:
     pretraining: Pretraining = "none"
     video_config: None = None
     agent_config: type[IsolatedAgentConfig] = IsolatedAgentConfig
-    presets: Traversable = OUR_PRESETS / "methods" / "isodream"
+    presets: Traversable = OUR_PRESETS / "isodream"
 
     def video_model(self, config: object) -> nn.Module:
         """See `Method.video_model`.

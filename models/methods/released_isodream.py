@@ -1,7 +1,7 @@
 """What Iso-Dream's release is run with on its two suites: dm-control with videos as backgrounds, and CARLA.
 
-Source: panmt/Iso-Dream at commit b59d51e: `C` is dmc_carla_iso/configs.yaml by its sections (`defaults` where none is named),
-`R` the commands in README.md. The release counts agent steps (`steps` are multiplied by the repeat).
+Source: panmt/Iso-Dream at commit b59d51e: `C` is dmc_carla_iso/configs.yaml by its sections (`defaults` where none is
+named), `R` the commands in README.md. The release counts agent steps (`steps` are multiplied by the repeat).
 """
 
 from __future__ import annotations
