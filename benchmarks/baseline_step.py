@@ -8,8 +8,8 @@ One CPU thread, CPU seconds, alternating; each ratio is the median over pairs. T
 - `drqv2_vs_plain`: time of the plain reading of DrQ-v2's update (`drqv2_plain_reading.py`: frames stacked beforehand
   and not timed, `grid_sample`, whole backward passes, torch's default Adam) over ours, at the size of `tiny`.
   Ours cuts its stacks out of the replay's windows in the time that is measured.
-- `isodream_vs_dreamerv2`: time of Iso-Dream's update over DreamerV2's, at Iso-Dream's released sizes for both (depth 32,
-  GRU of 200, latents of 50, heads of 400), four windows of 20 steps.
+- `isodream_vs_dreamerv2`: time of Iso-Dream's update over DreamerV2's, at Iso-Dream's released sizes for both (depth
+  32, GRU of 200, latents of 50, heads of 400), four windows of 20 steps.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from ipv_bench.seeding import derive_seed
 from models.agents.behavior import ActorCritic, BehaviorDraws
 from models.agents.config import AgentConfig
 from models.agents.diagnosis import examine_episode
-<<<<<<< HEAD
+from models.nets.distributions import TruncatedNormal
 from models.nets.rssm import State
 from models.training.checkpoint import Checkpoint, load_tensors
 from models.training.entry_check import check_observation, check_update_batch
@@ -24,15 +24,7 @@ from models.training.kept_values import KeptValues
 from models.training.optimizer import OptimizerGroup, apply_on_device, apply_update, assign_gradients
 from models.training.recorded_update import RecordedUpdate
 from models.training.skipped_updates import SkippedUpdates
-from models.world_models.stacked import StackedState, StackedWorldModel
-=======
-from models.nets.distributions import TruncatedNormal
-from models.training.checkpoint import Checkpoint, load_tensors
-from models.training.entry_check import check_observation, check_update_batch
-from models.training.hardware import autocast
-from models.training.optimizer import OptimizerGroup, apply_update, assign_gradients
 from models.world_models.stacked import StackedWorldModel
->>>>>>> 61c7c2a (Iso-Dream: two Gaussian branches, masks over a static background, inverse dynamics, a policy that looks ahead)
 
 BATCH_FIELDS = ("image", "action", "reward", "is_first")
 _MODEL = "model."
