@@ -16,7 +16,9 @@ import pytest
 from ipv_bench.cli import run
 from ipv_bench.segments import SegmentSource
 from ipv_bench.shard_store import LocalStore
+from pipelines.samples.encode_video import write_h264
 from tests.lerobot_maker import marked_frame, read_marks
+from tests.shard_set_maker import Video, make_shard_set
 
 LENGTHS = (7, 12, 5)
 KEY = "observation.images.main"
@@ -138,10 +140,9 @@ def test_the_layout_is_lerobots(exported: Path) -> None:
     assert "next.done" in card
 
 
-def test_many_files_av1_and_splits(tmp_path: Path) -> None:
+def test_full_files_and_av1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ipv_bench.exports.lerobot._size", lambda path: 1 << 40)  # every file is full after an episode
     folder = tmp_path / "videos"
-    from pipelines.samples.encode_video import write_h264
-
     for number, split in enumerate(("b", "a", "b")):
         pictures = [np.kron(marked_frame(number, f), np.ones((2, 2, 1), np.uint8)) for f in range(6)]
         write_h264(folder / split / f"v{number}.mp4", pictures, 10)
@@ -151,11 +152,27 @@ def test_many_files_av1_and_splits(tmp_path: Path) -> None:
     assert run(["export", str(shards), "--to", "lerobot", "--out", str(out), *options]) == 0
     info = json.loads((out / "meta/info.json").read_text())
     assert info["features"]["observation.images.top"]["info"]["video.codec"] == "av1"
+    assert len(list(out.glob("videos/observation.images.top/chunk-000/file-00[012].mp4"))) == 3
+    assert len(list(out.glob("data/chunk-000/file-00[012].parquet"))) == 3
     back = list(contents(prepare("lerobot", out, tmp_path / "back")).values())
     before = list(contents(shards).values())
     assert [video[2] for video in back] == [video[2] for video in before] == ["a", "b", "b"]
     assert all(video[3] == 10 for video in back)  # the videos' own rate
     assert [read_marks(video[0]) for video in back] == [read_marks(video[0]) for video in before]
+
+
+def test_splits_are_ranges_of_episodes_and_sizes_must_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    splits = ("validation", "train", "", "validation")
+    videos = [Video(f"v{number}", 3, split) for number, split in enumerate(splits)]
+    shards = make_shard_set(tmp_path / "set", videos, clip_frames=2)
+    assert run(["export", str(shards), "--to", "lerobot", "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    info = json.loads((tmp_path / "out/meta/info.json").read_text())
+    assert (info["fps"], info["splits"]) == (12, {"train": "0:2", "validation": "2:4"})
+    rows = pq.read_table(tmp_path / "out/meta/episodes/chunk-000/file-000.parquet").to_pylist()
+    assert [row["source_id"] for row in rows] == ["v1", "v2", "v0", "v3"]
+    mixed = make_shard_set(tmp_path / "mixed", [*videos, Video("v9", 3, size=(32, 32))])
+    assert run(["export", str(mixed), "--to", "lerobot", "--out", str(tmp_path / "no"), "--quiet"]) == 2
+    assert "2 sizes: 32x32, 64x64" in capsys.readouterr().err
 
 
 def test_what_cannot_be_exported_is_named(labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
