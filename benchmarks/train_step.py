@@ -60,7 +60,10 @@ def starts(batch: int, device: torch.device) -> Tensor:
 
 def training(sizes: dict[str, Any], **overrides: Any) -> VideoTraining:
     """Our step, as `ipv-bench pretrain --preset paper` makes it, but eager in float32 on one CPU thread."""
-    plain = {"training.threads": 1, "training.device": "cpu", "training.precision": "fp32", "training.compile": False}
+    plain = {
+        "training.threads": 1, "training.device": "cpu", "training.precision": "fp32", "training.compile": False,
+        "training.cuda_graph": False,
+    }  # fmt: skip
     return build_training("paper", {**plain, **sizes, **overrides})
 
 

@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ipv_bench.compilers import FIX as COMPILER_FIX
+from ipv_bench.compilers import compiler_problem
 from ipv_bench.doctor_check import PIP, Check, python_run
 from ipv_bench.system_libraries import LIBRARIES, apt_command, missing_packages
 
@@ -109,6 +111,15 @@ def accelerator() -> Iterator[Check]:
     else:
         fix = "none needed: everything runs on the CPU; `paper` presets want a GPU"
         yield Check("GPU", "missing", problem, fix, optional=True)
+
+
+def compiler() -> Iterator[Check]:
+    problem = compiler_problem()
+    if problem:
+        found = f"{problem}: training.compile=true cannot be used"
+        yield Check("C++ compiler", "missing", found, COMPILER_FIX, optional=True)
+    else:
+        yield Check("C++ compiler", "ok", "there, for training.compile=true", optional=True)
 
 
 def disk(folder: Path) -> Iterator[Check]:

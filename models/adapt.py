@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from models.pretraining.run_keeping import check_same_run, note_changes, start_r
 from models.pretraining.video_batches import VideoData, open_video_data
 from models.training.checkpoint import latest_checkpoint, load_checkpoint
 from models.training.distributed import launched_ranks
-from models.training.hardware import choose_device, hardware_record, prepare_torch
+from models.training.hardware import choose_device, hardware_record, prepare_torch, settled
 from models.training.tracking import check_mirrors
 from models.world_models.weight_facts import check_weights_fit, weight_facts
 
@@ -61,6 +61,7 @@ def adapt(parent: str | Path, **options: Any) -> Path:
         raise ConfigError("adapt was started by torchrun", expected="one process: labelled sets are small")
     device = choose_device(loop.device)
     prepare_torch(device, loop.threads, loop.deterministic)
+    plan = replace(plan, resolved=replace(plan.resolved, config=settled(plan.config, device)))
     data = _open_data(plan)
     record = plan.record(data.videos.shard_sets, data.action_dim).model_copy(
         update={"git_commit": git_commit(), "hardware": hardware_record(device)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,15 @@ from models.training.checkpoint import (
     run_of,
     state_errors,
 )
-from models.training.hardware import check_precision, choose_device, hardware_record, prepare_torch
+from models.training.hardware import (
+    check_compile,
+    check_cuda_graph,
+    check_precision,
+    choose_device,
+    hardware_record,
+    prepare_torch,
+    settled,
+)
 from models.training.tracking import check_mirrors, draw_wandb_id
 from models.world_models.weight_facts import check_own_weights
 
@@ -76,6 +85,7 @@ def finetune(
         if table:
             say_aside(table)  # stdout is JSON for programs
         return plan.folder
+    plan = _settled(plan)
     if _is_finished(plan):
         say(f"{plan.folder} is finished; nothing to do")
         return plan.folder
@@ -83,6 +93,13 @@ def finetune(
     with run_lock(plan.folder):
         _finetune(plan)
     return plan.folder
+
+
+def _settled(plan: FinetunePlan) -> FinetunePlan:
+    """The plan with what `auto` means on the device here; `run.json` holds that."""
+    config = settled(plan.config, choose_device(plan.config.training.device))
+    record = plan.record.model_copy(update={"config": config.model_dump(mode="json")})
+    return replace(plan, resolved=replace(plan.resolved, config=config), record=record)
 
 
 def _finetune(plan: FinetunePlan) -> None:
@@ -161,7 +178,7 @@ def open_agent(folder: str | Path, record: RunRecord | None = None) -> tuple[Age
 
 def _training_here(training: FinetuneTrainingConfig) -> FinetuneTrainingConfig:
     """The training section on the machine that plays an agent: its device, and an arithmetic that it has."""
-    changes = {"device": "auto"}
+    changes: dict[str, Any] = {"device": "auto", "compile": False, "cuda_graph": False}  # for updates alone
     try:
         check_precision(choose_device("auto"), training.precision)
     except ConfigError:
@@ -172,6 +189,7 @@ def _training_here(training: FinetuneTrainingConfig) -> FinetuneTrainingConfig:
 
 def _make_agent(config: FinetuneConfig, action_dim: int, seed: int) -> Agent:
     device = choose_device(config.training.device)
+    config = settled(config, device)
     check_precision(device, config.training.precision)
     prepare_torch(device, config.training.threads)
     return find_method(config.method).agent(config, action_dim, seed, device)
@@ -188,6 +206,8 @@ def _is_finished(plan: FinetunePlan) -> bool:
 
 def _start_record(plan: FinetunePlan) -> RunRecord:
     """Write `run.json` of a new run, or mark that of an interrupted one as running."""
+    if plan.config.training.compile:
+        check_compile()
     if (plan.folder / RUN_FILE).exists():
         record = read_record(plan.folder).model_copy(update={"status": "running", "failure": ""})
         remove_unfinished(plan.folder)
@@ -195,6 +215,8 @@ def _start_record(plan: FinetunePlan) -> RunRecord:
         refuse_unknown_checkpoints(plan.folder)
         device = choose_device(plan.config.training.device)
         check_precision(device, plan.config.training.precision)
+        if plan.config.training.cuda_graph:
+            check_cuda_graph(device, plan.config.training.precision)
         prepare_torch(device, plan.config.training.threads)
         env = open_silent_env(plan.task, plan.config.env, plan.config.envs)
         with closing(env):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from models.pretraining.run_keeping import check_same_run, note_changes, start_r
 from models.pretraining.video_batches import check_batch_size, open_video_data
 from models.pretraining.video_training import VideoTraining
 from models.training.distributed import Ranks, launched_ranks, process_group
-from models.training.hardware import choose_device, hardware_record, prepare_torch
+from models.training.hardware import choose_device, hardware_record, prepare_torch, settled
 from models.training.tracking import check_mirrors
 
 
@@ -68,6 +69,7 @@ def pretrain(**options: Any) -> Path:
     prepare_torch(device, training.threads, training.deterministic)
     if not ranks.is_main:
         set_quiet(True)  # one progress bar for all of them
+    plan = replace(plan, resolved=replace(plan.resolved, config=settled(plan.config, device, ranks.world_size)))
     with process_group(ranks, device):
         return _pretrain(plan, VideoTraining(plan.config, plan.seed, device, ranks), ranks)
 

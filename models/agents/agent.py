@@ -19,7 +19,7 @@ from models.nets.distributions import TruncatedNormal
 from models.nets.rssm import State
 from models.training.checkpoint import Checkpoint, load_tensors
 from models.training.entry_check import check_observation, check_update_batch
-from models.training.hardware import autocast, check_cuda_graph
+from models.training.hardware import autocast, check_cuda_graph, settled
 from models.training.kept_values import KeptValues
 from models.training.optimizer import OptimizerGroup, apply_on_device, apply_update, assign_gradients
 from models.training.recorded_update import RecordedUpdate
@@ -50,6 +50,7 @@ class Agent:
 
     def __init__(self, config: Any, action_dim: int, seed: int, device: torch.device) -> None:
         self.action_dim, self.seed, self.device = action_dim, seed, device
+        config = settled(config, device)
         self.config: AgentConfig = config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, 0, "agent parameters"))

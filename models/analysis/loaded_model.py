@@ -176,7 +176,7 @@ def _agent_model(
     """The world model of an agent."""
     config = saved_config(record)
     values = _changed(config.model_dump(), type(config), changes)
-    values["training"] = {**values["training"], "precision": "fp32", "compile": False}
+    values["training"] = {**values["training"], "precision": "fp32", "compile": False, "cuda_graph": False}
     config = type(config).model_validate(values)
     with state_errors(checkpoint.path):
         dim = count_of(checkpoint.state["agent"]["action_dim"])

@@ -32,7 +32,7 @@ class Setting(NamedTuple):
 
 Settings = dict[str, Setting]
 
-_FP32 = "fp16 overflows by the authors' own account; fp32 is exact to resume"
+_FP32 = "fp16 overflows by the authors' own account; bf16, on a GPU, has fp32's range; fp32 on a CPU is exact to resume"
 _EPISODES = "one episode is no score; Table 2 says 10"
 _UNTIL_STOPPED = "the release trains until it is stopped; ours ends with the other methods"
 

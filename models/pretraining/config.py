@@ -153,7 +153,7 @@ def resolve_pretraining(
 
 RESOURCE_KEYS = (
     "data.workers", "data.prefetch", "data.cache", "data.sets",
-    "training.device", "training.threads", "training.log_every", "training.checkpoint_every",
+    "training.device", "training.threads", "training.cuda_graph", "training.log_every", "training.checkpoint_every",
     "training.checkpoint_minutes", "training.keep_last", "training.keep_every", "training.tensorboard",
     "training.wandb", "validation",
 )  # fmt: skip
@@ -161,7 +161,8 @@ RESOURCE_KEYS = (
 
 RESUMABLE_KEYS = (
     "data.workers", "data.prefetch", "data.cache", "data.sets",
-    "training.device", "training.threads", "training.checkpoint_every", "training.checkpoint_minutes",
+    "training.device", "training.threads", "training.cuda_graph", "training.checkpoint_every",
+    "training.checkpoint_minutes",
     "training.keep_last", "training.keep_every", "training.tensorboard", "training.wandb",
     "features.name",
 )  # fmt: skip

@@ -17,7 +17,7 @@ from models.pretraining.config import PretrainConfig
 from models.training.checkpoint import Checkpoint, count_of, load_tensors
 from models.training.distributed import Ranks
 from models.training.entry_check import check_array, check_frames
-from models.training.hardware import autocast, check_cuda_graph, check_precision, choose_device
+from models.training.hardware import autocast, check_compile, check_cuda_graph, check_precision, choose_device, settled
 from models.training.kept_values import KeptValues
 from models.training.optimizer import OptimizerGroup, apply_on_device, apply_update
 from models.training.recorded_update import RecordedUpdate
@@ -45,10 +45,13 @@ class VideoTraining:
     def __init__(
         self, config: PretrainConfig, seed: int = 0, device: torch.device | None = None, ranks: Ranks | None = None
     ) -> None:
-        self.config, self.seed, self.ranks = config, seed, ranks or Ranks()
+        self.seed, self.ranks = seed, ranks or Ranks()
         self.device = device or choose_device(config.training.device, self.ranks.local_rank)
+        self.config = config = settled(config, self.device, self.ranks.world_size)
         self.precision = config.training.precision
         check_precision(self.device, self.precision)
+        if config.training.compile:
+            check_compile()
         if config.training.cuda_graph:
             check_cuda_graph(self.device, self.precision, self.ranks.world_size)
         self.model = self.initial_model().to(self.device)

@@ -18,13 +18,14 @@ class LoopConfig(Config):
     """A checkpoint is also taken when the last one is older than this."""
     keep_last: int = Field(2, ge=1)
     """Newest checkpoints that are kept."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of the networks; parameters stay fp32. fp16 on CUDA only."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the networks; parameters stay fp32. fp16 on CUDA only. auto: bf16 on a GPU that has it, else fp32;
+    `run.json` holds which one it was."""
     compile: bool = False
     """Compile the updates with torch.compile."""
-    cuda_graph: bool = False
+    cuda_graph: Literal["auto"] | bool = False
     """Record an update's kernels once as a CUDA graph, and replay them: one launch in place of thousands. CUDA only,
-    one process, not with fp16. The same kernels in the same order."""
+    one process, not with fp16. The same kernels in the same order. auto: wherever that is possible."""
     device: str = "auto"
     """cpu, cuda, cuda:N, or auto: CUDA where there is one."""
     threads: int = Field(0, ge=0)

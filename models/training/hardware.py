@@ -8,8 +8,11 @@ from typing import Any
 
 import torch
 
+from ipv_bench.compilers import FIX, compiler_problem
+from ipv_bench.config import ConfigT
 from ipv_bench.errors import ConfigError, UnknownNameError
 from ipv_bench.run_record import host_hardware
+from models.training.config import LoopConfig
 
 DTYPE = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -40,6 +43,19 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     return torch.device("cuda", index)
 
 
+def settled(config: ConfigT, device: torch.device, world_size: int = 1) -> ConfigT:
+    """A config whose section `training` has no `auto` left for arithmetic and graphs: what they are on this device."""
+    training: LoopConfig = config.training  # type: ignore[attr-defined]
+    cuda = device.type == "cuda"
+    precision, graph = training.precision, training.cuda_graph
+    if precision == "auto":
+        precision = "bf16" if cuda and torch.cuda.is_bf16_supported() else "fp32"
+    if graph == "auto":
+        graph = cuda and world_size == 1 and precision != "fp16"
+    found = training.model_copy(update={"precision": precision, "cuda_graph": graph})
+    return config.model_copy(update={"training": found})
+
+
 def check_precision(device: torch.device, precision: str) -> None:
     """Refuse an arithmetic that the device does not have.
 
@@ -57,6 +73,21 @@ def check_precision(device: torch.device, precision: str) -> None:
             f"training.precision is bf16, which {torch.cuda.get_device_name(device)} does not have",
             expected="fp16 or fp32 on this GPU",
             fix="use --set training.precision=fp16",
+        )
+
+
+def check_compile() -> None:
+    """Refuse `training.compile` where nothing can be compiled: before anything runs, not after its first minutes.
+
+    Raises:
+        ConfigError: no C++ compiler, or no headers of Python.
+    """
+    problem = compiler_problem()
+    if problem:
+        raise ConfigError(
+            f"training.compile is true, and there is {problem}",
+            expected="what torch.compile builds its kernels with",
+            fix=f"{FIX}; or use --set training.compile=false",
         )
 
 

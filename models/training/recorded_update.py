@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
+from ipv_bench.errors import TrainingError
+
 _WARM_UPS = 3
 """Passes before the recording: kernels are chosen and compiled, workspaces are allocated."""
 
@@ -37,6 +39,9 @@ class RecordedUpdate:
 
         Returns:
             The function's result; its memory is written again by the next call.
+
+        Raises:
+            TrainingError: the function waits for the device, which no graph can hold.
         """
         leaves, spec = tree_flatten(inputs)
         key = (spec, *((leaf.shape, leaf.dtype) if isinstance(leaf, Tensor) else leaf for leaf in leaves))
@@ -69,7 +74,17 @@ class RecordedUpdate:
         allowed.fill_(True)
         torch.cuda.synchronize(device)
         graph = torch.cuda.CUDAGraph()
-        # Only this thread's calls are held against the recording: others decode videos and pin memory meanwhile.
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            self._result = self._function(allowed, *inputs)
+        try:
+            # Only this thread's calls are held against the recording: others decode videos and pin memory meanwhile.
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                self._result = self._function(allowed, *inputs)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            words = next(iter(str(error).splitlines()), "")
+            raise TrainingError(
+                f"the update cannot be recorded as a CUDA graph: {words[:200]}",
+                expected="a model whose forward pass leaves every decision to the GPU",
+                fix="use --set training.cuda_graph=false",
+            ) from error
         self._allowed, self._graph = allowed, graph

@@ -55,9 +55,11 @@ class StreamNorm(nn.Module):
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Update the magnitude with |x|, and return x / (magnitude + eps) * scale."""
-        # One write: of two in a row torch 2.13's compiled graphs lose a part.
-        self.magnitude.copy_(self.momentum * self.magnitude + (1 - self.momentum) * x.abs().mean().to(torch.float64))
-        return x / (self.magnitude.to(x.dtype) + self.eps) * self.scale
+        # A row of one: torch 2.13's compiled graphs take a float64 scalar for a constant, and lose what is written
+        # to it.
+        row = self.magnitude[None]
+        row.mul_(self.momentum).add_((1 - self.momentum) * x.abs().mean().to(torch.float64))
+        return x / (row[0].to(x.dtype) + self.eps) * self.scale
 
 
 class IntrinsicBonus(nn.Module):
@@ -83,8 +85,6 @@ class IntrinsicBonus(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
         self.norm = StreamNorm(config.norm_momentum, config.norm_init, config.norm_eps)
 
-    # Outside compiled graphs: torch 2.13's lose a part of what StreamNorm writes to its magnitude.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     @torch.no_grad()
     def forward(self, feat: Tensor) -> Tensor:
         """Normalised bonus (B, T - window + 1) of action-free features (B, T, F); the queue takes them up first."""

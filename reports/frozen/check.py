@@ -16,10 +16,10 @@ NOT_CONFIG = ("data.sets", "method")
 """Overrides of every run: where the data lie is checked by their names, the method is what is compared."""
 
 NO_MATTER = (
-    "training.device", "training.threads", "training.tensorboard", "training.wandb", "training.log_every",
-    "training.checkpoint_minutes", "training.checkpoint_every", "training.checkpoint_episodes", "training.keep_last",
-    "training.stop_grace_seconds", "envs", "data.sets", "data.workers", "data.prefetch", "evaluation.parallel",
-    "evaluation.video_episodes", "evaluation.random_episodes", "validation", "init_allow",
+    "training.device", "training.threads", "training.cuda_graph", "training.tensorboard", "training.wandb",
+    "training.log_every", "training.checkpoint_minutes", "training.checkpoint_every", "training.checkpoint_episodes",
+    "training.keep_last", "training.stop_grace_seconds", "envs", "data.sets", "data.workers", "data.prefetch",
+    "evaluation.parallel", "evaluation.video_episodes", "evaluation.random_episodes", "validation", "init_allow",
 )  # fmt: skip
 """Config that decides where and how fast a run is made, and what it logs: runs of an entry may differ in it."""
 

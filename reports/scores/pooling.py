@@ -13,7 +13,14 @@ from reports.scores.score_table import ScoredRun
 
 TASK_FIELDS = ("camera", "time_limit", "vary", "textures")
 """Fields of `env_fingerprint` that may differ from task to task of one suite; within a task they must not."""
-MACHINE_FIELDS = ("training.device", "training.threads", "training.compile", "data.workers", "envs.workers")
+MACHINE_FIELDS = (
+    "training.device",
+    "training.threads",
+    "training.compile",
+    "training.cuda_graph",
+    "data.workers",
+    "envs.workers",
+)
 """Config fields that say where a run was computed, not what."""
 
 Pool = tuple[str, str, str]

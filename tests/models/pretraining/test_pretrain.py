@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from tests.models.pretraining.small_pretraining import (
     start,
     weights,
 )
+from tests.models.training.test_compiled_update import trace_only
 
 
 @pytest.fixture(scope="module")
@@ -162,8 +162,7 @@ def test_mixed_precision_on_the_cpu_is_near_fp32() -> None:
 
 def test_the_compiled_step_is_one_graph_with_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = np.random.default_rng(0).integers(0, 256, (2, 6, 32, 32, 3), np.uint8)
-    # inductor needs minutes and a C++ compiler; the eager backend shows what is traced
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager", fullgraph=True))
+    trace_only(monkeypatch)
     plain, compiled = build_training("tiny", SMALL), build_training("tiny", SMALL | {"training.compile": True})
     for _ in range(2):
         assert compiled.step(batch)["loss"] == pytest.approx(plain.step(batch)["loss"], rel=1e-5)

@@ -13,8 +13,10 @@ import torch
 
 from ipv_bench.errors import ConfigError
 from models.finetune import build_agent
+from models.finetuning.config import resolve_finetuning
 from models.pretrain import build_training
-from models.training.hardware import check_cuda_graph
+from models.pretraining.plan import plan_pretraining
+from models.training.hardware import check_cuda_graph, settled
 from models.world_models.intrinsic_bonus import distances, product_distances
 from tests.models.agents.test_agent import batch_of, small_agent
 from tests.models.pretraining.small_pretraining import SMALL
@@ -102,11 +104,44 @@ def test_what_cannot_be_recorded_is_refused_before_anything_runs() -> None:
         build_agent("tiny", graph, (64, 64, 3), 2)
 
 
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
 def test_distances_by_products_in_float64_are_those_by_subtraction(generator: torch.Generator) -> None:
     rows = torch.rand(40, 128, generator=generator) * 10
     torch.testing.assert_close(product_distances(rows, rows), distances(rows, rows), rtol=1e-5, atol=1e-5)
 
 
-@pytest.fixture
-def generator() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
+@pytest.mark.parametrize(
+    ("device", "bf16", "ranks", "asked", "expected"),
+    [
+        ("cpu", False, 1, ("auto", "auto"), ("fp32", False)),
+        ("cuda", True, 1, ("auto", "auto"), ("bf16", True)),
+        ("cuda", False, 1, ("auto", "auto"), ("fp32", True)),
+        ("cuda", True, 2, ("auto", "auto"), ("bf16", False)),
+        ("cuda", True, 1, ("fp16", "auto"), ("fp16", False)),
+        ("cuda", True, 1, ("fp32", False), ("fp32", False)),
+    ],
+)
+def test_auto_is_settled_by_the_device(
+    device: str, bf16: bool, ranks: int, asked: Any, expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
+    values = {"training.precision": asked[0], "training.cuda_graph": asked[1]}
+    config = plan_pretraining("paper", overrides=values).config
+    training = settled(config, torch.device(device), ranks).training
+    assert (training.precision, training.cuda_graph) == expected
+
+
+def test_paper_and_small_leave_it_to_the_device() -> None:
+    for config in (
+        plan_pretraining("paper").config,
+        plan_pretraining("small").config,
+        resolve_finetuning("paper", "metaworld", parts=("metaworld",)).config,
+        resolve_finetuning("small", "dmc", parts=("dmc",)).config,
+    ):
+        assert (config.training.precision, config.training.cuda_graph) == ("auto", "auto")
+    made = build_training("small", SMALL | {"training.device": "cpu"})
+    assert (made.config.training.precision, made.config.training.cuda_graph) == ("fp32", False)
