@@ -87,7 +87,10 @@ PRETRAINING = PublishedPretraining(
         PublishedRow("video segment length T", "25", "data.length", 25, "V:125"),
         PublishedRow("batch size", "16", "data.batch_size", 16, "V:125"),
         PublishedRow("updates", "600,000", "training.updates", 600_000, "Q:93, Q:103"),
-        PublishedRow("precision", "32", "training.precision", "fp32", "Q:93, Q:103"),
+        PublishedRow(
+            "precision", "32", "training.precision", "fp32", "Q:93, Q:103",
+            why="bf16 on a GPU that has it, where an update takes a third of the time (docs/gpu.md); fp32 elsewhere",
+        ),
         PublishedRow("optimiser", "Adam, eps 1e-5", "optimizer.eps", 1e-5, "V:75"),
         PublishedRow("learning rate", "3e-4", "optimizer.lr", 3e-4, "V:132"),
         PublishedRow("weight decay (coupled L2)", "1e-6", "optimizer.weight_decay", 1e-6, "V:75"),
