@@ -22,7 +22,7 @@ DATA_NAME     = $(shell $(BIN)/python -c "from ipv_bench.shard_set import read_m
 PRETRAIN_RUN  = $(if $(RUN),$(RUN),runs/pretrain/$(DATA_NAME)/$(MODEL)/seed$(SEED))
 FINETUNE_INIT = $(if $(filter dreamerv2,$(MODEL)),none,$(PRETRAIN_RUN))
 
-.PHONY: help install system-libraries demo test test-slow test-robosuite lint wheel prepare pretrain finetune report bench clean
+.PHONY: help install system-libraries demo test test-slow test-robosuite lint docs wheel prepare pretrain finetune report bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -59,8 +59,14 @@ lint: install ## formatting, lint, types, and the arrows between the packages
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-wheel: install ## dist/ipv_bench-*.whl, which installs without this folder: pip install 'dist/FILE.whl[train,dmc]'
-	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+docs: install ## the documentation site in site/, offline, strict on broken links: open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "site/index.html"
+
+wheel: install ## dist/: sdist and wheel, checked; the wheel installs without this folder: pip install 'dist/FILE.whl[train,dmc]'
+	rm -rf dist
+	$(BIN)/python -m hatchling build --directory dist
+	$(BIN)/python -m tests.distribution dist
 
 data/raw/ssv2-sample: | $(VENV)/.installed
 	$(IPV) sample $@ --dataset ssv2

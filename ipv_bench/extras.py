@@ -61,6 +61,7 @@ EXTRAS: Mapping[str, Extra] = {
         apart="it pins mink 0.0.5, which wants numpy below 2; the other simulators and the tests run on numpy 2",
     ),
     "analysis": Extra("t-SNE pictures and probes of `analyze embed`", ("sklearn",)),
+    "docs": Extra("the documentation site of `make docs`", ("mkdocs", "material", "mkdocstrings")),
 }
 """As in `pyproject.toml`, which also has `dev`, and `all` of those that go together."""
 

@@ -1,0 +1,97 @@
+"""A pre-trained model as features of frames, for other people's code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ipv_bench.errors import InputError, TrainingError
+from models.analysis.loaded_model import AnalysedModel, choose_analysis_device, open_models
+
+
+class Features:
+    """What a model makes of frames; without gradients, in fp32. `open_features` opens one.
+
+    Attributes:
+        model: the `torch.nn.Module` itself, in evaluation mode: for fine-tuning its encoder, `model.vision.encoder`.
+        image_size: height and width of the frames it takes, pixels.
+        config: the run's resolved config.
+    """
+
+    def __init__(self, opened: AnalysedModel) -> None:
+        self._opened = opened
+        self.model: Any = opened.model
+        self.image_size, self.config = opened.image_size, opened.config
+
+    @torch.no_grad()
+    def embed(self, frames: Tensor) -> Tensor:
+        """The encoder's output for each frame on its own.
+
+        Args:
+            frames: uint8 (B, T, H, W, 3).
+
+        Returns:
+            (B, T, E), float32, where the model is.
+
+        Raises:
+            TrainingError: frames of another type or size.
+            InputError: the model has no encoder of single frames.
+        """
+        image, vision = self._checked(frames), getattr(self.model, "vision", None)
+        if vision is None:
+            raise InputError(f"{self._opened.label} has no encoder of frames", expected="a model with one")
+        embedded: Tensor = vision.embed(vision.scaling(image))
+        return embedded.float()
+
+    @torch.no_grad()
+    def states(self, frames: Tensor, seed: int = 0) -> Tensor:
+        """The recurrent state after each frame, which knows the frames before it.
+
+        Args:
+            frames: uint8 (B, T, H, W, 3); T is at least 2.
+            seed: of the latents, which are drawn: equal seeds and shapes give equal draws.
+
+        Returns:
+            (B, T, F), float32, where the model is.
+
+        Raises:
+            TrainingError: frames of another type or size.
+            InputError: the model has no recurrent state.
+        """
+        image = self._checked(frames)
+        if not hasattr(self.model, "features"):
+            raise InputError(f"{self._opened.label} has no recurrent state", expected="a world model with one")
+        generator = torch.Generator(self._opened.device).manual_seed(seed)
+        draws = self.model.draw(image.shape[0], image.shape[1], generator)
+        found: Tensor = self.model.features(image, draws)
+        return found.float()
+
+    def _checked(self, frames: Tensor) -> Tensor:
+        size = self.image_size
+        frames = torch.as_tensor(frames)
+        if frames.dtype != torch.uint8 or frames.ndim != 5 or tuple(frames.shape[2:]) != (size, size, 3):
+            raise TrainingError(
+                f"frames are {str(frames.dtype).removeprefix('torch.')} {tuple(frames.shape)}",
+                expected=f"uint8 (B, T, {size}, {size}, 3)",
+            )
+        return frames.to(self._opened.device)
+
+
+def open_features(run: str | Path, device: str = "auto") -> Features:
+    """Open the model of a run.
+
+    Args:
+        run: folder of a run of `pretrain`, `adapt`, `finetune` or `import-checkpoint`, or of one of its checkpoints.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, …
+
+    Raises:
+        RunError: no run, or one that is still training.
+        CheckpointError: no checkpoint yet, or a damaged one.
+        InputError: a method without a video model.
+        ConfigError: there is no such device.
+    """
+    (opened,) = open_models([run], choose_analysis_device(device))
+    return Features(opened)
