@@ -180,11 +180,18 @@ def build(config_class: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
     try:
         return config_class.model_validate(values)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (found {e.get('input')!r})" for e in error.errors()]
         raise ConfigError(
-            "the config has wrong values: " + "; ".join(lines),
+            "the config has wrong values: " + "; ".join(_told(one) for one in error.errors()),
             fix="`--dry-run` prints the resolved config with every field",
         ) from None
+
+
+def _told(error: Mapping[str, Any]) -> str:
+    """One fault that pydantic found. A rule about several fields says by itself what it found."""
+    where, found = ".".join(map(str, error["loc"])), error.get("input")
+    rule = error["type"] == "value_error" and isinstance(found, Mapping)
+    text = str(error["msg"]).removeprefix("Value error, ") + ("" if rule else f" (found {found!r})")
+    return f"{where}: {text}" if where else text
 
 
 def check_key(config_class: type[BaseModel], key: str) -> None:
