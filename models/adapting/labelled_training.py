@@ -80,8 +80,8 @@ class LabelledTraining(VideoTraining):
         adapted: bool,
     ) -> None:
         self._start = (action_dim, parts, parent, adapted)
-        self.goes_on = adapted
-        """Whether it started from an adapted model, taken over whole."""
+        self.goes_on = adapted and parent is not None
+        """Whether it starts from an adapted model, taken over whole."""
         super().__init__(config, seed, device)  # type: ignore[arg-type]
         del self._start  # the parent's weights need not stay in memory
 

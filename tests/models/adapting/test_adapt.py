@@ -154,6 +154,9 @@ def test_dynamics_leaves_what_was_pretrained(labelled, parents, tmp_path):
     changes = {"parts": "world_model", "training__updates": 1, "optimizer__lr": 0.0, "num_sequences": 3}
     assert adapt(folder, labelled, again, **changes) == 0
     assert read_record(folder).config["image"]["offset"] == "mean_image"
+    # with new weights it needs a mean image of its own
+    assert adapt(folder, labelled, tmp_path / "new", weights="random", training__updates=1) == 0
+    assert tensors(tmp_path / "new")["vision.scaling.offset"].unique().numel() > 1
     moved = [name for name, value in tensors(again).items() if not torch.equal(value, after[name])]
     assert all("running" in name or "num_batches" in name for name in moved), moved
 
