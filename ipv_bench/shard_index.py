@@ -72,7 +72,7 @@ class ShardIndex:
         rank[order] = np.arange(len(order), dtype=order.dtype)
         video_of_row = rank[encoded.indices.to_numpy()]
         self.sample_rows = np.lexsort((self.columns["clip_index"], video_of_row))
-        counts = np.bincount(video_of_row, minlength=len(order))
+        counts = np.bincount(video_of_row.astype(np.int64), minlength=len(order))  # numpy 1 refuses uint64
         self.video_samples = np.concatenate([[0], np.cumsum(counts)])
         ends = np.cumsum(self.columns["num_frames"][self.sample_rows], dtype=np.int64)
         before_video = np.concatenate([[0], ends])[self.video_samples]

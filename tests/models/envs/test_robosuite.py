@@ -62,7 +62,7 @@ def test_equal_seeds_give_equal_episodes(name: str) -> None:
 
 @pytest.mark.parametrize("camera", ["agentview", "frontview"])
 def test_pictures_are_upright_whatever_robosuite_is_told(camera: str) -> None:
-    """The hand goes up, and in the picture as well."""
+    """The hand goes down, and in the picture as well."""
     import robosuite
 
     for convention in ("opengl", "opencv"):
@@ -72,9 +72,9 @@ def test_pictures_are_upright_whatever_robosuite_is_told(camera: str) -> None:
             before = _rows_of_the_hand(env)
             height = env._simulator.sim.data.get_body_xpos("gripper0_right_eef")[2]
             for _ in range(10):
-                env.simulate(np.array([0.0, 0.0, 1.0, 0.0, 0.0, 0.0, -1.0]))
-            assert env._simulator.sim.data.get_body_xpos("gripper0_right_eef")[2] > height + 0.05
-            assert _rows_of_the_hand(env) < before - 2
+                env.simulate(np.array([0.0, 0.0, -1.0, 0.0, 0.0, 0.0, -1.0]))
+            assert env._simulator.sim.data.get_body_xpos("gripper0_right_eef")[2] < height - 0.05
+            assert _rows_of_the_hand(env) > before + 2
     robosuite.macros.IMAGE_CONVENTION = "opengl"
 
 
