@@ -40,7 +40,7 @@ TASKS: dict[str, tuple[str, ...]] = {"dmc/cheetah_run": (), "dmc/walker_stand": 
 cheetah_run while both are random, and the weights of entropy and bonus are fixed numbers beside them."""
 PRETRAINED = ("apv", "contextwm")
 MODEL_FREE = ("drqv2",)
-METHODS = ("dreamerv2", *PRETRAINED, *MODEL_FREE)
+METHODS = ("dreamerv2", *PRETRAINED, *MODEL_FREE, "isodream")
 SEEDS = (0, 1, 2, 3, 4)
 """Those of the frozen protocol `v1/cpu-night`, whose runs these are."""
 PRESET = "tiny"
