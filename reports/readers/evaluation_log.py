@@ -60,6 +60,8 @@ def _point(log: Path, number: int, line: dict[str, Any], values: str) -> tuple[f
             f"{log} line {number} has no env_steps or no {values}: it has {', '.join(map(str, line)) or 'nothing'}",
             expected=f"env_steps (a number) and {values} (a list with one number per episode)",
         )
-    scores = [as_number(score) for score in episodes]
+    # Successes are written as true and false; a return that is one of them is no number.
+    flags = values == "successes"
+    scores = [float(one) if flags and isinstance(one, bool) else as_number(one) for one in episodes]
     with np.errstate(over="ignore"):  # what is infinite is dropped and counted when the points are cleaned
         return as_number(steps), float(np.mean(scores)) if scores else float("nan"), len(scores)
