@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from ipv_bench.cli import run
+from ipv_bench.config import flatten_fields
 from ipv_bench.errors import ConfigError, MissingDependencyError, UsageError
 from ipv_bench.plugins import plugin_names
 from ipv_bench.run_record import read_jsonl, read_record
 from models.envs import make_env
-from models.finetuning.config import saved_config
-from models.methods.base import find_method
+from models.finetuning.config import finetune_config_class, saved_config
 from tests.models.envs.toy_gym import MODULE, install
 from tests.models.finetuning.finetune_runs import SMALL
 
@@ -212,8 +212,8 @@ def test_a_toy_is_fine_tuned_and_evaluated(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.slow
 @pytest.mark.parametrize("method", plugin_names("methods"))
 def test_every_method_fine_tunes_a_toy(method: str, tmp_path: Path) -> None:
-    fields = find_method(method).agent_config.model_fields
-    ours = {key: value for key, value in SMALL.items() if key.partition(".")[0] in fields}
+    known = flatten_fields(finetune_config_class(method, "gym"))
+    ours = {key: value for key, value in SMALL.items() if key in known}
     sets = [word for key, value in ours.items() for word in ("--set", f"{key}={value}")]
     values = {"env.action_repeat": 1, "env.time_limit": "null", "env.module": MODULE, "training.env_steps": 48}
     values |= {"training.prefill": 16, "evaluation.every": 0, "method": method}
