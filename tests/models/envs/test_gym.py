@@ -18,6 +18,7 @@ from ipv_bench.plugins import plugin_names
 from ipv_bench.run_record import read_jsonl, read_record
 from models.envs import make_env
 from models.finetuning.config import finetune_config_class, saved_config
+from models.methods.base import find_method
 from tests.models.envs.toy_gym import MODULE, install
 from tests.models.finetuning.finetune_runs import SMALL
 
@@ -212,8 +213,12 @@ def test_a_toy_is_fine_tuned_and_evaluated(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.slow
 @pytest.mark.parametrize("method", plugin_names("methods"))
 def test_every_method_fine_tunes_a_toy(method: str, tmp_path: Path) -> None:
+    if find_method(method).agent_config is None:
+        pytest.skip(f"{method} has no agent")
     known = flatten_fields(finetune_config_class(method, "gym"))
     ours = {key: value for key, value in SMALL.items() if key in known}
+    if "drqv2.n_step" in known:  # which makes the length by itself
+        del ours["replay.length"]
     sets = [word for key, value in ours.items() for word in ("--set", f"{key}={value}")]
     values = {"env.action_repeat": 1, "env.time_limit": "null", "env.module": MODULE, "training.env_steps": 48}
     values |= {"training.prefill": 16, "evaluation.every": 0, "method": method}
