@@ -134,6 +134,10 @@ def test_links_out_of_a_set_are_refused(shard_set: Path, capsys: pytest.CaptureF
     assert "it is a link" in capsys.readouterr().out
 
 
+NAMESPACED = "a/b"
+"""Two folders in a row: right for a task alone, whose environment may have a namespace (`ALE/Pong-v5`)."""
+
+
 def record(**changes: object) -> RunRecord:
     values = {"kind": "pretrain", "method": "apv", "seed": 0, "preset": "tiny", "config": {}}
     return RunRecord.model_validate(values | changes)
@@ -146,11 +150,19 @@ def test_no_run_lands_outside_its_folder(name: str) -> None:
         record(method=name),
         record(variant=name) if name not in (".", "..", ".hidden") else record(method=name),
         record(kind="finetune", suite=name, task="a"),
-        record(kind="finetune", suite="a", task=name),
+        *([] if name == NAMESPACED else [record(kind="finetune", suite="a", task=name)]),
     ]
     for value in hostile:
         with pytest.raises(RunError, match="the run's"):
             run_folder("runs", value)
+
+
+def test_a_tasks_namespace_is_a_folder_and_leads_nowhere_else() -> None:
+    found = run_folder("runs", record(kind="finetune", suite="gym", task="ALE/Pong-v5"))
+    assert found == Path("runs/gym/ALE/Pong-v5/apv/seed0")
+    for task in ("ALE/../Pong-v5", "../Pong-v5", "/Pong-v5", "ALE//Pong-v5", "ALE/"):
+        with pytest.raises(RunError, match="the run's task"):
+            run_folder("runs", record(kind="finetune", suite="gym", task=task))
 
 
 def test_credentials_never_reach_a_run_record(tmp_path: Path) -> None:

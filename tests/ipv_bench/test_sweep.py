@@ -121,6 +121,7 @@ def test_a_killed_sweep_with_pre_training_goes_on_to_the_same_runs(lab: Path) ->
     kill_and_go_on(lab, 9)
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_tried_again_and_named_and_stops_no_other(lab: Path) -> None:
     (lab / "sweep.yaml").write_text(
         "methods: [{method: linear, pretraining: none}]\ntasks: [dot/left]\nmax_retries: 1\n"
@@ -272,6 +273,7 @@ def kill_a_job(sweep: subprocess.Popen[str]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_killed_job_is_named_and_goes_on_and_its_time_is_known_then(lab: Path) -> None:
     (lab / "sweep.yaml").write_text(ONE + "max_retries: 0\n")
     sweep = start(lab)
@@ -305,6 +307,7 @@ def test_a_killed_job_is_named_and_goes_on_and_its_time_is_known_then(lab: Path)
     assert estimates([other], "runs") == {"x": None}
 
 
+@pytest.mark.slow
 def test_two_sweeps_in_one_folder_run_each_job_once(lab: Path) -> None:
     (lab / "sweep.yaml").write_text(ONE + "seeds: 2\n")
     sweeps = [start(lab, "--jobs", "2") for _ in range(2)]

@@ -24,6 +24,7 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.mark.slow
 def test_a_run_with_two_environments_goes_on_exactly(tmp_path, monkeypatch):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert run(command_line(whole, *TWO)) == 0

@@ -93,6 +93,7 @@ def test_sigterm_saves_and_the_run_goes_on(uninterrupted, tmp_path):
     assert_equal_runs(folder, uninterrupted)
 
 
+@pytest.mark.slow
 def test_workers_host_the_environments_and_change_nothing(uninterrupted, tmp_path):
     folder = tmp_path / "run"
     assert run(command_line(folder, "--set", "envs.workers=1", "--set", "training.checkpoint_episodes=1")) == 0

@@ -65,6 +65,7 @@ def test_killed_and_continued_equals_uninterrupted(data: Path, finished: Path, t
     assert weights(tmp_path / "run") == weights(finished)
 
 
+@pytest.mark.slow
 def test_two_ranks_train_one_model(data: Path, tmp_path: Path) -> None:
     command = arguments(data, tmp_path / "run", **(CHANGES | {"validation__every": 0, "training__updates": 3}))
     children = [start(command, env=env) for env in rank_environments(2)]

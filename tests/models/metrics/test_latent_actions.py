@@ -116,6 +116,7 @@ def test_what_was_not_measured_is_left_out_and_said() -> None:
     assert report.metrics().keys() == {
         f"latent_action_{name}"
         for name in (
+            "decided_by",
             "copy_ratio",
             "shuffle_ratio",
             "action_kl",

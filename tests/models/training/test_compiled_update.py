@@ -31,7 +31,7 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize("method", ["contextwm", "dreamerv2"])
+@pytest.mark.parametrize("method", [pytest.param("contextwm", marks=pytest.mark.slow), "dreamerv2"])
 def test_an_agents_update_is_two_graphs_without_breaks_with_the_same_numbers(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,6 +66,7 @@ def events(folder: Path, tag: str) -> list[tuple[int, float]]:
     return [(event.step, event.value) for event in found.Scalars(tag)]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_shows_each_evaluation_once(tmp_path: Path) -> None:
     """Killed after the evaluation that follows a checkpoint at the same step: it is played again."""
     pytest.importorskip("tensorboard")

@@ -163,7 +163,7 @@ def test_each_deviation_is_named(
     changes: dict[str, Any], field: str | None, found: str | None, wanted: str | None, tmp_path: Path
 ) -> None:
     if changes.get("overrides") == {"evaluation": {"episodes": 50}}:
-        changes, found, wanted = {"config": {"evaluation.episodes": 50}, **changes}, "50", "2"
+        changes, found, wanted = {"config": {"evaluation.episodes": 50}, **changes}, "50", "5"
     seed = changes.get("seed", 0)
     others = {key: value for key, value in changes.items() if key != "seed"}
     write(tmp_path / "runs", "contextwm", "dmc/cheetah_run", seed, 0.4, **others)

@@ -142,7 +142,13 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+SLOW_FAULTS = ("die@spawn_actor:5", "hang@spawn_actor:5", "garbage-stream@tick_cue:9")
+"""Proofs of the same as their neighbours, at another moment."""
+
+
+@pytest.mark.parametrize(
+    "fault", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW_FAULTS)) for name in FAULTS]
+)
 def test_a_server_that_fails_costs_its_episode_and_is_started_again(fault: str, tmp_path: Path) -> None:
     port = free_port()
     starts = command("--fault", fault, "--once", str(tmp_path / "happened"))
