@@ -72,7 +72,11 @@ def measure(task: str, profile: str, steps: int) -> tuple[dict[str, float], np.n
 def difference(here: np.ndarray, there: np.ndarray) -> dict[str, float]:
     """Grey levels of 255 between two sets of pictures."""
     off = np.abs(here.astype(int) - there)
-    return {"mean": round(float(off.mean()), 3), "max": int(off.max()), "share_above_2": round(float((off > 2).mean()), 4)}
+    return {
+        "mean": round(float(off.mean()), 3),
+        "max": int(off.max()),
+        "share_above_2": round(float((off > 2).mean()), 4),
+    }
 
 
 if __name__ == "__main__":
