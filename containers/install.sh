@@ -1,14 +1,12 @@
 #!/bin/sh
 # What both containers are made of: run as root in a bare Debian 12, with this checkout at the folder given.
 #
-#   containers/install.sh CHECKOUT [cpu|cuda]
+#   containers/install.sh CHECKOUT
 #
-# Afterwards /opt/ipv-bench holds a Python environment that needs neither root nor the checkout. `cpu` takes torch's CPU
-# build from its own index (TORCH_INDEX names another; empty: wherever pip finds it); `cuda` takes the build with CUDA
-# libraries, some gigabytes, which needs only the host's driver.
+# Afterwards /opt/ipv-bench holds a Python environment that needs neither root nor the checkout. Which build
+# of torch it gets (CPU, or CUDA, which needs only the host's driver) is pip's own setting: PIP_EXTRA_INDEX_URL.
 set -eu
-checkout=$1 torch=${2:-cpu}
-case $torch in cpu | cuda) ;; *) echo "error: '$torch'; expected: cpu or cuda" >&2; exit 2 ;; esac
+checkout=$1
 
 export DEBIAN_FRONTEND=noninteractive
 apt-get update
@@ -18,12 +16,8 @@ apt-get install -y --no-install-recommends \
 rm -rf /var/lib/apt/lists/*
 
 python3 -m venv /opt/ipv-bench
-pip="/opt/ipv-bench/bin/python -m pip install --no-cache-dir --disable-pip-version-check --constraint $checkout/constraints.txt"
-if [ "$torch" = cpu ]; then
-  index=${TORCH_INDEX-https://download.pytorch.org/whl/cpu}
-  $pip ${index:+--index-url "$index"} torch
-fi
-$pip "$checkout[all]"
+/opt/ipv-bench/bin/python -m pip install --no-cache-dir --disable-pip-version-check \
+  --constraint "$checkout/constraints.txt" "$checkout[all]"
 ln -sf /opt/ipv-bench/bin/ipv-bench /usr/local/bin/ipv-bench
 
 # Where a user without a name or a home can write: caches and the current folder.
