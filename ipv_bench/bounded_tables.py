@@ -21,6 +21,8 @@ LIMITS: Mapping[str, Any] = {
     "page_checksum_verification": True,
 }
 """Arguments of `ParquetFile` for a file that somebody else made."""
+ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError)
+"""What pyarrow raises for such a file; kinds of column that it cannot read are an `ArrowException` too."""
 
 
 def read_table(
@@ -51,7 +53,7 @@ def read_table(
             raise error(f"{where} has no column {', '.join(absent)}", expected=", ".join(schema.names), fix=fix)
         table = file.read(columns=schema.names, use_threads=False).select(schema.names).cast(schema)
         table.validate(full=True)  # invalid UTF-8 would end in an exception far from here
-    except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, NotImplementedError, MemoryError) as found:
+    except ARROW_ERRORS as found:
         words = str(found).splitlines() or [type(found).__name__]
         raise error(f"{where} is no readable Parquet table: {words[0][:300]}", fix=fix) from None
     gaps = [name for name in schema.names if table[name].null_count]
@@ -69,6 +71,6 @@ def column_names(path: str | Path, *, error: ErrorKind = InputError, fix: str = 
     try:
         with pq.ParquetFile(str(path), **LIMITS) as file:
             return list(file.schema_arrow.names)
-    except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, NotImplementedError, MemoryError) as found:
+    except ARROW_ERRORS as found:
         words = str(found).splitlines() or [type(found).__name__]
         raise error(f"{path} is no readable Parquet table: {words[0][:300]}", fix=fix) from None

@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ipv_bench.bounded_tables import LIMITS, read_table
+from ipv_bench.bounded_tables import ARROW_ERRORS, LIMITS, read_table
 from ipv_bench.errors import ConfigError, InputError, SourceError, UnknownNameError
 from ipv_bench.file_names import is_relative_path
 from pipelines.datasets.base import SourceItem, TableRows, TableVideo, VideoFile
@@ -31,7 +31,6 @@ MAX_ROWS = 10_000_000
 _SPLIT = re.compile(r"(?:^|/)(train|validation|valid|val|dev|test|eval)(?=[-_.\d])[^/]*\.parquet$")
 _SAME_SPLIT = {"valid": "validation", "val": "validation", "dev": "validation", "eval": "test"}
 _PICTURES = (b"\xff\xd8", b"\x89PNG", b"RIFF", b"BM", b"GIF8", b"II*\0", b"MM\0*")
-_ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, NotImplementedError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def open_table(source: Path, file: FoundFile, video_column: str, label_column: s
                 found = [name for name in schema.names if _is_file_name(schema.field(name))][:1]
             column = video_column or (found[0] if found else "")
             external = column in schema.names and _only_names(table, schema.field(column))
-    except _ARROW_ERRORS as error:
+    except ARROW_ERRORS as error:
         words = str(error).splitlines() or [type(error).__name__]
         raise SourceFailure("corrupt", f"no readable Parquet table: {words[0][:200]}") from None
     if column not in schema.names:
@@ -206,7 +205,7 @@ def _names(path: Path, field: pa.Field) -> tuple[str, ...]:
     try:
         with pq.ParquetFile(path, **LIMITS) as file:
             values = file.read(columns=[leaf], use_threads=False)[field.name].to_pylist()
-    except _ARROW_ERRORS as error:
+    except ARROW_ERRORS as error:
         raise SourceFailure("corrupt", f"no readable Parquet table: {error}"[:200]) from None
     return tuple(str((value.get("path") if isinstance(value, dict) else value) or "") for value in values)
 

@@ -24,7 +24,7 @@ from pipelines.decoding.frames import check_file, system_errors
 
 MAX_GROUP_BYTES = 2 << 30
 """Of the columns that are read, in one row group."""
-_PARQUET_ERRORS = (pa.ArrowException, ValueError, KeyError, OverflowError, NotImplementedError)
+_PARQUET_ERRORS = (pa.ArrowException, ValueError, KeyError, OverflowError)
 
 
 def read_rows(rows: TableRows, source: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
