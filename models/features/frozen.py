@@ -5,6 +5,7 @@ Legend: `N` frames, `H W` their size, `E` leading tokens that belong to no place
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ Frames = Callable[[int, int], Tensor]
 """Number of a batch, N → uint8 frames (N, H, W, 3) on the model's device."""
 
 
-class FrozenFeatures(nn.Module):
+class FrozenFeatures(nn.Module, ABC):
     """The protocol, as a base class.
 
     Attributes:
@@ -30,13 +31,17 @@ class FrozenFeatures(nn.Module):
     width: int
     has_decoder: bool = False
 
+    @abstractmethod
     def encode(self, frames: Tensor) -> Tensor:
         """Frames (N, 3, H, W) in [0, 1] to tokens (N, E + P, D); the same frames give the same tokens."""
-        raise NotImplementedError
 
     def decode(self, tokens: Tensor) -> Tensor:
-        """Tokens (N, E + P, D) to frames (N, 3, H, W), about [0, 1] and not clipped."""
-        raise NotImplementedError
+        """Tokens (N, E + P, D) to frames (N, 3, H, W), about [0, 1] and not clipped.
+
+        Raises:
+            TypeError: these features have no decoder (`has_decoder`).
+        """
+        raise TypeError(f"{type(self).__name__} has no decoder")
 
     def decoder_parts(self) -> list[nn.Module]:
         """The modules that `decode` uses."""
