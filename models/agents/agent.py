@@ -10,15 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ipv_bench.errors import ConfigError
 from ipv_bench.seeding import derive_seed
 from models.agents.behavior import ActorCritic, BehaviorDraws
 from models.agents.config import AgentConfig
 from models.agents.diagnosis import examine_episode
+from models.agents.own_policy import OwnPolicy
 from models.nets.distributions import TruncatedNormal
 from models.nets.rssm import State
 from models.training.checkpoint import Checkpoint, load_tensors
-from models.training.entry_check import check_observation, check_update_batch
+from models.training.entry_check import check_update_batch
 from models.training.hardware import autocast, check_cuda_graph, settled
 from models.training.kept_values import KeptValues
 from models.training.optimizer import OptimizerGroup, apply_on_device, apply_update, assign_gradients
@@ -76,8 +76,7 @@ class Agent:
         self.updates, self.skips = 0, SkippedUpdates()
         self._first_update = 0
         """The update that the held ones are counted from."""
-        self._own_policy: AgentPolicy | None = None
-        self._own_calls = 0
+        self._own = OwnPolicy()
 
     def video_model(self) -> StackedWorldModel:
         """The world model, which predicts frames from actions (`open_loop`)."""
@@ -219,17 +218,9 @@ class Agent:
         Raises:
             ConfigError: a field is absent or has another shape or dtype, or N changed in the middle of episodes.
         """
-        image, is_first = check_observation(obs, self.config.image.size)
-        if self._own_policy is None or self._own_policy.count != len(image):
-            if self._own_policy is not None and not is_first.all():
-                raise ConfigError(
-                    f"{len(image)} observations in the middle of episodes, and {self._own_policy.count} before",
-                    expected="the same number from call to call, or is_first everywhere",
-                )
-            self._own_policy = self.policy(len(image), self.seed, "act", explore=True)
-        action = self._own_policy.act(image, is_first, self._own_calls)
-        self._own_calls += 1
-        return action[0] if np.ndim(obs["image"]) == 3 else action
+        return self._own.act(
+            obs, self.config.image.size, lambda count: self.policy(count, self.seed, "act", explore=True)
+        )
 
     def policy(self, count: int, seed: int, purpose: str, *, explore: bool) -> AgentPolicy:
         """A policy with a state of its own for `count` environments; see `AgentPolicy`."""

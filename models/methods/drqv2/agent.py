@@ -10,15 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ipv_bench.errors import CheckpointError, ConfigError
+from ipv_bench.errors import CheckpointError
 from ipv_bench.seeding import derive_seed
+from models.agents.own_policy import OwnPolicy
 from models.methods.drqv2.augmentation import shifted_stacks
 from models.methods.drqv2.config import DrQv2Config
 from models.methods.drqv2.losses import DrQv2Networks
 from models.methods.drqv2.policy import StackPolicy
 from models.methods.drqv2.transitions import check_windows, transitions_of
 from models.training.checkpoint import Checkpoint, count_of, load_tensors
-from models.training.entry_check import check_observation, check_update_batch
+from models.training.entry_check import check_update_batch
 from models.training.hardware import autocast
 from models.training.optimizer import OptimizerGroup, apply_update, assign_gradients
 from models.training.skipped_updates import SkippedUpdates
@@ -66,8 +67,7 @@ class DrQv2Agent:
         self._scalers = [torch.amp.GradScaler(device.type) for _ in range(2)] if fp16 else [None, None]
         self.updates, self.agent_steps = 0, 0
         self.skips = SkippedUpdates()
-        self._own_policy: StackPolicy | None = None
-        self._own_calls = 0
+        self._own = OwnPolicy()
 
     @property
     def noise_std(self) -> float:
@@ -144,18 +144,11 @@ class DrQv2Agent:
         Raises:
             ConfigError: a field is absent or has another shape or dtype, or N changed in the middle of episodes.
         """
-        image, is_first = check_observation(obs, self.config.image.size)
-        if self._own_policy is None or self._own_policy.count != len(image):
-            if self._own_policy is not None and not is_first.all():
-                raise ConfigError(
-                    f"{len(image)} observations in the middle of episodes, and {self._own_policy.count} before",
-                    expected="the same number from call to call, or is_first everywhere",
-                )
-            self._own_policy = self.policy(len(image), self.seed, "act", explore=True)
-        action = self._own_policy.act(image, is_first, self._own_calls)
-        self._own_calls += 1
-        self.agent_steps += len(image)
-        return action[0] if np.ndim(obs["image"]) == 3 else action
+        action = self._own.act(
+            obs, self.config.image.size, lambda count: self.policy(count, self.seed, "act", explore=True)
+        )
+        self.agent_steps += 1 if action.ndim == 1 else len(action)
+        return action
 
     def policy(self, count: int, seed: int, purpose: str, *, explore: bool) -> StackPolicy:
         """A policy with frames of its own for `count` environments; see `StackPolicy`."""
