@@ -33,6 +33,7 @@ COMMANDS = {
     "report": "reports.cli:report",
     "sweep": "ipv_bench.sweep_cli:sweep",
     "export": "ipv_bench.export_cli:export",
+    "trace": "ipv_bench.trace_cli:trace",
     "demo": "ipv_bench.demo_cli:demo",
 }
 """Command → import path of its click command. The modules import click and `ipv_bench` only."""

@@ -25,8 +25,8 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
 from ipv_bench.atomic_file import write_bytes
 from ipv_bench.bounded_file import read_bytes
-from ipv_bench.bounded_json import as_model, parse_json
-from ipv_bench.errors import ShardSetError
+from ipv_bench.bounded_json import MAX_LINE_BYTES, as_model, parse_json
+from ipv_bench.errors import InputError, ShardSetError
 from ipv_bench.file_names import FileName, Name
 from ipv_bench.sample_encoding import STREAM_EXTENSION as STREAM_EXTENSION
 from ipv_bench.sample_encoding import Encoding as Encoding
@@ -40,6 +40,8 @@ MANIFEST_FILE, SOURCES_FILE, SAMPLES_FILE, FRAMES_FILE = (
     "frames.npy",
 )
 QUARANTINE_FILE, LOG_FILE = "quarantine.jsonl", "prepare_log.jsonl"
+SOURCE_EVENT = "source_folder"
+"""Event in the log that says where the release lies: {event, path}."""
 CARD_FILE = "README.md"
 """What `export --to hf` adds: for people, no part of the set's identity."""
 MAX_MANIFEST_BYTES = 256 << 20
@@ -226,6 +228,34 @@ def parse_manifest(text: str | bytes, where: str) -> Manifest:
             f"{where} has shard set format {version}", expected=f"format {FORMAT}", fix="update ipv-bench"
         )
     return as_model(Manifest, values, where, error=ShardSetError)
+
+
+def noted_source(folder: str | Path) -> str:
+    """Where the release lay that a local set was made from, as its log has it last; empty where the log says nothing.
+
+    A fact of the machine that made the set, so it stands outside of the manifest; lines that are no such thing are
+    passed over.
+    """
+    found, path = "", Path(folder) / LOG_FILE
+    if not path.is_file():  # a pipe of that name would wait for a writer
+        return found
+    try:
+        with open(path, "rb") as log:
+            while line := log.readline(MAX_LINE_BYTES):
+                if f'"{SOURCE_EVENT}"'.encode() in line:
+                    found = _source_of(line) or found
+    except OSError:
+        return ""
+    return found
+
+
+def _source_of(line: bytes) -> str:
+    try:
+        values = parse_json(line, LOG_FILE, expect=dict)
+    except InputError:
+        return ""
+    path = values.get("path") if values.get("event") == SOURCE_EVENT else None
+    return path if isinstance(path, str) else ""
 
 
 def file_sha256(path: str | Path) -> str:

@@ -21,7 +21,7 @@ from pipelines.datasets.prepare_config import PrepareConfig
 from pipelines.datasets.split_archive import extract
 from pipelines.jobs.execute import Executor, LocalExecutor
 from pipelines.jobs.resume import Progress, locked, look_at, note
-from pipelines.jobs.source_times import changed_since_noted, changed_warning, note_times, source_times
+from pipelines.jobs.source_times import changed_since_noted, changed_warning, note_source, note_times, source_times
 from pipelines.jobs.tally import Tally
 from pipelines.shards.plan import Plan, make_plan
 from pipelines.shards.shard_writer import remove_leftovers
@@ -119,6 +119,7 @@ def prepare(job: Job) -> Manifest:
         tally.add_all(state.finished)
         done = {outcome.row.source_id for outcome in state.finished}
         settled = [item.source_id in done for item in plan.inventory.items]
+        note_source(out, job.source.resolve())
         note_times(out, source_times(plan.inventory, job.source.resolve()), settled)
         if state.complete:
             manifest = read_manifest(out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -36,7 +37,7 @@ from reports.scores.known_ranges import outside_known_ranges
 from reports.scores.normalise import multiplied
 from reports.scores.score_table import Collection, select, tidy
 from reports.statistics.intervals import CURVE_RESAMPLES, TABLE_RESAMPLES
-from reports.tables.provenance import provenance_records
+from reports.tables.provenance import file_hashes, provenance_records
 from reports.tables.tables import to_csv, to_latex, to_markdown
 from reports.terminal import summary
 
@@ -230,6 +231,9 @@ def _report_record(
         "curve_resamples": computation.curve_resamples,
         "table_resamples": computation.table_resamples,
         "files": sorted(files),
+        "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
+        "figures": {figure.name: {"made_from": list(figure.made_from)} for figure in contents.figures},
+        "made_from": file_hashes(source for figure in contents.figures for source in figure.made_from),
         "findings": [finding.as_dict() for finding in findings],
         "unknown_files": [{"path": one.path, "reason": one.reason} for one in collection.unknown],
         "runs": provenance_records(collection.runs, collection.pretraining),

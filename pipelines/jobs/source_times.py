@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ipv_bench.bounded_json import MAX_LINE_BYTES, parse_json
 from ipv_bench.errors import InputError
-from ipv_bench.shard_set import LOG_FILE
+from ipv_bench.shard_set import LOG_FILE, SOURCE_EVENT, noted_source
 from pipelines.datasets.base import (
     ArrayFile,
     ImageFiles,
@@ -97,6 +97,12 @@ def changed_warning(inventory: Inventory, changed: Sequence[int]) -> str:
         f"{len(changed)} source items have other modification times than when they were planned ({names}{more}); what "
         "is stored was not made anew: `ipv-bench verify --source DIR` compares it with the files"
     )
+
+
+def note_source(out: Path, source: Path) -> None:
+    """Note where the release lies, for `ipv-bench trace`; a fact of this machine, so no part of the set's identity."""
+    if noted_source(out) != str(source):
+        note(out, event=SOURCE_EVENT, path=str(source))
 
 
 def _noted(out: Path) -> list[int] | None:

@@ -47,7 +47,8 @@ def value_gap_figure(runs: Sequence[ScoredRun], width: float) -> PlannedFigure |
         "replay fall, the policy has come to states that the model does not know. One line per run, episodes averaged "
         f"in {MAX_POINTS} blocks at most, no interval."
     )
-    return PlannedFigure("value_gap", "Imagination against episodes", caption, PanelPlot(panels, 2, width))
+    shown = tuple(run.source for run, lines in logs if lines)
+    return PlannedFigure("value_gap", "Imagination against episodes", caption, PanelPlot(panels, 2, width), shown)
 
 
 def _examined(run: ScoredRun) -> Iterator[Mapping[str, Any]]:

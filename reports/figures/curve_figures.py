@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,7 +97,8 @@ def task_sheets(
         columns = 3 if len(chosen) <= 9 else COLUMNS_OF_SHEET
         plot = PanelPlot(panels, columns, computation.width, note(computation, results))
         title = f"{suite or 'tasks'}: learning curves{part}"
-        sheets.append(Sheet(PlannedFigure(name, title, caption, plot), tuple(results)))
+        shown = sources_of(run for task in chosen for run in _runs(groups, task))
+        sheets.append(Sheet(PlannedFigure(name, title, caption, plot, shown), tuple(results)))
     return sheets
 
 
@@ -130,7 +131,8 @@ def aggregate_sheet(
     )
     name = file_name(f"aggregate_{suite or 'tasks'}")
     plot = PanelPlot([panel], 1, computation.width, note(computation, [result]))
-    return Sheet(PlannedFigure(name, f"{suite or 'tasks'}: aggregate", caption, plot), (result,))
+    shown = sources_of(run for task in scores.tasks for run in _runs(groups, task))
+    return Sheet(PlannedFigure(name, f"{suite or 'tasks'}: aggregate", caption, plot, shown), (result,))
 
 
 def ends_beside_table(result: Curves, scores: SuiteScores) -> str:
@@ -193,7 +195,7 @@ def described_sheet(
         if part
     )
     plot = PanelPlot(panels, figure.columns, computation.width, note(computation, results, figure.statistic))
-    return Sheet(PlannedFigure(name, figure.title, caption, plot), tuple(results))
+    return Sheet(PlannedFigure(name, figure.title, caption, plot, sources_of(runs)), tuple(results))
 
 
 def _fewer_tasks(selection: Selection, result: Curves) -> list[str]:
@@ -264,6 +266,11 @@ def fingerprint_text(runs: Sequence[ScoredRun]) -> str:
     shown = [", ".join(f"{key} {value}" for key, value in json.loads(one).items()) for one in found[:4]]
     more = f" (and {len(found) - 4} more)" if len(found) > 4 else ""
     return f"Environment: {'; '.join(shown)}{more}."
+
+
+def sources_of(runs: Iterable[ScoredRun]) -> tuple[str, ...]:
+    """Folders or files of runs, each once, for the record of a figure that shows them."""
+    return tuple(dict.fromkeys(run.source for run in runs))
 
 
 def metric_name(runs: Sequence[ScoredRun]) -> str:

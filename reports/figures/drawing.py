@@ -84,9 +84,8 @@ class Drawing:
             self._kept.keep(plan, files)
             page_svg = files["svg"]
             wanted = {kind: data for kind, data in files.items() if kind in self._formats}
-            found.append(
-                DrawnFigure(plan.name, plan.title, plan.caption, wanted | {"csv": values_csv(plan.plot)}, page_svg)
-            )
+            wanted["csv"] = values_csv(plan.plot)
+            found.append(DrawnFigure(plan.name, plan.title, plan.caption, wanted, page_svg, plan.made_from))
         return found
 
     def _draw_here(self) -> None:

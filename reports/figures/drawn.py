@@ -25,12 +25,14 @@ class PlannedFigure:
         title: heading on the page.
         caption: what is drawn and how it was computed.
         plot: what is drawn.
+        made_from: folders or files of the runs, logs and analyses that it shows, for the report's record.
     """
 
     name: str
     title: str
     caption: str
     plot: Plot
+    made_from: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class DrawnFigure:
     """A figure of the report.
 
     Attributes:
-        name, title, caption: see `PlannedFigure`.
+        name, title, caption, made_from: see `PlannedFigure`.
         files: "svg", "pdf", "png" as far as they are wanted, and "csv", the values that are drawn → bytes.
         page_svg: the SVG for the page, also where none is wanted as a file.
     """
@@ -48,6 +50,7 @@ class DrawnFigure:
     caption: str
     files: Mapping[str, bytes]
     page_svg: bytes = field(repr=False, default=b"")
+    made_from: tuple[str, ...] = ()
 
     @property
     def svg(self) -> str:

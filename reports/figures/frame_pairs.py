@@ -12,7 +12,7 @@ from reports.figures.bars import BarPlot, IntervalBar
 from reports.figures.drawn import PlannedFigure
 from reports.figures.paper_figures import Material
 from reports.figures.pictures import PictureBlock, PicturePlot, PictureRow, Value
-from reports.readers.analyses import Analysis, find_analyses
+from reports.readers.analyses import Analysis, find_analyses, folders_of
 
 SET_TITLES: Mapping[str, str] = {"ssv2": "Something-Something v2", "ego4d": "Ego4D"}
 SHOWN = 8
@@ -114,7 +114,9 @@ class Table1:
             f"Distance of the predicted frame to the reconstructions of both frames, {words}: nearer to the next frame "
             f"than to the present one means no copy. Mean over held-out pairs, 95 % interval. {_verdicts(found)}"
         )
-        return PlannedFigure(name, "UWM, Table 1: is the prediction a copy?", caption, BarPlot(groups))
+        return PlannedFigure(
+            name, "UWM, Table 1: is the prediction a copy?", caption, BarPlot(groups), folders_of(found.values())
+        )
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,9 @@ class Figure3:
             f"as predicted from the first one's features and the latent action inferred from both. {_verdicts(found)}"
         )
         plot = PicturePlot(blocks, material.computation.width, numbers=numbers)
-        return PlannedFigure(name, "UWM, Figure 3: predictions of the pre-trained model", caption, plot)
+        return PlannedFigure(
+            name, "UWM, Figure 3: predictions of the pre-trained model", caption, plot, folders_of(found.values())
+        )
 
 
 @dataclass(frozen=True)
@@ -153,12 +157,13 @@ class Figure4:
             return None
         before = _by_set([one for one in found if _kind(one) == "dynamics" and _is_before(one)])
         scratch = _by_set([one for one in found if _kind(one) == "pretrain" and not _is_before(one)])
-        blocks, numbers = [], list[Value]()
+        blocks, numbers, shown = [], list[Value](), list(tuned.values())
         for title, one in tuned.items():
             rows = _rows(one, SEEN_ROWS)
             for label, others in (("W pre", before), ("W tfs", scratch), ("W ft", tuned)):
                 other = others.get(title)
                 if other is not None and _same_pairs(one, other):
+                    shown.append(other)
                     rows += _rows(other, [("prediction", label)])
                     numbers += _distances(other, f"{title}, {label}")
             blocks.append(PictureBlock(title, [], rows))
@@ -168,7 +173,9 @@ class Figure4:
             + _verdicts(tuned)
         )
         plot = PicturePlot(blocks, material.computation.width, numbers=numbers)
-        return PlannedFigure(name, "UWM, Figure 4: fine-tuning on videos of the domain", caption, plot)
+        return PlannedFigure(
+            name, "UWM, Figure 4: fine-tuning on videos of the domain", caption, plot, folders_of(shown)
+        )
 
 
 def _same_pairs(one: Analysis, other: Analysis) -> bool:
@@ -201,7 +208,9 @@ class Figure5:
             "inferred from both (R LA), and under the real action through the adapter (R GT)."
         )
         plot = PicturePlot(blocks, material.computation.width, numbers=numbers)
-        return PlannedFigure(name, "UWM, Figure 5: predictions under real actions", caption, plot)
+        return PlannedFigure(
+            name, "UWM, Figure 5: predictions under real actions", caption, plot, folders_of(found.values())
+        )
 
 
 _PRETRAINED = "runs of `ipv-bench pretrain --set method=uwm --data data/shards/NAME`, one per data set"

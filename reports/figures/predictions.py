@@ -47,13 +47,15 @@ def prediction_figures(name: str, where: str, analysis: Analysis, computation: C
         "copying. Shuffle ratio: squared error with another clip's actions over that with the own."
     )
     plot = PanelPlot(_panels(numbers, lines, ""), 3, computation.width, note)
-    figures = [PlannedFigure(f"{name}_errors", f"Prediction errors: {where}", caption, plot)]
+    made_from = (str(analysis.folder),)
+    figures = [PlannedFigure(f"{name}_errors", f"Prediction errors: {where}", caption, plot, made_from)]
     best = _panels(numbers, lines, "best_")
     if best:
         count = int(config["best_of"])
         text = f"Of each clip the one of {count} samples that is nearest to the truth. {caption}"
         plot = PanelPlot(best, 3, computation.width, note)
-        figures.append(PlannedFigure(f"{name}_best", f"Prediction errors, best of {count}: {where}", text, plot))
+        title = f"Prediction errors, best of {count}: {where}"
+        figures.append(PlannedFigure(f"{name}_best", title, text, plot, made_from))
     if "shown_truth" in analysis.arrays:
         figures.append(_pictures(name, where, analysis, computation))
     return figures
@@ -113,7 +115,7 @@ def _pictures(name: str, where: str, analysis: Analysis, computation: Computatio
         "spread, then red, yellow from 32 times that on. " + " ".join(f"{verdict}." for verdict in record.verdicts)
     )
     plot = PicturePlot(blocks, computation.width)
-    return PlannedFigure(f"{name}_pictures", f"Predictions: {where}", caption, plot)
+    return PlannedFigure(f"{name}_pictures", f"Predictions: {where}", caption, plot, (str(analysis.folder),))
 
 
 def _spread(first: int, last: int, count: int) -> list[int]:

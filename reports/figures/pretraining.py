@@ -59,7 +59,7 @@ def loss_figure(runs: Sequence[PretrainedRun], width: float) -> PlannedFigure | 
         f"one before; logs of more than {MAX_POINTS} lines are averaged in blocks. One line per run, no interval."
     )
     plot = PanelPlot(panels, 3, width)
-    return PlannedFigure("pretraining_losses", "World-model losses", caption, plot)
+    return PlannedFigure("pretraining_losses", "World-model losses", caption, plot, tuple(run.source for run in runs))
 
 
 def _line(label: str, updates: np.ndarray, values: np.ndarray, style_index: int) -> Curve:
@@ -96,11 +96,12 @@ def _horizon(line: Mapping[str, Any], key: str) -> np.ndarray | None:
 
 def prediction_figure(runs: Sequence[PretrainedRun], width: float) -> PlannedFigure | None:
     """Open-loop prediction error over the horizon, one panel per run, against copying the last frame."""
-    panels = []
+    panels, shown = [], []
     for label, run in zip(labels_of(runs), runs, strict=True):
         error = open_loop_error(run)
         if error is None:
             continue
+        shown.append(run.source)
         ahead = np.arange(1, len(error.model) + 1, dtype=np.float64)
         lines = [
             Curve("world model, open loop", ahead, error.model, error.model, error.model, 0),
@@ -117,7 +118,7 @@ def prediction_figure(runs: Sequence[PretrainedRun], width: float) -> PlannedFig
         "run's last validation, against repeating the last frame that was seen. No interval."
     )
     plot = PanelPlot(panels, 3, width)
-    return PlannedFigure("prediction_error", "Open-loop prediction error", caption, plot)
+    return PlannedFigure("prediction_error", "Open-loop prediction error", caption, plot, tuple(shown))
 
 
 def _from_zero(error: OpenLoop) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from reports.figures.drawn import PlannedFigure
 from reports.figures.paper_figures import Material
 from reports.figures.pictures import PictureBlock, PicturePlot, PictureRow, Value
 from reports.figures.scatter import PointPanel, PointPlot
-from reports.readers.analyses import Analysis, find_analyses
+from reports.readers.analyses import Analysis, find_analyses, folders_of
 
 SET_TITLES: Mapping[str, str] = {
     "ssv2": "Something-Something v2", "human36m": "Human3.6M", "youtube-driving": "YouTube Driving"
@@ -59,7 +59,7 @@ def attention_figure(
     numbers = [row for one, analysis in there.items() for row in _distances(one, analysis)]
     note = "Box: target region. Attention: weights over the context frame, without masking."
     plot = PicturePlot(blocks, computation.width, note if computation.config.figure_notes else "", numbers)
-    return PlannedFigure(name, title, _attention_caption(there) + more, plot)
+    return PlannedFigure(name, title, _attention_caption(there) + more, plot, folders_of(there.values()))
 
 
 def _best(analyses: Sequence[Analysis]) -> Analysis | None:
@@ -166,7 +166,7 @@ def states_figure(name: str, title: str, analysis: Analysis, computation: Comput
     )
     note = "Distances between groups and their sizes mean nothing in t-SNE."
     plot = PointPlot(panels, _labels(analysis), computation.width, note if computation.config.figure_notes else "")
-    return PlannedFigure(name, title, caption, plot)
+    return PlannedFigure(name, title, caption, plot, folders_of([analysis]))
 
 
 def composition_figure(name: str, title: str, analysis: Analysis, computation: Computation) -> PlannedFigure:
@@ -189,7 +189,7 @@ def composition_figure(name: str, title: str, analysis: Analysis, computation: C
     note = "A's motion in B's scene; a model without a context path starts from B's first frame and takes A's latents."
     numbers = [row for model in models for row in _shares(model.label, analysis.numbers(model.label))]
     plot = PicturePlot(blocks, computation.width, note if computation.config.figure_notes else "", numbers)
-    return PlannedFigure(name, title, caption, plot)
+    return PlannedFigure(name, title, caption, plot, folders_of([analysis]))
 
 
 def _shares(label: str, numbers: Mapping[str, Any]) -> list[Value]:

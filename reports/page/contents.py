@@ -15,7 +15,7 @@ from ipv_bench.errors import InputError, UnknownNameError
 from reports.analysis import Computation, Ends, Grouping, Pooled, SuiteScores, pooled, suite_scores
 from reports.figures.agents import value_gap_figure
 from reports.figures.bars import BarPlot, IntervalBar
-from reports.figures.curve_figures import Sheet, aggregate_sheet, style_indices, task_sheets
+from reports.figures.curve_figures import Sheet, aggregate_sheet, sources_of, style_indices, task_sheets
 from reports.figures.drawing import Drawing
 from reports.figures.drawn import DrawnFigure, PlannedFigure
 from reports.figures.panels import Curve, PanelPlot
@@ -148,6 +148,7 @@ def compute(
         raise UnknownNameError("method in baseline:", config.baseline, grouping.labels)
     styles = style_indices(grouping.labels)
     suites: dict[str, SuiteScores] = {}
+    shown: dict[str, tuple[str, ...]] = {}
     finals: dict[int, FinalScore] = {}
     for suite in sorted({run.suite for run in collection.runs if run.num_points}):
         raw = [run for run in collection.runs if run.suite == suite and run.num_points]
@@ -165,6 +166,8 @@ def compute(
         scores = _suite_scores(contents, suite, pooled(scaled, tasks, config.min_tasks), ends, computation)
         if scores is not None:
             suites[suite] = scores
+            used = [run for label in scores.final for run in scaled[label] if run.task_id in scores.tasks]
+            shown[suite] = sources_of(used)
         if not wanted and not frozen:
             for sheet in task_sheets(suite, groups, tasks, random_levels(raw), styles, computation):
                 contents.add_sheet(sheet, contents.curves)
@@ -173,7 +176,7 @@ def compute(
                 sheet = aggregate_sheet(suite, chosen, scores, normalised.scales[suite], styles, computation)
                 contents.add_sheet(sheet, contents.aggregates)
         contents.add_table(comparison.final_scores(suite, groups, ends))
-    _add_aggregates(contents, suites, normalised.scales, styles, comparison)
+    _add_aggregates(contents, suites, shown, normalised.scales, styles, comparison)
     contents.findings += comparison.findings()
     _add_pretraining(contents, collection, computation)
     if not wanted:
@@ -277,11 +280,12 @@ def _suite_scores(
 def _add_aggregates(
     contents: Contents,
     suites: Mapping[str, SuiteScores],
+    shown: Mapping[str, tuple[str, ...]],
     scales: Mapping[str, str],
     styles: Mapping[str, int],
     comparison: Comparison,
 ) -> None:
-    """Tables that compare methods, and per suite interval bars and performance profiles."""
+    """Tables that compare methods, and per suite interval bars and performance profiles of the runs in `shown`."""
     table = comparison.aggregates(suites, scales)
     contents.add_table(table)
     contents.add_table(comparison.ranking(suites))
@@ -292,9 +296,9 @@ def _add_aggregates(
         if table is None:
             continue
         bars = _bars_figure(suite, scores, scales[suite], styles, table, comparison.computation)
-        contents.add_figure(bars, contents.aggregates)
+        contents.add_figure(replace(bars, made_from=shown[suite]), contents.aggregates)
         profile = _profile_figure(suite, scores, scales[suite], styles, comparison.computation)
-        contents.add_figure(profile, contents.aggregates)
+        contents.add_figure(replace(profile, made_from=shown[suite]), contents.aggregates)
 
 
 def _bars_figure(

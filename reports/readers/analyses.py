@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -66,3 +66,8 @@ def analysis_folders(source: Path) -> list[Path]:
             inner.clear()
             found.append(Path(place))
     return found
+
+
+def folders_of(analyses: Iterable[Analysis]) -> tuple[str, ...]:
+    """Folders of analyses, for the record of a figure that shows them."""
+    return tuple(dict.fromkeys(str(analysis.folder) for analysis in analyses))

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ipv_bench.analysis_record import ANALYSIS_FILE, ARRAYS_FILE
+from ipv_bench.run_record import EVALUATIONS_FILE, METRICS_FILE, RUN_FILE
+from ipv_bench.shard_set import file_sha256
 from reports.scores.score_table import PretrainedRun, ScoredRun
 from reports.tables.tables import Cell, Link, Table
+
+OUR_FILES = (RUN_FILE, EVALUATIONS_FILE, METRICS_FILE, ANALYSIS_FILE, ARRAYS_FILE)
 
 HASH_SHOWN = 12
 """Characters of a hash on the page; the files hold all of them."""
@@ -35,6 +40,20 @@ def provenance_records(runs: Sequence[ScoredRun], pretrained: Sequence[Pretraine
             }
         )
     return records
+
+
+def file_hashes(sources: Iterable[str]) -> dict[str, dict[str, str]]:
+    """What figures were made from, for `ipv-bench trace`: folder or file → its files → sha256.
+
+    Of a folder, the files of our formats that it holds; of a log of another project, the log when it is one file ("").
+    """
+    return {source: _hashes(Path(source)) for source in dict.fromkeys(sources)}
+
+
+def _hashes(source: Path) -> dict[str, str]:
+    if source.is_file():
+        return {"": file_sha256(source)}
+    return {name: file_sha256(source / name) for name in OUR_FILES if (source / name).is_file()}
 
 
 def provenance_table(runs: Sequence[ScoredRun], pretrained: Sequence[PretrainedRun], page_folder: Path) -> Table | None:

@@ -34,6 +34,7 @@ OPTIONS = {
     "analyze": set(),
     "sweep": {"--on", "--jobs", "--dry-run", "--json"},
     "export": {"--to", "--out", "--set"},
+    "trace": {"--json"},
     "demo": {"--out"},
 }
 ANALYZE = {"--data", "--out", "--config", "--set", "--seed"}

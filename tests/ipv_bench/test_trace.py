@@ -1,0 +1,250 @@
+"""`trace`: a real chain from a figure to the videos holds, and every way of breaking it is found and named."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ipv_bench.cli import run
+from ipv_bench.errors import InputError
+from ipv_bench.run_record import read_record, write_record
+from ipv_bench.shard_set import read_manifest
+from ipv_bench.tracing.link import Link, all_links, broken_links
+from ipv_bench.tracing.start import trace
+from tests.models.finetuning.finetune_runs import SMALL as SMALL_FINETUNING
+from tests.models.finetuning.finetune_runs import command_line
+from tests.models.pretraining.small_pretraining import arguments
+
+MODEL = "runs/pretrain/folder/contextwm/seed0"
+AGENT = "runs/dmc/cartpole_balance/contextwm/seed0"
+FIGURE = "report/figures/curves_dmc.svg"
+SHARED = ("encoder", "decoder", "context", "rssm")
+
+
+def sizes(values: dict[str, Any]) -> dict[str, Any]:
+    """Those of a small config that a pre-trained model and an agent on top of it share."""
+    return {key: value for key, value in values.items() if key.partition(".")[0] in SHARED}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace: four drawn videos, their shards, a model, an agent, and a report of both."""
+    folder, before = tmp_path_factory.mktemp("chain") / "work", Path.cwd()
+    folder.mkdir()
+    os.chdir(folder)
+    try:
+        pretraining = {"image.size": 64, "training.updates": 2, "validation.every": 0, **sizes(SMALL_FINETUNING)}
+        agent = [word for value in ("training.env_steps=480", "training.pretrain_updates=1", "evaluation.every=0")
+                 for word in ("--set", value)]  # fmt: skip
+        for command in (
+            ["sample", "data/raw/folder", "--dataset", "folder", "--videos", "4"],
+            ["prepare", "folder", "--workers", "1", "--set", "shard_videos=2"],
+            arguments(
+                Path("data/shards/folder"), Path(MODEL), **{k.replace(".", "__"): v for k, v in pretraining.items()}
+            ),
+            command_line(Path(AGENT), *agent, init=MODEL),
+            ["report", "runs", "--resamples", "50"],
+        ):
+            assert run([*command, "--quiet"]) == 0, command
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def work(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the workspace's records without its videos and shards, which take long to check; we are in it."""
+    copy = shutil.copytree(made, tmp_path / "work", ignore=shutil.ignore_patterns("data", "replay"))
+    monkeypatch.chdir(copy)
+    return copy
+
+
+def of_kind(top: Link, kind: str) -> list[Link]:
+    return [link for link in all_links(top) if link.kind == kind]
+
+
+def problems(top: Link) -> str:
+    return "\n".join(f"{link.kind} {link.name}: {link.problem}" for link in broken_links(top))
+
+
+def flip(path: Path, place: int) -> None:
+    """Change one bit, and not the size."""
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_figure_leads_to_its_videos_and_every_link_holds(
+    made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(made)
+    assert run(["trace", FIGURE, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"]
+    links = found["links"]
+    assert {link["state"] for link in links} == {"ok"}
+    by_kind = {kind: [link for link in links if link["kind"] == kind] for kind in {link["kind"] for link in links}}
+    assert {kind: len(of) for kind, of in by_kind.items()} == {
+        "figure": 1, "run": 2, "checkpoint": 2, "shard set": 1, "shard": 2, "source": 1
+    }  # fmt: skip
+    chain = [links[0]]  # the figure; then each link is made from the next one
+    for kind, name in (
+        ("run", AGENT),
+        ("checkpoint", f"{MODEL}/checkpoints/2"),
+        ("run", MODEL),
+        ("shard set", "folder"),
+    ):
+        below = [links[number] for number in chain[-1]["made_from"]]
+        chain.append(next(link for link in below if link["kind"] == kind and link["name"].endswith(name)))
+    assert chain[2]["facts"]["sha256"] == read_record(AGENT).parent["checkpoint_sha256"]
+    manifest = read_manifest("data/shards/folder")
+    assert [shard["facts"]["sha256"] for shard in by_kind["shard"]] == [shard.sha256 for shard in manifest.shards]
+    videos = {str(path.relative_to("data/raw/folder")) for path in Path("data/raw/folder").rglob("*") if path.is_file()}
+    inside = {name for shard in by_kind["shard"] for name in shard["facts"]["sources"]}
+    assert inside
+    assert inside <= videos
+    assert by_kind["source"][0]["facts"]["num_decoded_again"] == 2
+
+
+def test_a_moved_workspace_keeps_its_chain_and_a_replaced_video_breaks_it(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = shutil.copytree(made, tmp_path / "elsewhere" / "work", ignore=shutil.ignore_patterns("replay"))
+    monkeypatch.chdir(tmp_path)  # paths of the records are relative to another folder
+    videos = sorted(path for path in (moved / "data/raw/folder").rglob("*.mp4"))
+    shutil.copyfile(videos[0], videos[1])  # another video under that name
+    assert run(["trace", str(moved / FIGURE)]) == 4
+    shown = capsys.readouterr()
+    assert "✗ source" in shown.out
+    assert str(moved / "data/raw/folder") in shown.out
+    assert "restore the release" in shown.out
+    assert "1 BROKEN" in shown.out
+    assert f"✓ checkpoint  {moved.resolve() / MODEL}/checkpoints/2" in shown.out
+    assert "broken at source" in shown.err
+
+
+def test_a_changed_shard_is_named(made: Path, work: Path) -> None:
+    shutil.copytree(made / "data/shards", work / "data/shards")
+    flip(work / "data/shards/folder/folder-000001.tar", 3000)
+    top = trace(MODEL)
+    assert [(link.kind, link.name) for link in broken_links(top)] == [("shard", "folder-000001.tar")]
+    assert "sha256" in problems(top)
+    assert "prepare" in problems(top)
+    (source,) = of_kind(top, "source")
+    assert source.state == "ok" or source.state == "not here"
+
+
+def test_another_shard_set_in_its_place_is_no_end_of_the_chain(made: Path, work: Path) -> None:
+    folder = shutil.copytree(made / "data/shards", work / "data/shards") / "folder"
+    text = (folder / "manifest.json").read_text()
+    (folder / "manifest.json").write_text(text.replace('"profile": "paper"', '"profile": "other"'))
+    top = trace(AGENT)
+    assert [link.kind for link in broken_links(top)] == ["shard set"]
+    assert read_record(MODEL).shard_sets[0]["manifest_sha256"] in problems(top)
+    assert not of_kind(top, "shard")
+
+
+def test_what_is_not_here_is_said_and_no_error(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["trace", "curves_dmc"]) == 0  # the report's folder and its working folder are the usual ones
+    shown = capsys.readouterr().out
+    assert "– shard set  data/shards/folder [not here]" in shown
+    assert read_record(MODEL).shard_sets[0]["manifest_sha256"][:12] in shown
+    shutil.rmtree(MODEL)
+    top = trace("report/curves_dmc.pdf")
+    assert not problems(top)
+    (agent,) = of_kind(top, "run")
+    lost = agent.made_from[1]
+    assert (lost.kind, lost.state) == ("checkpoint", "not here")
+    assert read_record(AGENT).parent["checkpoint_sha256"] in lost.words
+    assert [link.kind for link in lost.made_from] == ["shard set"]  # as the agent's record has it
+    shutil.rmtree(AGENT)
+    assert [(link.kind, link.state) for link in all_links(trace(FIGURE))] == [("figure", "ok"), ("run", "not here")]
+
+
+def test_whatever_is_changed_on_the_way_is_found(work: Path) -> None:
+    def broken(path: Path, place: int, kind: str) -> None:
+        data = path.read_bytes()
+        flip(path, place)
+        top = trace(FIGURE)
+        assert kind in {link.kind for link in broken_links(top)}
+        assert str(path.parent.name) in problems(top)
+        assert "to do:" in problems(top)
+        path.write_bytes(data)
+
+    broken(work / FIGURE, 500, "figure")
+    broken(work / AGENT / "evaluations.jsonl", 30, "run")
+    broken(work / AGENT / "run.json", 30, "run")
+    broken(work / MODEL / "checkpoints/2/model.safetensors", 900, "checkpoint")
+    broken(work / MODEL / "checkpoints/2/checkpoint.json", 30, "checkpoint")
+    assert not problems(trace(FIGURE))
+    other = read_record(MODEL)
+    write_record(MODEL, other.model_copy(update={"shard_sets": [{**other.shard_sets[0], "manifest_sha256": "0" * 64}]}))
+    assert f"{MODEL} names the shard sets 000000000000" in problems(trace(FIGURE))
+    (work / MODEL / "run.json").write_text("{")
+    assert "run.json" in problems(trace(FIGURE))
+
+
+def test_a_report_of_an_older_version_says_what_it_does_not_know(work: Path) -> None:
+    record = json.loads((work / "report/report.json").read_text())
+    for key in ("figures", "sha256", "made_from"):
+        del record[key]
+    (work / "report/report.json").write_text(json.dumps(record))
+    top = trace(FIGURE)
+    assert top.state == "not recorded"
+    assert "older version" in top.words
+    assert {Path(link.name).name for link in of_kind(top, "run")} == {"seed0"}
+    assert len(of_kind(top, "run")) == 2  # both runs of the report, since nothing says which the figure shows
+    assert not problems(top)
+
+
+def test_every_figure_of_a_report_says_what_it_shows(work: Path) -> None:
+    figures = {Path(link.name).name: link for link in of_kind(trace("report"), "figure")}
+    assert set(figures) == {path.stem for path in (work / "report/figures").iterdir()}
+    assert all(link.state == "ok" and link.made_from for link in figures.values())
+    assert [link.name for link in figures["pretraining_losses"].made_from] == [str(work.resolve() / MODEL)]
+    assert [link.name for link in figures["curves_dmc"].made_from] == [str(work.resolve() / AGENT)]
+
+
+def test_a_log_of_another_project_ends_the_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"ours,dmc,walker_walk,{seed},{step},{step}" for seed in range(2) for step in (0, 100)]
+    Path("scores.csv").write_text("\n".join(["method,suite,task,seed,step,score", *rows]))
+    assert run(["report", "scores.csv", "--resamples", "50", "--quiet"]) == 0
+    top = trace("report/figures/curves_dmc.csv")
+    assert [(link.kind, link.state) for link in all_links(top)] == [("figure", "ok"), ("log", "ok")]
+    Path("scores.csv").write_text(Path("scores.csv").read_text().replace(",100,100", ",100,101"))
+    assert "changed since the report" in problems(trace("report/figures/curves_dmc.csv"))
+
+
+def test_records_of_others_are_never_trusted(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, agent = read_record(MODEL), read_record(AGENT)
+    lies = {
+        "path": "https://example.invalid/set?key=secret",
+        "name": "folder\n✓ run  all is well",
+        "manifest_sha256": 7,
+    }
+    write_record(MODEL, model.model_copy(update={"shard_sets": [lies, {"path": "/dev/zero"}, {"path": "a" * 5000}]}))
+    assert run(["trace", MODEL]) == 0  # nothing is opened, and nothing is proved
+    shown = capsys.readouterr().out
+    assert "secret" not in shown
+    assert "\n✓ run  all is well" not in shown
+    assert shown.count("[not here]") == 3
+    index = work / AGENT / "checkpoints" / max(os.listdir(work / AGENT / "checkpoints"), key=int) / "checkpoint.json"
+    values = json.loads(index.read_text())
+    values["files"]["../../../run.json"] = values["files"].pop("state.json")
+    index.write_text(json.dumps(values))
+    assert "names the file" in problems(trace(AGENT))
+    write_record(MODEL, agent.model_copy(update={"parent": {**agent.parent, "run": AGENT}}))
+    assert trace(MODEL)  # a circle of records ends
+
+
+@pytest.mark.parametrize("named", ["nothing/here", "https://example.invalid/run", "report/figures/none.svg"])
+def test_what_cannot_be_traced_is_refused(named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"does not exist|is an address"):
+        trace(named)
