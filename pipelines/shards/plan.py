@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ipv_bench.shard_set import sample_keys, shard_name
-from pipelines.datasets.base import Inventory, SourceItem, item_facts
+from pipelines.datasets.base import Inventory, SourceItem, item_text
 from pipelines.datasets.prepare_config import PrepareConfig
 from pipelines.decoding.pixels_revision import PIXELS_REVISION
 
@@ -81,7 +81,7 @@ def make_plan(
     tasks = []
     for index, first in enumerate(range(0, len(items), step)):
         part = items[first : first + step]
-        hashes = tuple(_sha256(item_facts(item))[:16] for item in part)
+        hashes = tuple(hashlib.sha256(item_text(item)).hexdigest()[:16] for item in part)
         shard_keys = tuple(keys[first : first + step])
         tasks.append(ShardTask(name, index, first, part, shard_keys, source, out, config, options, hashes))
     return Plan(name, profile, options, inventory, config, tuple(tasks))

@@ -104,10 +104,9 @@ def test_a_figure_leads_to_its_videos_and_every_link_holds(
     assert chain[2]["facts"]["sha256"] == read_record(AGENT).parent["checkpoint_sha256"]
     manifest = read_manifest("data/shards/folder")
     assert [shard["facts"]["sha256"] for shard in by_kind["shard"]] == [shard.sha256 for shard in manifest.shards]
-    videos = {str(path.relative_to("data/raw/folder")) for path in Path("data/raw/folder").rglob("*") if path.is_file()}
     inside = {name for shard in by_kind["shard"] for name in shard["facts"]["sources"]}
     assert inside
-    assert inside <= videos
+    assert all(Path("data/raw/folder", name).exists() for name in inside)
     assert by_kind["source"][0]["facts"]["num_decoded_again"] == 2
 
 
