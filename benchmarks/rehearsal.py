@@ -366,18 +366,24 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--quick", action="store_true", help="a thousandth of each; nothing is kept")
     options = parser.parse_args(arguments)
     share = QUICK_SHARE if options.quick else 1.0
-    kept = json.loads(RESULT.read_text())["releases"] if RESULT.exists() and not options.quick else {}
+    found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(dir=options.work) as work:
         for name in options.releases:
-            kept[name] = rehearse(RELEASES[name], Path(work) / name, share)
-            print(name, json.dumps(kept[name]), file=sys.stderr, flush=True)
+            found[name] = rehearse(RELEASES[name], Path(work) / name, share)
+            print(name, json.dumps(found[name]), file=sys.stderr, flush=True)
             if not options.quick:
-                facts = {"command": "python benchmarks/rehearsal.py", "hardware": host_hardware(),
-                         "packages": package_versions(("ipv-bench", "pyarrow", "av", "h5py"))}  # fmt: skip
-                write_json(RESULT, {**facts, "releases": kept})
-    result = {"benchmark": "rehearsal", "quick": options.quick, "releases": kept}
+                keep({name: found[name]})
+    result = {"benchmark": "rehearsal", "quick": options.quick, "releases": found}
     print(json.dumps(result))
     return result
+
+
+def keep(found: dict[str, Any]) -> None:
+    """Add releases to the kept result; those of other calls stay."""
+    before = json.loads(RESULT.read_text())["releases"] if RESULT.exists() else {}
+    facts = {"command": "python benchmarks/rehearsal.py", "hardware": host_hardware(),
+             "packages": package_versions(("ipv-bench", "pyarrow", "av", "h5py"))}  # fmt: skip
+    write_json(RESULT, {**facts, "releases": {**before, **found}})
 
 
 if __name__ == "__main__":
