@@ -123,9 +123,9 @@ QUICK = Scale(
     record=("env.render_profile=fast", "env.action_repeat=4", "env.time_limit=80"),
     pretraining=("data.length=6", "data.batch_size=2", "data.workers=0", "validation.every=0",
                  "training.tensorboard=false"),
-    finetuning=("training.env_steps=800", "training.prefill=100", "training.pretrain_updates=2",
-                "training.train_every=25", "env.time_limit=200", "replay.batch_size=2", "evaluation.every=400",
-                "evaluation.episodes=1", "evaluation.random_episodes=5", "training.tensorboard=false"),
+    finetuning=("training.env_steps=320", "training.prefill=80", "training.pretrain_updates=1",
+                "training.train_every=25", "env.time_limit=80", "replay.batch_size=2", "evaluation.every=0",
+                "evaluation.episodes=1", "evaluation.random_episodes=2", "training.tensorboard=false"),
 )  # fmt: skip
 
 
