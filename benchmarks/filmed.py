@@ -208,10 +208,10 @@ def member(package: Path | None, name: str) -> bytes | None:
 
 
 def drawn_clips(folder: Path) -> None:
-    """In place of filmed ones for --quick: two shots a source."""
+    """In place of filmed ones for --quick: two shots a source, a light one and a dark one."""
     for place, names in (("train", ("one", "two")), ("held-out", ("three",))):
         for number, name in enumerate(names):
-            wide = [texture(np.random.default_rng([number, shot]), 96, 248, 7) for shot in range(2)]
+            wide = [texture(np.random.default_rng([number, shot]), 96, 248, 7) // (1 + 2 * shot) for shot in range(2)]
             shots = (wide[shot][:, 2 * t : 2 * t + 128] for shot in range(2) for t in range(60))
             write_h264(folder / place / f"{name}.mp4", (np.ascontiguousarray(one) for one in shots), 25)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ def _lines(link: Link, first: str, rest: str, seen: set[int]) -> Iterator[str]:
     state = "" if link.state == "ok" else f" [{link.state}]"
     again = id(link) in seen
     seen.add(id(link))
-    yield f"{first}{MARKS[link.state]} {link.kind}  {_plain(link.name)}{state}" + ("  (above)" if again else "")
+    yield f"{first}{MARKS[link.state]} {link.kind}  {_plain(_near(link.name))}{state}" + ("  (above)" if again else "")
     if again:
         return
     if link.words:
@@ -43,6 +44,11 @@ def _lines(link: Link, first: str, rest: str, seen: set[int]) -> Iterator[str]:
         yield from _lines(one, rest + ("└ " if last else "├ "), rest + ("  " if last else "│ "), seen)
     if left_out:
         yield f"{rest}└ … and {', '.join(f'{count} more {kind}s' for kind, count in left_out.items())}, all as recorded"
+
+
+def _near(name: str) -> str:
+    """A path from where the user is, when it lies below."""
+    return name.removeprefix(f"{os.getcwd()}/")
 
 
 def _plain(text: str) -> str:

@@ -123,7 +123,7 @@ def test_a_moved_workspace_keeps_its_chain_and_a_replaced_video_breaks_it(
     assert str(moved / "data/raw/folder") in shown.out
     assert "restore the release" in shown.out
     assert "1 BROKEN" in shown.out
-    assert f"✓ checkpoint  {moved.resolve() / MODEL}/checkpoints/2" in shown.out
+    assert f"✓ checkpoint  elsewhere/work/{MODEL}/checkpoints/2" in shown.out
     assert "broken at source" in shown.err
 
 
