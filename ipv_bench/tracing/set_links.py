@@ -150,9 +150,11 @@ def _verify(folder: Path, *options: str) -> _Checked | IpvBenchError:
     values = parse_json(done.stdout, "the output of ipv-bench verify", expect=dict)
     findings = [{key: str(one.get(key, "")) for key in ("kind", "file", "message", "repair")}
                 for one in values.get("findings", [])]  # fmt: skip
+    own = [one for one in findings if one["kind"] != "source"]
+    damaged = {one["file"] for one in own}  # what a damaged shard holds says nothing about its sources
     return _Checked(
-        findings=[one for one in findings if one["kind"] != "source"],
-        of_source=[one for one in findings if one["kind"] == "source"],
+        findings=own,
+        of_source=[one for one in findings if one["kind"] == "source" and one["file"] not in damaged],
         num_decoded=int(values.get("num_sources_decoded", 0)),
     )
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ipv_bench.cli import run
@@ -16,6 +18,8 @@ from ipv_bench.run_record import read_record, write_record
 from ipv_bench.shard_set import read_manifest
 from ipv_bench.tracing.link import Link, all_links, broken_links
 from ipv_bench.tracing.start import trace
+from pipelines.samples.drawing import texture
+from pipelines.samples.encode_video import write_h264
 from tests.models.finetuning.finetune_runs import SMALL as SMALL_FINETUNING
 from tests.models.finetuning.finetune_runs import command_line
 from tests.models.pretraining.small_pretraining import arguments
@@ -31,6 +35,12 @@ def sizes(values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key.partition(".")[0] in SHARED}
 
 
+def sliding(number: int) -> Iterator[np.ndarray]:
+    """Pictures of a texture that slides by."""
+    wide = texture(np.random.default_rng(number), 96, 160, 5)
+    return (np.ascontiguousarray(wide[:, t : t + 96]) for t in range(28 + number))
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace: four drawn videos, their shards, a model, an agent, and a report of both."""
@@ -38,11 +48,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     os.chdir(folder)
     try:
-        pretraining = {"image.size": 64, "training.updates": 2, "validation.every": 0, **sizes(SMALL_FINETUNING)}
+        for number in range(4):
+            write_h264(Path(f"data/raw/folder/take {number}.mp4"), sliding(number), 25)
+        pretraining = {
+            "image.size": 64, "training.updates": 2, "training.log_every": 1, "validation.every": 0,
+            **sizes(SMALL_FINETUNING),
+        }  # fmt: skip
         agent = [word for value in ("training.env_steps=480", "training.pretrain_updates=1", "evaluation.every=0")
                  for word in ("--set", value)]  # fmt: skip
         for command in (
-            ["sample", "data/raw/folder", "--dataset", "folder", "--videos", "4"],
             ["prepare", "folder", "--workers", "1", "--set", "shard_videos=2"],
             arguments(
                 Path("data/shards/folder"), Path(MODEL), **{k.replace(".", "__"): v for k, v in pretraining.items()}
@@ -115,6 +129,8 @@ def test_a_moved_workspace_keeps_its_chain_and_a_replaced_video_breaks_it(
 ) -> None:
     moved = shutil.copytree(made, tmp_path / "elsewhere" / "work", ignore=shutil.ignore_patterns("replay"))
     monkeypatch.chdir(tmp_path)  # paths of the records are relative to another folder
+    log = moved / "data/shards/folder/prepare_log.jsonl"
+    log.write_text(log.read_text().replace(str(made), "/where/it/was/made"))
     videos = sorted(path for path in (moved / "data/raw/folder").rglob("*.mp4"))
     shutil.copyfile(videos[0], videos[1])  # another video under that name
     assert run(["trace", str(moved / FIGURE)]) == 4
@@ -233,7 +249,7 @@ def test_records_of_others_are_never_trusted(work: Path, capsys: pytest.CaptureF
     assert "secret" not in shown
     assert "\n✓ run  all is well" not in shown
     assert shown.count("[not here]") == 3
-    index = work / AGENT / "checkpoints" / max(os.listdir(work / AGENT / "checkpoints"), key=int) / "checkpoint.json"
+    index = work / AGENT / "checkpoints" / "60" / "checkpoint.json"
     values = json.loads(index.read_text())
     values["files"]["../../../run.json"] = values["files"].pop("state.json")
     index.write_text(json.dumps(values))
