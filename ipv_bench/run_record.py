@@ -16,7 +16,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -32,6 +32,8 @@ from ipv_bench.errors import RunError
 from ipv_bench.file_names import folder_name
 
 FORMAT = 1
+RENDERERS = "renderers"
+"""Key of `RunRecord.hardware`."""
 RUN_FILE, METRICS_FILE, EVALUATIONS_FILE = "run.json", "metrics.jsonl", "evaluations.jsonl"
 
 MAX_REASONS = 20
@@ -77,6 +79,7 @@ class RunRecord(BaseModel):
     packages: dict[str, str] = {}
     git_commit: str = ""
     hardware: dict[str, Any] = {}
+    """Host, device, threads; of an agent's run also `renderers`: what drew its frames, each once."""
     world_size: int = 1
     status: Status = "running"
     failure: str = ""
@@ -88,6 +91,11 @@ class RunRecord(BaseModel):
         if data is not None and not (isinstance(data, list) and all(isinstance(name, str) for name in data)):
             raise ValueError("data must be a list of data set names")
         return values
+
+    @property
+    def renderers(self) -> list[str]:
+        """What drew the frames of the run; see `hardware`."""
+        return renderers_of(self.hardware)
 
     @property
     def data_names(self) -> list[str]:
@@ -149,6 +157,27 @@ def mark_inexact(folder: str | Path, reason: str) -> RunRecord:
     record = record.model_copy(update={"exact": False, "inexact_because": reasons})
     write_record(folder, record)
     return record
+
+
+def note_renderers(folder: str | Path, names: Iterable[str]) -> RunRecord:
+    """Note in `run.json` what draws the frames, each once: a run that goes on on another machine has two.
+
+    Returns:
+        The record, written anew only where a name is new.
+    """
+    record = read_record(folder)
+    known = record.renderers
+    new = [name for name in dict.fromkeys(names) if name not in known]
+    if new:
+        record = record.model_copy(update={"hardware": record.hardware | {RENDERERS: known + new}})
+        write_record(folder, record)
+    return record
+
+
+def renderers_of(hardware: object) -> list[str]:
+    """The renderers in a record's `hardware`, whoever wrote it; none where they are not a list of names."""
+    found = hardware.get(RENDERERS) if isinstance(hardware, Mapping) else None
+    return [name for name in found if isinstance(name, str) and name] if isinstance(found, list) else []
 
 
 def read_record(folder: str | Path) -> RunRecord:

@@ -236,6 +236,14 @@ class Env(ABC):
         """What was drawn for the current episode (visual factors), JSON-ready; empty in most suites."""
         return {}
 
+    def renderer(self) -> str:
+        """What draws the frames, in words for the record: OpenGL's vendor, renderer and version, or another drawer.
+
+        Known after the first frame; empty: not known. No part of the fingerprint: frames of two renderers are close,
+        not equal, and scores of both may be shown together.
+        """
+        return ""
+
     def expert_action(self) -> NDArray[np.float64]:
         """What the suite's expert does now, (A,) in [-1, 1]; a suite that has one overrides this.
 

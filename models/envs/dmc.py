@@ -110,6 +110,10 @@ class DmcEnv(Env):
             "time_limit": config.time_limit,
         }
 
+    def renderer(self) -> str:
+        """See `Env.renderer`."""
+        return "" if self._renderer is None else self._renderer.name
+
     def close(self) -> None:
         """Free the GL context and the simulator."""
         if self._renderer is not None:

@@ -25,6 +25,7 @@ from ipv_bench.file_names import shown
 from models.envs.base import ControlStep, Env, EnvConfig
 from models.envs.gym_pictures import Fit, as_picture, fitted, is_picture_space
 from models.envs.registry import Suite
+from models.envs.rendering import gl_in_use
 
 PACKAGE = "gymnasium>=1.2,<1.5"
 
@@ -132,6 +133,10 @@ class GymEnv(Env):
             "time_limit": self.time_limit,
             "success_key": config.success_key,
         }
+
+    def renderer(self) -> str:
+        """The OpenGL in use where the environment draws by it; else the package that brings the environment."""
+        return gl_in_use() or f"drawn by the environment itself ({_origin(self._simulator)})"
 
     def close(self) -> None:
         """Close the environment."""

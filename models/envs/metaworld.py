@@ -118,6 +118,10 @@ class MetaworldEnv(Env):
             self._expert = policies[self.task.partition("/")[2].replace("_", "-") + "-v3"]()
         return np.clip(np.asarray(self._expert.get_action(self._state), np.float64), -1.0, 1.0)
 
+    def renderer(self) -> str:
+        """See `Env.renderer`."""
+        return "" if self._renderer is None else self._renderer.name
+
     def close(self) -> None:
         """Free the GL context and the simulator."""
         if self._renderer is not None:

@@ -7,7 +7,9 @@ frame costs, then antialiasing, then reflections; profiles choose among them.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import os
+import sys
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,6 +88,23 @@ def no_offscreen_rendering(error: BaseException) -> MissingDependencyError:
     )
 
 
+_GL_VENDOR, _GL_RENDERER, _GL_VERSION = 0x1F00, 0x1F01, 0x1F02
+
+
+def gl_in_use() -> str:
+    """Vendor, renderer and version of the OpenGL context that is current in this thread; empty: there is none.
+
+    The library is that which PyOpenGL has loaded for mujoco; PyOpenGL's own `OpenGL.GL` takes half a second to import.
+    """
+    platform: Any = sys.modules.get("OpenGL.platform")
+    library = getattr(getattr(platform, "PLATFORM", None), "GL", None)
+    if library is None:
+        return ""
+    get_string = ctypes.CFUNCTYPE(ctypes.c_char_p, ctypes.c_uint)(("glGetString", library))
+    found = [get_string(name) for name in (_GL_VENDOR, _GL_RENDERER, _GL_VERSION)]
+    return ", ".join(text.decode(errors="replace") for text in found if text)
+
+
 class SceneRenderer:
     """Renders one camera of one model at one size.
 
@@ -100,6 +119,9 @@ class SceneRenderer:
         ConfigError: the model has no such camera.
         MissingDependencyError: no offscreen rendering on this machine.
         UsageError: this process is a fork of one that has rendered.
+
+    Attributes:
+        name: what draws: see `gl_in_use`.
     """
 
     def __init__(
@@ -127,6 +149,7 @@ class SceneRenderer:
             self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_150.value)
         except (RuntimeError, ImportError, AttributeError, mujoco.FatalError) as error:
             raise no_offscreen_rendering(error) from error
+        self.name = gl_in_use()
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         self._scene = mujoco.MjvScene(model, maxgeom=MAX_GEOMS)
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = profile.shadows

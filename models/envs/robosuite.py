@@ -100,6 +100,10 @@ class RobosuiteEnv(Env):
             "control_hz": CONTROL_HZ,
         }
 
+    def renderer(self) -> str:
+        """See `Env.renderer`."""
+        return "" if self._renderer is None else self._renderer.name
+
     def close(self) -> None:
         """Free the GL context and the simulator."""
         if self._renderer is not None:

@@ -74,7 +74,7 @@ class _Host:
             return self._envs[index].step(argument)
         env = self._env(index)
         if command == "reset":
-            return env.reset(argument), env.episode_metadata()
+            return env.reset(argument), env.episode_metadata(), env.renderer()
         return {"action_dim": env.action_dim, "time_limit": env.time_limit, "fingerprint": env.fingerprint()}
 
     def _env(self, index: int) -> Env:

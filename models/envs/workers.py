@@ -92,6 +92,7 @@ class WorkerEnvs:
         setup = (maker, task, config, first)
         self._workers = [_Worker(setup) for _ in range(min(workers, count))]
         self._metadata: dict[int, dict[str, Any]] = {}
+        self._renderers: dict[str, None] = {}  # an ordered set
         self._playing: dict[int, int] = {}  # index → seed of the episode under way
         self._gone: set[int] = set()  # lost, and not reset since
         self._in_a_row = [0] * count
@@ -136,7 +137,8 @@ class WorkerEnvs:
         answers = self._exchange({index: ("reset", index, seed) for index, seed in seeds.items()})
         started: dict[int, Observation | None] = {}
         for index, answer in answers.items():
-            started[index], self._metadata[index] = (None, {}) if answer is None else answer
+            started[index], self._metadata[index], renderer = (None, {}, "") if answer is None else answer
+            self._renderers |= dict.fromkeys(filter(None, [renderer]))
         return started
 
     def step(self, actions: Mapping[int, Actions]) -> dict[int, StepResult | None]:
@@ -163,6 +165,10 @@ class WorkerEnvs:
     def episode_metadata(self, index: int) -> dict[str, Any]:
         """What environment `index` drew for its current episode."""
         return self._metadata.get(index, {})
+
+    def renderers(self) -> list[str]:
+        """What drew the frames so far; see `Env.renderer`."""
+        return list(self._renderers)
 
     def process_ids(self) -> list[int]:
         """Ids of the processes that run now."""

@@ -22,6 +22,7 @@ from ipv_bench.run_record import (
     JsonlLog,
     RunRecord,
     mark_inexact,
+    note_renderers,
     read_jsonl,
     read_record,
     write_record,
@@ -158,6 +159,7 @@ class FinetuneLoop:
         played = play_round(
             self._envs, policy, seeds, self.counters.agent_steps, self.agent.action_dim, on_step=on_step, record=True
         )
+        self._note_renderers(self._envs)
         for number, item in enumerate(played, start=first):
             if item is None:
                 self._book_loss()
@@ -237,6 +239,7 @@ class FinetuneLoop:
             on_step=lambda *_: self._leave_if_stopped(),
         )
         self.counters.evaluated_at = self.counters.env_steps
+        self._note_renderers(self._evaluation_envs)
         line = {**self._position(), **line}
         self._scores.append(line)
         self._keep_best(line)
@@ -267,6 +270,10 @@ class FinetuneLoop:
         }  # fmt: skip
         self.record = read_record(self.folder).model_copy(update={"best_evaluation": best})
         write_record(self.folder, self.record)
+
+    def _note_renderers(self, envs: EnvGroup) -> None:
+        if set(envs.renderers()) - set(self.record.renderers):
+            self.record = note_renderers(self.folder, envs.renderers())
 
     def _log(self, values: Mapping[str, Any]) -> None:
         line = {**self._position(), **values}

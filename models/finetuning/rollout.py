@@ -89,6 +89,9 @@ class EnvGroup(Protocol):
     def fingerprint(self) -> dict[str, Any]:
         """What makes scores comparable."""
 
+    def renderers(self) -> list[str]:
+        """What drew the frames so far, each once; see `Env.renderer`."""
+
     def close(self) -> None:
         """Release the environments."""
 
@@ -253,6 +256,10 @@ class LocalEnvs:
     def step(self, actions: Mapping[int, Actions]) -> dict[int, StepResult | None]:
         """See `EnvGroup.step`."""
         return {index: self._envs[index].step(action) for index, action in actions.items()}
+
+    def renderers(self) -> list[str]:
+        """See `EnvGroup.renderers`."""
+        return list(dict.fromkeys(filter(None, (env.renderer() for env in self._envs))))
 
     def episode_metadata(self, index: int) -> dict[str, Any]:
         """See `EnvGroup.episode_metadata`."""

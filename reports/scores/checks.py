@@ -9,6 +9,7 @@ import numpy as np
 
 from ipv_bench.config import differences
 from ipv_bench.errors import InputError
+from ipv_bench.run_record import renderers_of
 from reports.scores.align import GridConfig
 from reports.scores.cleaning import clean_all
 from reports.scores.findings import Finding, note, warning
@@ -66,6 +67,7 @@ def check(collection: Collection, *, allow_mixed: bool = False, grid: GridConfig
     findings += training_findings(scored, (grid or GridConfig()).fill)
     findings += _few_seeds(scored)
     findings += _between_pools(scored)
+    findings += _mixed_renderers(scored)
     findings += _unfinished(runs)
     return replace(collection, runs=tuple(runs), findings=(*collection.findings, *findings), left_out=tuple(left_out))
 
@@ -176,6 +178,23 @@ def _mixed_packages(pool: Pool, runs: Sequence[ScoredRun]) -> Iterator[Finding]:
             "check that these versions compute the same",
             [run.name for run in runs],
         )
+
+
+def _mixed_renderers(runs: Sequence[ScoredRun]) -> Iterator[Finding]:
+    """Frames of a graphics card and of a processor are close, not equal: shown together, but not in silence."""
+    for suite in sorted({run.suite for run in runs}):
+        groups: dict[str, list[str]] = {}
+        for run in runs:
+            for renderer in set(renderers_of(run.record.get("hardware"))) if run.suite == suite else ():
+                groups.setdefault(renderer, []).append(run.name)
+        if len(groups) > 1:
+            shown = "; ".join(f"{renderer} ({len(names)} runs)" for renderer, names in sorted(groups.items()))
+            yield warning(
+                "mixed_renderers",
+                f"{suite or 'runs without a suite'}: frames were drawn by different renderers: {shown}",
+                "frames of two renderers are close, not equal: repeat a run on the other one to see what that changes",
+                list(dict.fromkeys(name for names in groups.values() for name in names)),
+            )
 
 
 def _few_seeds(runs: Sequence[ScoredRun]) -> Iterator[Finding]:

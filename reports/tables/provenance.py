@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ipv_bench.analysis_record import ANALYSIS_FILE, ARRAYS_FILE
-from ipv_bench.run_record import EVALUATIONS_FILE, METRICS_FILE, RUN_FILE
+from ipv_bench.run_record import EVALUATIONS_FILE, METRICS_FILE, RUN_FILE, renderers_of
 from ipv_bench.shard_set import file_sha256
 from reports.scores.score_table import PretrainedRun, ScoredRun
 from reports.tables.tables import Cell, Link, Table
@@ -33,6 +33,7 @@ def provenance_records(runs: Sequence[ScoredRun], pretrained: Sequence[Pretraine
                 "preset": record.get("preset"),
                 "overrides": dict(record.get("overrides") or {}),
                 "env_fingerprint": dict(record.get("env_fingerprint") or {}),
+                "renderers": renderers_of(record.get("hardware")),
                 "packages": dict(record.get("packages") or {}),
                 "git_commit": record.get("git_commit"),
                 "status": record.get("status"),

@@ -80,6 +80,16 @@ def make_record(**changes: object) -> run_record.RunRecord:
     return run_record.RunRecord(**(values | {"preset": "tiny", "config": {"a": {"b": 1}}} | changes))
 
 
+def test_a_run_that_went_on_on_another_machine_names_both_renderers(tmp_path: Path) -> None:
+    run_record.write_record(tmp_path, make_record(hardware={"cpu": "x"}))
+    assert run_record.note_renderers(tmp_path, []).renderers == []
+    for names in (["Mesa"], ["Mesa"], ["a card", "Mesa", "a card"]):
+        noted = run_record.note_renderers(tmp_path, names)
+    assert run_record.read_record(tmp_path) == noted
+    assert noted.hardware == {"cpu": "x", "renderers": ["Mesa", "a card"]}
+    assert run_record.renderers_of({"renderers": ["Mesa", 3, ""]}) == ["Mesa"]  # somebody else's record
+
+
 def test_a_record_comes_back_as_written_and_says_where_it_belongs(tmp_path: Path) -> None:
     record = make_record(variant="context.fusion=concat")
     run_record.write_record(tmp_path, record)

@@ -149,6 +149,10 @@ class CarlaEnv(Env):
         """Lane and weather that the current episode began with."""
         return dict(self._drawn)
 
+    def renderer(self) -> str:
+        """See `Env.renderer`; the client is not told on which graphics card its server draws."""
+        return "" if self._simulation is None else f"CARLA server {self._simulation.version}, its card unknown"
+
     def simulate(self, action: NDArray[np.floating[Any]]) -> tuple[float, bool, bool, dict[str, Any]]:
         """See `Env.simulate`; `info` also has the episode's sums of the reward's terms, and why it ended."""
         reward, terminated, truncated, info = super().simulate(action)

@@ -33,8 +33,10 @@ def test_frames_are_not_blank_with_the_dummy_video_driver(monkeypatch: pytest.Mo
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     with closing(make_env("highway/highway")) as env:
         image = env.reset(0)["image"]
+        drawn_by = env.renderer()
     assert image.shape == (64, 64, 3)
     assert image.std() > 10
+    assert drawn_by.startswith("pygame ")
 
 
 def test_full_throttle_ends_in_a_collision_and_steering_ends_off_the_road() -> None:

@@ -58,6 +58,22 @@ def test_an_unknown_camera_lists_those_that_exist(camera: int | str) -> None:
     env.close()
 
 
+def test_the_renderer_is_named_as_opengl_names_it() -> None:
+    env = make_env("dmc/cartpole_balance", EnvConfig(render_profile="fast"))
+    assert env.renderer() == ""  # nothing was drawn yet
+    env.reset(0)
+    from OpenGL import GL  # the context is still current; PyOpenGL asks by its own way
+
+    own = [GL.glGetString(name).decode() for name in (GL.GL_VENDOR, GL.GL_RENDERER, GL.GL_VERSION)]
+    assert env.renderer() == ", ".join(own)
+    env.close()
+
+
+def test_without_opengl_no_renderer_is_known() -> None:
+    done = _python("from models.envs.rendering import gl_in_use as f; print([f()])")
+    assert (done.returncode, done.stdout.strip()) == (0, "['']")
+
+
 def test_closing_twice_is_allowed() -> None:
     env = make_env("dmc/cartpole_balance", EnvConfig(render_profile="fast"))
     env.reset(0)

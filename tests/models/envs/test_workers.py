@@ -50,6 +50,13 @@ def test_three_environments_in_two_processes_play_as_one_here() -> None:
             assert here[1:] == there[1:]
 
 
+def test_what_draws_is_known_from_the_processes_after_the_first_frames() -> None:
+    with _workers("toy/plain") as envs:
+        assert envs.renderers() == []
+        envs.reset({0: 1, 1: 2})
+        assert envs.renderers() == ["a toy's pen"]
+
+
 def test_a_suites_own_config_fields_reach_its_process() -> None:
     """Meta-world's and DMC Remastered's configs have fields that the common one has not."""
     config = MetaworldConfig(reward_version="v1", render_profile="fast")

@@ -35,6 +35,8 @@ def test_a_run_survives_the_death_of_its_environment(
     assert "environment 0 of dmc/cartpole_balance died: signal 9; its episode is dropped" in said
     record = read_record(folder)
     assert (record.status, record.exact) == ("finished", False)
+    assert len(record.renderers) == 1  # of the old and of the new process: the same machine
+    assert "OpenGL" in record.renderers[0] or "Mesa" in record.renderers[0] or "NVIDIA" in record.renderers[0]
     episodes = list(read_jsonl(folder / "replay" / "index.jsonl"))
     assert episodes
     assert all(line["train_length"] == 20 for line in episodes)  # nothing of the lost episode is learned from

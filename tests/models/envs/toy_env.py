@@ -35,12 +35,16 @@ class ToyEnv(Env):
         self._fails_at = int(step or -1)
         self.seed = self.steps = 0
         self.actions: list[NDArray[np.float64]] = []
+        self.drawn = False
 
     def fingerprint(self) -> dict[str, Any]:
         return {"suite": "toy"}
 
     def episode_metadata(self) -> dict[str, Any]:
         return {"seed": self.seed, "process": os.getpid(), "door": getattr(self.config, "door", None)}
+
+    def renderer(self) -> str:
+        return "a toy's pen" if self.drawn else ""
 
     def _start_episode(self, seed: int) -> None:
         self.seed, self.steps = seed, 0
@@ -60,7 +64,7 @@ class ToyEnv(Env):
         return ControlStep(reward, terminated=ends, truncated=self.steps >= LIMIT, success=self.steps == 4)
 
     def _image(self) -> NDArray[np.uint8]:
-        size = self.config.image_size
+        size, self.drawn = self.config.image_size, True
         if self._failure == "wrong_shape" and self.steps == self._fails_at:
             size += 1
         return np.full((size, size, 3), (self.seed + self.steps) % 256, np.uint8)

@@ -32,6 +32,9 @@ class CountingEnvs:
         self.asked.append(sorted(actions))
         return {index: self._step(index) for index in actions}
 
+    def renderers(self) -> list[str]:
+        return []
+
     def episode_metadata(self, index: int) -> dict[str, Any]:
         return {"index": index}
 

@@ -138,6 +138,34 @@ def test_planted_mistakes_fire(code: str, runs: list[ScoredRun]) -> None:
     assert checked(runs)[1].get(code) == "warning"
 
 
+def _drawn_by(*names: object) -> dict[str, Any]:
+    return {"hardware": {"cpu": "x", "renderers": list(names)}}
+
+
+def test_runs_of_different_renderers_are_shown_together_with_a_warning() -> None:
+    card = scored_run(task="dmc/a", seed=6, env_fingerprint=ENV, record=_drawn_by("NVIDIA H200"))
+    mesa = one_more(record=_drawn_by("Mesa, llvmpipe"))
+    found, codes = checked([*mesa, card])
+    assert codes["mixed_renderers"] == "warning"
+    assert len(found.runs) == 12  # nothing is refused
+    text = next(finding.text for finding in found.findings if finding.code == "mixed_renderers")
+    assert "Mesa, llvmpipe (1 runs); NVIDIA H200 (1 runs)" in text
+    other_method = scored_run("apv", "dmc/a", 6, env_fingerprint=ENV, record=_drawn_by("NVIDIA H200"))
+    assert checked([*mesa, other_method])[1]["mixed_renderers"] == "warning"
+    two_machines = one_more(record=_drawn_by("Mesa, llvmpipe", "NVIDIA H200"))
+    assert checked(two_machines)[1]["mixed_renderers"] == "warning"
+
+
+@pytest.mark.parametrize("hardware", [{}, {"renderers": []}, {"renderers": ["Mesa"]}, {"renderers": 3}, "a card"])
+def test_one_renderer_or_none_known_is_no_warning(hardware: object) -> None:
+    assert "mixed_renderers" not in checked(one_more(record={"hardware": hardware}))[1]
+
+
+def test_renderers_of_different_suites_are_not_compared() -> None:
+    driving = scored_run("apv", "highway/a", 6, record=_drawn_by("pygame"))
+    assert "mixed_renderers" not in checked([*one_more(record=_drawn_by("Mesa")), driving])[1]
+
+
 def test_zero_width_intervals() -> None:
     draw = np.random.default_rng(0)
     equal = interval(np.full((5, 2), 0.4), "iqm", 50, draw)

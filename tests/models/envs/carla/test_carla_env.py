@@ -66,6 +66,7 @@ def test_episodes_by_seed_with_traffic_and_collisions(server: tuple[int, Path]) 
         assert envs.time_limit == 150
         assert "port" not in fingerprint  # scores of two servers are comparable
         frames, results = play(envs, 3, 25)
+        assert envs.renderers() == ["CARLA server 0.9.16, its card unknown"]
         again, _ = play(envs, 3, 25)
         other, _ = play(envs, 4, 25)
         for ours, theirs in zip(frames[:21], again[:21], strict=True):
