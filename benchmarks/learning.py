@@ -138,13 +138,13 @@ def one_run(out: Path, task: str, method: str, seed: int) -> None:
     keep_run(out, run_path(task, method, seed))
 
 
-def keep_run(out: Path, path: Path) -> None:
+def keep_run(out: Path, path: Path, kept: Path = KEPT_RUNS) -> None:
     """Copy a finished run's record and evaluations to where they are kept; the record last: it says all is there."""
     if read_record(out / path).status != "finished":
         return
-    (KEPT_RUNS / path).mkdir(parents=True, exist_ok=True)
+    (kept / path).mkdir(parents=True, exist_ok=True)
     for name in reversed(KEPT_FILES):
-        shutil.copyfile(out / path / name, KEPT_RUNS / path / name)
+        shutil.copyfile(out / path / name, kept / path / name)
 
 
 def run_path(task: str, method: str, seed: int) -> Path:

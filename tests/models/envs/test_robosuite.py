@@ -13,7 +13,7 @@ from ipv_bench.cli import run
 from ipv_bench.errors import ConfigError, SimulationError
 from ipv_bench.segments import open_segments
 from models.envs import EnvConfig, make_env
-from models.envs.robosuite import CONTROL_HZ, ROBOT, TASKS, TIME_LIMIT, TWO_ARMS, RobosuiteEnv
+from models.envs.robosuite import CONTROL_HZ, ROBOT, SPARSE, TASKS, TIME_LIMIT, TWO_ARMS, RobosuiteEnv
 from tests.models.envs.episodes import check_seeding, first_frames
 
 pytest.importorskip("robosuite", reason="robosuite has an environment of its own: make test-robosuite")
@@ -124,6 +124,31 @@ def test_a_lifted_cube_is_a_success_and_rewards_stay_below_one() -> None:
         assert info["success"] is True
         assert 0.9 < reward <= 1
         assert (terminated, truncated) == (False, False)
+
+
+@pytest.mark.parametrize("name", SPARSE)
+def test_sparse_tasks_reward_success_alone_from_the_first_step(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closing(_env(name)) as env:
+        env.begin(0)
+        first, *_, info = env.simulate(np.zeros(env.action_dim))
+        assert (first, info["success"]) == (0, False)
+        assert "Warning" not in capsys.readouterr().out
+        env.begin(0)
+        monkeypatch.setattr(env._simulator, "_check_success", lambda: True)
+        assert env.simulate(np.zeros(env.action_dim))[0] == 1
+
+
+def test_all_other_tasks_have_a_shaped_reward() -> None:
+    """What our page says, read from robosuite's own sources."""
+    import inspect
+
+    from robosuite.environments.base import REGISTERED_ENVS
+
+    for name, kind in TASKS.items():
+        source = inspect.getsource(REGISTERED_ENVS[kind].reward)
+        assert ("self.reward_shaping" in source and "No dense reward" not in source) == (name not in SPARSE), name
 
 
 def test_the_time_limit_truncates() -> None:
