@@ -63,6 +63,17 @@ def test_throttle_and_steering_are_not_mixed_up() -> None:
         assert vehicle.heading != pytest.approx(heading, abs=1e-3)
 
 
+def test_actions_beyond_the_bounds_are_clipped() -> None:
+    with closing(make_env("highway/highway_fast")) as env:
+        places = []
+        for action in ((-1.0, 1.0), (-7.0, 7.0)):
+            env.begin(2)
+            for _ in range(3):
+                env.simulate(np.array(action))
+            places.append((*env._simulator.vehicle.position, env._simulator.vehicle.speed))
+    assert places[0] == places[1]
+
+
 def test_a_camera_is_refused() -> None:
     with pytest.raises(ConfigError, match="no cameras"):
         make_env("highway/highway", EnvConfig(camera="front"))
