@@ -248,9 +248,10 @@ def _facts(value: object) -> dict[str, Any]:
     """
     if isinstance(value, Mapping):
         return dict(value)
-    if not is_dataclass(value):
-        raise TypeError(f"a {type(value).__name__} has no place in an inventory")
-    facts = {name: getattr(value, name) for name in _names(type(value))}
+    kind: type = type(value)
+    if not is_dataclass(kind):
+        raise TypeError(f"a {kind.__name__} has no place in an inventory")
+    facts = {name: getattr(value, name) for name in _names(kind)}
     if isinstance(value, SourceItem) and value.tracks is None:
         del facts["tracks"]  # hashes of what has none are what they were before there were tracks
     return facts
