@@ -31,6 +31,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,8 @@ NUM_DRIVES = 134
 ARCHIVE = "20bn-something-something-v2"
 FULL_FLUSH = zlib.Z_FULL_FLUSH
 BLOCK = 512  # of a tar
+START_SECONDS = 0.8
+"""CPU time of a command before its inventory begins, about."""
 
 
 @dataclass(frozen=True)
@@ -262,21 +265,36 @@ class Usage:
                 "peak_megabytes": round(self.peak_megabytes)}  # fmt: skip
 
 
-def run(*arguments: str, kill_after: float | None = None) -> Usage:
-    """One `ipv-bench` command in a process of its own, killed with all its processes after so many seconds."""
+def run(*arguments: str, kill_when: Callable[[int], bool] | None = None) -> Usage:
+    """One `ipv-bench` command in a process of its own.
+
+    Args:
+        arguments: of the command.
+        kill_when: asked ten times a second with the process's number; once it is true, the process and all that it
+            started are killed.
+    """
     with tempfile.TemporaryFile("w+") as output:
         begun = time.perf_counter()
         command = [sys.executable, "-m", "ipv_bench", *arguments]
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True, cwd=ROOT)
-        if kill_after is not None:
-            time.sleep(kill_after)
-            os.killpg(process.pid, signal.SIGKILL)
-        _, status, used = os.wait4(process.pid, 0)
+        ended, status, used = os.wait4(process.pid, 0 if kill_when is None else os.WNOHANG)
+        while not ended:
+            if kill_when is not None and kill_when(process.pid):
+                os.killpg(process.pid, signal.SIGKILL)
+                kill_when = None
+            time.sleep(0.1)
+            ended, status, used = os.wait4(process.pid, os.WNOHANG)
         seconds = time.perf_counter() - begun
         process.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)
         cpu = used.ru_utime + used.ru_stime
         return Usage(seconds, cpu, used.ru_maxrss / 1024, process.returncode, output.read())
+
+
+def cpu_seconds_of(pid: int) -> float:
+    """CPU time of a process that runs, of its own threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def inventory(name: str, source: Path) -> dict[str, Any]:
@@ -308,44 +326,60 @@ def in_own_process(name: str, source: Path) -> dict[str, Any]:
     return found
 
 
-def rehearse(release: Release, folder: Path, share: float) -> dict[str, Any]:
-    """Make a layout, measure, and remove it; `folder` is new."""
+def rehearse(release: Release, folder: Path, share: float, note: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Make a layout, measure, and remove it.
+
+    Args:
+        release: what is rehearsed.
+        folder: new.
+        share: of the names.
+        note: gets what is known after each step, so that a rehearsal that is cut short leaves something.
+    """
     folder.mkdir()
     source, out = folder / "raw", folder / "shards"
     begun = time.perf_counter()
     found: dict[str, Any] = {"data_set": release.data_set, **release.build(source, share)}
     found["made_in_seconds"] = round(time.perf_counter() - begun, 1)
-    found["inventory"] = in_own_process(release.data_set, source)
-    dry = run("prepare", release.data_set, "--source", str(source), "--out", str(out), "--dry-run")
-    assert dry.status == 0, dry.output
-    found["dry_run"] = dry.record() | {
-        "says": [line.strip() for line in dry.output.splitlines() if "config:" not in line]
-    }
     job = ("prepare", release.data_set, "--source", str(source), "--workers", "2", "--limit", str(release.limit),
-           "--set", "shard_videos=4", "--quiet")  # fmt: skip
-    found["killed_inventory"] = killed_inventory(job, out, found["inventory"]["seconds"])
-    found["killed_job"] = killed_job(job, folder)
+           "--set", "shard_videos=2", "--quiet")  # fmt: skip
+    steps: dict[str, Callable[[], dict[str, Any]]] = {
+        "inventory": lambda: in_own_process(release.data_set, source),
+        "killed_inventory": lambda: killed_inventory(job, out, found["inventory"]["cpu_seconds"]),
+        "dry_run": lambda: dry_run(release.data_set, source, out),
+        "killed_job": lambda: killed_job(job, folder),
+    }
+    for name, step in steps.items():
+        found[name] = step()
+        note(found)
     shutil.rmtree(folder)
     return found
 
 
-def killed_inventory(job: Sequence[str], out: Path, seconds: float) -> dict[str, Any]:
+def dry_run(name: str, source: Path, out: Path) -> dict[str, Any]:
+    """`prepare --dry-run` over the whole release."""
+    done = run("prepare", name, "--source", str(source), "--out", str(out), "--dry-run")
+    assert done.status == 0, done.output
+    lines = [line.strip() for line in done.output.splitlines() if "config:" not in line]
+    return done.record() | {"says": [line for line in lines if not line.startswith(("reading", "laying"))]}
+
+
+def killed_inventory(job: Sequence[str], out: Path, cpu_seconds: float) -> dict[str, Any]:
     """Kill a job half-way through its inventory; it must leave nothing."""
-    killed = run(*job, "--out", str(out), kill_after=0.5 + seconds / 2)
+    half = START_SECONDS + cpu_seconds / 2
+    killed = run(*job, "--out", str(out), kill_when=lambda pid: cpu_seconds_of(pid) > half)
     left = sorted(path.name for path in out.rglob("*")) if out.exists() else []
-    return {"killed_after_seconds": round(killed.seconds, 1), "status": killed.status, "left_behind": left}
+    return {"after_cpu_seconds": round(half, 1), "status": killed.status, "left_behind": left}
 
 
 def killed_job(job: Sequence[str], folder: Path) -> dict[str, Any]:
-    """Kill a job while it works, start it again, and compare its files with those of an undisturbed one."""
+    """Kill a job while it works, twice, start it again, and compare its files with those of an undisturbed one."""
     whole = run(*job, "--out", str(folder / "whole"))
     assert whole.status == 0, whole.output
-    out = folder / "killed"
+    out, total = folder / "killed", len(list((folder / "whole").glob("*.tar")))
     kills = []
-    for share in (0.75, 0.9):
-        killed = run(*job, "--out", str(out), kill_after=whole.seconds * share)
-        kills.append({"after_seconds": round(killed.seconds, 1), "status": killed.status,
-                      "shards_there": len(list(out.glob("*.tar")))})  # fmt: skip
+    for wanted in (1, max(1, total // 2)):
+        killed = run(*job, "--out", str(out), kill_when=lambda _, wanted=wanted: len(list(out.glob("*.tar"))) >= wanted)  # type: ignore[misc]
+        kills.append({"status": killed.status, "shards_there": len(list(out.glob("*.tar"))), "of": total})
     resumed = run(*job, "--out", str(out))
     assert resumed.status == 0, resumed.output
     return {"undisturbed": whole.record(), "kills": kills, "resumed": resumed.record(),
@@ -369,21 +403,20 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(dir=options.work) as work:
         for name in options.releases:
-            found[name] = rehearse(RELEASES[name], Path(work) / name, share)
+            note = partial(keep, name) if not options.quick else (lambda _: None)
+            found[name] = rehearse(RELEASES[name], Path(work) / name, share, note)
             print(name, json.dumps(found[name]), file=sys.stderr, flush=True)
-            if not options.quick:
-                keep({name: found[name]})
     result = {"benchmark": "rehearsal", "quick": options.quick, "releases": found}
     print(json.dumps(result))
     return result
 
 
-def keep(found: dict[str, Any]) -> None:
-    """Add releases to the kept result; those of other calls stay."""
+def keep(name: str, found: dict[str, Any]) -> None:
+    """Put a release into the kept result; those of other calls stay."""
     before = json.loads(RESULT.read_text())["releases"] if RESULT.exists() else {}
     facts = {"command": "python benchmarks/rehearsal.py", "hardware": host_hardware(),
              "packages": package_versions(("ipv-bench", "pyarrow", "av", "h5py"))}  # fmt: skip
-    write_json(RESULT, {**facts, "releases": {**before, **found}})
+    write_json(RESULT, {**facts, "releases": {**before, name: found}})
 
 
 if __name__ == "__main__":
