@@ -162,6 +162,15 @@ def test_another_camera_cannot_vary() -> None:
         _env(camera="back")
 
 
+def test_an_unknown_factor_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--set", "method=dreamerv2", "--set", "env.vary=[floor, sky]", "--run", str(tmp_path / "run")]
+    assert run(["finetune", "--preset", "tiny", "--task", CHEETAH, *words]) == 2
+    message = capsys.readouterr().err
+    assert "'sky'" in message
+    assert "'background'" in message
+    assert not (tmp_path / "run").exists()
+
+
 def test_procedural_pictures_tile_differ_and_repeat() -> None:
     bank = open_textures(None)
     assert (bank.num_floors, bank.num_skies) == (383, 119)
