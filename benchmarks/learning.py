@@ -4,15 +4,15 @@
     python benchmarks/learning.py --methods drqv2     the runs of some methods only
     python benchmarks/learning.py --remaining the runs that are still to be made, one a line; nothing is started
     python benchmarks/learning.py --summary   only read the runs that are finished; with --figure FILE, draw them
-    python benchmarks/learning.py --quick     one very short run per method, random weights: that it runs, under 50 s
+    python benchmarks/learning.py --quick     one very short run per method, random weights: that it runs, about a minute
 
 What is kept of a finished run, `run.json` and `evaluations.jsonl`, is copied to benchmarks/results/learning/runs/ as
 soon as it ends, to be committed; a run that is there is not made again, so the experiment can be spread over days and
 machines.
 
 Everything that could be chosen after a look at the results is fixed here instead: tasks, budget, seeds, and what is
-called a run's score. All runs are shown. `contextwm` and `apv` start from models pre-trained on the sample SSv2 set.
-The last line is JSON. docs/learning.md shows a kept result and says what it can and cannot say.
+called a run's score. All runs are shown. `apv`, `contextwm` and `prelar` start from models pre-trained on the sample
+SSv2 set. The last line is JSON. docs/learning.md shows a kept result and says what it can and cannot say.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from reports.statistics.intervals import TABLE_RESAMPLES, interval
 TASKS: dict[str, tuple[str, ...]] = {"dmc/cheetah_run": (), "dmc/walker_stand": ("reward.gain=0.1",)}
 """Task → what is set beside the preset for methods that imagine. Rewards of walker_stand are some ten times those of
 cheetah_run while both are random, and the weights of entropy and bonus are fixed numbers beside them."""
-PRETRAINED = ("apv", "contextwm")
+PRETRAINED = ("apv", "contextwm", "prelar")
 MODEL_FREE = ("drqv2",)
 METHODS = ("dreamerv2", *PRETRAINED, *MODEL_FREE, "isodream")
 SEEDS = (0, 1, 2, 3, 4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,6 +19,41 @@ from models.pretraining.config import ValidationConfig
 from models.pretraining.validation import MeanLosses
 
 
+@runtime_checkable
+class FeaturePredictions(Protocol):
+    """An `ActionModel` that predicts features: errors are counted in them too, since no decoder blurs them."""
+
+    def targets(self, image: Tensor) -> Tensor:
+        """Features (B, T, ...) of frames."""
+
+    def rollout(self, image: Tensor, action: Tensor, observed: int) -> Tensor:
+        """The same of predictions: the first `observed` frames seen, the rest from actions (B, T, A) alone."""
+
+
+@dataclass(frozen=True)
+class FeatureErrors:
+    """(N, T - warmup) squared errors of predicted features, by frames ahead.
+
+    Attributes:
+        own: predicted from the segment's own actions.
+        copy: those of the last frame that was seen, repeated.
+        other: predicted from the actions of another segment.
+    """
+
+    own: np.ndarray
+    copy: np.ndarray
+    other: np.ndarray
+
+    def metrics(self) -> dict[str, Any]:
+        """Values for a line of `metrics.jsonl`."""
+        return {
+            "validation_feature_copy_ratio": float(copy_ratio(self.own, self.copy)),
+            "validation_feature_shuffle_ratio": float(shuffle_ratio(self.own, self.other)),
+            "feature_copy_ratio_by_step": copy_ratio(self.own, self.copy, 0).tolist(),
+            "feature_shuffle_ratio_by_step": shuffle_ratio(self.own, self.other, 0).tolist(),
+        }
+
+
 @dataclass(frozen=True)
 class ActionValidation:
     """Measures over all validation segments; images in [0, 1], errors are (N, T - warmup) by frames ahead.
@@ -30,6 +65,7 @@ class ActionValidation:
         shuffled_error: MSE of the frames predicted from the actions of another segment.
         truth: (N, T, H, W, 3) uint8, the segments that are shown.
         prediction: their predictions; before `warmup`, frames decoded from the posterior.
+        features: the errors in features, of a model that predicts these.
     """
 
     losses: Mapping[str, float]
@@ -38,6 +74,7 @@ class ActionValidation:
     shuffled_error: np.ndarray
     truth: np.ndarray
     prediction: np.ndarray
+    features: FeatureErrors | None = None
 
     def metrics(self) -> dict[str, Any]:
         """Values for a line of `metrics.jsonl`; ratios are None where their denominators are 0."""
@@ -50,6 +87,7 @@ class ActionValidation:
             "validation_open_loop_mse": float(self.error.mean()),
             "validation_copy_last_mse": float(self.copy_error.mean()),
             **{name: float(value) for name, value in ratios.items()},
+            **({} if self.features is None else self.features.metrics()),
             "open_loop_mse": self.error.mean(0).tolist(),
             "copy_last_mse": self.copy_error.mean(0).tolist(),
             "shuffled_mse": self.shuffled_error.mean(0).tolist(),
@@ -76,7 +114,7 @@ def validate_actions(
     model.eval()
     device = next(model.parameters()).device
     others = np.roll(segments.action, -1, axis=0)
-    losses, errors, predictions = MeanLosses(), [], []
+    losses, errors, feature_errors, predictions = MeanLosses(), [], [], []
     for first in range(0, len(segments.frames), batch_size):
         part = slice(first, first + batch_size)
         images = torch.from_numpy(segments.frames[part]).to(device)  # (B, T, H, W, 3)
@@ -92,12 +130,15 @@ def validate_actions(
         own = model.open_loop(images, action, config.warmup, generator("open loop"))  # (B, T, 3, H, W)
         shuffled = model.open_loop(images, other, config.warmup, generator("open loop"))
         errors.append(_errors(truth, (own, truth[:, config.warmup - 1 : config.warmup], shuffled), config.warmup))
+        if isinstance(model, FeaturePredictions):
+            feature_errors.append(_feature_errors(model, images, (action, other), config.warmup))
         predictions.append(own[: max(0, config.strips - first)])
     model.train(was_training)
     error, copy_error, shuffled_error = np.concatenate(errors, 1)
     return ActionValidation(
         losses.means(), error, copy_error, shuffled_error,
         segments.frames[: config.strips], _as_uint8(torch.cat(predictions)),
+        FeatureErrors(*np.concatenate(feature_errors, 1)) if feature_errors else None,
     )  # fmt: skip
 
 
@@ -106,6 +147,19 @@ def _errors(truth: Tensor, predictions: tuple[Tensor, ...], warmup: int) -> np.n
     future = truth[:, warmup:]
     parts = [values[:, warmup:] if values.shape[1] > 1 else values.expand_as(future) for values in predictions]
     return np.stack([mean_squared_error(part, future).double().cpu().numpy() for part in parts])
+
+
+def _feature_errors(
+    model: FeaturePredictions, images: Tensor, actions: tuple[Tensor, Tensor], warmup: int
+) -> np.ndarray:
+    """(3, B, T - warmup): under the own actions, of a copy, and under the others."""
+    truth = model.targets(images)
+    own, other = (model.rollout(images, action, warmup)[:, warmup:] for action in actions)
+    copied = truth[:, warmup - 1 : warmup]
+    errors = [
+        (values.float() - truth[:, warmup:].float()).square().flatten(2).mean(-1) for values in (own, copied, other)
+    ]
+    return np.stack([error.double().cpu().numpy() for error in errors])
 
 
 def _as_uint8(frames: Tensor) -> np.ndarray:

@@ -47,6 +47,10 @@ class FrozenFeatures(nn.Module, ABC):
         """The modules that `decode` uses."""
         return []
 
+    def unused(self) -> list[nn.Parameter]:
+        """Parameters that neither `encode` nor `decode` uses."""
+        return []
+
     def fit(self, frames: Frames, seed: int) -> None:
         """Train what is to be trained before the features are frozen: nothing, for those that somebody else trained."""
 

@@ -69,6 +69,10 @@ class OwnMAE(FrozenFeatures):
         """See `FrozenFeatures.decoder_parts`."""
         return [self.decoder_in, self.decoder, self.out]
 
+    def unused(self) -> list[nn.Parameter]:
+        """See `FrozenFeatures.unused`."""
+        return [self.hidden_token]
+
     def loss(self, frames: Tensor, order: Tensor, kept: int) -> Tensor:
         """Mean squared error of all patches of frames (N, 3, H, W), of which the encoder sees some.
 

@@ -170,6 +170,14 @@ class AdaptedFeatureModel(nn.Module):
             tokens.append(self.video.imagine(tokens[-1], value[:, None])[:, 0])
         return torch.stack(tokens, 1)
 
+    def targets(self, image: Tensor) -> Tensor:
+        """See `FeatureVideoModel.targets`."""
+        return self.video.targets(image)
+
+    def rollout(self, image: Tensor, action: Tensor, observed: int) -> Tensor:
+        """(B, T, P, D): features of the first `observed` frames, and those that follow from actions (B, T, A)."""
+        return self.video.places(self.rollout_tokens(image, action, observed))
+
     @torch.no_grad()
     def pair_pictures(self, image: Tensor, action: Tensor | None = None) -> dict[str, Tensor]:
         """See `models.pretraining.pair_pictures.PairModel`."""

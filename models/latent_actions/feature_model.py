@@ -72,6 +72,8 @@ class FeatureVideoModel(nn.Module):
         self.cycle: CycleConsistency | None = None
         if config.loss == "ficc":
             self.features.requires_grad_(True)
+            for parameter in self.features.unused():
+                parameter.requires_grad_(False)  # processes that average gradients wait for each one's
             self.cycle = CycleConsistency(config.features.pixels, places, width, config.image.size)
         self.register_buffer("copy_error", torch.zeros(()))
         """Running mean of the squared error of a copy; 0 before the first batch."""
@@ -91,8 +93,12 @@ class FeatureVideoModel(nn.Module):
 
     def trained(self) -> dict[str, nn.Parameter]:
         """What pre-training moves, by name."""
-        learned = self.cycle is not None
-        return {name: value for name, value in self.named_parameters() if learned or not name.startswith("features.")}
+        own = {name: value for name, value in self.named_parameters() if not name.startswith("features.")}
+        if self.cycle is None:
+            return own
+        return own | {
+            f"features.{key}": value for key, value in self.features.named_parameters() if value.requires_grad
+        }
 
     def set_mean_image(self, images: Tensor) -> None:
         """Nothing: frozen features have their own scaling."""

@@ -161,6 +161,8 @@ class ActionModel(Protocol):
     """A model that is trained on videos with actions; a `torch.nn.Module`. `state_dict` is what checkpoints hold.
 
     One of a method with parts that need no actions also has `without_actions()`: the `VideoModel` to validate then.
+    One that predicts features, of which pictures are only drawn, also has `targets(image)` and `rollout(image, action,
+    observed)`, (B, T, ...) each: features of the frames, and those that follow from actions (`FeaturePredictions`).
     """
 
     training: bool

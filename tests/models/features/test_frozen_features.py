@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ipv_bench.cli import run
 from ipv_bench.config import build
 from ipv_bench.errors import CheckpointError, ConfigError, InputError
 from models.features.build import build_features
@@ -158,6 +162,48 @@ def test_what_is_not_here_or_not_safe_is_refused(
         features(kind="mae", name=str(half))
     with pytest.raises(InputError, match="no LPIPS weights"):
         features(kind="alex", name=str(tmp_path))
+
+
+SLOW_IMPORTS = """
+import sys
+from ipv_bench.cli import run
+status = run(sys.argv[1:])
+print(status, *(name for name in ("torch", "transformers") if name in sys.modules))
+"""
+"""A command, and which of the modules that take seconds it imported."""
+
+
+def test_missing_weights_are_told_before_anything_slow_is_imported(folders: dict[str, Path], tmp_path: Path) -> None:
+    environment = os.environ | {"HF_HUB_CACHE": str(tmp_path / "cache")}
+    adapted = tmp_path / "run"
+    adapted.mkdir()
+    config = {"features": {"kind": "mae", "name": "nobody/has-this", "weights": "published"}}
+    record = {"format": 1, "kind": "pretrain", "method": "uwm", "preset": "tiny", "seed": 0, "config": config}
+    (adapted / "run.json").write_text(json.dumps(record))
+    data = ["--data", str(tmp_path), "--quiet"]
+    half = tmp_path / "half"
+    half.mkdir()
+    (half / "config.json").write_bytes((folders["mae"] / "config.json").read_bytes())
+
+    def told(*words: str) -> tuple[list[str], str]:
+        line = [sys.executable, "-c", SLOW_IMPORTS, *words, *data]
+        child = subprocess.run(line, env=environment, capture_output=True, text=True, check=True)
+        return child.stdout.split(), child.stderr
+
+    for words, said in (
+        (["pretrain", "--preset", "paper", "--set", "method=uwm"], "facebook/vit-mae-base is neither a folder nor"),
+        (["pretrain", "--set", "method=uwm", "--set", f"features={{kind: vision, name: {half}}}"], "has no model.safe"),
+        (["adapt", str(adapted)], "nobody/has-this is neither a folder nor"),
+        (["analyze", "predict", str(adapted)], "nobody/has-this is neither a folder nor"),
+    ):
+        found, message = told(*words)
+        assert found == ["2"], (words, found, message)
+        assert said in message, words
+
+
+def test_a_dry_run_needs_no_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["pretrain", "--preset", "paper", "--set", "method=uwm", "--dry-run"]) == 0
+    assert "facebook/vit-mae-base" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(REAL_MAE not in os.environ, reason=f"{REAL_MAE} names no folder of ViT-MAE weights")

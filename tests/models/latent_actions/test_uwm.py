@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from ipv_bench.errors import CheckpointError, ConfigError, IpvBenchError
+from models.adapting.labelled_training import LabelledBatch
+from models.adapting.validation import validate_actions
 from models.features.frozen import frames_of, patches_of
 from models.latent_actions.adapted_features import AdaptedFeatureModel
 from models.latent_actions.feature_model import FeatureVideoModel
 from models.latent_actions.measure import LatentActionModel
 from models.nets.quantizer import QuantizerConfig, VectorQuantizer, batch_perplexity
+from models.pretraining.config import ValidationConfig
 from models.training.optimizer import AdamWConfig, apply_update
 from tests.models.latent_actions.small_uwm import BATCH, LENGTH, SIZE, config, draws_of, frames, video_model
+from tests.models.training.test_compiled_update import trace_only
 
 
 def test_patches_are_rows_of_the_frame_and_come_back() -> None:
@@ -180,6 +186,29 @@ def test_the_adapter_is_all_that_moves(kind: str, finetune_decoder: bool) -> Non
     assert torch.equal(model.open_loop(frames(), later, 1, torch.Generator())[:, :3], shown[:, :3])
 
 
+def test_errors_under_real_actions_are_counted_in_features_too() -> None:
+    model = AdaptedFeatureModel(config(), video_model(), 2, "adapter").eval()
+    image, action = frames(), 3 * torch.randn(BATCH, LENGTH, 2, generator=torch.Generator().manual_seed(0))
+    found = validate_actions(model, LabelledBatch(image.numpy(), action.numpy()), ValidationConfig(warmup=2), 0, 2)
+    assert found.features is not None
+    state = model.video.places(model.video.encode(image))  # (B, T, P, D)
+    for given, measured in ((action, found.features.own), (action.roll(-1, 0), found.features.other)):
+        predicted = model.rollout(image, given, 2)
+        expected = (predicted - state)[:, 2:].square().mean((-2, -1))
+        torch.testing.assert_close(torch.from_numpy(measured), expected.double(), rtol=1e-4, atol=0)
+    copied = (state[:, 1:2] - state[:, 2:]).square().mean((-2, -1))
+    torch.testing.assert_close(torch.from_numpy(found.features.copy), copied.double(), rtol=1e-4, atol=0)
+    told = found.metrics()
+    assert told["validation_feature_copy_ratio"] == pytest.approx(
+        found.features.own.sum() / copied.sum().item(), rel=1e-4
+    )
+    assert told["feature_shuffle_ratio_by_step"][0] != 1
+    with torch.no_grad():
+        model.adapter.query[0].weight.zero_()  # actions are no longer looked at
+    deaf = validate_actions(model, LabelledBatch(image.numpy(), action.numpy()), ValidationConfig(warmup=2), 0, 2)
+    assert deaf.metrics()["validation_feature_shuffle_ratio"] == pytest.approx(1)
+
+
 def test_the_adapters_target_is_not_quantised() -> None:
     video = video_model()
     model = AdaptedFeatureModel(config(), video, 2, "adapter").eval()
@@ -215,8 +244,8 @@ def test_ficc_learns_its_features_by_three_losses() -> None:
     loss.backward()
     [group] = [model.optimizer_group()]
     assert {name.split(".")[0] for name in group.parameters} >= {"features", "extractor", "dynamics", "cycle"}
-    unused = {name for name, value in group.parameters.items() if value.grad is None or not value.grad.abs().max() > 0}
-    assert unused <= {"features.hidden_token"}
+    assert all(value.grad is not None and value.grad.abs().max() > 0 for value in group.parameters.values())
+    assert all(value.grad is not None for value in model.parameters() if value.requires_grad)  # or two ranks would wait
     scaled = image.movedim(-1, 2) / 255
     tokens = model.features.encode(scaled.flatten(0, 1)).reshape(BATCH, LENGTH, 16, 16)
     before, after = model.pairs(tokens)
@@ -234,6 +263,28 @@ def test_ficc_learns_its_features_by_three_losses() -> None:
         video_model(loss="ficc")
     with pytest.raises(ConfigError, match="learns its features"):
         video_model(**changes, features={"kind": "alex", "weights": "random"})
+
+
+@pytest.mark.parametrize("changes", [{}, {"loss": "ficc", "extractor": {"num_codes": 1}}], ids=["state", "ficc"])
+def test_a_compiled_step_is_one_graph_with_the_same_loss(
+    changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace_only(monkeypatch)
+    plain, compiled = video_model(**changes).train(), video_model(**changes).train()
+    step = torch.compile(compiled)
+    for update in range(2):
+        image, draws = frames(2, 3, seed=update), draws_of(plain, update, 2, 3)
+        told = [model(image, draws) for model in (plain, step)]
+        torch.testing.assert_close(told[1], told[0])
+    torch.testing.assert_close(compiled.quantizer.state_dict(), plain.quantizer.state_dict())
+
+
+def test_a_compiled_step_of_the_adapter_is_one_graph_with_the_same_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace_only(monkeypatch)
+    model = AdaptedFeatureModel(config(), video_model(), 2, "adapter").train()
+    image, action = frames(2, 3), torch.randn(2, 3, 2)
+    draws = model.draw(2, 3, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(torch.compile(model)(image, action, draws), model(image, action, draws))
 
 
 def test_learning_rate_rises_and_falls() -> None:

@@ -23,6 +23,7 @@ from tests.models.pretraining.small_pretraining import (
     start,
     weights,
 )
+from tests.models.training.test_compiled_update import trace_only
 
 FAST: dict[str, Any] = {
     "data.length": 5, "data.batch_size": 4, "data.workers": 0, "data.holdout": 0.3, "training.updates": 4,
@@ -139,6 +140,7 @@ def test_a_domain_then_actions(labelled: Path, finished: Path, tmp_path: Path, c
     lines = [line for line in learned(adapted) if "validation_copy_ratio" in line]
     assert [line["updates"] for line in lines] == [0, 2, 4]
     assert {"validation_adapter_loss", "validation_equal_codes", "validation_shuffle_ratio"} <= lines[0].keys()
+    assert all(len(line["feature_shuffle_ratio_by_step"]) == 3 for line in lines)
     assert {"action_prediction", "prediction"} <= read_arrays(adapted / "pairs").keys()
     words = ["report", str(domain), str(adapted), "--out", str(tmp_path / "report"), "--resamples", "20", "--quiet"]
     assert run([*words, "--figures", "uwm_fig4,uwm_fig5"]) == 0
@@ -153,6 +155,34 @@ def test_a_domain_then_actions(labelled: Path, finished: Path, tmp_path: Path, c
     capsys.readouterr()
     assert run(adapt(finished, labelled, tmp_path / "other", extractor__inputs="tokens")) == 2
     assert "trained as something else" in capsys.readouterr().err
+
+
+def test_a_vision_model_from_a_folder_end_to_end(labelled: Path, tmp_path: Path) -> None:
+    """A DINOv2 with the weights of its file: pre-trained on, resumed, adapted to actions, moved, and not exchanged."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+    for seed, name in enumerate(("dino", "other")):
+        torch.manual_seed(seed)
+        transformers.Dinov2Model(transformers.Dinov2Config(**sizes)).save_pretrained(tmp_path / name)
+    own = {"features": {"kind": "vision", "name": str(tmp_path / "dino"), "pixels": SIZES["features"]["pixels"]}}
+    model = {**{key: value for key, value in MODEL.items() if key != "features"}, **own}
+    folder, short = tmp_path / "run", {"training.updates": 2, "validation.every": 2}
+    line = command(["pretrain"], labelled, folder, **model, **short)
+    assert run(line) == 0
+    found = tensors(folder)
+    assert not any(name.startswith("features.network") for name in found)  # 1 GB of somebody else's weights is not ours
+    assert any(name.startswith("pixels.") for name in found)
+    assert any("latent_action_verdict" in line for line in learned(folder))
+    assert read_arrays(folder / "pairs")["prediction"].shape == (1, 32, 32, 3)
+    (tmp_path / "dino").rename(tmp_path / "moved")
+    moved = {"features.name": str(tmp_path / "moved")}
+    adapted = tmp_path / "adapted"
+    assert run(adapt(folder, labelled, adapted, **short)) == 2  # its features are gone
+    assert run(adapt(folder, labelled, adapted, **short, **moved)) == 0
+    after = tensors(adapted)
+    assert all(torch.equal(value, after[name]) for name, value in found.items())
+    assert any("validation_feature_shuffle_ratio" in line for line in learned(adapted))
+    assert run(adapt(folder, labelled, tmp_path / "x", **short, **{"features.name": str(tmp_path / "other")})) == 2
 
 
 def test_what_does_not_fit_is_refused(labelled: Path, finished: Path, tmp_path: Path, capsys: Any) -> None:
@@ -170,9 +200,37 @@ def test_what_does_not_fit_is_refused(labelled: Path, finished: Path, tmp_path: 
 
 
 @pytest.mark.slow
-def test_two_ranks_train_one_model(labelled: Path, tmp_path: Path) -> None:
-    line = pretrain(labelled, tmp_path / "run", validation__every=0)
+@pytest.mark.parametrize("changes", [{}, {"loss": "ficc", "extractor__num_codes": 1}], ids=["state", "ficc"])
+def test_two_ranks_train_one_model(labelled: Path, finished: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    line = pretrain(labelled, tmp_path / "run", **changes)
     children = [start(line, env=env) for env in rank_environments(2)]
     assert [exit_code(child) for child in children] == [0, 0]
-    assert read_record(tmp_path / "run").world_size == 2
-    assert all("skipped_segments" not in each for each in learned(tmp_path / "run"))
+    record = read_record(tmp_path / "run")
+    assert (record.world_size, record.status) == (2, "finished")
+    lines = learned(tmp_path / "run")
+    assert all("skipped_segments" not in each for each in lines)
+    assert [each["updates"] for each in lines if "latent_action_verdict" in each] == [0, 2, 4]
+    found, alone = tensors(tmp_path / "run"), tensors(finished)
+    assert all(value.isfinite().all() for value in found.values())
+    if not changes:  # what is trained before the first update is what one process makes of these videos
+        same = [name for name in alone if name.startswith("features.")]
+        assert all(torch.equal(found[name], alone[name]) for name in same)
+
+
+def test_adapting_is_compiled_like_pretraining_and_is_one_process(
+    labelled: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    short = {"training__updates": 2, "validation__every": 0}
+    assert run(adapt(finished, labelled, tmp_path / "plain", **short)) == 0
+    with monkeypatch.context() as patch:
+        trace_only(patch)
+        assert run(adapt(finished, labelled, tmp_path / "compiled", **short, training__compile=True)) == 0
+    plain, compiled = tensors(tmp_path / "plain"), tensors(tmp_path / "compiled")
+    for name, value in plain.items():
+        torch.testing.assert_close(compiled[name], value, rtol=1e-4, atol=1e-5, msg=name)
+    for name, value in rank_environments(2)[1].items():
+        monkeypatch.setenv(name, value)
+    capsys.readouterr()
+    assert run(adapt(finished, labelled, tmp_path / "ranks")) == 2
+    assert "adapt was started by torchrun" in capsys.readouterr().err
+    assert not (tmp_path / "ranks").exists()

@@ -1,0 +1,252 @@
+"""The runs of label_efficiency.py: videos, judge, pre-trained and adapted models, and what is kept of them.
+
+All of it by the commands that a person would type, in one folder, and all of it goes on after an interruption.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from inverse_dynamics import BEFORE, InverseDynamics, action_r2, train_judge
+from label_efficiency_protocol import (
+    AHEAD,
+    COMMON,
+    FEATURES_SHARE,
+    FRAMES,
+    JUDGE_VIDEOS,
+    LEARNERS,
+    POLICY,
+    PRESET,
+    RECORD,
+    SEEN,
+    TASK,
+    Learner,
+    Scale,
+    adapted_path,
+    pretrained_path,
+)
+from safetensors.torch import load_file, save_file
+
+from ipv_bench.atomic_file import write_json
+from ipv_bench.run_record import read_record
+from ipv_bench.segments import open_segments
+from models.adapting.config import adapt_config_class
+from models.adapting.labelled_training import LabelledBatch
+from models.adapting.validation import validate_actions
+from models.analysis.loaded_model import open_models
+from models.latent_actions.measure import Labels, LatentActionModel, measure_latent_actions
+from models.methods.base import adaptation_of, find_method
+from models.metrics.latent_actions import latent_action_report
+from models.metrics.ratios import copy_ratio, shuffle_ratio
+from models.pretraining.config import ValidationConfig
+from models.training.checkpoint import find_checkpoint, load_checkpoint, load_tensors
+
+
+class OutOfTimeError(Exception):
+    """The minutes are over; everything is saved."""
+
+
+class Workspace:
+    """The folder in which the commands run, and until when.
+
+    Args:
+        folder: of data and runs.
+        minutes: after which no command is started, and the running one is asked to stop; None: no limit.
+    """
+
+    def __init__(self, folder: Path, minutes: float | None) -> None:
+        self.folder = folder
+        self._end = None if minutes is None else time.monotonic() + 60 * minutes
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def command(self, *arguments: str) -> float:
+        """One `ipv-bench` command with one thread, gently; its CPU-seconds.
+
+        Raises:
+            OutOfTimeError: it was stopped, or not even started.
+            CalledProcessError: it failed.
+        """
+        left = float("inf") if self._end is None else self._end - time.monotonic()
+        if left <= 0:
+            raise OutOfTimeError
+        words = ["nice", "-n", "10", sys.executable, "-m", "ipv_bench", *arguments]
+        child = subprocess.Popen(words, cwd=self.folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=sys.stderr)
+        clock = None if self._end is None else threading.Timer(left, child.terminate)
+        if clock is not None:
+            clock.start()
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if clock is not None:
+            clock.cancel()
+        seconds = usage.ru_utime + usage.ru_stime
+        if child.returncode in (130, -15):
+            raise StoppedError(seconds)
+        if child.returncode:
+            raise subprocess.CalledProcessError(child.returncode, words)
+        return seconds
+
+    def train(self, path: Path, *arguments: str) -> None:
+        """A command that makes the run `path`; its CPU-seconds are added to what it took before."""
+        log = self.folder / "cpu" / f"{path}.json"
+        before = json.loads(log.read_text())["cpu_seconds"] if log.is_file() else 0.0
+        log.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            seconds = self.command(*arguments, "--run", str(path))
+        except StoppedError as stopped:
+            write_json(log, {"cpu_seconds": round(before + stopped.seconds, 1)})
+            raise
+        write_json(log, {"cpu_seconds": round(before + seconds, 1)})
+
+    def cpu_seconds(self, path: Path) -> float:
+        """CPU-seconds of a run, with all its starts."""
+        return float(json.loads((self.folder / "cpu" / f"{path}.json").read_text())["cpu_seconds"])
+
+    def finished(self, path: Path) -> bool:
+        """Whether a run is there and done."""
+        return (self.folder / path / "run.json").is_file() and read_record(self.folder / path).status == "finished"
+
+
+class StoppedError(OutOfTimeError):
+    """A command was stopped because the minutes are over."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+
+def pretraining_changes(learner: Learner, scale: Scale) -> list[str]:
+    """Config of a pre-training: as many updates as the CPU-seconds allow."""
+    seconds, changes = float(scale.pretrain_seconds), [*COMMON, f"method={learner.method}"]
+    if learner.features_seconds:
+        updates = max(1, round(FEATURES_SHARE * seconds / learner.features_seconds))
+        seconds *= 1 - FEATURES_SHARE
+        changes += ["features.kind=own", f"features.own.updates={updates}"]
+    return [*changes, f"training.updates={max(1, round(seconds / learner.update_seconds))}"]
+
+
+def make_videos(space: Workspace, name: str, count: int, seed: int) -> None:
+    """Record and prepare a labelled set."""
+    if (space.folder / "shards" / name / "manifest.json").is_file():
+        return
+    settings = [word for value in RECORD for word in ("--set", value)]
+    space.command(
+        "record", TASK, "--policy", POLICY, "--episodes", str(count), "--seed", str(seed), "--out", f"raw/{name}",
+        *settings, "--quiet",
+    )  # fmt: skip
+    space.command("prepare", "episodes", "--source", f"raw/{name}", "--out", f"shards/{name}", "--quiet")
+
+
+def the_judge(scale: Scale, space: Workspace) -> InverseDynamics:
+    """The judge of the workspace, trained when it is first asked for."""
+    path = space.folder / "judge.safetensors"
+    if not path.is_file():
+        batch = videos_of(space, "train", JUDGE_VIDEOS, 0, FRAMES)
+        save_file(train_judge(batch.frames, batch.action, scale.judge_updates).state_dict(), path)
+    weights = load_file(path)
+    judge = InverseDynamics(len(weights["dense.2.bias"]))
+    judge.load_state_dict(weights)
+    return judge.eval()
+
+
+def videos_of(space: Workspace, name: str, count: int, start: int, length: int) -> LabelledBatch:
+    """The same frames of each of the first `count` videos of a set, with the actions that led into them."""
+    source = open_segments(space.folder / "shards" / name, FRAMES, 0).sources[0]
+    chosen = [int(video) for video in sorted(source.videos)[:count]]
+    frames = np.stack([source.frames(video, start, length) for video in chosen])
+    action = np.stack([source.tracks(video, start, length, ("action",))["action"] for video in chosen])
+    return LabelledBatch(frames, action.astype(np.float32))
+
+
+def held_out(scale: Scale, space: Workspace) -> LabelledBatch:
+    """The middle of each held-out video: frames (N, T, H, W, 3) and actions (N, T, A), T = seen and predicted ones."""
+    return videos_of(space, "held-out", scale.held_out, (FRAMES - SEEN - AHEAD) // 2, SEEN + AHEAD)
+
+
+def pretrain(scale: Scale, space: Workspace, path: Path, name: str, seed: int) -> None:
+    """Make, or go on with, a pre-trained model, and keep what is said of it."""
+    learner = LEARNERS["prelar" if name == "scratch" else name]
+    if not space.finished(path):
+        settings = [word for value in pretraining_changes(learner, scale) for word in ("--set", value)]
+        space.train(
+            path, "pretrain", "--preset", PRESET, "--data", "shards/train", "--seed", str(seed), *settings, "--quiet"
+        )
+    if not (scale.kept / path / "result.json").is_file():
+        facts = {"cpu_seconds": space.cpu_seconds(path), **latent_verdict(space, path, scale)}
+        keep(scale, space, path, facts)
+
+
+def adapt(scale: Scale, space: Workspace, name: str, labels: int, seed: int) -> None:
+    """Make, or go on with, an adapted model; judge it; keep what is said of it."""
+    path = adapted_path(name, labels, seed)
+    if not space.finished(path):
+        changes = [*COMMON, f"num_sequences={labels}", f"training.updates={scale.adapt_updates}"]
+        if not LEARNERS[name].update_seconds:
+            changes.append("weights=random")
+        settings = [word for value in changes for word in ("--set", value)]
+        parent = str(pretrained_path(name, seed))
+        space.train(path, "adapt", parent, "--data", "shards/train", "--seed", str(seed), *settings, "--quiet")
+    keep(scale, space, path, {"cpu_seconds": space.cpu_seconds(path), **judged(scale, space, path)})
+
+
+def keep(scale: Scale, space: Workspace, path: Path, facts: dict[str, Any]) -> None:
+    """Copy a finished run's record to where it is kept, with a result beside it that says that all is there."""
+    target = scale.kept / path
+    target.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(space.folder / path / "run.json", target / "run.json")
+    write_json(target / "result.json", facts)
+
+
+def latent_verdict(space: Workspace, path: Path, scale: Scale) -> dict[str, Any]:
+    """Of a pre-trained model with latent actions: what `pretrain` prints at a validation, on the held-out videos."""
+    model = open_models([space.folder / path], torch.device("cpu"))[0].model
+    if not isinstance(model, LatentActionModel):
+        return {}
+    batch = held_out(scale, space)
+    labels = Labels(batch.action, None, np.arange(len(batch.action)))
+    evidence = measure_latent_actions(model, batch.frames, SEEN, torch.device("cpu"), 0, labels=labels)
+    return {"latent_actions": latent_action_report(evidence).metrics("")}
+
+
+def judged(scale: Scale, space: Workspace, path: Path) -> dict[str, Any]:
+    """The measures of an adapted model on the held-out videos; errors by the number of frames ahead."""
+    batch = held_out(scale, space)
+    config = ValidationConfig(warmup=SEEN, strips=len(batch.frames))  # all predictions are kept, for the judge
+    found = validate_actions(adapted_model(space.folder / path), batch, config, 0)
+    if found.prediction.shape != batch.frames.shape:
+        raise ValueError(f"{path} predicts frames {found.prediction.shape[2:4]}, all methods are judged at 64 x 64")
+    judge, first = the_judge(scale, space), SEEN - BEFORE
+    actions = batch.action[:, first:]
+    predicted = np.concatenate([batch.frames[:, first:SEEN], found.prediction[:, SEEN:]], 1)
+    return {
+        "error": float(found.error[:, -1].mean()),
+        "copy_ratio": float(copy_ratio(found.error, found.copy_error)),
+        "shuffle_ratio": float(shuffle_ratio(found.error, found.shuffled_error)),
+        "action_r2": action_r2(judge, predicted, actions),
+        "action_r2_of_true_frames": action_r2(judge, batch.frames[:, first:], actions),
+        "error_by_step": found.error.mean(0).tolist(),
+        "copy_error_by_step": found.copy_error.mean(0).tolist(),
+        "shuffled_error_by_step": found.shuffled_error.mean(0).tolist(),
+    }
+
+
+def adapted_model(run: Path) -> Any:
+    """The model of a run of `adapt`, as it was trained: an `ActionModel`."""
+    record, checkpoint = read_record(run), load_checkpoint(find_checkpoint(run))
+    facts = (record.model_extra or {})["adaptation"]
+    config = adapt_config_class(record.method).model_validate(record.config)
+    adaptation = adaptation_of(find_method(record.method))
+    model = adaptation.model(
+        config, facts["action_dim"], record.seed, torch.device("cpu"), facts["parts"], None
+    )  # fmt: skip
+    load_tensors(model, checkpoint.model, checkpoint.path)
+    return model

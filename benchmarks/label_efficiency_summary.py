@@ -1,0 +1,105 @@
+"""What the kept runs of label_efficiency.py say: means with intervals, comparisons, what is missing, and a figure."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from label_efficiency_claims import Run, compare, sentence
+from label_efficiency_protocol import LEARNERS, MEASURES, READABLE, Scale, adapted_path, kept_runs, remaining
+
+from reports.statistics.intervals import TABLE_RESAMPLES, interval
+
+
+def summary(scale: Scale) -> dict[str, Any]:
+    """Means over seeds with 95 % intervals of every measure, what differs from `scratch`, and what is missing; prints
+    all of it."""
+    runs = [Run(*found) for found in kept_runs(scale)]
+    ceiling = sorted({round(run.result["action_r2_of_true_frames"], 4) for run in runs})
+    heard = [key for key in MEASURES if key != "action_r2" or not unheard(ceiling)]
+    if len(heard) < len(MEASURES):
+        say(f"the judge reads actions off true frames with R² {ceiling[0]} only: action_r2 says nothing")
+    comparisons = compare(runs, heard, scale.labels)
+    for one in comparisons:
+        say(sentence(one))
+    missing = [str(adapted_path(*run)) for run in remaining(scale)]
+    if missing:
+        say(f"{len(missing)} of the {len(missing) + len(runs)} runs are missing: {', '.join(missing[:5])}, …")
+    pretrained = {str(file.parent.relative_to(scale.kept)): json.loads(file.read_text())
+                  for file in sorted(scale.kept.glob("runs/pretrain/*/seed*/result.json"))}  # fmt: skip
+    return {
+        "kept": len(runs), "of": len(runs) + len(missing), "missing": missing, "action_r2_of_true_frames": ceiling,
+        "copy_error": sorted({round(run.result["copy_error_by_step"][-1], 6) for run in runs}),
+        "rows": table(runs), "comparisons": [one._asdict() for one in comparisons], "pretraining": pretrained,
+    }  # fmt: skip
+
+
+def table(runs: list[Run]) -> list[dict[str, Any]]:
+    """A row for each learner and N that has runs; printed."""
+    rows = []
+    for name in LEARNERS:
+        for labels in sorted({run.labels for run in runs}):
+            results = [run.result for run in runs if (run.learner, run.labels) == (name, labels)]
+            if results:
+                measures = {key: with_interval([result[key] for result in results]) for key in MEASURES}
+                rows.append({"learner": name, "labels": labels, "runs": len(results), **measures})
+                shown = "  ".join(f"{key} {one['mean']:.4g} [{one['low']:.4g}, {one['high']:.4g}]"
+                                  for key, one in measures.items())  # fmt: skip
+                say(f"{name:10} N={labels:<5} n={len(results)}  {shown}")
+    return rows
+
+
+def unheard(ceilings: list[float]) -> bool:
+    """Whether the judge does not even read actions off true frames."""
+    return any(ceiling < READABLE for ceiling in ceilings)
+
+
+def with_interval(values: list[float]) -> dict[str, Any]:
+    """Mean and its 95 % bootstrap interval over runs; of one run the interval is that run."""
+    found = interval(np.asarray(values)[:, None], "mean", TABLE_RESAMPLES, np.random.default_rng(0))
+    low, high = float(found.low), float(found.high)
+    return {"mean": float(found.point), "low": low, "high": high, "values": [round(value, 6) for value in values]}
+
+
+def say(line: str) -> None:
+    """Print for people: the last line of stdout is JSON."""
+    print(line, file=sys.stderr)
+
+
+def draw(scale: Scale, rows: list[dict[str, Any]], ceilings: list[float], path: Path) -> None:
+    """A panel for each measure over N: runs as dots, means as lines with their intervals.
+
+    Args:
+        scale: of the experiment.
+        rows: of `summary`.
+        ceilings: R² of actions that the judge reads off true frames.
+        path: of the picture.
+    """
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(2, 2, figsize=(8, 6), layout="constrained")
+    for panel, (key, title) in zip(panels.flat, MEASURES.items(), strict=True):
+        for place, name in enumerate(LEARNERS):
+            own = [row for row in rows if row["learner"] == name]
+            labels = [row["labels"] * 1.04**place for row in own]  # side by side
+            means = [row[key]["mean"] for row in own]
+            ends = [[row[key]["mean"] - row[key]["low"] for row in own],
+                    [row[key]["high"] - row[key]["mean"] for row in own]]  # fmt: skip
+            panel.errorbar(labels, means, ends, marker="s", color=f"C{place}", capsize=3, label=name)
+            for x, row in zip(labels, own, strict=True):
+                panel.plot([x] * row["runs"], row[key]["values"], "o", color=f"C{place}", alpha=0.3, markersize=4)
+        if key in ("copy_ratio", "shuffle_ratio"):
+            panel.axhline(1.0, color="0.6", linewidth=0.8)
+        panel.set_xscale("log", base=2)
+        panel.set_xticks(scale.labels, [str(n) for n in scale.labels])
+        panel.set_xlabel("labelled videos")
+        silent = key == "action_r2" and unheard(ceilings)
+        panel.set_title(title + ("\n(says nothing: not read off true frames either)" if silent else ""),
+                        fontsize="medium")  # fmt: skip
+    seeds = sorted({row["runs"] for row in rows})
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=len(LEARNERS),
+                  title=f"runs at each point: {', '.join(map(str, seeds))}")  # fmt: skip
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,81 @@
+"""Are a run's frozen features on this machine? Told before torch is imported, which alone takes seconds.
+
+It goes by values as they stand in presets, files and `--set`, unchecked: building their config needs torch. What it
+cannot tell is left to the command itself, which looks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ipv_bench.config import load_preset, merge, nested, parse_overrides, read_config_file
+from ipv_bench.errors import IpvBenchError
+from ipv_bench.plugins import find_plugin
+from ipv_bench.run_record import RUN_FILE, read_record
+from models.features.find_weights import find_model
+
+OF_TRANSFORMERS = ("mae", "vision")
+"""Values of `features.kind` whose weights are a model of `transformers`."""
+
+
+def check_pretraining(preset: str, config_file: Path | None, overrides: Iterable[str]) -> None:
+    """Of what `pretrain` will train.
+
+    Raises:
+        MissingDependencyError, InputError: see `find_model`.
+        ConfigError: the file or a change cannot be read.
+    """
+    values = merge(read_config_file(config_file) if config_file else {}, _changes(overrides))
+    method = values.get("method")
+    if isinstance(method, str):
+        _check(method, merge(_preset(method, preset), values))
+
+
+def check_run(run: str | Path, overrides: Iterable[str] = ()) -> None:
+    """Of a run, or one of its checkpoints, that a command starts from; what else is wrong with it is not said here.
+
+    Raises:
+        MissingDependencyError, InputError: see `find_model`.
+        ConfigError: a change cannot be read.
+    """
+    changes, folder = _changes(overrides), Path(run)
+    try:
+        found = folder if (folder / RUN_FILE).is_file() else folder.parent.parent  # of RUN/checkpoints/000100
+        record = read_record(found)
+    except IpvBenchError:
+        return
+    _check(record.method, merge(record.config, changes))
+
+
+def _check(method: str, values: Mapping[str, Any]) -> None:
+    section = values.get("features")
+    if not isinstance(section, Mapping) or not _is_ours(method):
+        return  # a section of that name may be anything in a method of another package
+    name = section.get("name")
+    if section.get("kind") in OF_TRANSFORMERS and isinstance(name, str):
+        find_model(name, weights=section.get("weights") != "random")
+
+
+def _is_ours(method: str) -> bool:
+    try:
+        return find_plugin("methods", method).is_ours
+    except IpvBenchError:
+        return False
+
+
+def _changes(overrides: Iterable[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, value in parse_overrides(overrides).items():
+        values = merge(values, nested(key, value))
+    return values
+
+
+def _preset(method: str, name: str) -> dict[str, Any]:
+    """Values of a method's preset, where our methods with presets of their own have them; else nothing."""
+    try:
+        return load_preset("pretrain", name, presets=resources.files("ipv_bench") / "presets" / method)
+    except (IpvBenchError, OSError):
+        return {}
