@@ -4,7 +4,7 @@
     python benchmarks/learning.py --methods drqv2     the runs of some methods only
     python benchmarks/learning.py --remaining the runs that are still to be made, one a line; nothing is started
     python benchmarks/learning.py --summary   only read the runs that are finished; with --figure FILE, draw them
-    python benchmarks/learning.py --quick     one very short run per method, random weights: that it runs, about a minute
+    python benchmarks/learning.py --quick     one very short run per method, random weights: that it runs; a minute
 
 What is kept of a finished run, `run.json` and `evaluations.jsonl`, is copied to benchmarks/results/learning/runs/ as
 soon as it ends, to be committed; a run that is there is not made again, so the experiment can be spread over days and
