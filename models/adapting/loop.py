@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ipv_bench.progress import say
 from models.adapting.labelled_training import LabelledBatch, LabelledTraining, stack_labelled
 from models.adapting.validation import validate_actions
 from models.pretraining.loop import PretrainLoop
@@ -48,6 +49,8 @@ class AdaptLoop(PretrainLoop):
         config = self.config
         if not held_out.action.shape[-1]:
             return self.validate_videos(self.training.model.without_actions(), held_out.frames)
-        return validate_actions(
-            self.training.model, held_out, config.validation, self.training.seed, config.data.batch_size
-        )
+        training = self.training
+        found = validate_actions(training.model, held_out, config.validation, training.seed, config.data.batch_size)
+        unused = training.updates and found.ignored
+        say(f"update {training.updates}: {'warning: ' if unused else ''}{found.sentence()}")
+        return found

@@ -18,6 +18,9 @@ from models.metrics.ratios import copy_ratio, shuffle_ratio
 from models.pretraining.config import ValidationConfig
 from models.pretraining.validation import MeanLosses
 
+IGNORED_BELOW = 1.1
+"""Real actions with a shuffle ratio below this are not heeded: another segment's would do as well."""
+
 
 @runtime_checkable
 class FeaturePredictions(Protocol):
@@ -75,6 +78,31 @@ class ActionValidation:
     truth: np.ndarray
     prediction: np.ndarray
     features: FeatureErrors | None = None
+
+    @property
+    def deciding_ratio(self) -> tuple[float, str]:
+        """The shuffle ratio that says whether actions are heeded, and of what it is: of features one step ahead, where
+        features are predicted (a decoder may not draw what moves), else of all predicted frames."""
+        if self.features is None:
+            return float(shuffle_ratio(self.error, self.shuffled_error)), "of the predicted frames"
+        return float(shuffle_ratio(self.features.own, self.features.other, 0)[0]), "of features one step ahead"
+
+    @property
+    def ignored(self) -> bool:
+        """Whether real actions are not heeded; what was not measured counts as that."""
+        return not self.deciding_ratio[0] >= IGNORED_BELOW
+
+    def sentence(self) -> str:
+        """What real actions are worth to the model, in a line, with the number that decides."""
+        ratio, of_what = self.deciding_ratio
+        sign = f"{'ignored' if self.ignored else 'heeded'} (shuffle ratio {of_what} {ratio:.3g}"
+        copied = copy_ratio(self.error, self.copy_error) if self.features is None else copy_ratio(
+            self.features.own[:, 0], self.features.copy[:, 0])  # fmt: skip
+        against = "better" if copied < 1 else "not better"
+        return (
+            f"real actions: {sign} {'<' if self.ignored else '≥'} {IGNORED_BELOW}); copy ratio {float(copied):.3g}, "
+            f"{against} than repeating the last frame"
+        )
 
     def metrics(self) -> dict[str, Any]:
         """Values for a line of `metrics.jsonl`; ratios are None where their denominators are 0."""

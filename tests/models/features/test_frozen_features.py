@@ -21,6 +21,7 @@ from models.features.config import FeaturesConfig
 from models.features.find_weights import find_model
 from models.features.frozen import FrozenFeatures
 from models.training.checkpoint import load_tensors
+from models.training.optimizer import apply_update
 from tests.models.latent_actions.small_uwm import draws_of, frames, video_model
 
 SIZE = 32
@@ -121,6 +122,22 @@ def test_published_weights_stay_where_they_are(folders: dict[str, Path]) -> None
         load_tensors(other, kept, "there")
     random = video_model(features={"kind": "mae", "name": str(folders["mae"]), "weights": "random"})
     assert any(name.startswith("features.network.vit") for name in random.state_dict())
+
+
+@pytest.mark.parametrize("kind", ["mae", "vision"])
+def test_networks_from_folders_stay_what_they_are_while_a_model_learns(folders: dict[str, Path], kind: str) -> None:
+    name = folders["mae" if kind == "mae" else "dino"]
+    model = video_model(features={"kind": kind, "name": str(name)}).train()
+    before = {key: value.clone() for key, value in model.features.network.state_dict().items()}
+    group = model.optimizer_group()
+    for update in range(2):
+        loss, _ = model(frames(), draws_of(model, update))
+        loss.backward()
+        assert apply_update([group], [loss]).applied
+    assert all(torch.equal(value, before[key]) for key, value in model.features.network.state_dict().items())
+    assert all(not value.requires_grad and value.grad is None for value in model.features.parameters())
+    stored = load_file(name / "model.safetensors")
+    assert all(torch.equal(before[key], value) for key, value in stored.items())
 
 
 def test_what_is_not_here_or_not_safe_is_refused(

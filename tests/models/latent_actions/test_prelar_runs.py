@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 
@@ -87,6 +88,8 @@ def test_a_labelled_set_is_probed_for_its_actions(tmp_path: Path, capsys: pytest
     told = capsys.readouterr()
     assert "latent actions: " in told.out + told.err
     assert "R²(a|z)" in told.out + told.err
+    assert "update 0: latent actions: " in told.out
+    assert re.search(r"update 1: warning: latent actions: (collapsed|ignored) \(.* [<≥] ", told.out)
 
 
 def test_alignment_needs_a_pretrained_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

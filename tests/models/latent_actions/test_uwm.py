@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -207,6 +208,16 @@ def test_errors_under_real_actions_are_counted_in_features_too() -> None:
         model.adapter.query[0].weight.zero_()  # actions are no longer looked at
     deaf = validate_actions(model, LabelledBatch(image.numpy(), action.numpy()), ValidationConfig(warmup=2), 0, 2)
     assert deaf.metrics()["validation_feature_shuffle_ratio"] == pytest.approx(1)
+    assert deaf.ignored
+    assert "real actions: ignored (shuffle ratio of features one step ahead 1 < 1.1)" in deaf.sentence()
+    heard = replace(deaf, features=replace(deaf.features, other=2 * deaf.features.own))
+    assert not heard.ignored
+    assert "heeded (shuffle ratio of features one step ahead 2 ≥ 1.1)" in heard.sentence()
+    pixels = replace(heard, features=None)  # of a model that predicts frames
+    assert pixels.deciding_ratio == (
+        pytest.approx(deaf.shuffled_error.sum() / deaf.error.sum()),
+        "of the predicted frames",
+    )
 
 
 def test_the_adapters_target_is_not_quantised() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -149,8 +150,16 @@ def test_a_domain_then_actions(labelled: Path, finished: Path, tmp_path: Path, c
     assert "W ft" in lines
     assert "W tfs" not in lines  # the run from scratch was not given
     wide = tmp_path / "wide"
-    assert run(adapt(finished, labelled, wide, data__every_frames=3, training__updates=1)) == 0
+    capsys.readouterr()
+    assert run(adapt(finished, labelled, wide, data__every_frames=3, training__updates=1)[:-1]) == 0  # not --quiet
+    assert re.search(
+        r"update 1: (warning: )?real actions: (ignored|heeded) \(shuffle ratio of f", capsys.readouterr().out
+    )
     assert read_record(wide).model_extra["adaptation"]["action_dim"] == 6  # three steps between two frames
+    assert run(adapt(wide, labelled, tmp_path / "narrow")) == 2
+    assert "2 components, the model was adapted to 6" in capsys.readouterr().err
+    assert run(adapt(finished, unlabelled, tmp_path / "blind")) == 2
+    assert "no tracks: it is an unlabelled set" in capsys.readouterr().err
     assert run(adapt(finished, labelled, tmp_path / "random", weights="random", training__updates=1)) == 0
     capsys.readouterr()
     assert run(adapt(finished, labelled, tmp_path / "other", extractor__inputs="tokens")) == 2
