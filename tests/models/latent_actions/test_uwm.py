@@ -276,7 +276,13 @@ def test_ficc_learns_its_features_by_three_losses() -> None:
         video_model(**changes, features={"kind": "alex", "weights": "random"})
 
 
-@pytest.mark.parametrize("changes", [{}, {"loss": "ficc", "extractor": {"num_codes": 1}}], ids=["state", "ficc"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, id="state"),
+        pytest.param({"loss": "ficc", "extractor": {"num_codes": 1}}, id="ficc", marks=pytest.mark.slow),
+    ],
+)
 def test_a_compiled_step_is_one_graph_with_the_same_loss(
     changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,14 +294,6 @@ def test_a_compiled_step_is_one_graph_with_the_same_loss(
         told = [model(image, draws) for model in (plain, step)]
         torch.testing.assert_close(told[1], told[0])
     torch.testing.assert_close(compiled.quantizer.state_dict(), plain.quantizer.state_dict())
-
-
-def test_a_compiled_step_of_the_adapter_is_one_graph_with_the_same_loss(monkeypatch: pytest.MonkeyPatch) -> None:
-    trace_only(monkeypatch)
-    model = AdaptedFeatureModel(config(), video_model(), 2, "adapter").train()
-    image, action = frames(2, 3), torch.randn(2, 3, 2)
-    draws = model.draw(2, 3, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(torch.compile(model)(image, action, draws), model(image, action, draws))
 
 
 def test_learning_rate_rises_and_falls() -> None:
