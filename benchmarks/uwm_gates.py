@@ -28,10 +28,11 @@ from ipv_bench.analysis_record import read_analysis
 from ipv_bench.cli import run
 
 VIDEOS, SIDE = 200, 32
-PRETRAIN = (f"image.size={SIDE}", "features.own.patch=8", "features.own.updates=800", "features.own.lr=0.003",
-            "features.own.batch_size=32", "validation.segments=64")  # fmt: skip
+PRETRAIN = (f"image.size={SIDE}", "features.own.patch=8", "features.own.updates=600", "features.own.lr=0.003",
+            "features.own.batch_size=32", "training.updates=400", "training.checkpoint_every=50",
+            "validation.segments=64")  # fmt: skip
 """`tiny` has frames of 64 pixels and 300 updates of its masked autoencoder, which does not draw the blob by then."""
-ADAPT = ("num_sequences=64", "training.updates=600", "training.checkpoint_every=200", "validation.every=200",
+ADAPT = ("num_sequences=64", "training.updates=400", "training.checkpoint_every=50", "validation.every=200",
          "adapter.width=64", "validation.segments=64")  # fmt: skip
 
 
