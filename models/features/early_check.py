@@ -14,9 +14,11 @@ from typing import Any
 from ipv_bench.config import load_preset, merge, nested, parse_overrides, read_config_file
 from ipv_bench.errors import IpvBenchError
 from ipv_bench.plugins import find_plugin
-from ipv_bench.run_record import RUN_FILE, read_record
+from ipv_bench.run_record import read_record
 from models.features.find_weights import find_model
 
+CHECKPOINTS = "checkpoints"
+"""Folder of a run that holds its checkpoints; `models.training.checkpoint` has the name too, and imports torch."""
 OF_TRANSFORMERS = ("mae", "vision")
 """Values of `features.kind` whose weights are a model of `transformers`."""
 
@@ -42,9 +44,10 @@ def check_run(run: str | Path, overrides: Iterable[str] = ()) -> None:
         ConfigError: a change cannot be read.
     """
     changes, folder = _changes(overrides), Path(run)
+    if folder.parent.name == CHECKPOINTS:
+        folder = folder.parent.parent
     try:
-        found = folder if (folder / RUN_FILE).is_file() else folder.parent.parent  # of RUN/checkpoints/000100
-        record = read_record(found)
+        record = read_record(folder)
     except IpvBenchError:
         return
     _check(record.method, merge(record.config, changes))

@@ -210,7 +210,7 @@ def test_missing_weights_are_told_before_anything_slow_is_imported(folders: dict
     for words, said in (
         (["pretrain", "--preset", "paper", "--set", "method=uwm"], "facebook/vit-mae-base is neither a folder nor"),
         (["pretrain", "--set", "method=uwm", "--set", f"features={{kind: vision, name: {half}}}"], "has no model.safe"),
-        (["adapt", str(adapted)], "nobody/has-this is neither a folder nor"),
+        (["adapt", str(adapted / "checkpoints" / "000002")], "nobody/has-this is neither a folder nor"),
         (["analyze", "predict", str(adapted)], "nobody/has-this is neither a folder nor"),
     ):
         found, message = told(*words)
