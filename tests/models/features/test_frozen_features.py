@@ -136,8 +136,6 @@ def test_networks_from_folders_stay_what_they_are_while_a_model_learns(folders: 
         assert apply_update([group], [loss]).applied
     assert all(torch.equal(value, before[key]) for key, value in model.features.network.state_dict().items())
     assert all(not value.requires_grad and value.grad is None for value in model.features.parameters())
-    stored = load_file(name / "model.safetensors")
-    assert all(torch.equal(before[key], value) for key, value in stored.items())
 
 
 def test_what_is_not_here_or_not_safe_is_refused(

@@ -156,7 +156,7 @@ def test_a_domain_then_actions(labelled: Path, finished: Path, tmp_path: Path, c
         r"update 1: (warning: )?real actions: (ignored|heeded) \(shuffle ratio of f", capsys.readouterr().out
     )
     assert read_record(wide).model_extra["adaptation"]["action_dim"] == 6  # three steps between two frames
-    assert run(adapt(wide, labelled, tmp_path / "narrow")) == 2
+    assert run(adapt(wide, labelled, tmp_path / "narrow", data__every_frames=1)) == 2
     assert "2 components, the model was adapted to 6" in capsys.readouterr().err
     assert run(adapt(finished, unlabelled, tmp_path / "blind")) == 2
     assert "no tracks: it is an unlabelled set" in capsys.readouterr().err
