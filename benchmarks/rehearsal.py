@@ -364,7 +364,7 @@ def dry_run(name: str, source: Path, out: Path) -> dict[str, Any]:
 
 
 def killed_inventory(job: Sequence[str], out: Path, cpu_seconds: float) -> dict[str, Any]:
-    """Kill a job half-way through its inventory; it must leave nothing."""
+    """Kill a job half-way through its inventory; it must leave nothing. Of a small release it may be over by then."""
     half = START_SECONDS + cpu_seconds / 2
     killed = run(*job, "--out", str(out), kill_when=lambda pid: cpu_seconds_of(pid) > half)
     left = sorted(path.name for path in out.rglob("*")) if out.exists() else []
