@@ -3,13 +3,15 @@
     python benchmarks/baseline_step.py           more repetitions; also DrQ-v2 at the published size
     python benchmarks/baseline_step.py --quick   under a minute on a quiet core
 
-One CPU thread, CPU seconds, alternating; each ratio is the median over pairs. The last line is JSON:
+One CPU thread, CPU seconds, alternating; each ratio is the median over pairs, kept with its range over them and with
+the machine's load. The last line is JSON:
 
 - `drqv2_vs_plain`: time of the plain reading of DrQ-v2's update (`drqv2_plain_reading.py`: frames stacked beforehand
   and not timed, `grid_sample`, whole backward passes, torch's default Adam) over ours, at the size of `tiny`.
   Ours cuts its stacks out of the replay's windows in the time that is measured.
 - `isodream_vs_dreamerv2`: time of Iso-Dream's update over DreamerV2's, at Iso-Dream's released sizes for both (depth
-  32, GRU of 200, latents of 50, heads of 400), four windows of 20 steps.
+  32, GRU of 200, latents of 50, heads of 400), four windows of 20 steps. Without `--quick` also at the sizes of `tiny`,
+  where the small matrices of three decoders and two branches cost what a call costs.
 """
 
 from __future__ import annotations
@@ -29,12 +31,15 @@ from models.finetune import build_agent
 from models.methods.drqv2.agent import DrQv2Agent
 
 ACTION_DIM = 6
-UPDATES = 3
-"""Updates of one measurement."""
+RELEASED_SIZES = {
+    "encoder.cnn_depth": 32, "decoder.cnn_depth": 32, "rssm.deter": 200, "rssm.hidden": 200, "rssm.stoch": 10,
+    "rssm.discrete": 5, "reward.layers": 2,
+}  # fmt: skip
+TINY_SIZES = {"encoder.kind": "plain", "decoder.kind": "plain", "rssm.stoch": 8, "rssm.discrete": 4}
 
 
-def drqv2(quick: bool, overrides: Mapping[str, Any] | None = None, pairs: int = 15) -> dict[str, Any]:
-    """DrQ-v2's update at the size of the preset `tiny`, changed by `overrides`."""
+def drqv2(quick: bool, overrides: Mapping[str, Any] | None = None, pairs: int = 11) -> dict[str, Any]:
+    """DrQ-v2's update at the size of the preset `tiny`, changed by `overrides`: the plain reading's time over ours."""
     changes = {"method": "drqv2", "training.threads": 1, "training.device": "cpu", **(overrides or {})}
     agent = build_agent("tiny", changes, None, ACTION_DIM)
     assert isinstance(agent, DrQv2Agent)
@@ -42,37 +47,39 @@ def drqv2(quick: bool, overrides: Mapping[str, Any] | None = None, pairs: int = 
     own = agent.config.drqv2
     seen = plain_transitions(batch, own.frame_stack, own.n_step, own.discount, torch.float32)
     generator = torch.Generator().manual_seed(0)
-
-    def ours() -> None:
-        for _ in range(UPDATES):
-            agent.update(batch)
-
-    def theirs() -> None:
-        for _ in range(UPDATES):
-            plain.update(seen, agent.networks.draw(len(seen.obs), generator), 0.5)
-
-    return paired_cpu_seconds(ours, theirs, 5 if quick else pairs)
+    return paired_cpu_seconds(
+        lambda: agent.update(batch),
+        lambda: plain.update(seen, agent.networks.draw(len(seen.obs), generator), 0.5),
+        5 if quick else pairs,
+    )
 
 
-def isodream(quick: bool) -> dict[str, Any]:
-    """Iso-Dream's update and DreamerV2's, at equal sizes; the ratio is ours over the other's."""
-    same = {"training.threads": 1, "training.device": "cpu", "replay.batch_size": 4, "replay.length": 20}
-    dreamer_sizes = {
-        "encoder.cnn_depth": 32, "decoder.cnn_depth": 32, "rssm.deter": 200, "rssm.hidden": 200, "rssm.stoch": 10,
-        "rssm.discrete": 5, "reward.layers": 2,
+def isodream(quick: bool, preset: str = "paper/dmc", sizes: Mapping[str, Any] = RELEASED_SIZES) -> dict[str, Any]:
+    """Iso-Dream's update and DreamerV2's at equal sizes: our time over the other's.
+
+    Args:
+        quick: fewer pairs.
+        preset: of both.
+        sizes: what is set for DreamerV2, so that its parts have Iso-Dream's sizes.
+    """
+    batch_size, length = (4, 20) if preset == "paper/dmc" else (8, 8)
+    same = {
+        "training.threads": 1, "training.device": "cpu", "replay.batch_size": batch_size, "replay.length": length,
     }  # fmt: skip
-    ours = build_agent("paper/dmc", {**same, "method": "isodream"}, None, ACTION_DIM)
-    other = build_agent("paper/dmc", {**same, **dreamer_sizes, "method": "dreamerv2"}, None, ACTION_DIM)
+    ours = build_agent(preset, {**same, "method": "isodream"}, None, ACTION_DIM)
+    other = build_agent(preset, {**same, **sizes, "method": "dreamerv2"}, None, ACTION_DIM)
     generator = np.random.default_rng(0)
+    shape = (batch_size, length)
     batch = {
-        "image": generator.integers(0, 256, (4, 20, 64, 64, 3), np.uint8),
-        "action": generator.uniform(-1, 1, (4, 20, ACTION_DIM)).astype(np.float32),
-        "reward": generator.random((4, 20), np.float32),
-        "is_first": np.arange(20)[None].repeat(4, 0) == 0,
+        "image": generator.integers(0, 256, (*shape, 64, 64, 3), np.uint8),
+        "action": generator.uniform(-1, 1, (*shape, ACTION_DIM)).astype(np.float32),
+        "reward": generator.random(shape, np.float32),
+        "is_first": np.arange(length)[None].repeat(batch_size, 0) == 0,
     }
-    found = paired_cpu_seconds(lambda: other.update(batch), lambda: ours.update(batch), 4 if quick else 15)
-    times = {"ours_s": found["plain_s"], "plain_s": found["ours_s"]}
-    return {**found, **{key: value * UPDATES for key, value in times.items()}}
+    found = paired_cpu_seconds(lambda: ours.update(batch), lambda: other.update(batch), 5 if quick else 11)
+    low, high = found["ratio_range"]
+    inverse = {"ratio": round(1 / found["ratio"], 3), "ratio_range": [round(1 / high, 3), round(1 / low, 3)]}
+    return {**found, **inverse}
 
 
 def windows(agent: DrQv2Agent) -> dict[str, np.ndarray]:
@@ -107,10 +114,11 @@ def main() -> None:
     found = {key: measure(options.quick) for key, measure in MEASURED.items()}
     if not options.quick:
         found["drqv2_vs_plain_published_size"] = drqv2(False, PUBLISHED, pairs=3)
+        found["isodream_vs_dreamerv2_tiny"] = isodream(False, "tiny", TINY_SIZES)
     for key, times in found.items():
-        print(f"{key}: ours {times['ours_s'] / UPDATES:.4f} s, other {times['plain_s'] / UPDATES:.4f} s an update")
+        print(f"{key}: ours {times['ours_s']:.4f} s, other {times['plain_s']:.4f} s an update, ratio {times['ratio']}")
     result = {"benchmark": "baseline_step", **{key: times["ratio"] for key, times in found.items()}}
-    text = json.dumps({**result, "details": found, "updates": UPDATES, "machine": machine()})
+    text = json.dumps({**result, "details": found, "machine": machine()})
     if options.keep:
         options.keep.write_text(text + "\n")
     print(text)

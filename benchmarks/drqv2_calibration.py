@@ -6,6 +6,8 @@
         --set training.device=cuda --out runs-calibration-gpu --curves dmc_cheetah_run.csv --figure drqv2.png
                                                                              ten seeds to the end, on a GPU
     python benchmarks/drqv2_calibration.py --summary --curves FILE           only read the runs that are there
+    python benchmarks/drqv2_calibration.py --quick                           that it works: a very small agent, ended
+                                                                             in its middle and taken up again
 
 The preset is `paper` as it is; only the budget and the distance of evaluations (20,000 frames, as in the curves) are
 set. An update takes seconds on a core, an episode (250 updates) a quarter of an hour, and a run goes on from the end of
@@ -27,8 +29,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -38,6 +41,13 @@ from ipv_bench.run_record import read_jsonl, read_record
 METHOD, PRESET, EVERY = "drqv2", "paper", 20_000
 KEPT = Path(__file__).parent / "results" / "drqv2_calibration"
 KEPT_FILES = ("run.json", "evaluations.jsonl")
+QUICK_FRAMES, QUICK_EVERY = 2400, 800
+QUICK = (
+    "env.time_limit=100", "env.render_profile=fast", "training.prefill=100", "replay.batch_size=8", "drqv2.channels=4",
+    "drqv2.units=32", "evaluation.episodes=1", "evaluation.random_episodes=2", "envs.workers=0",
+    "training.tensorboard=false", "training.log_every=10",
+)  # fmt: skip
+"""Episodes of 50 agent steps, the first two of random actions; 25 updates an episode."""
 LONGEST_EPISODE_SECONDS = 3600
 
 Curves = dict[int, dict[int, float]]
@@ -57,14 +67,39 @@ def main() -> None:
     parser.add_argument("--curves", type=Path, help="the published curves of the task, a CSV")
     parser.add_argument("--figure", type=Path, help="draw both to this file")
     parser.add_argument("--summary", action="store_true", help="only read what is there")
+    parser.add_argument("--quick", action="store_true", help="a very small agent, in a temporary folder")
     options = parser.parse_args()
-    if not options.summary:
-        experiment(options)
-    ours = our_curves(options.out, options.task)
+    options.kept, options.every = KEPT, EVERY
+    if options.quick:
+        with tempfile.TemporaryDirectory() as folder:
+            result = quick(options, Path(folder))
+    else:
+        if not options.summary:
+            experiment(options)
+        result = summary(options)
+    print(json.dumps({"benchmark": "drqv2_calibration", "task": options.task, **result}))
+
+
+def quick(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """The whole way in small: a run that is ended in its middle, taken up again, kept, compared and drawn."""
+    options.out, options.kept, options.every = folder / "runs", folder / "kept", QUICK_EVERY
+    options.env_steps, options.seeds, options.jobs = QUICK_FRAMES, [1], 1
+    options.overrides = [*QUICK, *options.overrides]
+    run = options.out / run_path(options.task, 1)
+    log = run / "metrics.jsonl"
+    piece(options, 1, float("inf"), lambda: log.is_file() and '"updates"' in log.read_text())
+    ended = read_record(run).status
+    experiment(options)
+    return {"quick": True, "first_piece": ended, "then": read_record(run).status, **summary(options)}
+
+
+def summary(options: argparse.Namespace) -> dict[str, Any]:
+    """Our runs beside the published ones, drawn where that was asked for, and their hours."""
+    ours = our_curves((options.kept, options.out), options.task, options.every)
     published = read_curves(options.curves, options.task) if options.curves else {}
     if options.figure:
         draw(options.figure, options.task, ours, published, options.env_steps)
-    print(json.dumps({"benchmark": "drqv2_calibration", "task": options.task, **compared(ours, published)}))
+    return {**compared(ours, published), "hours": hours(options.out, options.task, options.env_steps)}
 
 
 def experiment(options: argparse.Namespace) -> None:
@@ -76,14 +111,14 @@ def experiment(options: argparse.Namespace) -> None:
             future.result()
 
 
-def piece(options: argparse.Namespace, seed: int, end: float) -> None:
-    """Make, or go on with, one run until `end` (of the monotonic clock), and keep it when it is finished."""
+def piece(options: argparse.Namespace, seed: int, end: float, enough: Callable[[], bool] = lambda: False) -> None:
+    """Make, or go on with, one run until `end` (of the monotonic clock) or `enough`; keep it when it is finished."""
     folder = run_path(options.task, seed)
     remaining = end - time.monotonic()
     if remaining <= 0:
         return
     sets = {
-        "method": METHOD, "training.env_steps": options.env_steps, "evaluation.every": EVERY,
+        "method": METHOD, "training.env_steps": options.env_steps, "evaluation.every": options.every,
         "training.checkpoint_episodes": 1, "training.threads": 1,
         "training.stop_grace_seconds": LONGEST_EPISODE_SECONDS,
     }  # fmt: skip
@@ -93,14 +128,14 @@ def piece(options: argparse.Namespace, seed: int, end: float) -> None:
          "--seed", str(seed), "--run", str(folder), *(word for text in words for word in ("--set", text))],
         cwd=options.out, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=sys.stderr,
     )  # fmt: skip
-    try:
-        status = process.wait(None if remaining == float("inf") else remaining)
-    except subprocess.TimeoutExpired:
+    while process.poll() is None and time.monotonic() < end and not enough():
+        time.sleep(0.2)
+    if process.poll() is None:
         process.send_signal(signal.SIGTERM)
-        status = process.wait()
+    status = process.wait()
     if status not in (0, 130):
         raise SystemExit(f"the run of seed {seed} ended with status {status}")
-    keep(options.out / folder, folder)
+    keep(options.out / folder, options.kept / folder)
 
 
 def run_path(task: str, seed: int) -> Path:
@@ -112,25 +147,44 @@ def keep(run: Path, place: Path) -> None:
     """Copy a finished run's record and evaluations; the record last: it says that all is there."""
     if not (run / KEPT_FILES[0]).is_file() or read_record(run).status != "finished":
         return
-    (KEPT / place).mkdir(parents=True, exist_ok=True)
+    place.mkdir(parents=True, exist_ok=True)
     for name in reversed(KEPT_FILES):
-        shutil.copyfile(run / name, KEPT / place / name)
+        shutil.copyfile(run / name, place / name)
 
 
-def our_curves(out: Path, task: str) -> Curves:
-    """Mean returns of the evaluations of all runs, finished or not, in the workspace and among the kept ones.
+def our_curves(roots: Sequence[Path], task: str, every: int = EVERY) -> Curves:
+    """Mean returns of the evaluations of all runs, finished or not, in these folders.
 
     An evaluation is booked at the mark that it was due at: it waits for the end of an episode.
     """
     found: Curves = {}
-    for root in (KEPT, out):
+    for root in roots:
         for path in sorted((root / run_path(task, 0)).parent.glob("seed*/evaluations.jsonl")):
             seed = int(path.parent.name.removeprefix("seed"))
             for line in read_jsonl(path):
-                frame = line["env_steps"] // EVERY * EVERY
+                frame = line["env_steps"] // every * every
                 if frame:  # the first one follows the random steps, where the curves have none
                     found.setdefault(frame, {})[seed] = sum(line["returns"]) / len(line["returns"])
     return dict(sorted(found.items()))
+
+
+def hours(root: Path, task: str, frames: int) -> dict[str, dict[str, float]]:
+    """Per seed: frames so far, hours so far, and the hours of the whole run by the pace since its first update."""
+    found = {}
+    for path in sorted((root / run_path(task, 0)).parent.glob("seed*/metrics.jsonl")):
+        lines = list(read_jsonl(path))
+        trained = [line for line in lines if "updates" in line]
+        if len(trained) < 2:
+            continue
+        first, last, now = trained[0], trained[-1], lines[-1]
+        pace = (last["wall_seconds"] - first["wall_seconds"]) / max(last["env_steps"] - first["env_steps"], 1)
+        whole = now["wall_seconds"] + pace * max(frames - now["env_steps"], 0)
+        found[path.parent.name.removeprefix("seed")] = {
+            "frames": now["env_steps"],
+            "hours": round(now["wall_seconds"] / 3600, 3),
+            "hours_to_the_end": round(whole / 3600, 3),
+        }
+    return found
 
 
 def read_curves(path: Path, task: str) -> Curves:

@@ -17,7 +17,8 @@ def paired_cpu_seconds(ours: Callable[[], Any], plain: Callable[[], Any], pairs:
     """CPU seconds of each, alternating, after one warm-up call of each.
 
     Returns:
-        Medians and minima in seconds, and `ratio`: the median over the pairs of plain / ours.
+        Medians and minima in seconds, and `ratio`: the median over the pairs of plain / ours, with the smallest and
+        the largest of them (`ratio_range`).
     """
     times: list[tuple[float, float]] = []
     for index in range(pairs + 1):
@@ -25,12 +26,14 @@ def paired_cpu_seconds(ours: Callable[[], Any], plain: Callable[[], Any], pairs:
         if index:
             times.append(pair)
     mine, theirs = zip(*times, strict=True)
+    ratios = [b / a for a, b in times]
     return {
         "ours_s": round(statistics.median(mine), 4),
         "plain_s": round(statistics.median(theirs), 4),
         "ours_min_s": round(min(mine), 4),
         "plain_min_s": round(min(theirs), 4),
-        "ratio": round(statistics.median(b / a for a, b in times), 3),
+        "ratio": round(statistics.median(ratios), 3),
+        "ratio_range": [round(min(ratios), 3), round(max(ratios), 3)],
         "pairs": pairs,
     }
 

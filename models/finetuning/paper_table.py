@@ -115,18 +115,19 @@ def table_2(config: MethodConfig, suite: str, task: str = "") -> list[dict[str, 
     """Each row: name, key, the paper's value, the released code's, ours, whether ours departs from either, and why.
 
     `released` is None where the release has no such field. Empty for suites that the paper does not have and methods
-    that its release does not have.
+    that its release does not have; a method with a release of its own has a row for each value of that, on its suites.
 
     Args:
         config: a resolved fine-tuning config.
         suite: of the task.
         task: without the suite.
     """
-    released = released_settings(config.method, suite, task) if suite in SUITES else {}
+    own = own_release(config.method)
+    released = released_settings(config.method, suite, task) if own or suite in SUITES else {}
     if not released:
         return []
     ours = flatten(config.model_dump(mode="json"))
-    if own_release(config.method):
+    if own:
         return _released_rows(ours, released)
     has = {**ours, "stacked": getattr(config, "stacked", True), "": True}
     found = []

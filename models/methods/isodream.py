@@ -11,6 +11,7 @@ from torch import nn
 from ipv_bench.errors import UsageError
 from models.agents.isolated_agent import IsolatedAgent, IsolatedAgentConfig
 from models.methods.base import OUR_PRESETS, Pretraining
+from models.methods.released_isodream import OWN_RELEASE
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class IsoDream:
     video_config: None = None
     agent_config: type[IsolatedAgentConfig] = IsolatedAgentConfig
     presets: Traversable = OUR_PRESETS / "isodream"
+    own_release: str = OWN_RELEASE
 
     def video_model(self, config: object) -> nn.Module:
         """See `Method.video_model`.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+OWN_RELEASE = "Iso-Dream's release (commit b59d51e)"
 FP32 = "fp32 is exact to resume"
 COMPARED = "as the other methods here, whose curves stand beside it"
 SHARED: dict[str, tuple[Any, str, str]] = {

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ipv_bench.config import flatten
-from models.methods import released_isodream, released_prelar
+from models.methods import released_drqv2, released_isodream, released_prelar
 from models.world_models.config import MethodConfig
 
 
@@ -237,7 +237,8 @@ NOT_FOLLOWED = (
 OF_METHOD_AND_SUITE = (
     "concat_embed", "loss.free_nats", "context.fusion", "context.augmentation", "reward.dual", "encoder.kind",
     "decoder.kind", "rssm.action_dim", "training.encoder_frozen_updates", "latent_action.align",
-    "latent_action.hold_rssm", "intrinsic.features",
+    "latent_action.hold_rssm", "intrinsic.features", "isolation.free_branch", "isolation.use_free",
+    "drqv2.frame_stack", "drqv2.n_step",
 )  # fmt: skip
 """Keys whose released value every preset has, however small: they say which method and suite it is, not its size."""
 
@@ -248,6 +249,8 @@ def released_settings(method: str, suite: str, task: str = "") -> Settings:
         own_release = {key: Setting(value, source) for key, (value, source) in released_prelar.PRELAR.items()}
         own_release["training.precision"] = own_release["training.precision"]._replace(why=_FP32)
         return own_release
+    if method == "drqv2" and suite == released_drqv2.SUITE:
+        return {key: Setting(*value) for key, value in released_drqv2.drqv2_released(task).items()}
     if method == "isodream" and suite in released_isodream.SUITES:
         values = released_isodream.SHARED | released_isodream.SUITES[suite]
         return {key: Setting(*value) for key, value in values.items()}

@@ -14,6 +14,7 @@ from ipv_bench.errors import UsageError
 from models.methods.base import Agent, Pretraining
 from models.methods.drqv2.agent import DrQv2Agent
 from models.methods.drqv2.config import DrQv2Config
+from models.methods.released_drqv2 import OWN_RELEASE
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class DrQv2:
     video_config: None = None
     agent_config: type[DrQv2Config] = DrQv2Config
     presets: Traversable = resources.files("models.methods.drqv2") / "presets"
+    own_release: str = OWN_RELEASE
 
     def video_model(self, config: Any) -> nn.Module:
         """There is none.

@@ -10,9 +10,10 @@ import pytest
 from ipv_bench.cli import run
 from ipv_bench.config import flatten
 from models.finetuning.config import FinetuneConfig, resolve_finetuning
+from models.methods.released_drqv2 import TASKS as DRQV2_TASKS
 from models.methods.released_settings import NOT_FOLLOWED, OF_METHOD_AND_SUITE, departures, released_settings
 
-METHODS = ("contextwm", "apv", "dreamerv2", "prelar")
+METHODS = ("contextwm", "apv", "dreamerv2", "prelar", "isodream", "drqv2")
 TASKS = ("metaworld/reach", "metaworld/drawer_open", "dmc/cheetah_run", "dmcr/walker_run", "carla/clear_noon")
 DOCS = Path(__file__).parents[3] / "docs" / "methods" / "released_settings.md"
 
@@ -34,7 +35,14 @@ def test_the_paper_preset_has_every_released_value_but_those_it_names(method: st
     }
 
 
-@pytest.mark.parametrize("full", TASKS)
+@pytest.mark.parametrize("task", sorted(DRQV2_TASKS))
+def test_drqv2_has_every_value_of_each_task_of_its_release(task: str) -> None:
+    config = resolved("drqv2", "paper", f"dmc/{task}")
+    assert len(released_settings("drqv2", "dmc", task)) == 32
+    assert [(key, ours, setting.value) for key, ours, setting in departures(config, "dmc", task)] == []
+
+
+@pytest.mark.parametrize("full", [*TASKS, "dmc/walker_stand"])
 @pytest.mark.parametrize("preset", ["tiny", "demo", "small"])
 @pytest.mark.parametrize("method", METHODS)
 def test_small_presets_are_small_but_the_same_method_on_the_same_suite(method: str, preset: str, full: str) -> None:
@@ -56,6 +64,13 @@ def test_the_values_that_made_the_baselines_wrong_are_in_the_table() -> None:
     assert released_settings("mine", "dmc") == {}
     assert released_settings("prelar", "metaworld")["intrinsic.features"].value == "embed"
     assert released_settings("prelar", "dmc") == {}
+    assert released_settings("isodream", "dmc")["isolation.use_free"].value is False
+    assert released_settings("isodream", "carla")["isolation.use_free"].value is True
+    assert released_settings("isodream", "metaworld") == {}
+    assert released_settings("drqv2", "dmc", "walker_stand")["drqv2.n_step"].value == 1
+    assert released_settings("drqv2", "dmc", "humanoid_walk")["drqv2.critic_optimizer.lr"].value == 8e-5
+    assert released_settings("drqv2", "dmc", "fish_swim") == {}
+    assert released_settings("drqv2", "carla") == {}
 
 
 def test_a_dry_run_says_what_it_does_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,6 +81,35 @@ def test_a_dry_run_says_what_it_does_otherwise(capsys: pytest.CaptureFixture[str
     assert told["reward.dual"]["here"] is True
     assert told["evaluation.episodes"]["why"].startswith("one episode")
     assert "rssm.deter" not in told
+
+
+@pytest.mark.parametrize(
+    ("method", "task", "change", "release"),
+    [
+        ("drqv2", "dmc/walker_stand", "drqv2.n_step=3", "DrQ-v2's release"),
+        ("isodream", "carla/clear_noon", "isolation.window=3", "Iso-Dream's release"),
+    ],
+)
+def test_a_dry_run_shows_a_method_beside_its_own_release(
+    method: str, task: str, change: str, release: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["finetune", "--preset", "paper", "--task", task, "--dry-run"]
+    assert run([*arguments, "--set", f"method={method}", "--set", change]) == 0
+    said = capsys.readouterr()
+    key, _, value = change.partition("=")
+    told = json.loads(said.out)["not_as_released"]
+    assert told[key]["here"] == int(value)
+    assert told[key]["released"] == released_settings(method, *task.split("/"))[key].value
+    assert release in said.err
+    assert "ContextWM" not in said.err
+
+
+@pytest.mark.parametrize(("method", "suite"), [("isodream", "dmc"), ("isodream", "carla"), ("drqv2", "dmc")])
+def test_the_docs_show_every_value_of_these_releases_with_its_place(method: str, suite: str) -> None:
+    lines = DOCS.read_text().partition("### isodream")[2].splitlines()
+    for key, setting in released_settings(method, suite).items():
+        (line,) = [line for line in lines if line.startswith(f"| `{key}` |") and setting.source in line]
+        assert str(setting.value) in line
 
 
 def test_the_docs_list_what_is_not_followed() -> None:

@@ -214,7 +214,31 @@ def test_a_rule_about_several_fields_is_told_without_the_whole_config():
 
 
 @pytest.mark.parametrize("space", [gymnasium.spaces.Discrete(4), gymnasium.spaces.MultiDiscrete([2, 3])])
-@pytest.mark.parametrize("method", ["drqv2", "dreamerv2"])
+@pytest.mark.parametrize("method", ["drqv2", "dreamerv2", "isodream"])
 def test_discrete_actions_are_refused(space, method):
     with pytest.raises(ConfigError, match="continuous"):
         build_agent("tiny", {"method": method}, None, space)
+
+
+@pytest.mark.parametrize("method", ["drqv2", "isodream"])
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (np.zeros((48, 48, 3), np.uint8), r"\(48, 48, 3\)"),
+        (np.zeros((64, 64, 9), np.uint8), r"\(64, 64, 9\)"),  # a stack: frames are stacked by the agent
+        (np.zeros((64, 64, 3), np.float32), "float32"),
+    ],
+)
+def test_acting_on_pictures_of_another_size_is_refused(method, image, words):
+    agent = build_agent("tiny", {"method": method}, None, ACTIONS)
+    with pytest.raises(ConfigError, match=words):
+        agent.act({"image": image, "is_first": True})
+
+
+def test_a_schedule_of_no_steps_acts_with_its_end_from_the_first_step():
+    agent = small_agent(**{"drqv2.noise.steps": 0, "drqv2.noise.end": 0.0})
+    frames, first = batch_of(1)["image"][:, 0], np.ones(4, bool)
+    quiet = agent.policy(4, 0, "score", explore=False).act(frames, first, 0)
+    loud = agent.policy(4, 0, "train", explore=True).act(frames, first, 0)
+    np.testing.assert_allclose(loud, quiet, atol=1e-6)
+    assert agent.update(batch_of(6))["noise_std"] == 0.0
