@@ -224,8 +224,8 @@ def test_discrete_actions_are_refused(space, method):
 @pytest.mark.parametrize(
     ("image", "words"),
     [
-        (np.zeros((48, 48, 3), np.uint8), r"\(48, 48, 3\)"),
-        (np.zeros((64, 64, 9), np.uint8), r"\(64, 64, 9\)"),  # a stack: frames are stacked by the agent
+        (np.zeros((48, 48, 3), np.uint8), r"48, 48, 3\)"),
+        (np.zeros((64, 64, 9), np.uint8), r"64, 64, 9\)"),  # a stack: frames are stacked by the agent
         (np.zeros((64, 64, 3), np.float32), "float32"),
     ],
 )
