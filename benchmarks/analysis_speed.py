@@ -9,7 +9,7 @@ with SSIM by its window. Keys of the result:
     lpips_256_s     `predict_256_s` with LPIPS (AlexNet) of one sample; where its weights are at hand
     best_of_5_256_s `predict_256_s` with the best of five samples
 
-The baseline is timed on a part of the clips and scaled: its time per clip is constant.
+With `--quick` the baseline is timed on a part of the clips and scaled: its time per clip is constant.
 
     python benchmarks/analysis_speed.py [--quick] [--json FILE]
 """
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -33,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ipv_bench.cli import run
 from ipv_bench.progress import set_quiet
+from ipv_bench.run_record import host_hardware
 from models.analysis.action_sources import ActionDriver
 from models.analysis.analyses import AnalysisRequest
 from models.analysis.clips import open_clips
@@ -123,15 +125,20 @@ def shuffle(count: int) -> float:
     return seconds * CLIPS / count
 
 
+def load() -> list[float]:
+    """Processes that want a core, over the last 1, 5 and 15 minutes: CPU time is little larger on a busy machine."""
+    return [round(value, 2) for value in os.getloadavg()]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="Fewer clips for the baseline; no LPIPS of VGG.")
+    parser.add_argument("--quick", action="store_true", help="Fewer clips for baseline and shuffle ratio, scaled.")
     parser.add_argument("--json", type=Path, help="Write the result here as well.")
     parser.add_argument("--lpips", help="Folder with the LPIPS weights.")
     options = parser.parse_args()
     set_quiet(True)
     torch.set_num_threads(1)
-    part = 32 if options.quick else CLIPS
+    part, before = 32 if options.quick else CLIPS, load()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         shards, model = make_inputs(folder)
@@ -145,6 +152,7 @@ def main() -> None:
         if find_weights("alex", options.lpips):
             weights = {"lpips": "alex", "lpips_weights": options.lpips}
             result["lpips_256_s"] = ours(folder, shards, model, "lpips", **weights)
+    result |= {"quick": options.quick, "hardware": host_hardware(), "load_average": {"before": before, "after": load()}}
     text = json.dumps(result, indent=2)
     print(text)
     if options.json:

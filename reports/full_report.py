@@ -29,7 +29,7 @@ from reports.frozen.result import result_bytes
 from reports.missing_commands import MissingCommands, missing_commands
 from reports.page.contents import Contents, compute
 from reports.page.report_page import report_page
-from reports.readers.analyses import analysis_folders
+from reports.readers.analyses import Analyses, analysis_folders
 from reports.readers.registry import read_sources
 from reports.scores.checks import check
 from reports.scores.findings import Finding, in_order, note
@@ -94,8 +94,8 @@ def write_report(request: Request) -> Written:
     kept = KeptDrawings(out, config.formats)
     with Drawing(config.formats, config.drawing_processes, kept) as drawing:
         frozen = [check_runs(name, collection) for name in protocols]
-        sources = [Path(source) for source in request.sources]
-        contents = compute(collection, wanted, computation, drawing, out, sources, frozen)
+        analyses = Analyses([Path(source) for source in request.sources])
+        contents = compute(collection, wanted, computation, drawing, out, analyses, frozen)
         findings = in_order([*collection.findings, *contents.findings, *_without_reference()])
         commands = _commands(contents, collection, request.sources)
         page = report_page(contents, collection, findings, computation, commands)
@@ -127,7 +127,7 @@ def _read(request: Request, wanted: Wanted) -> Collection:
     commands_alone = bool(wanted.described) and request.missing_commands is not None
     if commands_alone and not any(Path(source).is_file() or _has_entries(Path(source)) for source in sources):
         return Collection(())
-    needs_runs = not wanted.made and not any(analysis_folders(Path(source)) for source in sources)
+    needs_runs = not wanted.made and not any(any(analysis_folders(Path(source))) for source in sources)
     collection = read_sources(sources, config.read_options, needs_runs=needs_runs)
     chosen = select(collection.runs, config.where)
     if collection.runs and not chosen:
@@ -174,6 +174,7 @@ def _write(
     files: dict[str, bytes] = {name: result_bytes(one) for name, one in results.items()}
     for figure in contents.figures:
         files |= {f"figures/{figure.name}.{kind}": data for kind, data in figure.files.items()}
+    files |= {f"figures/{moving.name}.gif": moving.data for moving in contents.moving}
     for table in contents.tables.values():
         files[f"tables/{table.name}.csv"] = to_csv(table).encode()
         files[f"tables/{table.name}.tex"] = to_latex(table).encode()

@@ -203,6 +203,7 @@ def _chosen(
     where, index = source.manifest.name, source.index
     split, kept_out = config.split, None
     trained = [model for model in models if _trained_on(model.record, source)]
+    notes += _other_preparation(source, trained)
     if split == EVERYTHING and split not in index.splits():
         split, trained = None, []
     elif split is None:
@@ -241,7 +242,25 @@ def _chosen(
 
 
 def _trained_on(record: RunRecord, source: SegmentSource) -> bool:
-    return any(entry.get("manifest_sha256") == source.manifest_sha256 for entry in record.shard_sets)
+    """Whether a run trained on this set, or on the same source videos in another encoding or under other options."""
+    inventory = source.manifest.inventory_sha256
+    return any(
+        entry.get("manifest_sha256") == source.manifest_sha256 or entry.get("inventory_sha256") == inventory
+        for entry in record.shard_sets
+    )
+
+
+def _other_preparation(source: SegmentSource, trained: Sequence[AnalysedModel]) -> Iterator[str]:
+    """A note where runs saw the same videos in another preparation: other losses of the encoding, other numbers."""
+    labels = [
+        model.label for model in trained
+        if all(entry.get("manifest_sha256") != source.manifest_sha256 for entry in model.record.shard_sets)
+    ]  # fmt: skip
+    if labels:
+        yield (
+            f"{source.manifest.name}: stored as {source.manifest.encoding}; {', '.join(labels)} trained on these "
+            "source videos in another preparation"
+        )
 
 
 def _split_of(record: RunRecord) -> Any:

@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ipv_bench.run_record import METRICS_FILE, read_jsonl
+from ipv_bench.errors import InputError
+from ipv_bench.run_record import METRICS_FILE
 from reports.figures.drawn import PlannedFigure
 from reports.figures.panels import Curve, Panel, PanelPlot
+from reports.readers.jsonl_blocks import as_number, read_lines
 from reports.readers.run_format1 import RunFormat1
+from reports.scores.findings import Finding, warning
 from reports.scores.score_table import ScoredRun
 
 MEASURES = (("value_gap", "value gap"), ("episode_image_loss", "image loss of the newest episode"))
@@ -21,12 +24,20 @@ MAX_POINTS = 60
 """Points of a line; longer logs are averaged in blocks. Single episodes scatter too much to be read."""
 
 
-def value_gap_figure(runs: Sequence[ScoredRun], width: float) -> PlannedFigure | None:
+def value_gap_figure(runs: Sequence[ScoredRun], width: float) -> tuple[PlannedFigure | None, list[Finding]]:
     """Value gap and model error over env steps, one line per run, by task; None when nothing was logged.
 
-    `width` in points.
+    `width` in points. A log that is damaged gives a finding and no line: the run's scores stand in another file.
     """
-    logs = [(run, list(_examined(run))) for run in runs if run.format == RunFormat1.name]
+    logs: list[tuple[ScoredRun, list[Mapping[str, Any]]]] = []
+    findings: list[Finding] = []
+    for run in runs:
+        try:
+            logs.append((run, list(_examined(run)) if run.format == RunFormat1.name else []))
+        except (InputError, OSError) as error:
+            found = error.found if isinstance(error, InputError) else f"{run.source}/{METRICS_FILE}: {error.strerror}"
+            text = f"{found}; its scores are used, its training log is not"
+            findings.append(warning("unreadable_log", text, "restore the file from a backup", [run.name]))
     styles: dict[str, int] = {}
     panels = []
     for task in sorted({run.task_id for run, lines in logs if lines}):
@@ -39,7 +50,7 @@ def value_gap_figure(runs: Sequence[ScoredRun], width: float) -> PlannedFigure |
             if curves:
                 panels.append(Panel(f"{task}: {title}", curves, y_label=title, x_label="env steps"))
     if not panels:
-        return None
+        return None, findings
     caption = (
         "What agents expected of their own training episodes. Value gap: the return that the imagination promises from "
         "an episode's states, less the return that the episode brought from there, over the latter's size: 1 is twice "
@@ -48,21 +59,20 @@ def value_gap_figure(runs: Sequence[ScoredRun], width: float) -> PlannedFigure |
         f"in {MAX_POINTS} blocks at most, no interval."
     )
     shown = tuple(run.source for run, lines in logs if lines)
-    return PlannedFigure("value_gap", "Imagination against episodes", caption, PanelPlot(panels, 2, width), shown)
+    plot = PanelPlot(panels, 2, width)
+    return PlannedFigure("value_gap", "Imagination against episodes", caption, plot, shown), findings
 
 
 def _examined(run: ScoredRun) -> Iterator[Mapping[str, Any]]:
     log = Path(run.source) / METRICS_FILE
     if log.is_file():
-        yield from (line for line in read_jsonl(log) if "value_gap" in line)
+        yield from (line for line in read_lines(log) if "value_gap" in line)
 
 
 def _values(lines: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray] | None:
     """Env steps and values of one measure, finite ones, in blocks."""
-    pairs = [(line.get("env_steps"), line.get(name)) for line in lines]
-    kept = np.array(
-        [(x, y) for x, y in pairs if isinstance(x, int | float) and isinstance(y, int | float)], dtype=np.float64
-    ).reshape(-1, 2)
+    pairs = [(as_number(line.get("env_steps")), as_number(line.get(name))) for line in lines]
+    kept = np.array(pairs, dtype=np.float64).reshape(-1, 2)
     kept = kept[np.isfinite(kept).all(axis=1)]
     if not len(kept):
         return None

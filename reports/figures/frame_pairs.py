@@ -12,7 +12,7 @@ from reports.figures.bars import BarPlot, IntervalBar
 from reports.figures.drawn import PlannedFigure
 from reports.figures.paper_figures import Material
 from reports.figures.pictures import PictureBlock, PicturePlot, PictureRow, Value
-from reports.readers.analyses import Analysis, find_analyses, folders_of
+from reports.readers.analyses import Analysis, folders_of
 
 SET_TITLES: Mapping[str, str] = {"ssv2": "Something-Something v2", "ego4d": "Ego4D"}
 SHOWN = 8
@@ -25,7 +25,7 @@ SEEN_ROWS = (
 
 
 def _pairs(material: Material) -> list[Analysis]:
-    return find_analyses(material.sources, "pairs")
+    return material.analyses.of("pairs")
 
 
 def _is_before(analysis: Analysis) -> bool:
@@ -54,6 +54,11 @@ def _by_set(found: Sequence[Analysis]) -> dict[str, Analysis]:
 
 def _rows(analysis: Analysis, named: Sequence[tuple[str, str]]) -> list[PictureRow]:
     return [PictureRow(label, analysis.arrays[name][:SHOWN]) for name, label in named]
+
+
+def _pictured(found: Mapping[str, Analysis]) -> dict[str, Analysis]:
+    """Those with pictures: a run that keeps none (`validation.strips=0`) has its distances alone."""
+    return {title: one for title, one in found.items() if len(one.arrays["observation"])}
 
 
 def _measure(analysis: Analysis) -> str:
@@ -128,6 +133,7 @@ class Figure3:
     def plan(self, name: str, material: Material) -> PlannedFigure | None:
         """See `MadeFigure.plan`."""
         found = _by_set([one for one in _pairs(material) if _kind(one) == "pretrain" and not _is_before(one)])
+        found = _pictured(found)
         if not found:
             return None
         named = (*SEEN_ROWS, ("prediction", "predicted"))
@@ -152,7 +158,7 @@ class Figure4:
     def plan(self, name: str, material: Material) -> PlannedFigure | None:
         """See `MadeFigure.plan`."""
         found = _pairs(material)
-        tuned = _by_set([one for one in found if _kind(one) == "dynamics" and not _is_before(one)])
+        tuned = _pictured(_by_set([one for one in found if _kind(one) == "dynamics" and not _is_before(one)]))
         if not tuned:
             return None
         before = _by_set([one for one in found if _kind(one) == "dynamics" and _is_before(one)])
@@ -190,7 +196,7 @@ class Figure5:
 
     def plan(self, name: str, material: Material) -> PlannedFigure | None:
         """See `MadeFigure.plan`."""
-        found = _by_set([one for one in _pairs(material) if _kind(one) == "adapter" and not _is_before(one)])
+        found = _pictured(_by_set([one for one in _pairs(material) if _kind(one) == "adapter" and not _is_before(one)]))
         found = {title: one for title, one in found.items() if "action_prediction" in one.arrays}
         if not found:
             return None

@@ -16,7 +16,6 @@ import importlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from ipv_bench.config import build, load_preset, preset_names
@@ -24,6 +23,7 @@ from ipv_bench.errors import UnknownNameError, UsageError
 from reports.analysis import Computation
 from reports.config import FigureConfig
 from reports.figures.drawn import PlannedFigure
+from reports.readers.analyses import Analyses
 from reports.scores.score_table import Collection
 
 PAPER = "paper"
@@ -53,12 +53,12 @@ class Material:
     """What a figure may be made from.
 
     Attributes:
-        sources: the paths that the report was given.
+        analyses: those among the paths that the report was given.
         collection: the runs in them.
         computation: width, seed and config of the report.
     """
 
-    sources: Sequence[Path]
+    analyses: Analyses
     collection: Collection
     computation: Computation
 

@@ -56,7 +56,7 @@ def prediction_figures(name: str, where: str, analysis: Analysis, computation: C
         plot = PanelPlot(best, 3, computation.width, note)
         title = f"Prediction errors, best of {count}: {where}"
         figures.append(PlannedFigure(f"{name}_best", title, text, plot, made_from))
-    if "shown_truth" in analysis.arrays:
+    if len(analysis.arrays.get("shown_truth", ())):
         figures.append(_pictures(name, where, analysis, computation))
     return figures
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ipv_bench.run_record import METRICS_FILE, read_jsonl
+from ipv_bench.run_record import METRICS_FILE
 from reports.figures.drawn import PlannedFigure
 from reports.figures.panels import Curve, Panel, PanelPlot
+from reports.readers.jsonl_blocks import as_number, read_lines, whole_number
 from reports.scores.score_table import PretrainedRun
 
 LOSSES = (("image_loss", "image loss"), ("kl_loss", "KL loss"), ("loss", "loss"))
@@ -77,10 +78,10 @@ def open_loop_error(run: PretrainedRun) -> OpenLoop | None:
     log = Path(run.source) / METRICS_FILE
     found = None
     if log.is_file():
-        for line in read_jsonl(log):
+        for line in read_lines(log):
             model, copy = _horizon(line, MODEL_KEY), _horizon(line, COPY_KEY)
             if model is not None and copy is not None and len(model) == len(copy):
-                found = OpenLoop(int(line.get("updates", 0)), model, copy)
+                found = OpenLoop(whole_number(line.get("updates")), model, copy)
     return found
 
 
@@ -89,9 +90,10 @@ MODEL_KEY, COPY_KEY = "open_loop_mse", "copy_last_mse"
 
 def _horizon(line: Mapping[str, Any], key: str) -> np.ndarray | None:
     values = line.get(key)
-    if not isinstance(values, list) or not values or not all(isinstance(one, int | float) for one in values):
+    if not isinstance(values, list) or not values:
         return None
-    return np.array(values, dtype=np.float64)
+    numbers = np.array([as_number(one) for one in values], dtype=np.float64)
+    return numbers if np.isfinite(numbers).all() else None
 
 
 def prediction_figure(runs: Sequence[PretrainedRun], width: float) -> PlannedFigure | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from reports.figures.drawn import PlannedFigure
 from reports.figures.paper_figures import Material
 from reports.figures.pictures import PictureBlock, PicturePlot, PictureRow, Value
 from reports.figures.scatter import PointPanel, PointPlot
-from reports.readers.analyses import Analysis, find_analyses, folders_of
+from reports.readers.analyses import NOT_DRAWABLE, Analyses, Analysis, folders_of, not_drawable
 
 SET_TITLES: Mapping[str, str] = {
     "ssv2": "Something-Something v2", "human36m": "Human3.6M", "youtube-driving": "YouTube Driving"
@@ -29,24 +28,33 @@ class AttentionFigure:
 
     Attributes:
         title: heading on the page.
-        sets: data sets, one block of rows each.
+        sets: data sets in order, one block of rows each.
         clips: clips of each set.
         needs: see `MadeFigure`.
+        at_most: so many sets are drawn: the first ones that were analysed.
     """
 
     title: str
     sets: Sequence[str]
     clips: int
     needs: str
+    at_most: int = 3
 
     def plan(self, name: str, material: Material) -> PlannedFigure | None:
         """See `MadeFigure.plan`."""
-        found = find_analyses(material.sources, "attention")
-        chosen = {one: _best([a for a in found if a.sets == [one]]) for one in self.sets}
-        there = {one: analysis for one, analysis in chosen.items() if analysis is not None}
+        found = material.analyses.of("attention")
+        there: dict[str, Analysis] = {}
+        missing: list[str] = []
+        for data_set in self.sets:
+            analysis = _best([one for one in found if one.sets == [data_set]])
+            if analysis is not None:
+                there[data_set] = analysis
+            else:
+                missing.append(SET_TITLES[data_set])
+            if len(there) == self.at_most:
+                break
         if not there:
             return None
-        missing = [SET_TITLES[one] for one in self.sets if one not in there]
         more = f" No analysis of {', '.join(missing)} was given." if missing else ""
         return attention_figure(name, self.title, there, self.clips, material.computation, more)
 
@@ -138,20 +146,26 @@ class StateFigure:
 
     Attributes:
         title, needs: as in `AttentionFigure`.
-        data_set: whose clips.
+        sets: data sets in order; the first one that was analysed is drawn.
     """
 
     title: str
-    data_set: str
+    sets: Sequence[str]
     needs: str
 
     def plan(self, name: str, material: Material) -> PlannedFigure | None:
         """See `MadeFigure.plan`."""
-        found = [one for one in find_analyses(material.sources, "embed") if one.sets == [self.data_set]]
+        found = [one for one in material.analyses.of("embed") if len(one.sets) == 1 and one.sets[0] in self.sets]
         if not found:
             return None
-        analysis = max(found, key=lambda one: (_labels(one) == sorted(PAPER_LABELS), len(one.record.models)))
-        return states_figure(name, self.title, analysis, material.computation)
+
+        def rank(analysis: Analysis) -> tuple[int, bool, int]:
+            asked = _labels(analysis) == sorted(PAPER_LABELS)
+            return -self.sets.index(analysis.sets[0]), asked, len(analysis.record.models)
+
+        analysis = max(found, key=rank)
+        title = f"{self.title}: {SET_TITLES[analysis.sets[0]]}"
+        return states_figure(name, title, analysis, material.computation)
 
 
 def states_figure(name: str, title: str, analysis: Analysis, computation: Computation) -> PlannedFigure:
@@ -200,14 +214,19 @@ def _shares(label: str, numbers: Mapping[str, Any]) -> list[Value]:
     return found
 
 
-def analysis_figures(sources: Sequence[Path], computation: Computation) -> list[PlannedFigure]:
+def analysis_figures(analyses: Analyses, computation: Computation) -> list[PlannedFigure]:
     """What a report shows of the analyses that it was given, without being asked: one figure each, by folder."""
     planned = []
     for kind, (title, plan) in _KINDS.items():
-        for number, analysis in enumerate(find_analyses(sources, kind)):
+        number = 1
+        for analysis in analyses.of(kind):
             where = "+".join(SET_TITLES.get(one, one) for one in analysis.sets)
-            name = f"{kind}_{number + 1}" if number else kind
-            planned.append(plan(name, f"{title}: {where}", analysis, computation))
+            name = f"{kind}_{number}" if number > 1 else kind
+            try:
+                planned.append(plan(name, f"{title}: {where}", analysis, computation))
+                number += 1
+            except NOT_DRAWABLE as error:
+                analyses.refuse(analysis, not_drawable(analysis, error))
     return planned
 
 
@@ -234,10 +253,12 @@ def _needs(kind: str, data: str, more: str = "") -> str:
 
 
 FIGURE_8A = AttentionFigure(
-    "Figure 8a: video prediction and context attention", ("ssv2",), 2, _needs("attention", "ssv2")
+    "Figure 8a: video prediction and context attention", tuple(SET_TITLES), 2, _needs("attention", "ssv2"), at_most=1
 )
 FIGURE_8B = StateFigure(
-    "Figure 8b: clip-averaged states", "ssv2", _needs("embed", "ssv2", f" --set 'labels={json.dumps(PAPER_LABELS)}'")
+    "Figure 8b: clip-averaged states",
+    tuple(SET_TITLES),
+    _needs("embed", "ssv2", f" --set 'labels={json.dumps(PAPER_LABELS)}'"),
 )
 FIGURE_11 = AttentionFigure(
     "Figure 11: video prediction and context attention on three data sets", tuple(SET_TITLES), 2,

@@ -11,7 +11,8 @@ from reports.figures.curve_figures import Sheet, described_sheet
 from reports.figures.drawn import PlannedFigure
 from reports.figures.paper_figures import Material, Wanted
 from reports.figures.selection import MissingRun, Selection, select_panels
-from reports.scores.findings import Finding, note, warning
+from reports.readers.analyses import NOT_DRAWABLE
+from reports.scores.findings import Finding, note, refusal, warning
 from reports.scores.score_table import ScoredRun
 
 _MUST_AGREE = ("preset", "pretraining.updates")
@@ -50,7 +51,12 @@ def plan_wanted(wanted: Wanted, normalised: Sequence[ScoredRun], material: Mater
         selections = select_panels(name, figure, normalised, material.collection.runs)
         _plan_from_runs(planned, name, figure, selections, material, optional=name in wanted.optional)
     for name, made in wanted.made.items():
-        found = made.plan(name, material)
+        try:
+            found = made.plan(name, material)
+        except NOT_DRAWABLE as error:
+            text = f"{name} is not drawn: an analysis holds other numbers than its command writes: {error!r}"
+            planned.findings.append(refusal("bad_analysis", text[:300], "make its analyses again"))
+            continue
         if found is not None:
             planned.pictures.append(found)
         else:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ipv_bench.errors import InputError, UnknownNameError
+from ipv_bench.errors import UnknownNameError
 from reports.analysis import Computation, Ends, Grouping, Pooled, SuiteScores, pooled, suite_scores
 from reports.figures.agents import value_gap_figure
 from reports.figures.bars import BarPlot, IntervalBar
@@ -29,10 +29,11 @@ from reports.figures.wanted import PlannedWanted, plan_wanted
 from reports.frozen.check import CheckedRuns
 from reports.frozen.figure import figure_of, plain_name
 from reports.frozen.result import deviation_table, entries, result_table
-from reports.readers.analyses import find_analyses
+from reports.readers.analyses import NOT_DRAWABLE, Analyses, not_drawable
+from reports.readers.moving_pictures import MovingPicture, moving_pictures
 from reports.scores.align import Dropped
 from reports.scores.ends import FinalScore, unequal_ends
-from reports.scores.findings import Finding, refusal, warning
+from reports.scores.findings import Finding, warning
 from reports.scores.normalise import normalise
 from reports.scores.score_table import Collection, ScoredRun
 from reports.tables.comparison_tables import STATISTIC_NAMES, Comparison, k_of_n, steps_text
@@ -61,6 +62,7 @@ class Contents:
         aggregates: aggregate curves, intervals and profiles.
         pretraining: world-model losses and prediction errors.
         analyses: what world models see, predict and separate.
+        moving: predictions as moving pictures.
         verdicts: sentences of analyses.
         latent_actions: sentences of pre-training runs that have latent actions.
         agents: what agents expected beside what their episodes brought.
@@ -76,6 +78,7 @@ class Contents:
     aggregates: list[PlannedFigure] = field(default_factory=list)
     pretraining: list[PlannedFigure] = field(default_factory=list)
     analyses: list[PlannedFigure] = field(default_factory=list)
+    moving: list[MovingPicture] = field(default_factory=list)
     verdicts: list[str] = field(default_factory=list)
     latent_actions: list[str] = field(default_factory=list)
     agents: list[PlannedFigure] = field(default_factory=list)
@@ -120,7 +123,7 @@ def compute(
     computation: Computation,
     drawing: Drawing,
     out: Path,
-    sources: Sequence[Path] = (),
+    analyses: Analyses,
     frozen: Sequence[CheckedRuns] = (),
 ) -> Contents:
     """Compute everything, while it is drawn.
@@ -131,7 +134,7 @@ def compute(
         computation: how numbers are computed.
         drawing: draws the figures.
         out: the report's folder, for links.
-        sources: paths that the report was given, for figures that are not made from runs.
+        analyses: for figures that are not made from runs.
         frozen: runs held to frozen protocols, each of which gets a figure and its tables.
     """
     contents = Contents(drawing)
@@ -140,7 +143,7 @@ def compute(
     normalised = normalise(collection.runs, config.normalise)
     contents.findings += normalised.findings
     contents.dropped += [left_out_entirely(one) for one in collection.left_out]
-    _add_wanted(contents, plan_wanted(wanted, normalised.runs, Material(sources, collection, computation)))
+    _add_wanted(contents, plan_wanted(wanted, normalised.runs, Material(analyses, collection, computation)))
     for checked in frozen:
         _add_frozen(contents, checked, collection, computation)
     grouping = Grouping(collection.runs)
@@ -180,10 +183,12 @@ def compute(
     contents.findings += comparison.findings()
     _add_pretraining(contents, collection, computation)
     if not wanted:
-        for figure in analysis_figures(sources, computation):
+        for figure in analysis_figures(analyses, computation):
             contents.add_figure(figure, contents.analyses)
-        _add_predictions(contents, sources, computation)
-    gaps = value_gap_figure(collection.runs, computation.width)
+        _add_predictions(contents, analyses, computation)
+    contents.findings += analyses.findings
+    gaps, unread = value_gap_figure(collection.runs, computation.width)
+    contents.findings += unread
     if gaps is not None:
         contents.add_figure(gaps, contents.agents)
     _add_lists(contents, collection, finals, out)
@@ -209,7 +214,7 @@ def _add_frozen(contents: Contents, checked: CheckedRuns, collection: Collection
         following = replace(collection, runs=tuple(one.run for one in checked.following))
         runs = normalise(following.runs, computation.config.normalise).runs
         asked = Wanted({name: figure}, {}, {}, frozenset())
-        planned = plan_wanted(asked, runs, Material((), following, computation))
+        planned = plan_wanted(asked, runs, Material(Analyses(()), following, computation))
         planned.missing.clear()  # a sweep of the protocol makes them: an entry's name does not give its command
         more = f"`ipv-bench sweep protocol:{checked.name}` makes them"
         planned.findings = [replace(one, fix=more) if one.code == "missing_runs" else one for one in planned.findings]
@@ -377,24 +382,26 @@ def _add_pretraining(contents: Contents, collection: Collection, computation: Co
                 contents.add_figure(figure, contents.pretraining)
 
 
-def _add_predictions(contents: Contents, sources: Sequence[Path], computation: Computation) -> None:
-    """Figures, tables and verdicts of `analyze predict`; one that is not what the command writes is said."""
-    for number, analysis in enumerate(find_analyses(sources, "predict")):
+def _add_predictions(contents: Contents, analyses: Analyses, computation: Computation) -> None:
+    """Figures, tables, verdicts and moving pictures of `analyze predict`; what is not what it writes is said."""
+    number = 0
+    for analysis in analyses.of("predict"):
         name = f"predict_{number + 1}" if number else "predict"
         where = "+".join(analysis.sets)
         try:
             table = prediction_table(f"{name}_overall", where, analysis)
             figures = prediction_figures(name, where, analysis, computation)
-        except (KeyError, TypeError, ValueError, IndexError, InputError) as error:
-            text = f"{analysis.folder} is not what `ipv-bench analyze predict` writes: {type(error).__name__}: {error}"
-            contents.findings.append(
-                refusal("bad_analysis", text[:300], "run the command again", [str(analysis.folder)])
-            )
+        except NOT_DRAWABLE as error:
+            analyses.refuse(analysis, not_drawable(analysis, error))
             continue
+        number += 1
         contents.add_table(table)
         contents.verdicts += [f"{where}: {verdict}" for verdict in analysis.record.verdicts]
         for figure in figures:
             contents.add_figure(figure, contents.analyses)
+        moving, unread = moving_pictures(name, analysis)
+        contents.moving += moving
+        contents.findings += unread
 
 
 def _add_lists(contents: Contents, collection: Collection, finals: Mapping[int, FinalScore], out: Path) -> None:

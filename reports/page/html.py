@@ -116,6 +116,17 @@ def figure(svg: str, caption: str, files: Sequence[Link] = ()) -> str:
     )
 
 
+def moving_picture(gif: bytes | None, caption: str, file: Link) -> str:
+    """A moving picture with its caption: inside the page, or (None) as a link alone."""
+    shown = ""
+    if gif is not None:
+        address = f"data:image/gif;base64,{base64.b64encode(gif).decode()}"
+        shown = f'<img alt="{text(caption)}" src="{address}">'
+    left_out = "" if gif is not None else " Too large to stand inside the page."
+    below = f'{text(caption)}{left_out} <span class="files">{link(file)}</span>'
+    return f"<figure>{shown}<figcaption>{below}</figcaption></figure>"
+
+
 def _enlarged(size: re.Match[str]) -> str:
     # Letters of 7 points are for paper; a screen is read from farther away.
     return f'{size[1]}="{ON_SCREEN * float(size[2]):g}pt"'

@@ -11,6 +11,7 @@ from reports.figures.drawn import DrawnFigure
 from reports.missing_commands import MissingCommands
 from reports.page import html
 from reports.page.contents import Contents
+from reports.readers.moving_pictures import MovingPicture
 from reports.scores.align import FILL_WORDS
 from reports.scores.findings import Finding
 from reports.scores.score_table import Collection
@@ -18,6 +19,8 @@ from reports.tables.comparison_tables import END_RULES
 from reports.tables.tables import Link, Table
 
 COMMANDS_SHOWN = 200
+MOVING_BYTES = 12 << 20
+"""Moving pictures inside the page, together; those beyond are links to the files beside it."""
 
 
 def report_page(
@@ -80,6 +83,7 @@ def report_page(
             html.bullet_list(contents.verdicts) if contents.verdicts else "",
             *(_table(tables.pop(name)) for name in measured),
             *map(_figure, contents.drawn(contents.analyses)),
+            *_moving(contents.moving),
         )
     page.section("Runs", *(_table(tables.pop(name, None)) for name in ("runs", "left_out", "files_not_used")))
     page.section(
@@ -112,6 +116,19 @@ def _summary(collection: Collection, findings: Sequence[Finding]) -> str:
 def _figure(drawn: DrawnFigure) -> str:
     files = [Link(kind.upper(), f"figures/{drawn.name}.{kind}") for kind in sorted(drawn.files)]
     return f"<h3>{html.text(drawn.title)}</h3>" + html.figure(drawn.svg, drawn.caption, files)
+
+
+def _moving(pictures: Sequence[MovingPicture]) -> list[str]:
+    """Moving pictures, inside the page as long as they leave it a size that browsers open quickly."""
+    parts, left = [], MOVING_BYTES
+    for one in pictures:
+        inside = len(one.data) <= left
+        left -= len(one.data) if inside else 0
+        file = Link("GIF", f"figures/{one.name}.gif")
+        parts.append(
+            f"<h3>{html.text(one.title)}</h3>" + html.moving_picture(one.data if inside else None, one.caption, file)
+        )
+    return parts
 
 
 def _commands(commands: MissingCommands) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ipv_bench.analysis_record import AnalysisRecord, is_analysis, read_analysis, read_arrays
+from ipv_bench.errors import InputError
+from reports.readers.analysis_layout import check_layout
+from reports.scores.findings import Finding, refusal
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,14 @@ class Analysis:
 
     @cached_property
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Its arrays.
+        """Its arrays, checked against what its kind has.
 
         Raises:
-            InputError: they are absent or damaged.
+            InputError: they are absent, damaged, or not those of this kind.
         """
-        return read_arrays(self.folder)
+        arrays = read_arrays(self.folder)
+        check_layout(self.record, arrays, self.folder)
+        return arrays
 
     @property
     def sets(self) -> list[str]:
@@ -46,26 +51,77 @@ class Analysis:
         return found if isinstance(found, dict) else {}
 
 
-def find_analyses(sources: Sequence[Path], kind: str) -> list[Analysis]:
-    """Analyses of one kind in folders, by path.
+class Analyses:
+    """The analyses of a report. A damaged one becomes a finding and the others go on, as with runs.
+
+    Arrays are read when a kind is first asked for: a report of scores alone reads none of them.
+
+    Args:
+        sources: paths that the report was given.
 
     Raises:
-        InputError: one of them is damaged.
+        InputError: one analysis was named by itself, with nothing else, and is damaged (here, or in `of`).
     """
-    folders = sorted({folder for source in sources for folder in analysis_folders(source)})
-    found = [Analysis(folder, read_analysis(folder)) for folder in folders]
-    return [analysis for analysis in found if analysis.record.kind == kind]
+
+    def __init__(self, sources: Sequence[Path]) -> None:
+        self._alone = len(sources) == 1 and is_analysis(sources[0])
+        self._findings: dict[Path, Finding] = {}
+        folders = sorted({folder for source in sources for folder in analysis_folders(source)})
+        self._found = [one for folder in folders if (one := self._opened(folder)) is not None]
+
+    def of(self, kind: str) -> list[Analysis]:
+        """Whole analyses of one kind, by path."""
+        return [one for one in self._found if one.record.kind == kind and self._is_whole(one)]
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What was damaged among all that was asked for so far, by path."""
+        return [self._findings[folder] for folder in sorted(self._findings)]
+
+    def refuse(self, analysis: Analysis, error: InputError) -> None:
+        """Leave an analysis out from now on, with a finding that says why."""
+        if self._alone:
+            raise error
+        text = error.found + (f" (expected: {error.expected})" if error.expected else "")
+        self._findings[analysis.folder] = refusal("bad_analysis", text, error.fix, [str(analysis.folder)])
+
+    def _opened(self, folder: Path) -> Analysis | None:
+        try:
+            return Analysis(folder, read_analysis(folder))
+        except InputError as error:
+            if self._alone:
+                raise
+            self._findings[folder] = refusal("bad_analysis", error.found, error.fix, [str(folder)])
+            return None
+
+    def _is_whole(self, analysis: Analysis) -> bool:
+        if analysis.folder in self._findings:
+            return False
+        try:
+            return analysis.arrays is not None
+        except InputError as error:
+            self.refuse(analysis, error)
+            return False
 
 
-def analysis_folders(source: Path) -> list[Path]:
+NOT_DRAWABLE = (KeyError, TypeError, ValueError, IndexError, AttributeError)
+"""What figures and tables of an analysis raise where its numbers are not what the command writes."""
+
+
+def not_drawable(analysis: Analysis, error: Exception) -> InputError:
+    """The error for an analysis of which a figure or table could not be made."""
+    command = f"`ipv-bench analyze {analysis.record.kind}`"
+    found = f"{analysis.folder} is not what {command} writes: {type(error).__name__}: {error}"
+    return InputError(found[:300], fix="run the command again")
+
+
+def analysis_folders(source: Path) -> Iterator[Path]:
     """Folders with a complete analysis: the path itself, or below it."""
-    found = []
     for place, inner, _ in os.walk(source):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         if is_analysis(place):
             inner.clear()
-            found.append(Path(place))
-    return found
+            yield Path(place)
 
 
 def folders_of(analyses: Iterable[Analysis]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,12 @@ def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
         line, f"{path} line {number}", error=RunError, expect=dict, nan=True, fix="restore the file from a backup"
     )
     return found
+
+
+def whole_number(value: Any) -> int:
+    """A count that a log gives; 0 where it is none."""
+    number = as_number(value)
+    return int(number) if math.isfinite(number) else 0
 
 
 def as_number(value: Any) -> float:

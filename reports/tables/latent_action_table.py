@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ipv_bench.run_record import METRICS_FILE, read_jsonl
+from ipv_bench.run_record import METRICS_FILE
+from reports.readers.jsonl_blocks import read_lines, whole_number
 from reports.scores.score_table import PretrainedRun
 from reports.tables.provenance import run_link
 from reports.tables.tables import Cell, Table
@@ -33,7 +34,7 @@ def latent_action_table(runs: Sequence[PretrainedRun], page_folder: Path) -> Tab
             [
                 run_link(run.source, run.source, page_folder),
                 str(run.record.get("method", "")),
-                int(found.get("updates", 0)),
+                whole_number(found.get("updates")),
                 found[PREFIX + "verdict"],
                 _text(found.get(PREFIX + "decided_by")),
                 *(_number(found.get(PREFIX + name)) for name in COLUMNS),
@@ -66,7 +67,7 @@ def _validated(runs: Sequence[PretrainedRun]) -> Iterator[tuple[PretrainedRun, M
     for run in runs:
         log, last = Path(run.source) / METRICS_FILE, None
         if log.is_file():
-            for line in read_jsonl(log):
+            for line in read_lines(log):
                 if isinstance(line.get(PREFIX + "verdict"), str) and line[PREFIX + "verdict"] in VERDICTS:
                     last = line
         if last is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -152,7 +154,14 @@ def test_held_out_videos_are_taken_from_a_set_that_the_runs_trained_on(place: Pa
     held_out = read_record(place / "contextwm").shard_sets[0]["num_validation_videos"]
     assert 0 < len(taken) <= held_out < 16
     assert any("held out of their training" in note for note in record.notes)
+    assert not any("another preparation" in note for note in record.notes)
     assert not record.pictures
+    small_shard_set(place / "again", encoding="raw")  # the same source videos, in another encoding
+    assert predict(place, "contextwm", out="own-again", data="again", videos=None, strips=0) == 0
+    record = read_analysis(place / "own-again")
+    assert {clip["video"] for clip in record.numbers["clips"]} == taken
+    assert any("stored as raw; ContextWM trained on these source videos in another preparation" in note
+               for note in record.notes)  # fmt: skip
 
 
 def test_an_adapted_model_predicts_under_the_sets_actions_and_under_anothers(place: Path) -> None:
@@ -285,7 +294,9 @@ def test_what_does_not_fit_is_said(
     assert not (place / "refused").exists()
 
 
-def test_the_report_draws_it_and_says_the_verdict(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_report_draws_it_and_says_the_verdict(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert predict(place, *RUNS, out="mixed/drawn", strips=1, best_of=2) == 0
     record, arrays = read_analysis(place / "mixed" / "drawn"), read_arrays(place / "mixed" / "drawn")
     capsys.readouterr()
@@ -303,11 +314,29 @@ def test_the_report_draws_it_and_says_the_verdict(place: Path, capsys: pytest.Ca
     assert [row[0] for row in table[1:]] == ["ContextWM", "APV", "copying the last frame"]
     for kind in ("predict_best", "predict_pictures"):
         assert (place / "report" / "figures" / f"{kind}.png").is_file()
+    moving = (place / "mixed" / "drawn" / "prediction-0.gif").read_bytes()
+    assert (place / "report" / "figures" / "predict_moving_1.gif").read_bytes() == moving
+    shown = re.findall(r'<img alt="[^"]*" src="data:image/gif;base64,([^"]*)">', page)
+    assert [base64.b64decode(one) for one in shown] == [moving]
 
-    values = json.loads((place / "mixed" / "drawn" / ANALYSIS_FILE).read_text())
+    monkeypatch.setattr("reports.page.report_page.MOVING_BYTES", len(moving) - 1)
+    (place / "mixed" / "drawn" / "note.txt").write_text("a changed input: the report is written again")
+    assert run(["report", str(place / "mixed"), "--out", str(place / "linked"), "--quiet"]) == 0
+    page = (place / "linked" / "report.html").read_text()
+    assert "data:image/gif" not in page
+    assert 'href="figures/predict_moving_1.gif"' in page
+    assert (place / "linked" / "figures" / "predict_moving_1.gif").read_bytes() == moving
+
+    (place / "mixed" / "drawn" / "prediction-0.gif").write_bytes(moving[:-9])
+    whole = (place / "mixed" / "drawn" / ANALYSIS_FILE).read_text()
+    values = json.loads(whole)
     values["numbers"]["lines"]["APV"]["mse"] = "none"
-    (place / "mixed" / "drawn" / ANALYSIS_FILE).write_text(json.dumps(values))
+    shutil.copytree(place / "mixed" / "drawn", place / "mixed" / "numbers")
+    (place / "mixed" / "drawn" / ANALYSIS_FILE).write_text(whole)
+    (place / "mixed" / "numbers" / ANALYSIS_FILE).write_text(json.dumps(values))
     assert run(["report", str(place / "mixed"), "--out", str(place / "damaged")]) == 0
+    assert "prediction-0.gif is no whole GIF" in (place / "damaged" / "report.html").read_text()
+    assert (place / "damaged" / "figures" / "predict_pictures.png").is_file()
     assert "is not what `ipv-bench analyze predict` writes" in (place / "damaged" / "report.html").read_text()
 
 

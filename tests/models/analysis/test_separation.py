@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,13 @@ from models.analysis.context_attention import recorded_attention
 from models.analysis.loaded_model import open_models
 from models.pretrain import build_training
 from models.world_models.stacked import StackedWorldModel
+from reports.analysis import Computation
+from reports.config import ReportConfig
+from reports.figures.paper_figures import Material
+from reports.figures.pictures import PicturePlot
+from reports.figures.separation import FIGURE_8A, FIGURE_11
+from reports.readers.analyses import Analyses
+from reports.scores.score_table import Collection
 from tests.models.pretraining.small_pretraining import arguments
 from tests.models.world_models.test_plain_reading import ACTIONS, small
 
@@ -37,11 +45,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def analyze(place: Path, kind: str, *runs: str, out: str = "out", **fields: Any) -> int:
+def analyze(place: Path, kind: str, *runs: str, out: str = "out", data: str = "shards", **fields: Any) -> int:
     values = {"length": LENGTH, "batch_size": 5, "truth": str(place / "raw" / TRUTH_FILE)} | fields
     sets = [part for key, value in values.items() if value != "" for part in ("--set", f"{key}={json.dumps(value)}")]
     paths = [str(place / name) for name in runs]
-    return run(["analyze", kind, *paths, "--data", str(place / "shards"), "--out", str(place / out), *sets, "--quiet"])
+    return run(["analyze", kind, *paths, "--data", str(place / data), "--out", str(place / out), *sets, "--quiet"])
 
 
 def models_of(place: Path, *runs: str) -> list[Any]:
@@ -97,6 +105,45 @@ def places_of(record: Any, place: Path) -> list[Any]:
     config = AttentionConfig(sets=[str(place / "shards")], length=LENGTH, observed=SEEN)
     drawn = open_clips(config, open_models([place / "contextwm"], torch.device("cpu")), record.seed)
     return [SimpleNamespace(id=clip.video_id, start=clip.start) for clip in drawn.clips]
+
+
+def test_figures_8a_and_11_show_real_sets_of_the_three_layouts(place: Path) -> None:
+    titles = {"ssv2": "Something-Something v2", "human36m": "Human3.6M", "youtube-driving": "YouTube Driving"}
+    fields = {"observed": SEEN, "truth": "", "videos": 2, "shown": 2, "split": "all"}
+    for name in titles:
+        if name != "ssv2":
+            raw, shards = place / f"raw-{name}", place / name
+            assert run(["sample", str(raw), "--dataset", name, "--videos", "2", "--quiet"]) == 0
+            options = ["--set", "size=32x32", "--workers", "1", "--quiet"]
+            assert run(["prepare", name, "--source", str(raw), "--out", str(shards), *options]) == 0
+        data = "shards" if name == "ssv2" else name
+        assert analyze(place, "attention", "contextwm", "apv", out=f"sets/{name}", data=data, **fields) == 0
+    material = Material(Analyses([place / "sets"]), Collection(()), Computation(ReportConfig()))
+    for figure, sets in ((FIGURE_11, list(titles)), (FIGURE_8A, ["ssv2"])):
+        planned = figure.plan("figure", material)
+        assert planned is not None
+        assert isinstance(planned.plot, PicturePlot)
+        assert [block.title.split(":")[0] for block in planned.plot.blocks] == [
+            titles[name] for name in sets for _ in range(2)
+        ]
+        for number, block in enumerate(planned.plot.blocks):
+            assert [row.label for row in block.rows] == [
+                "ground truth", "ContextWM", "ContextWM: attention", "APV"
+            ]  # fmt: skip
+            arrays = read_arrays(place / "sets" / sets[number // 2])
+            columns, clip = arrays["columns"], number % 2
+            np.testing.assert_array_equal(block.rows[3].frames, arrays["prediction"][1, clip][columns])
+            np.testing.assert_array_equal(block.rows[2].frames, arrays["overlay"][0, clip][columns])
+    words = ["report", str(place / "sets"), "--out", str(place / "sets-report"), "--figures", "fig8a,fig11", "--quiet"]
+    assert run(words) == 0
+    assert {"fig8a.png", "fig11.png"} <= {path.name for path in (place / "sets-report" / "figures").iterdir()}
+    shutil.rmtree(place / "sets" / "ssv2")
+    others = Material(Analyses([place / "sets"]), Collection(()), Computation(ReportConfig()))
+    without = FIGURE_8A.plan("figure", others)
+    assert without is not None
+    assert isinstance(without.plot, PicturePlot)
+    assert "No analysis of Something-Something v2 was given." in without.caption
+    assert without.plot.blocks[0].title.startswith("Human3.6M")
 
 
 def test_draws_belong_to_clips_not_to_batches(place: Path) -> None:

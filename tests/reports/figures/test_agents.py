@@ -11,7 +11,7 @@ from ipv_bench.cli import run
 from ipv_bench.run_record import read_record, write_record
 from reports.figures.agents import MAX_POINTS, _values, value_gap_figure
 from reports.readers.registry import read_sources
-from tests.reports.synthetic_runs import write_finetuning
+from tests.reports.synthetic_runs import write_finetuning, write_pretraining
 
 
 def with_gaps(folder: Path, count: int) -> None:
@@ -22,9 +22,9 @@ def with_gaps(folder: Path, count: int) -> None:
 
 def test_lines_are_drawn_where_a_run_logged_them(tmp_path: Path) -> None:
     write_finetuning(tmp_path, "dmc/cheetah_run", "apv", 0)
-    assert value_gap_figure(read_sources([tmp_path]).runs, 500.0) is None
+    assert value_gap_figure(read_sources([tmp_path]).runs, 500.0) == (None, [])
     with_gaps(write_finetuning(tmp_path, "dmc/cheetah_run", "contextwm", 0), 200)
-    drawn = value_gap_figure(read_sources([tmp_path]).runs, 500.0)
+    drawn, _ = value_gap_figure(read_sources([tmp_path]).runs, 500.0)
     assert drawn is not None
     assert drawn.name == "value_gap"
 
@@ -48,3 +48,37 @@ def test_a_runs_warnings_stand_on_the_page(tmp_path: Path) -> None:
     page = (tmp_path / "report" / "report.html").read_text()
     assert "Imagination against episodes" in page
     assert "the policy exploits its model" in page
+
+
+def test_a_damaged_training_log_costs_its_line_and_not_the_report(tmp_path: Path) -> None:
+    with_gaps(write_finetuning(tmp_path / "runs", "dmc/cheetah_run", "contextwm", 0), 20)
+    folder = write_finetuning(tmp_path / "runs", "dmc/cheetah_run", "contextwm", 1)
+    with_gaps(folder, 20)
+    (folder / "metrics.jsonl").write_text('{"env_steps": 0, "value_gap": 1.0}\n{"env_st\n{"env_steps": 2}\n')
+    assert (
+        run(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "report"), "--resamples", "50", "--quiet"]) == 0
+    )
+    found = json.loads((tmp_path / "report" / "report.json").read_text())
+    said = [one["text"] for one in found["findings"] if one["code"] == "unreadable_log"]
+    assert len(said) == 1
+    assert said[0].startswith(f"{folder}/metrics.jsonl line 2")
+    assert len(found["runs"]) == 2
+    assert (tmp_path / "report" / "figures" / "value_gap.svg").is_file()
+
+
+def test_odd_values_in_the_log_of_a_pretraining_run_are_passed_over(tmp_path: Path) -> None:
+    folder = write_pretraining(tmp_path / "runs", "contextwm")
+    lines = [
+        {"updates": "many", "open_loop_mse": [1.0], "copy_last_mse": [1.0], "latent_action_verdict": "usable"},
+        {"updates": 5, "open_loop_mse": [0.5, 0.25], "copy_last_mse": [1.0, 1.0], "latent_action_verdict": "usable"},
+        {"updates": 6, "open_loop_mse": ["x"], "copy_last_mse": [1.0]},
+        {"updates": None, "open_loop_mse": float("nan"), "copy_last_mse": {}},
+    ]
+    log = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "metrics.jsonl").write_text(log)
+    assert (
+        run(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "report"), "--resamples", "50", "--quiet"]) == 0
+    )
+    drawn = (tmp_path / "report" / "figures" / "prediction_error.csv").read_text()
+    assert "5 updates" in drawn
+    assert "0.25" in drawn
