@@ -86,6 +86,7 @@ def quick(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     options.env_steps, options.seeds, options.jobs = QUICK_FRAMES, [1], 1
     options.overrides = [*QUICK, *options.overrides]
     run = options.out / run_path(options.task, 1)
+    options.out.mkdir(parents=True)
     log = run / "metrics.jsonl"
     piece(options, 1, float("inf"), lambda: log.is_file() and '"updates"' in log.read_text())
     ended = read_record(run).status
