@@ -240,7 +240,8 @@ def _train(plan: FinetunePlan, record: RunRecord) -> None:
     config = plan.config
     envs = open_envs(plan.task, config.env, config.envs, config.envs.count)
     # Numbered after those of the training: a suite whose environments are servers has others for each.
-    evaluation_envs = open_envs(plan.task, config.env, config.envs, config.evaluation.parallel, config.envs.count)
+    scored = min(config.evaluation.parallel, config.evaluation.episodes)
+    evaluation_envs = open_envs(plan.task, config.env, config.envs, scored, config.envs.count)
     with closing(envs), closing(evaluation_envs):
         _check_fingerprint(plan.folder, record, envs.fingerprint())
         if config.env.own_process:  # servers of somebody else's, perhaps: better known now than at the first score

@@ -21,6 +21,7 @@ from models.training.checkpoint import Checkpoint, load_tensors
 from models.training.entry_check import check_update_batch
 from models.training.hardware import autocast, check_cuda_graph, settled
 from models.training.kept_values import KeptValues
+from models.training.mode import Mode
 from models.training.optimizer import OptimizerGroup, apply_on_device, apply_update, assign_gradients
 from models.training.recorded_update import RecordedUpdate
 from models.training.skipped_updates import SkippedUpdates
@@ -60,6 +61,7 @@ class Agent:
         self.networks = nn.ModuleDict({"model": model, "behavior": behavior}).to(device)
         if device.type == "cuda":
             self.networks = self.networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.mode = Mode(self.networks)
         self.model, self.behavior = model, behavior
         self._model_groups, self._behavior_groups = model.groups(), behavior.groups()
         compiled = config.training.compile
@@ -118,7 +120,7 @@ class Agent:
         check_update_batch(batch, self.config.image.size, self.action_dim, window, terminal=predicts_end)
         terminal = self._tensor(batch["is_terminal"]) if predicts_end else None
         image, action, reward, is_first = (self._tensor(batch[name]) for name in BATCH_FIELDS)
-        self.networks.train()
+        self.mode.set(training=True)
         frozen = self.updates - self._first_update < self.config.training.encoder_frozen_updates
         if len(self._model_groups) > 1:
             self._model_groups[0].set_lr_scale(0.0 if frozen else 1.0)
@@ -232,7 +234,7 @@ class Agent:
         Nothing of the training is touched. See `models.agents.diagnosis.examine_episode`; `number` names the draws.
         """
         generator = torch.Generator(self.device).manual_seed(derive_seed(self.seed, number, "examine"))
-        self.networks.eval()
+        self.mode.set(training=False)
         return examine_episode(self.model, self.behavior, self.config, episode, generator)
 
     def see_prefill(self, frames: NDArray[np.uint8]) -> None:
@@ -324,7 +326,7 @@ class AgentPolicy:
         self._state: Any = None
         self._action = torch.zeros(count, agent.action_dim, device=agent.device)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def act(self, image: NDArray[np.uint8], is_first: NDArray[np.bool_], index: int) -> NDArray[np.float32]:
         """See `models.finetuning.rollout.Policy.act`; states are reset where `is_first` is true.
 
@@ -334,7 +336,7 @@ class AgentPolicy:
         if len(image) != len(self._action):
             self._state, self._action = None, torch.zeros(len(image), agent.action_dim, device=agent.device)
         generator = torch.Generator(agent.device).manual_seed(derive_seed(self._seed, index, self._purpose))
-        agent.networks.eval()
+        agent.mode.set(training=False)
         first = torch.from_numpy(np.asarray(is_first, bool)).to(agent.device)
         frames = torch.from_numpy(image).to(agent.device)
         with autocast(agent.device, agent.config.training.precision):

@@ -52,7 +52,7 @@ class RealActionAgent(Agent):
     def _align(self, group: OptimizerGroup, batch: Mapping[str, NDArray[Any] | Tensor]) -> dict[str, float]:
         check_update_batch(batch, self.config.image.size, self.action_dim, 2)
         image, action, _, is_first = (self._tensor(batch[name]) for name in BATCH_FIELDS)
-        self.networks.train()
+        self.mode.set(training=True)
         # In full precision: it is one small network, and the targets are what matters.
         loss = self.model.alignment(self.model.vision.scaling(image), action.float(), is_first)
         assign_gradients(loss, [group])

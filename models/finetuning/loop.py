@@ -53,7 +53,7 @@ class FinetuneLoop:
         config: the run's config.
         agent: the agent, with its start weights.
         envs: training environments, `config.envs.count` of them.
-        evaluation_envs: environments for the scores, `config.evaluation.parallel` of them.
+        evaluation_envs: environments for the scores, as many as play at once.
         checkpoint: folder of the checkpoint to continue from; None starts from nothing.
     """
 

@@ -39,7 +39,7 @@ def keep_count(tokens: int, mask_ratio: float) -> int:
 
 def kept_tokens(uniform: Tensor, mask_ratio: float) -> Tensor:
     """Token indices (N, M) that stay: those of the smallest `uniform` numbers (N, L) of each row."""
-    return uniform.argsort(-1)[:, : keep_count(uniform.shape[-1], mask_ratio)]
+    return uniform.topk(keep_count(uniform.shape[-1], mask_ratio), largest=False).indices
 
 
 def drop_mask(shape: tuple[int, ...], probability: float, generator: torch.Generator) -> Tensor:
@@ -87,7 +87,8 @@ class CrossAttention(nn.Module):
         tokens = context.flatten(2).transpose(1, 2) + self.context_position  # (B, L, C)
         weight, bias = self.in_proj.weight, self.in_proj.bias
         scale = (channels // self.heads) ** -0.5
-        q = F.linear(queries, weight[:channels], bias[:channels]) * scale
+        # The scale in the weights, which are few, and not on the queries.
+        q = F.linear(queries, weight[:channels] * scale, bias[:channels] * scale)
         kv = F.linear(tokens, weight[channels:], bias[channels:])  # (B, L, 2C): once per segment, not per frame
         k, v = self._of_frames(kv, n, draws.kept).chunk(2, -1)  # (N, M, C) each
         if draws.drop_weights is not None:

@@ -9,7 +9,6 @@ import math
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 _TINY = torch.finfo(torch.float32).tiny
@@ -37,7 +36,9 @@ def draw_one_hot(logit: Tensor, noise: Tensor | None) -> Tensor:
         (..., S, K) one-hot values whose gradient is that of softmax(logit).
     """
     scores = logit if noise is None else logit + noise
-    return straight_through(F.one_hot(scores.argmax(-1), logit.shape[-1]).to(logit.dtype), logit)
+    chosen = scores.argmax(-1, keepdim=True)
+    # Not F.one_hot, which looks for indices out of range, in integers, and is converted afterwards.
+    return straight_through(torch.zeros_like(logit).scatter_(-1, chosen, 1.0), logit)
 
 
 def straight_through(one_hot: Tensor, logit: Tensor) -> Tensor:
@@ -104,11 +105,13 @@ class TruncatedNormal(NamedTuple):
 
         Clipped to ±(1 - 1e-6) with the gradient passed straight through.
         """
-        low, _, mass = self._limits()
-        position = (_cdf(low) + uniform * mass).clamp(_TINY, 1 - 1e-7)
-        drawn = self.loc + self.scale * (math.sqrt(2) * torch.erfinv(2 * position - 1))
-        clipped = drawn.clamp(-1 + 1e-6, 1 - 1e-6)
-        return drawn + (clipped - drawn).detach()
+        # In error functions, 2·cdf - 1, throughout: half the operations, of which a small update has hundreds.
+        width = self.scale * math.sqrt(2)
+        low, high = torch.erf((-1 - self.loc) / width), torch.erf((1 - self.loc) / width)
+        position = torch.lerp(low, high, uniform).clamp(-1 + 2e-7, 1 - 2e-7)
+        drawn = torch.addcmul(self.loc, width, torch.erfinv(position))
+        clipped = drawn.detach().clamp(-1 + 1e-6, 1 - 1e-6)
+        return drawn + (clipped - drawn.detach())
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log density of `x` (..., A) inside [-1, 1], summed over A: (...)."""

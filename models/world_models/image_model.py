@@ -98,7 +98,9 @@ class ImageModel(nn.Module):
 def image_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """0.5 (prediction - target)², summed over C, H, W and averaged over the frames (B, T, C, H, W)."""
     frames = prediction.shape[0] * prediction.shape[1]
-    return 0.5 * F.mse_loss(full_precision(prediction), target, reduction="sum") / frames
+    # Channels last, as both lie in memory: the gradient would be written in the order of the dimensions.
+    seen, wanted = (value.movedim(2, -1) for value in (full_precision(prediction), target))
+    return 0.5 * F.mse_loss(seen, wanted, reduction="sum") / frames
 
 
 def image_encoder(config: EncoderConfig, size: int, channels: int = 3) -> ImageEncoder | PlainEncoder:

@@ -21,6 +21,7 @@ from models.methods.drqv2.transitions import check_windows, transitions_of
 from models.training.checkpoint import Checkpoint, count_of, load_tensors
 from models.training.entry_check import check_update_batch
 from models.training.hardware import autocast
+from models.training.mode import Mode
 from models.training.optimizer import OptimizerGroup, apply_update, assign_gradients
 from models.training.skipped_updates import SkippedUpdates
 
@@ -52,6 +53,7 @@ class DrQv2Agent:
         self.networks = networks.to(device)
         if device.type == "cuda":
             self.networks = self.networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.mode = Mode(self.networks)
         self._encoder, self._actor, self._critic = (
             OptimizerGroup(name, dict(getattr(networks, name).named_parameters()), optimizer)
             for name, optimizer in {
@@ -97,7 +99,7 @@ class DrQv2Agent:
         check_update_batch(batch, config.image.size, self.action_dim, 1, terminal=True)
         image, action, reward, is_first, is_terminal = (self._tensor(batch[name]) for name in BATCH_FIELDS)
         check_windows(image.shape[1], batch["is_first"], own.frame_stack, own.n_step)
-        self.networks.train()
+        self.mode.set(training=True)
         dtype = self.networks.encoder.dtype
         seen = transitions_of(
             action.to(dtype), reward.to(dtype), is_first, is_terminal,

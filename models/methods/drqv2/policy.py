@@ -14,6 +14,7 @@ from models.methods.drqv2.config import DrQv2Config
 from models.methods.drqv2.losses import DrQv2Networks
 from models.methods.drqv2.networks import noisy_action
 from models.training.hardware import autocast
+from models.training.mode import Mode
 
 
 class Acting(Protocol):
@@ -22,6 +23,7 @@ class Acting(Protocol):
     config: DrQv2Config
     device: torch.device
     networks: DrQv2Networks
+    mode: Mode
 
     @property
     def noise_std(self) -> float:
@@ -44,7 +46,7 @@ class StackPolicy:
         self._agent, self._seed, self._purpose, self._explore = agent, seed, purpose, explore
         self._frames: Tensor | None = None
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def act(self, image: NDArray[np.uint8], is_first: NDArray[np.bool_], index: int) -> NDArray[np.float32]:
         """See `models.methods.base.Policy.act`; where `is_first` is true, all frames of the stack are this one.
 
@@ -54,7 +56,7 @@ class StackPolicy:
         newest = torch.from_numpy(image).to(agent.device)
         first = torch.from_numpy(np.asarray(is_first, bool)).to(agent.device)
         stack = self._see(newest, first)
-        agent.networks.eval()
+        agent.mode.set(training=False)
         with autocast(agent.device, agent.config.training.precision):
             action = agent.networks.actor(agent.networks.encoder(channels_of(stack)))
         if self._explore:

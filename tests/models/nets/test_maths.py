@@ -112,6 +112,8 @@ def test_truncated_normal_against_numerical_integration(generator: torch.Generat
     assert (drawn.abs() < 1).all()
     torch.testing.assert_close(drawn.mean(0), policy.mean(), rtol=0, atol=0.02)
     assert (policy.sample(torch.tensor([0.0, 1.0]).double()[:, None, None]).abs() <= 1 - 1e-6).all()
+    narrow = TruncatedNormal(torch.zeros(2), torch.full((2,), 0.1))  # in float32 nothing is left of its tails
+    assert narrow.sample(torch.tensor([0.0, 1.0])).tolist() == pytest.approx([-0.5, 0.5], abs=0.1)
 
 
 def test_drop_masks_have_their_probability_and_follow_the_generator() -> None:
