@@ -12,8 +12,11 @@ Nothing is imported before it is used. A name that two packages give is refused 
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import metadata
 from typing import Any, Literal, get_args
 
@@ -186,11 +189,34 @@ def clashes(kind: Kind) -> dict[str, list[Plugin]]:
 
 
 def _foreign(kind: Kind) -> list[Plugin]:
-    entries = metadata.entry_points(group=f"ipv_bench.{kind}")
+    entries = [entry for entry in _our_entries(_path_now()) if entry.group == f"ipv_bench.{kind}"]
     # One distribution may be seen through several folders of the path.
     found = {(entry.name, entry.value, _package(entry)): entry for entry in entries}
     plugins = [Plugin(kind, name, value.replace(" ", ""), package) for name, value, package in found]
     return sorted(plugins, key=lambda plugin: (plugin.package, plugin.name))
+
+
+@lru_cache(maxsize=1)
+def _our_entries(path: tuple[tuple[str, int, int], ...]) -> list[metadata.EntryPoint]:
+    """Entry points in groups of ours, of what is installed in those folders.
+
+    The files of all installed packages are read for them, a plan asks thirty times, and they stay as they are until
+    something is installed, which changes its folder.
+    """
+    found = metadata.entry_points()
+    return [entry for group in found.groups if group.startswith("ipv_bench.") for entry in found.select(group=group)]
+
+
+def _path_now() -> tuple[tuple[str, int, int], ...]:
+    """Where packages are looked for: each folder, which one that is, and when it was changed; zeros where it is not."""
+    places = []
+    for place in sys.path:
+        try:
+            found = os.stat(place or ".")
+            places.append((place, found.st_ino, found.st_mtime_ns))
+        except OSError:
+            places.append((place, 0, 0))
+    return tuple(places)
 
 
 def _package(entry: metadata.EntryPoint) -> str:

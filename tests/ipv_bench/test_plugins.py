@@ -174,3 +174,11 @@ def test_no_methods_name_is_a_condition_outside_its_own_file() -> None:
                     found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
     table = [place for place in found if not place.startswith("ipv_bench/plugins.py")]
     assert table == []
+
+
+def test_what_is_installed_while_a_process_runs_is_found(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "later" not in plugin_names("suites")
+    install(tmp_path, "later-lab", "1.0", {"ipv_bench.suites": {"later": "later_lab:SUITE"}})
+    assert "later" in plugin_names("suites")
+    assert find_plugin("suites", "later").package == "later-lab 1.0"
