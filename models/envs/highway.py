@@ -119,13 +119,12 @@ class HighwayEnv(Env):
 
 
 def _let_pictures_be_drawn() -> None:
-    """Take away a setting with which highway-env draws nothing, without a word.
+    """Take away a setting with which highway-env draws nothing, or stops.
 
     `SDL_VIDEODRIVER=dummy` is what other games want on a machine without a screen; here every frame is blank with it,
-    and drawing off screen needs no driver at all.
+    without a word. Others, such as `x11`, want a screen. Drawing off screen needs no driver at all.
     """
-    if os.environ.get("SDL_VIDEODRIVER") == "dummy":
-        del os.environ["SDL_VIDEODRIVER"]
+    os.environ.pop("SDL_VIDEODRIVER", None)
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 
 

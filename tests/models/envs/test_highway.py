@@ -29,8 +29,9 @@ def test_equal_seeds_give_equal_episodes(name: str) -> None:
     assert (first != other).any()
 
 
-def test_frames_are_not_blank_with_the_dummy_video_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+@pytest.mark.parametrize("driver", ["dummy", "x11", "none-such"])
+def test_frames_are_drawn_whatever_video_driver_is_set(driver: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDL_VIDEODRIVER", driver)
     with closing(make_env("highway/highway")) as env:
         image = env.reset(0)["image"]
         drawn_by = env.renderer()
