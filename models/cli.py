@@ -13,7 +13,6 @@ from ipv_bench.cli import common_options
 from ipv_bench.extras import missing_modules, require
 from ipv_bench.progress import say
 from models.analysis.analyses import ANALYSES, AnalysisRequest
-from models.features.early_check import check_pretraining, check_run
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -92,6 +91,8 @@ def pretrain(
     remote = ["s3"] if any("://" in str(place) for place in places) else []
     require("`ipv-bench pretrain`", "train", *remote, *_mirrors(config_file, overrides))
     if not dry_run:
+        from models.features.early_check import check_pretraining
+
         check_pretraining(preset, config_file, overrides)
 
     from models.pretrain import describe_plan
@@ -195,6 +196,8 @@ def adapt(
     remote = ["s3"] if any("://" in str(place) for place in places) else []
     require("`ipv-bench adapt`", "train", *remote, *_mirrors(None, overrides))
     if not dry_run:
+        from models.features.early_check import check_run
+
         check_run(parent, overrides)
 
     from models.adapt import adapt as run_adapting
@@ -248,6 +251,8 @@ def _analysis_command(kind: str) -> click.Command:
         places = [*data, *_chosen(config_file, overrides, "sets")]
         remote = ["s3"] if any("://" in str(place) for place in places) else []
         require(f"`ipv-bench analyze {kind}`", "train", *remote, *analysis.extras)
+        from models.features.early_check import check_run
+
         for run in runs:
             check_run(run)
         analysis.load()(AnalysisRequest(kind, runs, data, out, config_file, overrides, seed))
