@@ -24,7 +24,7 @@ class ExpertEnv:
             self._env.expert_action()  # raises: said before anything is played
         self.action_dim, self.time_limit = self._env.action_dim, self._env.time_limit
         self.fingerprint, self.episode_metadata = self._env.fingerprint, self._env.episode_metadata
-        self.reset, self.close = self._env.reset, self._env.close
+        self.reset, self.close, self.renderer = self._env.reset, self._env.close, self._env.renderer
 
     def step(self, action: NDArray[np.floating[Any]]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """See `Env.step`; `action` is not looked at."""
