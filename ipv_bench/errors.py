@@ -13,7 +13,7 @@
     │   └── CheckpointError             2        a checkpoint is truncated, of another size, or not ours
     ├── OutputError                     2        the output folder cannot be written, or the disk is full
     ├── FailureLimitError               3        more items failed than `max_failure_rate` allows
-    ├── FindingsError                   4        `verify` found a defect, or `--strict` and there was a warning
+    ├── FindingsError                   4        `verify` or another check found a defect; a warning and `--strict`
     ├── TrainingError                   1        training cannot go on (ten non-finite updates in a row)
     │   └── SimulationError             1        an environment gave NaN or a wrong shape, died or hung, repeatedly
     └── InterruptedRunError           130        SIGINT or SIGTERM arrived; the state is saved

@@ -196,9 +196,9 @@ def adapt(
     remote = ["s3"] if any("://" in str(place) for place in places) else []
     require("`ipv-bench adapt`", "train", *remote, *_mirrors(None, overrides))
     if not dry_run:
-        from models.features.early_check import check_run
+        from models.features.early_check import check_adapting
 
-        check_run(parent, overrides)
+        check_adapting(parent, run_folder, seed, overrides)
 
     from models.adapt import adapt as run_adapting
     from models.adapt import describe_plan

@@ -196,7 +196,12 @@ def _make_agent(config: FinetuneConfig, action_dim: int, seed: int) -> Agent:
 
 
 def _is_finished(plan: FinetunePlan) -> bool:
-    """Whether the run is complete; one that exists must be the same run."""
+    """Whether the run is complete; one that exists must be the same run.
+
+    Also where it is complete, and only how its evaluations were batched differs (`evaluation.parallel`): sums over
+    another batch size round otherwise, so an episode can take another course, and "nothing to do" would say that the
+    scores which are there are those of this command.
+    """
     if not (plan.folder / RUN_FILE).exists():
         return False
     strange = tuple(f"env.{name}" for name in fields_of_other_suites(plan.record.suite))

@@ -180,6 +180,8 @@ def _write(
         files[f"tables/{table.name}.tex"] = to_latex(table).encode()
         files[f"tables/{table.name}.md"] = to_markdown(table).encode()
     files[PAGE_FILE] = page.encode("utf-8", "replace")
+    # It reads the runs' files again, for their hashes: what cannot be read is no fault of the folder written to.
+    record = _report_record(files, contents, collection, findings, computation)
     _remove_earlier(out, files)
     with disk_errors(out):
         # First of all what will be here: a report that is killed leaves nothing that the next one takes for its own.
@@ -187,7 +189,6 @@ def _write(
         for name, data in files.items():
             write_bytes(out / name, data)
         _write_data(out / DATA_FILE, collection)
-        record = _report_record(files, contents, collection, findings, computation)
         write_json(out / REPORT_FILE, record | {"planned_runs": dict(commands.planned)})
     return (*sorted(files), DATA_FILE, REPORT_FILE)
 

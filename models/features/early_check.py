@@ -43,14 +43,43 @@ def check_run(run: str | Path, overrides: Iterable[str] = ()) -> None:
         MissingDependencyError, InputError: see `find_model`.
         ConfigError: a change cannot be read.
     """
-    changes, folder = _changes(overrides), Path(run)
-    if folder.parent.name == CHECKPOINTS:
-        folder = folder.parent.parent
+    changes = _changes(overrides)
     try:
-        record = read_record(folder)
+        record = read_record(_run_of(run))
     except IpvBenchError:
         return
     _check(record.method, merge(record.config, changes))
+
+
+def check_adapting(parent: str, run: Path | None, seed: int, overrides: Iterable[str]) -> None:
+    """Of what `adapt` starts from, unless its run may be finished: then it has nothing to do, and needs no weights.
+
+    Which folder is its own where none is named is known only when the shard sets are open: a finished one of this
+    parent and seed in the usual place leaves the answer to the command.
+
+    Raises:
+        MissingDependencyError, InputError, ConfigError: see `check_run`.
+    """
+    start = _run_of(parent).resolve()
+    folders = [run] if run else Path("runs", "adapt").glob(f"*/*/seed{seed}")
+    if not any(_is_finished(folder, None if run else start) for folder in folders):
+        check_run(parent, overrides)
+
+
+def _is_finished(folder: Path, parent: Path | None) -> bool:
+    """Whether a run is complete, and of this parent where one is given."""
+    try:
+        record = read_record(folder)
+    except IpvBenchError:
+        return False
+    started_from = str(record.parent.get("run") or "")
+    return record.status == "finished" and (parent is None or Path(started_from).resolve() == parent)
+
+
+def _run_of(path: str | Path) -> Path:
+    """The run that a path names, or the one whose checkpoint it names."""
+    folder = Path(path)
+    return folder.parent.parent if folder.parent.name == CHECKPOINTS else folder
 
 
 def _check(method: str, values: Mapping[str, Any]) -> None:

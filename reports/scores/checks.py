@@ -181,20 +181,27 @@ def _mixed_packages(pool: Pool, runs: Sequence[ScoredRun]) -> Iterator[Finding]:
 
 
 def _mixed_renderers(runs: Sequence[ScoredRun]) -> Iterator[Finding]:
-    """Frames of a graphics card and of a processor are close, not equal: shown together, but not in silence."""
-    for suite in sorted({run.suite for run in runs}):
-        groups: dict[str, list[str]] = {}
-        for run in runs:
-            for renderer in set(renderers_of(run.record.get("hardware"))) if run.suite == suite else ():
-                groups.setdefault(renderer, []).append(run.name)
+    """Frames of a graphics card and of a processor are close, not equal: shown together, but not in silence.
+
+    Within a task: tasks of one suite may be drawn by different packages, as those of `gym/` are.
+    """
+    names: dict[str, dict[str, list[str]]] = {}
+    for run in runs:
+        for renderer in sorted(set(renderers_of(run.record.get("hardware")))):
+            names.setdefault(run.task_id, {}).setdefault(renderer, []).append(run.name)
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for task, groups in sorted(names.items()):
         if len(groups) > 1:
-            shown = "; ".join(f"{renderer} ({len(names)} runs)" for renderer, names in sorted(groups.items()))
-            yield warning(
-                "mixed_renderers",
-                f"{suite or 'runs without a suite'}: frames were drawn by different renderers: {shown}",
-                "frames of two renderers are close, not equal: repeat a run on the other one to see what that changes",
-                list(dict.fromkeys(name for names in groups.values() for name in names)),
-            )
+            alike.setdefault(tuple(sorted(groups)), []).append(task)
+    for renderers, tasks in alike.items():  # one warning for all tasks that were drawn by the same
+        of = {renderer: [name for task in tasks for name in names[task][renderer]] for renderer in renderers}
+        shown = "; ".join(f"{renderer} ({len(its_runs)} runs)" for renderer, its_runs in of.items())
+        yield warning(
+            "mixed_renderers",
+            f"frames of {_some(tasks)} were drawn by different renderers: {shown}",
+            "frames of two renderers are close, not equal: repeat a run on the other one to see what that changes",
+            list(dict.fromkeys(name for its_runs in of.values() for name in its_runs)),
+        )
 
 
 def _few_seeds(runs: Sequence[ScoredRun]) -> Iterator[Finding]:

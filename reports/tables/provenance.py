@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +48,19 @@ def file_hashes(sources: Iterable[str]) -> dict[str, dict[str, str]]:
     """What figures were made from, for `ipv-bench trace`: folder or file → its files → sha256.
 
     Of a folder, the files of our formats that it holds; of a log of another project, the log when it is one file ("").
+    A file that cannot be read has no hash: whoever needed it has said so, and `trace` takes it as not recorded.
     """
     return {source: _hashes(Path(source)) for source in dict.fromkeys(sources)}
 
 
 def _hashes(source: Path) -> dict[str, str]:
-    if source.is_file():
-        return {"": file_sha256(source)}
-    return {name: file_sha256(source / name) for name in OUR_FILES if (source / name).is_file()}
+    found: dict[str, str] = {}
+    for name in OUR_FILES if source.is_dir() else ("",):
+        path = source / name
+        with suppress(OSError):
+            if path.is_file():
+                found[name] = file_sha256(path)
+    return found
 
 
 def provenance_table(runs: Sequence[ScoredRun], pretrained: Sequence[PretrainedRun], page_folder: Path) -> Table | None:

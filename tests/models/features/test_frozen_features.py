@@ -18,6 +18,7 @@ from ipv_bench.config import build
 from ipv_bench.errors import CheckpointError, ConfigError, InputError
 from models.features.build import build_features
 from models.features.config import FeaturesConfig
+from models.features.early_check import check_adapting
 from models.features.find_weights import find_model
 from models.features.frozen import FrozenFeatures
 from models.training.checkpoint import load_tensors
@@ -214,6 +215,38 @@ def test_missing_weights_are_told_before_anything_slow_is_imported(folders: dict
         found, message = told(*words)
         assert found == ["2"], (words, found, message)
         assert said in message, words
+
+
+def test_missing_weights_are_nothing_to_a_finished_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    features = {"kind": "mae", "name": "nobody/has-this", "weights": "published"}
+    record = {"format": 1, "method": "uwm", "preset": "tiny", "seed": 0, "config": {"features": features}}
+    adapted = Path("runs", "adapt", "blob", "uwm", "seed0")
+
+    def write(folder: Path, **values: Any) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "run.json").write_text(json.dumps(record | values))
+
+    def refused(parent: str, run: Path | None, seed: int = 0) -> bool:
+        try:
+            check_adapting(parent, run, seed, ())
+        except InputError:
+            return True
+        return False
+
+    write(Path("parent"), kind="pretrain", status="finished")
+    assert refused("parent", None)
+    write(adapted, kind="adapt", status="running", parent={"run": "parent"})
+    assert refused("parent", adapted)
+    assert refused("parent", None)
+    write(adapted, kind="adapt", status="finished", parent={"run": "parent"})
+    assert not refused("parent", adapted)
+    assert not refused(str(tmp_path / "parent" / "checkpoints" / "000002"), None)
+    assert refused("parent", None, seed=1)
+    assert refused("parent", Path("another"))
+    write(adapted, kind="adapt", status="finished", parent={"run": "another"})
+    assert refused("parent", None)
 
 
 def test_a_dry_run_needs_no_weights(capsys: pytest.CaptureFixture[str]) -> None:

@@ -166,7 +166,7 @@ def test_a_domain_then_actions(labelled: Path, finished: Path, tmp_path: Path, c
     assert "trained as something else" in capsys.readouterr().err
 
 
-def test_a_vision_model_from_a_folder_end_to_end(labelled: Path, tmp_path: Path) -> None:
+def test_a_vision_model_from_a_folder_end_to_end(labelled: Path, tmp_path: Path, capsys: Any) -> None:
     """A DINOv2 with the weights of its file: pre-trained on, resumed, adapted to actions, moved, and not exchanged."""
     transformers = pytest.importorskip("transformers")
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
@@ -192,6 +192,11 @@ def test_a_vision_model_from_a_folder_end_to_end(labelled: Path, tmp_path: Path)
     assert all(torch.equal(value, after[name]) for name, value in found.items())
     assert any("validation_feature_shuffle_ratio" in line for line in learned(adapted))
     assert run(adapt(folder, labelled, tmp_path / "x", **short, **{"features.name": str(tmp_path / "other")})) == 2
+    (tmp_path / "moved").rename(tmp_path / "gone")
+    capsys.readouterr()
+    again = [word for word in adapt(folder, labelled, adapted, **short, **moved) if word != "--quiet"]
+    assert run(again) == 0  # complete: it needs no features any more
+    assert "nothing to do" in "".join(capsys.readouterr())
 
 
 def test_what_does_not_fit_is_refused(labelled: Path, finished: Path, tmp_path: Path, capsys: Any) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_record, write_record
@@ -64,6 +65,19 @@ def test_a_damaged_training_log_costs_its_line_and_not_the_report(tmp_path: Path
     assert said[0].startswith(f"{folder}/metrics.jsonl line 2")
     assert len(found["runs"]) == 2
     assert (tmp_path / "report" / "figures" / "value_gap.svg").is_file()
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").is_file(), reason="needs a file that even root cannot read")
+def test_a_training_log_that_cannot_be_read_costs_no_report(tmp_path: Path) -> None:
+    with_gaps(write_finetuning(tmp_path / "runs", "dmc/cheetah_run", "contextwm", 0), 20)
+    folder = write_finetuning(tmp_path / "runs", "dmc/cheetah_run", "contextwm", 1)
+    (folder / "metrics.jsonl").symlink_to("/proc/self/mem")  # its first byte cannot be read
+    out = tmp_path / "report"
+    assert run(["report", str(tmp_path / "runs"), "--out", str(out), "--resamples", "50", "--quiet"]) == 0
+    found = json.loads((out / "report.json").read_text())
+    assert [one["code"] for one in found["findings"]].count("unreadable_log") == 1
+    assert set(found["made_from"][str(folder)]) == {"run.json", "evaluations.jsonl"}
+    assert "metrics.jsonl" in found["made_from"][str(folder.with_name("seed0"))]
 
 
 def test_odd_values_in_the_log_of_a_pretraining_run_are_passed_over(tmp_path: Path) -> None:

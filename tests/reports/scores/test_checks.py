@@ -149,7 +149,7 @@ def test_runs_of_different_renderers_are_shown_together_with_a_warning() -> None
     assert codes["mixed_renderers"] == "warning"
     assert len(found.runs) == 12  # nothing is refused
     text = next(finding.text for finding in found.findings if finding.code == "mixed_renderers")
-    assert "Mesa, llvmpipe (1 runs); NVIDIA H200 (1 runs)" in text
+    assert text == "frames of dmc/a were drawn by different renderers: Mesa, llvmpipe (1 runs); NVIDIA H200 (1 runs)"
     other_method = scored_run("apv", "dmc/a", 6, env_fingerprint=ENV, record=_drawn_by("NVIDIA H200"))
     assert checked([*mesa, other_method])[1]["mixed_renderers"] == "warning"
     two_machines = one_more(record=_drawn_by("Mesa, llvmpipe", "NVIDIA H200"))
@@ -161,9 +161,20 @@ def test_one_renderer_or_none_known_is_no_warning(hardware: object) -> None:
     assert "mixed_renderers" not in checked(one_more(record={"hardware": hardware}))[1]
 
 
-def test_renderers_of_different_suites_are_not_compared() -> None:
-    driving = scored_run("apv", "highway/a", 6, record=_drawn_by("pygame"))
-    assert "mixed_renderers" not in checked([*one_more(record=_drawn_by("Mesa")), driving])[1]
+@pytest.mark.parametrize("task", ["highway/a", "dmc/b"])
+def test_renderers_of_different_tasks_are_not_compared(task: str) -> None:
+    other = scored_run("apv", task, 6, env_fingerprint=ENV, record=_drawn_by("a package of its own"))
+    assert "mixed_renderers" not in checked([*one_more(record=_drawn_by("Mesa")), other])[1]
+
+
+def test_tasks_that_the_same_renderers_drew_share_a_warning() -> None:
+    runs = [
+        scored_run("apv", task, seed, env_fingerprint=ENV, record=_drawn_by(("Mesa", "NVIDIA H200")[seed]))
+        for task in ("dmc/b", "dmc/a")
+        for seed in range(2)
+    ]
+    said = [finding.text for finding in checked(runs)[0].findings if finding.code == "mixed_renderers"]
+    assert said == ["frames of dmc/a, dmc/b were drawn by different renderers: Mesa (2 runs); NVIDIA H200 (2 runs)"]
 
 
 def test_zero_width_intervals() -> None:
