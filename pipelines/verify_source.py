@@ -147,6 +147,8 @@ def _compare(
         )
     if not same:
         _add(result, task, f"{item.path} gives other frames than are stored of {item.source_id!r}: it was replaced")
+    elif found.size_bytes:
+        result.num_sources_equal += 1
 
 
 def _decode(task: ShardTask, place: int, worker: DecodeWorker, source: Path, path: Path) -> Outcome:

@@ -225,6 +225,8 @@ def _report_record(
     findings: Sequence[Finding],
     computation: Computation,
 ) -> dict[str, Any]:
+    shown = {figure.name: figure.made_from for figure in contents.figures}
+    shown |= {moving.name: moving.made_from for moving in contents.moving}
     return {
         "ipv_bench": __version__,
         "packages": package_versions(PACKAGES),
@@ -234,8 +236,8 @@ def _report_record(
         "table_resamples": computation.table_resamples,
         "files": sorted(files),
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
-        "figures": {figure.name: {"made_from": list(figure.made_from)} for figure in contents.figures},
-        "made_from": file_hashes(source for figure in contents.figures for source in figure.made_from),
+        "figures": {name: {"made_from": list(sources)} for name, sources in shown.items()},
+        "made_from": file_hashes(source for sources in shown.values() for source in sources),
         "findings": [finding.as_dict() for finding in findings],
         "unknown_files": [{"path": one.path, "reason": one.reason} for one in collection.unknown],
         "runs": provenance_records(collection.runs, collection.pretraining),

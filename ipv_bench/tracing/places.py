@@ -11,6 +11,8 @@ from ipv_bench.file_names import is_relative_path
 
 LEVELS_ABOVE = 8
 """Folders above a record below which a path of it may lie."""
+LONGEST = 4096
+"""Characters of a recorded path; a longer one is none that Linux opens, and its parts would be tried for minutes."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,12 @@ def find(recorded: str, holder: Path, is_there: Callable[[Path], bool], fits: Ca
     at the recorded place it is what was found, and does not fit.
 
     Args:
-        recorded: as the record has it; an address is never opened.
+        recorded: as the record has it; an address is never opened, nor a path longer than `LONGEST`.
         holder: the folder that the record lies in.
         is_there: whether such a thing is at a path, whichever.
         fits: whether it is the recorded one.
     """
-    if not recorded or "://" in recorded or "\0" in recorded:
+    if not recorded or len(recorded) > LONGEST or "://" in recorded or "\0" in recorded:
         return Place(None)
     other = None
     for path in _written(recorded, holder):

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ipv_bench.analysis_record import ANALYSIS_FILE
+from ipv_bench.analysis_record import ANALYSIS_FILE, ARRAYS_FILE
 from ipv_bench.bounded_json import read_json
 from ipv_bench.errors import InputError, IpvBenchError, UnknownNameError
-from ipv_bench.file_names import is_file_name, is_relative_path
-from ipv_bench.run_record import RUN_FILE
+from ipv_bench.file_names import is_file_name, relative_path_inside, shown
+from ipv_bench.run_record import EVALUATIONS_FILE, METRICS_FILE, RUN_FILE
 from ipv_bench.tracing.checked_file import difference, sha256_of
 from ipv_bench.tracing.link import Link, Links, text_of
 from ipv_bench.tracing.places import find
@@ -20,6 +20,8 @@ from ipv_bench.tracing.run_links import analysis_link, run_link
 
 REPORT_FILE, FIGURES = "report.json", "figures"
 MAX_REPORT_BYTES = 1 << 30
+SOURCE_FILES = (RUN_FILE, EVALUATIONS_FILE, METRICS_FILE, ANALYSIS_FILE, ARRAYS_FILE)
+"""Files of a run or an analysis whose hashes a report records; no other is opened, whatever `report.json` names."""
 _AGAIN = "make the report again with the same `ipv-bench report` command"
 
 
@@ -115,17 +117,19 @@ def figure_link(links: Links, report: Report, name: str, file: str = "") -> Link
     _check_files(link, report, wanted)
     if not wanted:
         link.state, link.words = "not recorded", "the report is of an older version, which recorded no hash of it"
-    shown = report.figures[name]
-    if shown is None:
-        older = f"nor which of its {len(report.runs)} runs a figure shows: all are traced; {_AGAIN} to know"
-        link.state, link.words = (
-            "not recorded",
-            f"the report is of an older version, which recorded no hash of it {older}",
+    sources = report.figures[name]
+    if sources is None:
+        unknown = "recorded no hash of it nor" if not wanted else "did not record"
+        if link.state != "broken":
+            link.state = "not recorded"
+        link.words = (
+            f"the report is of an older version, which {unknown} which of its {len(report.runs)} runs a figure "
+            f"shows: all are traced; {_AGAIN} to know"
         )
-        shown = report.runs
-    elif not shown:
+        sources = report.runs
+    elif not sources:
         link.words += "; made from no run"
-    link.made_from = [_source(links, report, one) for one in shown]
+    link.made_from = [_source(links, report, one) for one in sources]
     return link
 
 
@@ -136,13 +140,20 @@ def _is_of(path: str, name: str, file: str) -> bool:
 
 def _check_files(link: Link, report: Report, names: list[str]) -> None:
     link.facts = {"sha256": {name: report.files[name] for name in names}}
-    shown = [f"{Path(name).name} {report.files[name]}" for name in names[:1]]
-    link.words = "; ".join(filter(None, [link.words, "sha256 of " + shown[0] if shown else ""]))
+    first = [f"{Path(name).name} {report.files[name]}" for name in names[:1]]
+    link.words = "; ".join(filter(None, [link.words, "sha256 of " + first[0] if first else ""]))
     for name in names:
-        if is_relative_path(name):
-            problem = difference(report.folder / name, report.files[name], f"the file was changed: {_AGAIN}")
-            if problem is not None:
-                link.broken(problem)
+        _check(link, report.folder, name, report.files[name], f"the file was changed: {_AGAIN}")
+
+
+def _check(link: Link, folder: Path, name: str, sha256: str, fix: str) -> None:
+    """Break the link when a file is another one, or when its name leads out of the folder: it is not opened then."""
+    try:
+        problem = difference(relative_path_inside(folder, name, REPORT_FILE), sha256, fix)
+    except IpvBenchError as refused:
+        problem = refused
+    if problem is not None:
+        link.broken(problem)
 
 
 def _source(links: Links, report: Report, recorded: str) -> Link:
@@ -173,9 +184,11 @@ def _fits(path: Path, main: str, hashes: Mapping[str, str]) -> bool:
 def _unchanged(link: Link, folder: Path, hashes: Mapping[str, str]) -> Link:
     """The link of a run or analysis whose files must be those that the report read."""
     for name, sha256 in hashes.items():
-        problem = difference(folder / name, sha256, f"the run went on or was changed since the report: {_AGAIN}")
-        if problem is not None:
-            link.broken(problem)
+        if name in SOURCE_FILES:
+            _check(link, folder, name, sha256, f"the run went on or was changed since the report: {_AGAIN}")
+        else:
+            found = f"{REPORT_FILE} has a sha256 of {shown(name)} in {folder}"
+            link.broken(InputError(found, expected=f"only {', '.join(SOURCE_FILES)}", fix=_AGAIN))
     return link
 
 

@@ -103,9 +103,14 @@ def _set_link(folder: Path) -> Link:
 
 
 def _source_place(folder: Path, manifest: Manifest) -> Place:
-    """The release: where the log says, or where `prepare` looks for it without `--source`."""
-    recorded = noted_source(folder) or f"data/raw/{manifest.name}"
-    return find(recorded, folder, lambda path: path.is_dir(), lambda path: True)
+    """A folder where the release may lie: where the log says, or where `prepare` looks for it without `--source`.
+
+    Only the place that the log names fits as it is; whether the release lies at another one, its videos have to show.
+    """
+    noted = noted_source(folder)
+    at_its_place = Path(noted) if os.path.isabs(noted) else None
+    place = find(noted or f"data/raw/{manifest.name}", folder, lambda path: path.is_dir(), lambda path: True)
+    return Place(place.path, place.path is not None and place.path == at_its_place)
 
 
 @dataclass
@@ -118,6 +123,7 @@ class _Checked:
         of_source: defects of the sources.
         not_compared: why the set was not compared with its sources; empty when it was.
         num_decoded: source items that were decoded again.
+        num_equal: those of them whose frames are the stored ones.
     """
 
     error: IpvBenchError | None = None
@@ -125,6 +131,7 @@ class _Checked:
     of_source: list[dict[str, str]] = field(default_factory=list)
     not_compared: str = ""
     num_decoded: int = 0
+    num_equal: int = 0
 
 
 def _verified(folder: Path, source: Place) -> _Checked:
@@ -156,6 +163,7 @@ def _verify(folder: Path, *options: str) -> _Checked | IpvBenchError:
         findings=own,
         of_source=[one for one in findings if one["kind"] == "source" and one["file"] not in damaged],
         num_decoded=int(values.get("num_sources_decoded", 0)),
+        num_equal=int(values.get("num_sources_equal", 0)),
     )
 
 
@@ -211,27 +219,34 @@ def _source_link(folder: Path, manifest: Manifest, source: Place, checked: _Chec
     facts = {"inventory_sha256": manifest.inventory_sha256, "num_sources": total, "recorded_path": noted}
     inventory = f"inventory sha256 {manifest.inventory_sha256}"
     again = f"`ipv-bench verify {folder} --source RELEASE` compares it"
+    unproved = ("not here", noted) if noted else ("not recorded", f"the {manifest.name} release")
+    not_found = Link("source", unproved[1], unproved[0], f"{total} items; {inventory}; {again}", facts)  # type: ignore[arg-type]
     if source.path is None:
-        state, name = ("not here", noted) if noted else ("not recorded", f"the {manifest.name} release")
-        return Link("source", name, state, f"{total} items; {inventory}; {again}", facts)  # type: ignore[arg-type]
+        return not_found
     link = Link("source", str(source.path), facts=facts)
     if checked.not_compared:
-        if not noted:  # a guess, and another release lies there
-            words = f"{total} items; {inventory}; {again}"
-            return Link("source", f"the {manifest.name} release", "not recorded", words, facts)
-        link.state, link.words = "not here", f"not compared: {checked.not_compared}"
-        return link
-    link.facts["num_decoded_again"] = checked.num_decoded
-    link.words = (
-        f"{total} items, names and sizes as in the inventory; {checked.num_decoded} decoded again, equal to what is "
-        f"stored; {inventory}"
-    )
+        if source.fits:
+            link.state, link.words = "not here", f"not compared: {checked.not_compared}"
+            return link
+        not_found.words += f"; {source.path} was not compared: {checked.not_compared}" if noted else ""
+        return not_found
     if checked.of_source:
+        if not noted or not (source.fits or checked.num_equal):
+            not_found.words += f"; what lies in {source.path} is another" if noted else ""
+            return not_found
+        link.facts["num_decoded_again"] = checked.num_decoded
+        equal = f"{checked.num_equal} of {checked.num_decoded} decoded again are equal to what is stored"
+        link.words = f"{total} items; {equal}; {inventory}"
         first, more = checked.of_source[0], len(checked.of_source) - 1
         problem = ShardSetError(
             f"{source.path}: {first['message']}" + (f" (and {more} more)" if more else ""),
             expected="the release that the set was made from",
             fix=f"restore the release; `ipv-bench verify {folder} --source {source.path}` lists every difference",
         )
-        return link.broken(problem) if noted else Link("source", link.name, "not recorded", link.words, facts)
+        return link.broken(problem)
+    link.facts["num_decoded_again"] = checked.num_decoded
+    link.words = (
+        f"{total} items, names and sizes as in the inventory; {checked.num_decoded} decoded again, equal to what is "
+        f"stored; {inventory}"
+    )
     return link

@@ -50,7 +50,7 @@ def trace(named: str) -> Link:
 def _figure_name(text: str) -> str:
     """A figure's name, given with or without the ending of one of its files."""
     stem, dot, ending = text.rpartition(".")
-    return stem if dot and ending in ("svg", "pdf", "png", "csv") else text
+    return stem if dot and ending in ("svg", "pdf", "png", "csv", "gif") else text
 
 
 def _of_folder(links: Links, folder: Path) -> Link | None:

@@ -71,7 +71,12 @@ class Finding:
 
 @dataclass
 class Verification:
-    """What `verify` found, and how much it looked at."""
+    """What `verify` found, and how much it looked at.
+
+    Attributes:
+        num_sources_decoded: source items that were decoded again.
+        num_sources_equal: those of them that gave frames, the same as are stored.
+    """
 
     folder: str
     findings: list[Finding] = field(default_factory=list)
@@ -81,6 +86,7 @@ class Verification:
     num_frames: int = 0
     num_frames_decoded: int = 0
     num_sources_decoded: int = 0
+    num_sources_equal: int = 0
 
     def add(self, kind: FindingKind, file: str, message: str, repair: str = "") -> None:
         """Note a defect."""

@@ -25,12 +25,14 @@ class MovingPicture:
         title: heading on the page.
         caption: what is in it.
         data: the file.
+        made_from: folder of the analysis, for the report's record.
     """
 
     name: str
     title: str
     caption: str
     data: bytes = field(repr=False)
+    made_from: tuple[str, ...] = ()
 
 
 def moving_pictures(name: str, analysis: Analysis) -> tuple[list[MovingPicture], list[Finding]]:
@@ -49,7 +51,8 @@ def moving_pictures(name: str, analysis: Analysis) -> tuple[list[MovingPicture],
             findings.append(refusal("bad_picture", error.found, error.fix, [str(analysis.folder)]))
             continue
         title = f"Moving: {picture.title}"
-        found.append(MovingPicture(f"{name}_moving_{len(found) + 1}", title, picture.caption, data))
+        file = f"{name}_moving_{len(found) + 1}"
+        found.append(MovingPicture(file, title, picture.caption, data, (str(analysis.folder),)))
     return found, findings
 
 

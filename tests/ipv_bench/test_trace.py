@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from ipv_bench.errors import InputError
 from ipv_bench.run_record import read_record, write_record
 from ipv_bench.shard_set import read_manifest
 from ipv_bench.tracing.link import Link, all_links, broken_links
+from ipv_bench.tracing.places import Place, find
 from ipv_bench.tracing.start import trace
 from pipelines.samples.drawing import texture
 from pipelines.samples.encode_video import write_h264
@@ -143,6 +145,23 @@ def test_a_moved_workspace_keeps_its_chain_and_a_replaced_video_breaks_it(
     assert "broken at source" in shown.err
 
 
+def test_another_release_in_a_guessed_place_is_no_end_of_the_chain(made: Path, work: Path) -> None:
+    folder = shutil.copytree(made / "data/shards", work / "data/shards") / "folder"
+    raw = work / "data/raw/folder"
+    raw.mkdir(parents=True)
+    shutil.copyfile(next((made / "data/raw/folder").glob("*.mp4")), raw / "something else.mp4")
+    log = folder / "prepare_log.jsonl"
+    log.write_text(log.read_text().replace(str(made), "/mnt/unmounted"))
+    top = trace(str(folder))
+    assert not problems(top)
+    (source,) = of_kind(top, "source")
+    assert (source.state, source.name) == ("not here", "/mnt/unmounted/data/raw/folder")
+    assert f"what lies in {raw} is another" in source.words
+    log.write_text(log.read_text().replace("/mnt/unmounted", str(work)))  # where it lay: this is what became of it
+    top = trace(str(folder))
+    assert [(link.kind, link.name) for link in broken_links(top)] == [("source", str(raw))]
+
+
 def test_a_changed_shard_is_named(made: Path, work: Path) -> None:
     shutil.copytree(made / "data/shards", work / "data/shards")
     flip(work / "data/shards/folder/folder-000001.tar", 3000)
@@ -256,6 +275,59 @@ def test_records_of_others_are_never_trusted(work: Path, capsys: pytest.CaptureF
     assert "names the file" in problems(trace(AGENT))
     write_record(MODEL, agent.model_copy(update={"parent": {**agent.parent, "run": AGENT}}))
     assert trace(MODEL)  # a circle of records ends
+
+
+def test_a_report_of_others_opens_no_file_but_its_own(work: Path) -> None:
+    secret = work / "secret"
+    secret.write_text("nobody else knows")
+    sha256 = hashlib.sha256(secret.read_bytes()).hexdigest()
+    report = work / "report/report.json"
+    record = json.loads(report.read_text())
+    hashes = next(value for name, value in record["made_from"].items() if name.endswith(AGENT))
+
+    def refused(name: str, named: str) -> None:
+        report.write_text(json.dumps(record))
+        top = trace(named)
+        assert broken_links(top)
+        assert name in problems(top)
+        assert sha256 not in problems(top)
+
+    hashes["../../../../../secret"] = "0" * 64
+    refused("'../../../../../secret'", FIGURE)
+    del hashes["../../../../../secret"]
+    (work / AGENT / "metrics.jsonl").unlink()
+    (work / AGENT / "metrics.jsonl").symlink_to(secret)
+    refused("metrics.jsonl leads out of its folder", FIGURE)
+    record["sha256"]["tables/../../secret"] = "0" * 64
+    refused("'tables/../../secret'", "report")
+    del record["sha256"]["tables/../../secret"]
+    (work / "report/report.html").unlink()
+    (work / "report/report.html").symlink_to(secret)
+    refused("report.html leads out of its folder", "report")
+
+
+def test_a_path_that_is_too_long_is_looked_for_nowhere(tmp_path: Path) -> None:
+    tried: list[Path] = []
+
+    def is_there(path: Path) -> bool:
+        tried.append(path)
+        return False
+
+    assert find("a/" * 3000, tmp_path, is_there, is_there) == Place(None)
+    assert not tried
+    assert find("/gone/a/b", tmp_path, is_there, is_there) == Place(None)
+    assert tmp_path / "a/b" in tried
+
+
+def test_a_figure_of_an_older_version_that_was_changed_is_broken(work: Path) -> None:
+    record = json.loads((work / "report/report.json").read_text())
+    del record["figures"]["curves_dmc"], record["lines"]
+    (work / "report/report.json").write_text(json.dumps(record))
+    top = trace(FIGURE)
+    assert top.state == "not recorded"
+    assert "recorded no hash" not in top.words
+    flip(work / FIGURE, 500)
+    assert trace(FIGURE).state == "broken"
 
 
 @pytest.mark.parametrize("named", ["nothing/here", "https://example.invalid/run", "report/figures/none.svg"])

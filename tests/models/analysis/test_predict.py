@@ -19,6 +19,7 @@ from PIL import Image
 from ipv_bench.analysis_record import ANALYSIS_FILE, ARRAYS_FILE, read_analysis, read_arrays
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_record, write_record
+from ipv_bench.tracing.start import trace
 from models.analysis.action_sources import ActionDriver, Source
 from models.analysis.loaded_model import open_models
 from models.analysis.output import PARTS
@@ -316,6 +317,8 @@ def test_the_report_draws_it_and_says_the_verdict(
         assert (place / "report" / "figures" / f"{kind}.png").is_file()
     moving = (place / "mixed" / "drawn" / "prediction-0.gif").read_bytes()
     assert (place / "report" / "figures" / "predict_moving_1.gif").read_bytes() == moving
+    traced = trace(str(place / "report" / "predict_moving_1.gif"))
+    assert (traced.state, [below.kind for below in traced.made_from]) == ("ok", ["analysis"])
     shown = re.findall(r'<img alt="[^"]*" src="data:image/gif;base64,([^"]*)">', page)
     assert [base64.b64decode(one) for one in shown] == [moving]
 
