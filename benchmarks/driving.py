@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from kept_record import is_kept
 from learning import KEPT_FILES, command, keep_run, run_path, summary
 from numpy.typing import NDArray
 
@@ -47,7 +48,7 @@ def main() -> None:
         return
     if not options.summary:
         options.out.mkdir(parents=True, exist_ok=True)
-        missing = [seed for seed in SEEDS if not (KEPT / run_path(TASK, METHOD, seed) / KEPT_FILES[0]).is_file()]
+        missing = [seed for seed in SEEDS if not is_kept(KEPT / run_path(TASK, METHOD, seed), KEPT_FILES)]
         with ThreadPoolExecutor(options.jobs) as pool:
             for future in [pool.submit(one_run, options.out, seed) for seed in missing]:
                 future.result()

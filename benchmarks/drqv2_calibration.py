@@ -25,7 +25,6 @@ import argparse
 import csv
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -35,6 +34,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from kept_record import keep_files
 
 from ipv_bench.run_record import read_jsonl, read_record
 
@@ -148,9 +149,7 @@ def keep(run: Path, place: Path) -> None:
     """Copy a finished run's record and evaluations; the record last: it says that all is there."""
     if not (run / KEPT_FILES[0]).is_file() or read_record(run).status != "finished":
         return
-    place.mkdir(parents=True, exist_ok=True)
-    for name in reversed(KEPT_FILES):
-        shutil.copyfile(run / name, place / name)
+    keep_files(run, place, KEPT_FILES)
 
 
 def our_curves(roots: Sequence[Path], task: str, every: int = EVERY) -> Curves:

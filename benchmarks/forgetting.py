@@ -15,12 +15,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from kept_record import is_kept, keep_files
 
 from ipv_bench.run_record import read_jsonl, read_record
 
@@ -72,7 +73,7 @@ def experiment(out: Path, jobs: int) -> None:
 
 def remaining() -> list[int]:
     """Seeds that are not kept yet."""
-    return [seed for seed in SEEDS if not (KEPT / "runs" / f"seed{seed}" / KEPT_FILES[0]).is_file()]
+    return [seed for seed in SEEDS if not is_kept(KEPT / "runs" / f"seed{seed}", KEPT_FILES)]
 
 
 def one_seed(out: Path, seed: int) -> None:
@@ -83,9 +84,7 @@ def one_seed(out: Path, seed: int) -> None:
         "--init", f"runs/pretrain/ssv2/{METHOD}/seed0", "--run", str(folder),
     )  # fmt: skip
     if read_record(out / folder).status == "finished":
-        (KEPT / folder).mkdir(parents=True, exist_ok=True)
-        for name in reversed(KEPT_FILES):
-            shutil.copyfile(out / folder / name, KEPT / folder / name)
+        keep_files(out / folder, KEPT / folder, KEPT_FILES)
 
 
 def command(out: Path, *arguments: str) -> None:
@@ -100,6 +99,8 @@ def summary(name: str) -> dict[str, Any]:
     """Per run: its evaluations' means, the best, the late mean, and the share; prints a table."""
     runs = {}
     for path in sorted((KEPT / name).glob("*/evaluations.jsonl")):
+        if not is_kept(path.parent, KEPT_FILES):
+            continue  # it was being copied when the script was ended
         means = [sum(line["returns"]) / len(line["returns"]) for line in read_jsonl(path)]
         late = sum(means[-LAST:]) / len(means[-LAST:])
         runs[path.parent.name] = {

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from label_efficiency_protocol import HIGHER_IS_BETTER, LEARNERS
+from label_efficiency_protocol import HIGHER_IS_BETTER, LEARNERS, WHOLE
 from scipy.stats import t as student
 
 BASELINE = "scratch"
 ENOUGH_RUNS = 5
-"""Pairs of runs below which nothing is claimed."""
+"""Pairs of runs below which nothing is claimed, however few seeds a protocol has."""
 MISTAKES = 0.05
 """Share of experiments of equal methods in which a measure may give a claim."""
 
@@ -36,7 +36,8 @@ class Comparison(NamedTuple):
 
     Attributes:
         measure, learner, labels: of what.
-        pairs: seeds that both have.
+        pairs: seeds of the protocol that both have.
+        needed: so many pairs, or nothing is claimed.
         difference: mean of the learner's measure minus that of `scratch`.
         low, high: its interval; None with fewer than two pairs.
         claim: better, worse or nothing.
@@ -46,22 +47,27 @@ class Comparison(NamedTuple):
     learner: str
     labels: int
     pairs: int
+    needed: int
     difference: float
     low: float | None
     high: float | None
     claim: str
 
 
-def compare(runs: Sequence[Run], measures: Sequence[str], labels: Sequence[int]) -> list[Comparison]:
+def compare(
+    runs: Sequence[Run], measures: Sequence[str], labels: Sequence[int], seeds: Sequence[int] = WHOLE.seeds
+) -> list[Comparison]:
     """Every learner against `scratch`, for each measure and N that both have runs of.
 
     Args:
-        runs: kept ones.
+        runs: kept ones; those of other N or seeds than the protocol's are left out.
         measures: to compare by.
         labels: N of the protocol; with the learners they say how many comparisons a measure has.
+        seeds: of the protocol; a claim needs all of them.
     """
     family = max(1, len(labels) * (len(LEARNERS) - 1))
-    found = []
+    runs = [run for run in runs if run.labels in labels and run.seed in seeds]
+    needed, found = max(len(set(seeds)), ENOUGH_RUNS), []
     for measure in measures:
         for count in sorted({run.labels for run in runs}):
             values = {
@@ -69,14 +75,17 @@ def compare(runs: Sequence[Run], measures: Sequence[str], labels: Sequence[int])
                 for name in LEARNERS
             }
             for name in LEARNERS:
-                seeds = sorted(values[name].keys() & values[BASELINE].keys())
-                if name != BASELINE and seeds:
-                    differences = [values[name][seed] - values[BASELINE][seed] for seed in seeds]
-                    found.append(Comparison(measure, name, count, len(seeds), *_judged(differences, measure, family)))
+                pairs = sorted(values[name].keys() & values[BASELINE].keys())
+                if name != BASELINE and pairs:
+                    differences = [values[name][seed] - values[BASELINE][seed] for seed in pairs]
+                    judged = _judged(differences, measure, family, needed)
+                    found.append(Comparison(measure, name, count, len(pairs), needed, *judged))
     return found
 
 
-def _judged(differences: list[float], measure: str, family: int) -> tuple[float, float | None, float | None, str]:
+def _judged(
+    differences: list[float], measure: str, family: int, needed: int
+) -> tuple[float, float | None, float | None, str]:
     """Mean, interval, claim."""
     count, mean = len(differences), float(np.mean(differences))
     if count < 2:
@@ -84,7 +93,7 @@ def _judged(differences: list[float], measure: str, family: int) -> tuple[float,
     quantile = student.ppf(1 - MISTAKES / family / 2, count - 1)
     half = float(quantile * np.std(differences, ddof=1) / np.sqrt(count))
     low, high = mean - half, mean + half
-    if count < ENOUGH_RUNS or low <= 0 <= high:
+    if count < needed or low <= 0 <= high:
         return mean, low, high, ""
     return mean, low, high, "better" if (mean > 0) == HIGHER_IS_BETTER[measure] else "worse"
 
@@ -96,6 +105,6 @@ def sentence(found: Comparison) -> str:
         said += f" [{found.low:+.4g}, {found.high:+.4g}]"
     if found.claim:
         return f"{said}: {found.claim}"
-    if found.pairs < ENOUGH_RUNS:
-        return f"{said}: {found.pairs} of {ENOUGH_RUNS} pairs of runs, nothing is claimed"
+    if found.pairs < found.needed:
+        return f"{said}: {found.pairs} of {found.needed} pairs of runs, nothing is claimed"
     return f"{said}: no difference is shown"

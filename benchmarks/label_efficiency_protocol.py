@@ -104,13 +104,17 @@ def adapted_path(name: str, labels: int, seed: int) -> Path:
     return Path("runs") / "adapt" / name / f"n{labels}" / f"seed{seed}"
 
 
-def remaining(scale: Scale) -> list[tuple[str, int, int]]:
-    """Learner, N and seed of the runs that are not kept.
+def wanted(scale: Scale) -> list[tuple[str, int, int]]:
+    """Learner, N and seed of all runs of the protocol.
 
     Seed by seed, so that an experiment that is cut short has equally many runs of each learner.
     """
-    wanted = [(name, labels, seed) for seed in scale.seeds for labels in scale.labels for name in LEARNERS]
-    return [run for run in wanted if not (scale.kept / adapted_path(*run) / "result.json").is_file()]
+    return [(name, labels, seed) for seed in scale.seeds for labels in scale.labels for name in LEARNERS]
+
+
+def remaining(scale: Scale) -> list[tuple[str, int, int]]:
+    """Those of the runs that are not kept."""
+    return [run for run in wanted(scale) if not (scale.kept / adapted_path(*run) / "result.json").is_file()]
 
 
 def list_remaining(scale: Scale) -> None:
@@ -129,7 +133,16 @@ def list_remaining(scale: Scale) -> None:
 
 
 def kept_runs(scale: Scale) -> Iterator[tuple[str, int, int, dict[str, Any]]]:
-    """Learner, N, seed and result of each run that is kept; all of them, also those of seeds that are in no list."""
-    for file in sorted(scale.kept.glob("runs/adapt/*/n*/seed*/result.json")):
-        name, labels, seed = file.parts[-4], file.parts[-3].removeprefix("n"), file.parts[-2].removeprefix("seed")
-        yield name, int(labels), int(seed), json.loads(file.read_text())
+    """Learner, N, seed and result of each run of the protocol that is kept."""
+    for run in wanted(scale):
+        file = scale.kept / adapted_path(*run) / "result.json"
+        if file.is_file():
+            yield *run, json.loads(file.read_text())
+
+
+def unused_runs(scale: Scale) -> list[str]:
+    """Kept runs and models of learners, N or seeds that are not of the protocol; no number comes from them."""
+    own = {adapted_path(*run) for run in wanted(scale)}
+    own |= {pretrained_path(name, seed) for name, _, seed in wanted(scale)}
+    found = [file.parent.relative_to(scale.kept) for file in scale.kept.glob("runs/**/result.json")]
+    return sorted(str(path) for path in found if path not in own)

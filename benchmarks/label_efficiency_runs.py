@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from inverse_dynamics import BEFORE, InverseDynamics, action_r2, train_judge
+from kept_record import keep_files
 from label_efficiency_protocol import (
     AHEAD,
     COMMON,
@@ -35,9 +35,9 @@ from label_efficiency_protocol import (
     adapted_path,
     pretrained_path,
 )
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
-from ipv_bench.atomic_file import write_json
+from ipv_bench.atomic_file import write_bytes, write_json
 from ipv_bench.run_record import read_record
 from ipv_bench.segments import open_segments
 from models.adapting.config import adapt_config_class
@@ -151,7 +151,7 @@ def the_judge(scale: Scale, space: Workspace) -> InverseDynamics:
     path = space.folder / "judge.safetensors"
     if not path.is_file():
         batch = videos_of(space, "train", JUDGE_VIDEOS, 0, FRAMES)
-        save_file(train_judge(batch.frames, batch.action, scale.judge_updates).state_dict(), path)
+        write_bytes(path, save(train_judge(batch.frames, batch.action, scale.judge_updates).state_dict()))
     weights = load_file(path)
     judge = InverseDynamics(len(weights["dense.2.bias"]))
     judge.load_state_dict(weights)
@@ -200,10 +200,8 @@ def adapt(scale: Scale, space: Workspace, name: str, labels: int, seed: int) -> 
 
 def keep(scale: Scale, space: Workspace, path: Path, facts: dict[str, Any]) -> None:
     """Copy a finished run's record to where it is kept, with a result beside it that says that all is there."""
-    target = scale.kept / path
-    target.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(space.folder / path / "run.json", target / "run.json")
-    write_json(target / "result.json", facts)
+    keep_files(space.folder / path, scale.kept / path, ["run.json"])
+    write_json(scale.kept / path / "result.json", facts)
 
 
 def latent_verdict(space: Workspace, path: Path, scale: Scale) -> dict[str, Any]:

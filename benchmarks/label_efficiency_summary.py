@@ -9,7 +9,18 @@ from typing import Any
 
 import numpy as np
 from label_efficiency_claims import Run, compare, sentence
-from label_efficiency_protocol import LEARNERS, MEASURES, READABLE, Scale, adapted_path, kept_runs, remaining
+from label_efficiency_protocol import (
+    LEARNERS,
+    MEASURES,
+    READABLE,
+    Scale,
+    adapted_path,
+    kept_runs,
+    pretrained_path,
+    remaining,
+    unused_runs,
+    wanted,
+)
 
 from reports.statistics.intervals import TABLE_RESAMPLES, interval
 
@@ -22,16 +33,21 @@ def summary(scale: Scale) -> dict[str, Any]:
     heard = [key for key in MEASURES if key != "action_r2" or not unheard(ceiling)]
     if len(heard) < len(MEASURES):
         say(f"the judge reads actions off true frames with R² {ceiling[0]} only: action_r2 says nothing")
-    comparisons = compare(runs, heard, scale.labels)
+    comparisons = compare(runs, heard, scale.labels, scale.seeds)
     for one in comparisons:
         say(sentence(one))
     missing = [str(adapted_path(*run)) for run in remaining(scale)]
     if missing:
         say(f"{len(missing)} of the {len(missing) + len(runs)} runs are missing: {', '.join(missing[:5])}, …")
-    pretrained = {str(file.parent.relative_to(scale.kept)): json.loads(file.read_text())
-                  for file in sorted(scale.kept.glob("runs/pretrain/*/seed*/result.json"))}  # fmt: skip
+    unused = unused_runs(scale)
+    if unused:
+        say(f"{len(unused)} kept runs are not of the protocol and are not used: {', '.join(unused)}")
+    models = sorted({pretrained_path(name, seed) for name, _, seed in wanted(scale)})
+    files = {str(path): scale.kept / path / "result.json" for path in models}
+    pretrained = {path: json.loads(file.read_text()) for path, file in files.items() if file.is_file()}
     return {
-        "kept": len(runs), "of": len(runs) + len(missing), "missing": missing, "action_r2_of_true_frames": ceiling,
+        "kept": len(runs), "of": len(runs) + len(missing), "missing": missing, "not_used": unused,
+        "action_r2_of_true_frames": ceiling,
         "copy_error": sorted({round(run.result["copy_error_by_step"][-1], 6) for run in runs}),
         "rows": table(runs), "comparisons": [one._asdict() for one in comparisons], "pretraining": pretrained,
     }  # fmt: skip

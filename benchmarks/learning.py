@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from kept_record import is_kept, keep_files
 
 from ipv_bench.atomic_file import write_json
 from ipv_bench.run_record import read_jsonl, read_record
@@ -124,7 +124,7 @@ def remaining(methods: Sequence[str] = METHODS) -> list[tuple[str, str, int]]:
     Seed by seed, so that an experiment that is cut short has equally many runs of each method.
     """
     wanted = [(task, method, seed) for seed in SEEDS for task in TASKS for method in methods]
-    return [run for run in wanted if not (KEPT_RUNS / run_path(*run) / KEPT_FILES[0]).is_file()]
+    return [run for run in wanted if not is_kept(KEPT_RUNS / run_path(*run), KEPT_FILES)]
 
 
 def one_run(out: Path, task: str, method: str, seed: int) -> None:
@@ -142,9 +142,7 @@ def keep_run(out: Path, path: Path, kept: Path = KEPT_RUNS) -> None:
     """Copy a finished run's record and evaluations to where they are kept; the record last: it says all is there."""
     if read_record(out / path).status != "finished":
         return
-    (kept / path).mkdir(parents=True, exist_ok=True)
-    for name in reversed(KEPT_FILES):
-        shutil.copyfile(out / path / name, kept / path / name)
+    keep_files(out / path, kept / path, KEPT_FILES)
 
 
 def run_path(task: str, method: str, seed: int) -> Path:

@@ -20,7 +20,6 @@ import argparse
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -34,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from kept_record import is_kept, keep_files, keep_folder
 
 from ipv_bench.cli import run
 from ipv_bench.run_record import is_finished, read_jsonl, read_record
@@ -59,6 +59,8 @@ RUN_MINUTES = {"dreamerv2": 5.0, "apv": 6.0, "contextwm": 7.0, "prelar": 7.0}
 LATE_SHARE = 1 / 3
 """As in benchmarks/learning.py: a run's score is the mean of the evaluations in the last third of its steps."""
 MAX_KEPT_BYTES = 10_000_000
+RUN_FILES = ("evaluations.jsonl", "run.json")
+"""What is kept of an agent's run."""
 
 
 @dataclass(frozen=True)
@@ -240,13 +242,20 @@ def remaining(scale: Scale) -> list[tuple[str, Line, int]]:
         (target, line, seed) for seed in seeds for target in scale.targets for line in scale.lines
         if seed in (scale.extra_seeds if line.extra else scale.seeds)
     ]  # fmt: skip
-    return [run for run in wanted if not (kept(scale, run_path(*run)) / "run.json").is_file()]
+    return [run for run in wanted if not is_kept(kept(scale, run_path(*run)), RUN_FILES)]
 
 
 def remaining_models(scale: Scale) -> list[tuple[str, Line]]:
     """Target and line of the pre-trained models that those runs start from and that are not kept."""
     wanted = {pretrained_path(line, target): (target, line) for target, line, _ in remaining(scale) if line.videos}
-    return [found for path, found in wanted.items() if not (kept(scale, path) / "checkpoints").is_dir()]
+    return [found for path, found in wanted.items() if not is_model_kept(kept(scale, path))]
+
+
+def is_model_kept(folder: Path) -> bool:
+    """Whether a pre-trained model is kept with its weights: large ones are not, and are made again elsewhere."""
+    return is_kept(folder, ["run.json"]) and any(
+        path.name.isdigit() and path.is_dir() for path in (folder / "checkpoints").glob("*")
+    )
 
 
 def minutes_of(scale: Scale, method: str) -> float:
@@ -255,7 +264,7 @@ def minutes_of(scale: Scale, method: str) -> float:
         float(list(read_jsonl(path / "evaluations.jsonl"))[-1]["wall_seconds"]) / 60
         for target in scale.targets for line in scale.lines if line.method == method
         for path in sorted(kept(scale, run_path(target, line, 0)).parent.glob("seed*"))
-        if (path / "run.json").is_file()
+        if is_kept(path, RUN_FILES)
     ]  # fmt: skip
     return float(np.mean(found)) if found else RUN_MINUTES[method]
 
@@ -286,8 +295,8 @@ def experiment(scale: Scale, space: Workspace, jobs: int) -> None:
     """
     for path in sorted(scale.kept.glob("pretrain/*/*/seed0")):  # made on another machine
         here = space.folder / "runs" / path.relative_to(scale.kept)
-        if (path / "checkpoints").is_dir() and not here.exists():
-            shutil.copytree(path, here)
+        if is_model_kept(path) and not here.exists():
+            keep_folder(path, here)
     models = remaining_models(scale)
     needed = {task for target, line in models for task in videos_of(target, line)}
     side_by_side(jobs, [partial(record, scale, space, task) for task in sorted(needed)])
@@ -354,7 +363,7 @@ def finetune(scale: Scale, space: Workspace, target: str, line: Line, seed: int)
             "finetune", "--preset", PRESET, "--task", f"dmcr/{target}", "--seed", str(seed), "--run", str(path), *start,
             *settings(changes),
         )  # fmt: skip
-    keep(scale, space, path, ("evaluations.jsonl", "run.json"))
+    keep(scale, space, path, RUN_FILES)
 
 
 def keep(scale: Scale, space: Workspace, path: Path, files: Sequence[str], weights: bool = False) -> None:
@@ -362,15 +371,12 @@ def keep(scale: Scale, space: Workspace, path: Path, files: Sequence[str], weigh
     source, goal = space.folder / path, kept(scale, path)
     if not is_finished(source):
         return
-    goal.mkdir(parents=True, exist_ok=True)
     newest = max(
         (one for one in (source / "checkpoints").iterdir() if one.name.isdigit()), key=lambda one: int(one.name)
     )
     if weights and sum(file.stat().st_size for file in newest.iterdir()) < MAX_KEPT_BYTES:
-        shutil.copytree(newest, goal / "checkpoints" / newest.name, dirs_exist_ok=True)
-    for name in files:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, goal / name)
+        keep_folder(newest, goal / "checkpoints" / newest.name)
+    keep_files(source, goal, [name for name in files if (source / name).is_file()])
 
 
 def run_score(folder: Path) -> float:
@@ -384,7 +390,7 @@ def run_score(folder: Path) -> float:
 def kept_runs(scale: Scale, target: str, line: Line) -> list[Path]:
     """Folders of a line's kept runs."""
     folder = kept(scale, run_path(target, line, 0)).parent
-    return sorted(path.parent for path in folder.glob("seed*/run.json"))
+    return sorted(path for path in folder.glob("seed*") if is_kept(path, RUN_FILES))
 
 
 def summary(scale: Scale) -> dict[str, Any]:
@@ -405,20 +411,23 @@ def summary(scale: Scale) -> dict[str, Any]:
             tasks[f"dmcr/{target}"] = rows
     for task, rows in tasks.items():
         for name, row in rows.items():
-            print(f"{task:20} {name:22} mean {row['mean']:6.1f}  95 % [{row['low']:6.1f}, {row['high']:6.1f}]  "
-                  f"n={row['n']}", file=sys.stderr)  # fmt: skip
+            print(f"{task:20} {name:22} mean {row['mean']:6.1f}  {ends(row)}n={row['n']}", file=sys.stderr)  # fmt: skip
     return {"tasks": tasks, "pretraining": dict(pretraining(scale)), "gate": gate(tasks)}
 
 
 def with_interval(scores: Sequence[float]) -> dict[str, Any]:
-    """Mean and its 95 % bootstrap interval over runs (over episodes for the random policy)."""
+    """Mean and its 95 % bootstrap interval over runs (over episodes for the random policy); one has no interval."""
     found = interval(np.asarray(scores)[:, None], "mean", TABLE_RESAMPLES, np.random.default_rng(0))
-    ends = (
-        {"low": float(found.low), "high": float(found.high)}
-        if len(scores) > 1
-        else {"low": float("nan"), "high": float("nan")}
-    )
-    return {"mean": float(np.mean(scores)), **ends, "n": len(scores), "scores": [float(score) for score in scores]}
+    low, high = (float(found.low), float(found.high)) if len(scores) > 1 else (None, None)
+    return {
+        "mean": float(np.mean(scores)), "low": low, "high": high, "n": len(scores),
+        "scores": [float(score) for score in scores],
+    }  # fmt: skip
+
+
+def ends(row: dict[str, Any]) -> str:
+    """The interval of a row for people, where it has one."""
+    return "" if row["low"] is None else f"95 % [{row['low']:6.1f}, {row['high']:6.1f}]  "
 
 
 def pretraining(scale: Scale) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -442,7 +451,7 @@ def pretraining(scale: Scale) -> Iterator[tuple[str, dict[str, Any]]]:
 def gate(tasks: dict[str, Any]) -> bool | None:
     """Whether DreamerV2's interval lies above the random policy's on the first target; None without several runs."""
     rows = tasks.get("dmcr/cheetah_run", {})
-    if "random" not in rows or rows.get("dreamerv2", {}).get("n", 0) < 2:
+    if any(rows.get(name, {}).get("n", 0) < 2 for name in ("random", "dreamerv2")):
         return None
     return bool(rows["dreamerv2"]["low"] > rows["random"]["high"])
 

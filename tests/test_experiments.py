@@ -9,9 +9,12 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import filmed, miniature, rehearsal
+from benchmarks import filmed, kept_record, miniature, rehearsal
+from ipv_bench.errors import SourceError
 from pipelines.datasets.split_archive import list_members
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,7 +48,56 @@ def test_the_miniature_has_the_runs_of_its_protocol(tmp_path: Path) -> None:
     kept = miniature.kept(whole, miniature.run_path(target, line, seed))
     kept.mkdir(parents=True)
     (kept / "run.json").write_text("{}")
+    assert miniature.remaining(whole) == runs  # the evaluations are not there
+    (kept / "evaluations.jsonl").write_text("")
     assert miniature.remaining(whole) == runs[1:]
+    models = miniature.remaining_models(whole)
+    model = miniature.kept(whole, miniature.pretrained_path(models[0][1], models[0][0]))
+    (model / "checkpoints" / ".7.tmp").mkdir(parents=True)  # the copying was ended here
+    assert miniature.remaining_models(whole) == models
+    (model / "checkpoints" / "7").mkdir()
+    (model / "run.json").write_text("{}")
+    assert miniature.remaining_models(whole) == models[1:]
+
+
+def test_one_run_has_no_interval_and_the_summary_is_json() -> None:
+    row = miniature.with_interval([3.0])
+    assert (row["low"], row["high"], row["mean"]) == (None, None, 3.0)
+    json.dumps(row, allow_nan=False)
+    assert miniature.ends(row) == ""
+    assert miniature.with_interval([1.0, 3.0])["low"] == pytest.approx(1.0)
+
+
+def test_what_is_kept_is_complete_or_absent_and_the_record_comes_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, goal = tmp_path / "run", tmp_path / "kept" / "run"
+    (run / "7").mkdir(parents=True)
+    for name in ("run.json", "evaluations.jsonl", "7/model", "7/optimizer"):
+        (run / name).write_text(name)
+    written: list[str] = []
+    write = kept_record.write_bytes
+    monkeypatch.setattr(kept_record, "write_bytes", lambda path, data: (written.append(path.name), write(path, data)))
+    kept_record.keep_files(run, goal, ("run.json", "evaluations.jsonl"))
+    assert written == ["evaluations.jsonl", "run.json"]
+    assert (goal / "run.json").read_text() == "run.json"
+
+    def ended(source: str, target: str) -> None:
+        Path(target).write_text("hal")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kept_record.shutil, "copytree", lambda source, target: (target.mkdir(), ended("", target / "x")))
+        with pytest.raises(KeyboardInterrupt):
+            kept_record.keep_folder(run / "7", goal / "7")
+    assert not (goal / "7").exists()
+    for text in ("first", "second"):  # over the leftover, then over a whole one
+        (run / "7" / "model").write_text(text)
+        kept_record.keep_folder(run / "7", goal / "7")
+        assert {path.name: path.read_text() for path in (goal / "7").iterdir()} == {
+            "model": text, "optimizer": "7/optimizer",
+        }  # fmt: skip
+    assert {path.name for path in goal.iterdir()} == {"7", "run.json", "evaluations.jsonl"}
 
 
 def test_the_rehearsed_archive_is_a_tar_as_others_read_it(tmp_path: Path) -> None:
@@ -83,6 +135,54 @@ def test_filmed_clips_are_cut_by_shot(tmp_path: Path) -> None:
     still = np.random.default_rng(0).normal(0.5, 0.01, (50, 12, 12))
     assert filmed.cuts(still) == []
     assert filmed.cuts(still[:1]) == []
+
+
+def test_own_clips_are_files_under_names_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filmed, "SOURCES", ())
+    own, work = tmp_path / "own", tmp_path / "work"
+    (own / "more").mkdir(parents=True)
+    (own / "a.mp4").write_bytes(b"one")
+    (own / "a.avi").write_bytes(b"two")
+    for _ in range(2):
+        filmed.gather(work, own)
+        assert [path.name for path in filmed.clips_of(work, "train")] == ["own-a.avi", "own-a.mp4"]
+    (own / "a.mp4").write_bytes(b"another")
+    with pytest.raises(SourceError, match=r"own-a\.mp4"):
+        filmed.gather(work, own)
+    with pytest.raises(SourceError, match="nowhere"):
+        filmed.gather(work, tmp_path / "nowhere")
+
+
+def test_filmed_sets_are_of_all_their_sources_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filmed.drawn_clips(tmp_path / "clips")
+    (tmp_path / "clips" / "held-out").rename(tmp_path / "later")
+    with pytest.raises(SourceError, match="held-out has no clips: none of tree, cup") as told:
+        filmed.cut_all(tmp_path)
+    assert "apt opencv-doc" in str(told.value)
+    assert not (tmp_path / "raw").exists()
+    (tmp_path / "later").rename(tmp_path / "clips" / "held-out")
+    same_name = tmp_path / "clips" / "train" / "one.avi"
+    same_name.write_bytes((tmp_path / "clips" / "train" / "two.mp4").read_bytes())
+    made = {"train": ["one.avi", "one.mp4", "two.mp4"], "held-out": ["three.mp4"]}
+
+    def prepare(work: Path, *words: str) -> None:
+        place = Path(words[words.index("--out") + 1])
+        (work / place).mkdir(parents=True)
+        (work / place / "manifest.json").write_text("{}")
+        table = pa.table({"source_id": [f"{name}/000-000.mp4" for name in made[place.name]]})
+        pq.write_table(table, work / place / "sources.parquet")
+
+    monkeypatch.setattr(filmed, "command", prepare)
+    counts = filmed.cut_all(tmp_path)["clips"]
+    assert counts == {"train/one.avi": 2, "train/one.mp4": 2, "train/two.mp4": 2, "held-out/three.mp4": 2}
+    assert filmed.cut_all(tmp_path)["clips"] == counts
+    (tmp_path / "clips" / "train" / "own-b.mp4").write_bytes(same_name.read_bytes())
+    with pytest.raises(SourceError, match=r"shards/train.* lacks own-b\.mp4") as told:
+        filmed.cut_all(tmp_path)
+    assert "--out" in told.value.fix
+    (tmp_path / "clips" / "train" / "own-b.mp4").unlink()
+    with pytest.raises(SourceError, match=r"not in .*clips/train: own-b\.mp4"):
+        filmed.cut_all(tmp_path)
 
 
 @pytest.mark.slow

@@ -81,6 +81,20 @@ def test_too_few_runs_claim_nothing_however_clear(monkeypatch: pytest.MonkeyPatc
     assert {one.pairs for one in claims.compare(odd, ("error",), LABELS)} == {2}
 
 
+def test_runs_outside_the_protocol_claim_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = benchmark(monkeypatch, "label_efficiency_claims")
+    five = runs(claims, np.random.default_rng(2), 50.0)
+    others = [run._replace(seed=run.seed + 10) for run in five]
+    assert claims.compare(others, ("error",), LABELS, (1, 2, 3, 4, 5)) == []
+    assert claims.compare(five + others, ("error",), LABELS) == claims.compare(five, ("error",), LABELS)
+    strange = [run._replace(labels=run.labels + 1) for run in five]
+    assert claims.compare(strange, ("error",), LABELS) == []
+    # five common seeds are not all six
+    found = claims.compare(five, ("error",), LABELS, (1, 2, 3, 4, 5, 6))
+    assert not any(one.claim for one in found)
+    assert "5 of 6 pairs of runs, nothing is claimed" in claims.sentence(found[0])
+
+
 def test_the_summary_says_what_is_missing_and_a_deaf_judge_is_not_heard(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,12 +108,19 @@ def test_the_summary_says_what_is_missing_and_a_deaf_judge_is_not_heard(
             result = {"error": error + seed / 1000, "copy_ratio": 1.0, "shuffle_ratio": 1.0, "action_r2": 0.05,
                       "action_r2_of_true_frames": 0.09, "copy_error_by_step": [0.03]}  # fmt: skip
             (folder / "result.json").write_text(json.dumps(result))
+    other = [str(protocol.adapted_path("uwm", 17, 1)), str(protocol.adapted_path("uwm", 64, 6)),
+             str(protocol.pretrained_path("uwm", 6)), "runs/adapt/uwm/n64-old/seed1"]  # fmt: skip
+    for path in other:
+        (tmp_path / path).mkdir(parents=True)
+        (tmp_path / path / "result.json").write_text("{}")  # not even read
     found = reader.summary(scale)
+    assert found["not_used"] == sorted(other)
     assert (found["kept"], found["of"], len(found["missing"])) == (6, 100, 94)
     assert str(protocol.adapted_path("apv", 16, 1)) in found["missing"]
     assert str(protocol.adapted_path("uwm", 16, 1)) not in found["missing"]
     told = capsys.readouterr().err
     assert "94 of the 100 runs are missing" in told
+    assert "4 kept runs are not of the protocol and are not used" in told
     assert "action_r2 says nothing" in told
     assert {one["measure"] for one in found["comparisons"]} == {"error", "copy_ratio", "shuffle_ratio"}
     [two] = [one for one in found["comparisons"] if (one["measure"], one["labels"]) == ("error", 16)]
