@@ -129,7 +129,7 @@ def test_a_figure_leads_to_its_videos_and_every_link_holds(
 def test_a_moved_workspace_keeps_its_chain_and_a_replaced_video_breaks_it(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    moved = shutil.copytree(made, tmp_path / "elsewhere" / "work", ignore=shutil.ignore_patterns("replay"))
+    moved = shutil.copytree(made, tmp_path / "elsewhere" / "copy", ignore=shutil.ignore_patterns("replay"))
     monkeypatch.chdir(tmp_path)  # paths of the records are relative to another folder
     log = moved / "data/shards/folder/prepare_log.jsonl"
     log.write_text(log.read_text().replace(str(made), "/where/it/was/made"))
@@ -141,7 +141,7 @@ def test_a_moved_workspace_keeps_its_chain_and_a_replaced_video_breaks_it(
     assert str(moved / "data/raw/folder") in shown.out
     assert "restore the release" in shown.out
     assert "1 BROKEN" in shown.out
-    assert f"✓ checkpoint  elsewhere/work/{MODEL}/checkpoints/2" in shown.out
+    assert f"✓ checkpoint  elsewhere/copy/{MODEL}/checkpoints/2" in shown.out
     assert "broken at source" in shown.err
 
 
