@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 from kept_record import is_kept
-from learning import KEPT_FILES, command, keep_run, run_path, summary
+from learning import KEPT_FILES, keep_run, run_path, summary
 from numpy.typing import NDArray
+from one_command import command
 
 from models.envs import EnvConfig, make_env
 

@@ -23,8 +23,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -36,6 +34,7 @@ import av
 import numpy as np
 import pyarrow.parquet as pq
 from kept_record import keep_files
+from one_command import OutOfTimeError, command, deadline
 
 from ipv_bench.analysis_record import read_analysis
 from ipv_bench.atomic_file import write_bytes, write_json
@@ -118,10 +117,6 @@ QUICK = Scale(
     Path(), (1,), 2, ("data.length=6", "data.batch_size=2", "data.workers=0", "validation.every=0", "data.holdout=0"),
     ("length=10", "observed=5", "videos=2"), preset="tiny",
 )  # fmt: skip
-
-
-class OutOfTimeError(Exception):
-    """The minutes are over; everything is saved."""
 
 
 def main() -> None:
@@ -396,7 +391,7 @@ def experiment(scale: Scale, work: Path, minutes: float | None) -> None:
     Raises:
         OutOfTimeError: the minutes are over.
     """
-    end = None if minutes is None else time.monotonic() + 60 * minutes
+    end = deadline(minutes)
     for method, seed in remaining(scale):
         path = model_path(method, seed)
         if not is_finished(work / path):
@@ -423,30 +418,6 @@ def analyse(scale: Scale, work: Path, method: str, seed: int, end: float | None)
         keep_files(work / out, goal / kind, pictures)
     keep_files(work / path, goal, ("metrics.jsonl", "run.json"))
     write_json(goal / "result.json", result)
-
-
-def command(work: Path, *arguments: str, end: float | None = None) -> None:
-    """One `ipv-bench` command with one thread, gently.
-
-    Raises:
-        OutOfTimeError: it was stopped, or not even started.
-        CalledProcessError: it failed.
-    """
-    left = float("inf") if end is None else end - time.monotonic()
-    if left <= 0:
-        raise OutOfTimeError
-    words = ["nice", "-n", "10", sys.executable, "-m", "ipv_bench", *arguments]
-    child = subprocess.Popen(words, cwd=work, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=sys.stderr)
-    clock = None if end is None else threading.Timer(left, child.terminate)
-    if clock is not None:
-        clock.start()
-    status = child.wait()
-    if clock is not None:
-        clock.cancel()
-    if status in (130, -15):
-        raise OutOfTimeError
-    if status:
-        raise subprocess.CalledProcessError(status, words)
 
 
 def summary(scale: Scale) -> dict[str, Any]:

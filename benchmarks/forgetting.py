@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from kept_record import is_kept, keep_files
+from one_command import command
 
 from ipv_bench.run_record import read_jsonl, read_record
 
@@ -85,14 +84,6 @@ def one_seed(out: Path, seed: int) -> None:
     )  # fmt: skip
     if read_record(out / folder).status == "finished":
         keep_files(out / folder, KEPT / folder, KEPT_FILES)
-
-
-def command(out: Path, *arguments: str) -> None:
-    """One `ipv-bench` command with one thread, gently."""
-    subprocess.run(
-        ["nice", "-n", "10", sys.executable, "-m", "ipv_bench", *arguments],
-        cwd=out, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, stdout=sys.stderr,
-    )  # fmt: skip
 
 
 def summary(name: str) -> dict[str, Any]:

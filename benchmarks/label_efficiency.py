@@ -44,8 +44,9 @@ from label_efficiency_protocol import (
     pretrained_path,
     remaining,
 )
-from label_efficiency_runs import OutOfTimeError, Workspace, adapt, make_videos, pretrain, the_judge
+from label_efficiency_runs import Workspace, adapt, make_videos, pretrain, the_judge
 from label_efficiency_summary import draw, summary
+from one_command import OutOfTimeError
 from paired_timing import machine
 
 from models.pretrain import build_training

@@ -6,11 +6,6 @@ All of it by the commands that a person would type, in one folder, and all of it
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +30,7 @@ from label_efficiency_protocol import (
     adapted_path,
     pretrained_path,
 )
+from one_command import StoppedError, command, deadline
 from safetensors.torch import load_file, save
 
 from ipv_bench.atomic_file import write_bytes, write_json
@@ -52,10 +48,6 @@ from models.pretraining.config import ValidationConfig
 from models.training.checkpoint import find_checkpoint, load_checkpoint, load_tensors
 
 
-class OutOfTimeError(Exception):
-    """The minutes are over; everything is saved."""
-
-
 class Workspace:
     """The folder in which the commands run, and until when.
 
@@ -66,7 +58,7 @@ class Workspace:
 
     def __init__(self, folder: Path, minutes: float | None) -> None:
         self.folder = folder
-        self._end = None if minutes is None else time.monotonic() + 60 * minutes
+        self._end = deadline(minutes)
         folder.mkdir(parents=True, exist_ok=True)
 
     def command(self, *arguments: str) -> float:
@@ -76,24 +68,7 @@ class Workspace:
             OutOfTimeError: it was stopped, or not even started.
             CalledProcessError: it failed.
         """
-        left = float("inf") if self._end is None else self._end - time.monotonic()
-        if left <= 0:
-            raise OutOfTimeError
-        words = ["nice", "-n", "10", sys.executable, "-m", "ipv_bench", *arguments]
-        child = subprocess.Popen(words, cwd=self.folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=sys.stderr)
-        clock = None if self._end is None else threading.Timer(left, child.terminate)
-        if clock is not None:
-            clock.start()
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if clock is not None:
-            clock.cancel()
-        seconds = usage.ru_utime + usage.ru_stime
-        if child.returncode in (130, -15):
-            raise StoppedError(seconds)
-        if child.returncode:
-            raise subprocess.CalledProcessError(child.returncode, words)
-        return seconds
+        return command(self.folder, *arguments, end=self._end)
 
     def train(self, path: Path, *arguments: str) -> None:
         """A command that makes the run `path`; its CPU-seconds are added to what it took before."""
@@ -114,14 +89,6 @@ class Workspace:
     def finished(self, path: Path) -> bool:
         """Whether a run is there and done."""
         return (self.folder / path / "run.json").is_file() and read_record(self.folder / path).status == "finished"
-
-
-class StoppedError(OutOfTimeError):
-    """A command was stopped because the minutes are over."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self.seconds = seconds
 
 
 def pretraining_changes(learner: Learner, scale: Scale) -> list[str]:

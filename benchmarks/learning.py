@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -30,6 +28,7 @@ from typing import Any
 
 import numpy as np
 from kept_record import is_kept, keep_files
+from one_command import command
 
 from ipv_bench.atomic_file import write_json
 from ipv_bench.run_record import read_jsonl, read_record
@@ -148,14 +147,6 @@ def keep_run(out: Path, path: Path, kept: Path = KEPT_RUNS) -> None:
 def run_path(task: str, method: str, seed: int) -> Path:
     """Where a run lies inside the workspace."""
     return Path("runs") / task / method / f"seed{seed}"
-
-
-def command(out: Path, *arguments: str) -> None:
-    """One `ipv-bench` command with one thread, gently."""
-    subprocess.run(
-        ["nice", "-n", "10", sys.executable, "-m", "ipv_bench", *arguments],
-        cwd=out, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, stdout=sys.stderr,
-    )  # fmt: skip
 
 
 def run_score(folder: Path) -> float:

@@ -19,12 +19,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -34,6 +31,7 @@ from typing import Any
 
 import numpy as np
 from kept_record import is_kept, keep_files, keep_folder
+from one_command import OutOfTimeError, command, deadline
 
 from ipv_bench.cli import run
 from ipv_bench.run_record import is_finished, read_jsonl, read_record
@@ -131,10 +129,6 @@ QUICK = Scale(
 )  # fmt: skip
 
 
-class OutOfTimeError(Exception):
-    """The minutes are over; everything is saved."""
-
-
 class Workspace:
     """The folder in which the commands run, and until when.
 
@@ -145,7 +139,7 @@ class Workspace:
 
     def __init__(self, folder: Path, minutes: float | None = None) -> None:
         self.folder = folder
-        self._end = None if minutes is None else time.monotonic() + 60 * minutes
+        self._end = deadline(minutes)
         folder.mkdir(parents=True, exist_ok=True)
 
     def command(self, *arguments: str) -> None:
@@ -155,21 +149,7 @@ class Workspace:
             OutOfTimeError: it was stopped, or not even started.
             CalledProcessError: it failed.
         """
-        left = float("inf") if self._end is None else self._end - time.monotonic()
-        if left <= 0:
-            raise OutOfTimeError
-        words = ["nice", "-n", "10", sys.executable, "-m", "ipv_bench", *arguments, "--quiet"]
-        child = subprocess.Popen(words, cwd=self.folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=sys.stderr)
-        clock = None if self._end is None else threading.Timer(left, child.terminate)
-        if clock is not None:
-            clock.start()
-        status = child.wait()
-        if clock is not None:
-            clock.cancel()
-        if status in (130, -15):
-            raise OutOfTimeError
-        if status:
-            raise subprocess.CalledProcessError(status, words)
+        command(self.folder, *arguments, "--quiet", end=self._end)
 
 
 class QuickWorkspace(Workspace):

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from one_command import OutOfTimeError, StoppedError, command, deadline
 
 from benchmarks import filmed, kept_record, miniature, rehearsal
 from ipv_bench.errors import SourceError
@@ -190,3 +191,17 @@ def test_the_filmed_experiment_runs() -> None:
     models = quick("filmed.py")["models"]
     assert set(models) == {"contextwm/seed1", "apv/seed1"}
     assert set(models["contextwm/seed1"]["verdicts"]) == {"predict", "attention"}
+
+
+def test_a_command_tells_its_seconds_its_failure_and_the_end_of_the_minutes(tmp_path: Path) -> None:
+    assert command(tmp_path, "--help") > 0
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        command(tmp_path, "verify", "nowhere")
+    assert failed.value.returncode == 2
+    with pytest.raises(OutOfTimeError) as over:
+        command(tmp_path, "sample", "raw", "--dataset", "ssv2", end=deadline(0))
+    assert not isinstance(over.value, StoppedError)
+    assert not (tmp_path / "raw").exists()  # nothing was started
+    with pytest.raises(StoppedError) as stopped:
+        command(tmp_path, "sample", "raw", "--dataset", "ssv2", "--videos", "100000", end=deadline(0.05))
+    assert stopped.value.seconds > 0
