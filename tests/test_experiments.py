@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from one_command import OutOfTimeError, StoppedError, command, deadline
 
-from benchmarks import filmed, kept_record, miniature, rehearsal
+from benchmarks import filmed_clips, kept_record, miniature, rehearsal
 from ipv_bench.errors import SourceError
 from pipelines.datasets.split_archive import list_members
 
@@ -128,37 +128,37 @@ def test_the_rehearsal_runs() -> None:
 
 
 def test_filmed_clips_are_cut_by_shot(tmp_path: Path) -> None:
-    filmed.drawn_clips(tmp_path)
-    frames = list(filmed.every_other(tmp_path / "train" / "one.mp4"))
-    assert filmed.cuts(np.stack([filmed.small(frame) for frame in frames])) == [30]
-    filmed.write_shots(tmp_path / "train" / "one.mp4", tmp_path / "shots")
+    filmed_clips.drawn_clips(tmp_path)
+    frames = list(filmed_clips.every_other(tmp_path / "train" / "one.mp4"))
+    assert filmed_clips.cuts(np.stack([filmed_clips.small(frame) for frame in frames])) == [30]
+    filmed_clips.write_shots(tmp_path / "train" / "one.mp4", tmp_path / "shots")
     assert [path.name for path in sorted((tmp_path / "shots").iterdir())] == ["000-000.mp4", "001-000.mp4"]
     still = np.random.default_rng(0).normal(0.5, 0.01, (50, 12, 12))
-    assert filmed.cuts(still) == []
-    assert filmed.cuts(still[:1]) == []
+    assert filmed_clips.cuts(still) == []
+    assert filmed_clips.cuts(still[:1]) == []
 
 
 def test_own_clips_are_files_under_names_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filmed, "SOURCES", ())
+    monkeypatch.setattr(filmed_clips, "SOURCES", ())
     own, work = tmp_path / "own", tmp_path / "work"
     (own / "more").mkdir(parents=True)
     (own / "a.mp4").write_bytes(b"one")
     (own / "a.avi").write_bytes(b"two")
     for _ in range(2):
-        filmed.gather(work, own)
-        assert [path.name for path in filmed.clips_of(work, "train")] == ["own-a.avi", "own-a.mp4"]
+        filmed_clips.gather(work, own)
+        assert [path.name for path in filmed_clips.clips_of(work, "train")] == ["own-a.avi", "own-a.mp4"]
     (own / "a.mp4").write_bytes(b"another")
     with pytest.raises(SourceError, match=r"own-a\.mp4"):
-        filmed.gather(work, own)
+        filmed_clips.gather(work, own)
     with pytest.raises(SourceError, match="nowhere"):
-        filmed.gather(work, tmp_path / "nowhere")
+        filmed_clips.gather(work, tmp_path / "nowhere")
 
 
 def test_filmed_sets_are_of_all_their_sources_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    filmed.drawn_clips(tmp_path / "clips")
+    filmed_clips.drawn_clips(tmp_path / "clips")
     (tmp_path / "clips" / "held-out").rename(tmp_path / "later")
     with pytest.raises(SourceError, match="held-out has no clips: none of tree, cup") as told:
-        filmed.cut_all(tmp_path)
+        filmed_clips.cut_all(tmp_path)
     assert "apt opencv-doc" in str(told.value)
     assert not (tmp_path / "raw").exists()
     (tmp_path / "later").rename(tmp_path / "clips" / "held-out")
@@ -173,17 +173,17 @@ def test_filmed_sets_are_of_all_their_sources_or_refused(tmp_path: Path, monkeyp
         table = pa.table({"source_id": [f"{name}/000-000.mp4" for name in made[place.name]]})
         pq.write_table(table, work / place / "sources.parquet")
 
-    monkeypatch.setattr(filmed, "command", prepare)
-    counts = filmed.cut_all(tmp_path)["clips"]
+    monkeypatch.setattr(filmed_clips, "command", prepare)
+    counts = filmed_clips.cut_all(tmp_path)["clips"]
     assert counts == {"train/one.avi": 2, "train/one.mp4": 2, "train/two.mp4": 2, "held-out/three.mp4": 2}
-    assert filmed.cut_all(tmp_path)["clips"] == counts
+    assert filmed_clips.cut_all(tmp_path)["clips"] == counts
     (tmp_path / "clips" / "train" / "own-b.mp4").write_bytes(same_name.read_bytes())
     with pytest.raises(SourceError, match=r"shards/train.* lacks own-b\.mp4") as told:
-        filmed.cut_all(tmp_path)
+        filmed_clips.cut_all(tmp_path)
     assert "--out" in told.value.fix
     (tmp_path / "clips" / "train" / "own-b.mp4").unlink()
     with pytest.raises(SourceError, match=r"not in .*clips/train: own-b\.mp4"):
-        filmed.cut_all(tmp_path)
+        filmed_clips.cut_all(tmp_path)
 
 
 @pytest.mark.slow
