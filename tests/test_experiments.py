@@ -6,15 +6,20 @@ import json
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
+import filmed_clips
+import kept_record
+import miniature_protocol as miniature
+import miniature_summary
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import rehearsal_layouts
 from one_command import OutOfTimeError, StoppedError, command, deadline
 
-from benchmarks import filmed_clips, kept_record, miniature, rehearsal
 from ipv_bench.errors import SourceError
 from pipelines.datasets.split_archive import list_members
 
@@ -38,7 +43,7 @@ def test_the_miniature_makes_its_lines_and_two_equal_reports() -> None:
 
 
 def test_the_miniature_has_the_runs_of_its_protocol(tmp_path: Path) -> None:
-    whole = miniature.replace(miniature.WHOLE, kept=tmp_path)
+    whole = replace(miniature.WHOLE, kept=tmp_path)
     runs = miniature.remaining(whole)
     assert len([line for _, line, _ in runs if not line.extra]) == 112
     assert len([line for _, line, _ in runs if line.extra]) == 30
@@ -62,11 +67,11 @@ def test_the_miniature_has_the_runs_of_its_protocol(tmp_path: Path) -> None:
 
 
 def test_one_run_has_no_interval_and_the_summary_is_json() -> None:
-    row = miniature.with_interval([3.0])
+    row = miniature_summary.with_interval([3.0])
     assert (row["low"], row["high"], row["mean"]) == (None, None, 3.0)
     json.dumps(row, allow_nan=False)
-    assert miniature.ends(row) == ""
-    assert miniature.with_interval([1.0, 3.0])["low"] == pytest.approx(1.0)
+    assert miniature_summary.ends(row) == ""
+    assert miniature_summary.with_interval([1.0, 3.0])["low"] == pytest.approx(1.0)
 
 
 def test_what_is_kept_is_complete_or_absent_and_the_record_comes_last(
@@ -102,8 +107,8 @@ def test_what_is_kept_is_complete_or_absent_and_the_record_comes_last(
 
 
 def test_the_rehearsed_archive_is_a_tar_as_others_read_it(tmp_path: Path) -> None:
-    found = rehearsal.ssv2_archive(tmp_path / "raw", 0.0005)
-    pieces = sorted((tmp_path / "raw").glob(f"{rehearsal.ARCHIVE}-*"))
+    found = rehearsal_layouts.ssv2_archive(tmp_path / "raw", 0.0005)
+    pieces = sorted((tmp_path / "raw").glob(f"{rehearsal_layouts.ARCHIVE}-*"))
     assert len(pieces) == found["pieces"] > 10
     whole = tmp_path / "whole.tgz"
     whole.write_bytes(b"".join(piece.read_bytes() for piece in pieces))
@@ -120,7 +125,7 @@ def test_the_rehearsed_archive_is_a_tar_as_others_read_it(tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_the_rehearsal_runs() -> None:
     found = quick("rehearsal.py")["releases"]
-    assert set(found) == set(rehearsal.RELEASES)
+    assert set(found) == set(rehearsal_layouts.RELEASES)
     for name, release in found.items():
         assert release["killed_job"]["same_files"], name
         assert release["dry_run"]["says"][-1] == "dry run: nothing was written", name
