@@ -35,11 +35,6 @@ class LabelledData:
     action_dim: int
 
 
-def describe_plan(parent: str | Path, **options: Any) -> str:
-    """What `adapt` with the same arguments would do, as text."""
-    return plan_adapting(parent, **options).describe()
-
-
 def adapt(parent: str | Path, **options: Any) -> Path:
     """Train, or go on with a run that exists; see `plan_adapting` for the arguments.
 

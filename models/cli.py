@@ -95,17 +95,19 @@ def pretrain(
 
         check_pretraining(preset, config_file, overrides)
 
-    from models.pretrain import describe_plan
-    from models.pretrain import pretrain as run_pretraining
-
     options: dict[str, Any] = {
         "preset": preset, "config_file": config_file, "overrides": overrides, "data": data,
         "run": run_folder, "seed": seed,
     }  # fmt: skip
     if dry_run:
-        say(describe_plan(**options))
-    else:
-        run_pretraining(**options)
+        from models.pretraining.plan import describe, plan_pretraining
+
+        say(describe(plan_pretraining(**options)))
+        return
+
+    from models.pretrain import pretrain as run_pretraining
+
+    run_pretraining(**options)
 
 
 @click.command()
@@ -126,12 +128,19 @@ def finetune(
     """Train an agent on a task by model-based RL. Run it again to go on after an interruption."""
     require("`ipv-bench finetune`", "train", *_simulator(task), *_mirrors(config_file, overrides))
 
+    options: dict[str, Any] = {
+        "preset": preset, "config_file": config_file, "overrides": overrides, "task": task, "init": init,
+        "run": run_folder, "seed": seed,
+    }  # fmt: skip
+    if dry_run:
+        from models.finetuning.plan import show_plan
+
+        show_plan(**options)
+        return
+
     from models.finetune import finetune as run_finetuning
 
-    run_finetuning(
-        preset=preset, config_file=config_file, overrides=overrides, task=task, init=init, run=run_folder, seed=seed,
-        dry_run=dry_run,
-    )  # fmt: skip
+    run_finetuning(**options)
 
 
 @click.command()
@@ -200,14 +209,16 @@ def adapt(
 
         check_adapting(parent, run_folder, seed, overrides)
 
-    from models.adapt import adapt as run_adapting
-    from models.adapt import describe_plan
-
     options: dict[str, Any] = {"data": data, "run": run_folder, "seed": seed, "overrides": overrides}
     if dry_run:
-        say(describe_plan(parent, **options))
-    else:
-        run_adapting(parent, **options)
+        from models.adapting.plan import plan_adapting
+
+        say(plan_adapting(parent, **options).describe())
+        return
+
+    from models.adapt import adapt as run_adapting
+
+    run_adapting(parent, **options)
 
 
 @click.command("import-checkpoint")

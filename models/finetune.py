@@ -12,7 +12,7 @@ import numpy as np
 
 from ipv_bench.errors import CheckpointError, ConfigError, InterruptedRunError, RunError
 from ipv_bench.plugins import plugin_names
-from ipv_bench.progress import progress, say, say_aside
+from ipv_bench.progress import progress, say
 from ipv_bench.run_lock import run_lock
 from ipv_bench.run_record import RUN_FILE, RunRecord, check_same_config, git_commit, read_record, write_record
 from models.envs.registry import fields_of_other_suites
@@ -63,7 +63,6 @@ def finetune(
     init: str | Path | None = None,
     run: str | Path | None = None,
     seed: int = 0,
-    dry_run: bool = False,
     root: str | Path = "runs",
 ) -> Path:
     """Train an agent, or go on with a run that was interrupted; arguments as in `plan_finetuning`.
@@ -79,12 +78,6 @@ def finetune(
     plan = plan_finetuning(
         preset, task, config_file=config_file, overrides=overrides, init=init, run=run, seed=seed, root=root
     )
-    if dry_run:
-        say(plan.describe())
-        table = plan.describe_table()
-        if table:
-            say_aside(table)  # stdout is JSON for programs
-        return plan.folder
     plan = _settled(plan)
     if _is_finished(plan):
         say(f"{plan.folder} is finished; nothing to do")

@@ -13,7 +13,7 @@ from ipv_bench.run_lock import run_lock
 from ipv_bench.run_record import RUN_FILE, git_commit, read_record
 from models.pretraining.config import RESUMABLE_KEYS
 from models.pretraining.loop import PretrainLoop
-from models.pretraining.plan import PretrainPlan, describe, plan_pretraining
+from models.pretraining.plan import PretrainPlan, plan_pretraining
 from models.pretraining.run_keeping import check_same_run, note_changes, start_record, train_to_the_end
 from models.pretraining.video_batches import check_batch_size, open_video_data
 from models.pretraining.video_training import VideoTraining
@@ -38,11 +38,6 @@ def build_training(preset: str, overrides: Mapping[str, Any] | Iterable[str] = (
     training = VideoTraining(config, seed)
     prepare_torch(training.device, config.training.threads, config.training.deterministic)
     return training
-
-
-def describe_plan(**options: Any) -> str:
-    """What `pretrain` with the same arguments would do, as text."""
-    return describe(plan_pretraining(**options))
 
 
 def pretrain(**options: Any) -> Path:

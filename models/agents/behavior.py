@@ -10,47 +10,14 @@ import copy
 from typing import NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from ipv_bench.config import Config
+from models.agents.config import BehaviorConfig
 from models.agents.lambda_return import lambda_return
 from models.nets.distributions import gumbel_noise
 from models.nets.heads import ActorHead, ScalarHead
 from models.nets.rssm import RSSM, Latents, State
-from models.training.optimizer import OptimizerConfig, OptimizerGroup, assign_gradients
-
-
-class BehaviorConfig(Config):
-    """Actor, critic and imagination."""
-
-    horizon: int = Field(15, ge=2)
-    """Imagined steps."""
-    discount: float = Field(0.99, gt=0, le=1)
-    """Constant discount of each imagined step."""
-    discount_head: bool = False
-    """Predict whether a state ends its episode, and let returns stop there (DreamerV2). For suites whose tasks end
-    episodes (`terminated`); off in the papers' settings, whose suites only have time limits."""
-    lam: float = Field(0.95, ge=0, le=1)
-    """λ of the λ-return."""
-    entropy: float = Field(1e-4, ge=0)
-    """Weight of the actor's entropy."""
-    min_std: float = Field(0.1, gt=0)
-    """Smallest scale of the truncated normal."""
-    layers: int = Field(4, ge=0)
-    """Hidden layers of actor and critic."""
-    units: int = Field(400, ge=1)
-    """Width of the hidden layers."""
-    slow_every: int = Field(100, ge=1)
-    """Updates between two copies of the critic into the slow critic."""
-    slow_fraction: float = Field(1.0, gt=0, le=1)
-    """Share of the critic in each copy; 1 copies it whole."""
-    zero_output: bool = False
-    """Start the critic's last layer at zero instead of Xavier."""
-    actor_optimizer: OptimizerConfig = OptimizerConfig(lr=8e-5)
-    """Optimiser of the actor."""
-    critic_optimizer: OptimizerConfig = OptimizerConfig(lr=8e-5)
-    """Optimiser of the critic."""
+from models.training.optimizer import OptimizerGroup, assign_gradients
 
 
 class BehaviorDraws(NamedTuple):

@@ -2,15 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from models.agents.behavior import BehaviorConfig
-from models.training.config import LoopConfig
+from ipv_bench.config import Config
+from models.isolation.config import IsolatedModelConfig
+from models.latent_actions.config import RealActionModelConfig
+from models.training.config import LoopConfig, OptimizerConfig
 from models.world_models.config import StackedConfig
 
 InitParts = Literal["all", "encoder_decoder"]
+
+
+class BehaviorConfig(Config):
+    """Actor, critic and imagination."""
+
+    horizon: int = Field(15, ge=2)
+    """Imagined steps."""
+    discount: float = Field(0.99, gt=0, le=1)
+    """Constant discount of each imagined step."""
+    discount_head: bool = False
+    """Predict whether a state ends its episode, and let returns stop there (DreamerV2). For suites whose tasks end
+    episodes (`terminated`); off in the papers' settings, whose suites only have time limits."""
+    lam: float = Field(0.95, ge=0, le=1)
+    """λ of the λ-return."""
+    entropy: float = Field(1e-4, ge=0)
+    """Weight of the actor's entropy."""
+    min_std: float = Field(0.1, gt=0)
+    """Smallest scale of the truncated normal."""
+    layers: int = Field(4, ge=0)
+    """Hidden layers of actor and critic."""
+    units: int = Field(400, ge=1)
+    """Width of the hidden layers."""
+    slow_every: int = Field(100, ge=1)
+    """Updates between two copies of the critic into the slow critic."""
+    slow_fraction: float = Field(1.0, gt=0, le=1)
+    """Share of the critic in each copy; 1 copies it whole."""
+    zero_output: bool = False
+    """Start the critic's last layer at zero instead of Xavier."""
+    actor_optimizer: OptimizerConfig = OptimizerConfig(lr=8e-5)
+    """Optimiser of the actor."""
+    critic_optimizer: OptimizerConfig = OptimizerConfig(lr=8e-5)
+    """Optimiser of the critic."""
+
+
+class IsolatedBehaviorConfig(BehaviorConfig):
+    """Actor, critic and imagination; the released critic has a layer less than the actor."""
+
+    critic_layers: int = Field(3, ge=0)
+    """Hidden layers of the critic (`layers`: of the actor)."""
 
 
 class AgentTrainingConfig(LoopConfig):
@@ -43,3 +84,15 @@ class ActionFreeAgentConfig(AgentConfig):
     def stacked(self) -> bool:
         """See `StackedConfig.stacked`."""
         return self.finetuning == "stacked"
+
+
+class RealActionAgentConfig(RealActionModelConfig, AgentConfig):
+    """A world model whose RSSM was pre-trained under latent actions, and the behaviour learned in its imagination."""
+
+
+class IsolatedAgentConfig(IsolatedModelConfig):
+    """A world model of isolated branches, and the behaviour learned in its imagination."""
+
+    pretrained: ClassVar[bool] = False
+    behavior: IsolatedBehaviorConfig = IsolatedBehaviorConfig()
+    training: AgentTrainingConfig = AgentTrainingConfig()

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
 from models.agents.agent import Agent
-from models.agents.config import AgentTrainingConfig
-from models.agents.isolated_behavior import IsolatedActorCritic, IsolatedBehaviorConfig
+from models.agents.isolated_behavior import IsolatedActorCritic
 from models.isolation.branches import IsolatedState
-from models.isolation.config import IsolatedModelConfig
 from models.isolation.world_model import IsolatedWorldModel
 from models.nets.distributions import TruncatedNormal
-
-
-class IsolatedAgentConfig(IsolatedModelConfig):
-    """A world model of isolated branches, and the behaviour learned in its imagination."""
-
-    pretrained: ClassVar[bool] = False
-    behavior: IsolatedBehaviorConfig = IsolatedBehaviorConfig()
-    training: AgentTrainingConfig = AgentTrainingConfig()
 
 
 class IsolatedAgent(Agent):

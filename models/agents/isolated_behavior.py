@@ -9,23 +9,16 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from models.agents.behavior import ActorCritic, BehaviorConfig, Trajectories
+from models.agents.behavior import ActorCritic, Trajectories
+from models.agents.config import IsolatedBehaviorConfig
 from models.isolation.branches import IsolatedBranches, IsolatedState
 from models.isolation.config import IsolationConfig
 from models.nets.distributions import TruncatedNormal
 from models.nets.future_attention import FutureAttention
 from models.nets.gaussian_rssm import stack_gaussian
 from models.training.optimizer import OptimizerGroup
-
-
-class IsolatedBehaviorConfig(BehaviorConfig):
-    """Actor, critic and imagination; the released critic has a layer less than the actor."""
-
-    critic_layers: int = Field(3, ge=0)
-    """Hidden layers of the critic (`layers`: of the actor)."""
 
 
 class IsolatedBehaviorDraws(NamedTuple):

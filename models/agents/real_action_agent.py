@@ -10,15 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.agents.agent import BATCH_FIELDS, Agent
-from models.agents.config import AgentConfig
+from models.agents.config import RealActionAgentConfig
 from models.latent_actions.agent_model import RealActionWorldModel
-from models.latent_actions.config import RealActionModelConfig
 from models.training.entry_check import check_update_batch
 from models.training.optimizer import OptimizerGroup, apply_update, assign_gradients
-
-
-class RealActionAgentConfig(RealActionModelConfig, AgentConfig):
-    """A world model whose RSSM was pre-trained under latent actions, and the behaviour learned in its imagination."""
 
 
 class RealActionAgent(Agent):

@@ -1,5 +1,7 @@
 """Our tasks as Gymnasium's environments: `gymnasium.make("ipv_bench/dmcr-cheetah_run-v0")` after `import models.envs`.
 
+Importing this registers them.
+
 The other way round, Gymnasium's environments as our tasks, is `models.envs.gym`. Facts: docs/suites/gym.md.
 """
 
@@ -123,3 +125,6 @@ def _config(task: str, fields: dict[str, Any]) -> Any:
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (found {e.get('input')!r})" for e in error.errors()]
         raise ConfigError(f"{task}: {'; '.join(lines)}") from None
+
+
+register_our_suites()

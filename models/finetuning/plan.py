@@ -11,7 +11,7 @@ from typing import Any
 from ipv_bench.config import Resolved
 from ipv_bench.errors import RunError, UsageError
 from ipv_bench.file_names import folder_name, shown
-from ipv_bench.progress import say
+from ipv_bench.progress import say, say_aside
 from ipv_bench.run_record import RUN_FILE, RunRecord, package_versions, read_record, run_folder
 from models.envs.registry import suite_of
 from models.finetuning.config import FinetuneConfig, resolve_finetuning, unnamed_keys
@@ -140,6 +140,22 @@ def plan_finetuning(
         )
     record = record.model_copy(update=_origin(checkpoint))
     return FinetunePlan(task, resolved, checkpoint, record, folder)
+
+
+def show_plan(preset: str, task: str, **options: Any) -> None:
+    """Print what `finetune` with the same arguments would do; nothing is written, and torch is not imported.
+
+    Args:
+        preset, task, options: as in `plan_finetuning`.
+
+    Raises:
+        IpvBenchError: see `plan_finetuning`.
+    """
+    plan = plan_finetuning(preset, task, **options)
+    say(plan.describe())
+    table = plan.describe_table()
+    if table:
+        say_aside(table)  # stdout is JSON for programs
 
 
 def _variant(resolved: Resolved[FinetuneConfig], init: str | Path | None) -> str:

@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from ipv_bench.config import Config
-from models.nets.gaussian_rssm import GaussianRSSMConfig
-from models.training.optimizer import OptimizerConfig
+from models.nets.config import GaussianRSSMConfig
+from models.training.config import OptimizerConfig
 from models.world_models.config import MethodConfig
 
 

@@ -20,8 +20,6 @@ from models.training.checkpoint import load_tensors
 from models.training.optimizer import OptimizerGroup
 
 PREFIX = "adapter."
-PARTS: Mapping[str, bool] = {"adapter": True, "dynamics": False}
-"""What can be trained → whether it needs actions."""
 
 
 class AdaptedFeatureModel(nn.Module):

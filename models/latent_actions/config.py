@@ -7,9 +7,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from ipv_bench.config import Config
-from models.nets.image_scaling import ImageConfig
-from models.world_models.config import StackedConfig, WorldModelConfig
-from models.world_models.intrinsic_bonus import IntrinsicConfig
+from models.nets.config import ImageConfig
+from models.world_models.config import IntrinsicConfig, StackedConfig, WorldModelConfig
 
 PUBLISHED_PIXEL_VALUES = 3 * 64 * 64
 """Values of a frame that the published weight of 1 of the latent action's KL stands beside."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from ipv_bench.config import Config
 from models.features.config import FeaturesConfig
-from models.nets.quantizer import QuantizerConfig
-from models.training.optimizer import AdamWConfig, OptimizerConfig
+from models.nets.config import QuantizerConfig
+from models.training.config import AdamWConfig, OptimizerConfig
 from models.world_models.config import MethodConfig
 
 
@@ -113,6 +114,10 @@ class FeatureModelConfig(MethodConfig):
                 "image.offset and image.gain belong to models that draw pixels; frozen features have their own scaling"
             )
         return self
+
+
+PARTS: Mapping[str, bool] = {"adapter": True, "dynamics": False}
+"""What of it can be trained → whether that needs actions."""
 
 
 class AdaptedFeatureModelConfig(FeatureModelConfig):

@@ -10,18 +10,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
-from typing import Any, Literal, Protocol, cast
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from ipv_bench.errors import UsageError
 from ipv_bench.plugins import find_plugin
-from models.training.checkpoint import Checkpoint
-from models.training.optimizer import OptimizerGroup
-from models.world_models.config import MethodConfig
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from models.training.checkpoint import Checkpoint
+    from models.training.optimizer import OptimizerGroup
+    from models.world_models.config import MethodConfig
 
 Pretraining = Literal["none", "video", "latent_actions"]
 """What a method's agent starts from: nothing, a model of videos without actions, or one with latent actions."""

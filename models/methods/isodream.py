@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from ipv_bench.errors import UsageError
-from models.agents.isolated_agent import IsolatedAgent, IsolatedAgentConfig
+from models.agents.config import IsolatedAgentConfig
 from models.methods.base import OUR_PRESETS, Pretraining
 from models.methods.released_isodream import OWN_RELEASE
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from models.agents.isolated_agent import IsolatedAgent
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class IsoDream:
 
     def agent(self, config: IsolatedAgentConfig, action_dim: int, seed: int, device: torch.device) -> IsolatedAgent:
         """See `Method.agent`."""
+        from models.agents.isolated_agent import IsolatedAgent
+
         return IsolatedAgent(config, action_dim, seed, device)
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from ipv_bench.errors import ConfigError
-from models.agents.agent import Agent
-from models.agents.real_action_agent import RealActionAgent, RealActionAgentConfig
+from models.agents.config import RealActionAgentConfig
 from models.latent_actions.config import LatentActionVideoConfig
-from models.latent_actions.video import LatentActionVideoModel
 from models.methods import released_prelar
 from models.methods.world_model_method import RESIDUAL, WorldModelAdaptation, WorldModelMethod
-from models.training.checkpoint import Checkpoint
-from models.world_models.action_prediction import ActionPrediction
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from models.agents.agent import Agent
+    from models.training.checkpoint import Checkpoint
+    from models.world_models.action_prediction import ActionPrediction
 
 LATENT_SIZE = 64
 """Size of a latent action, as published (`rssm.action_dim`)."""
@@ -61,10 +62,14 @@ class PreLAR(WorldModelMethod):
 
     def video_model(self, config: Any) -> nn.Module:
         """See `Method.video_model`."""
+        from models.latent_actions.video import LatentActionVideoModel
+
         return LatentActionVideoModel(config)
 
     def agent(self, config: Any, action_dim: int, seed: int, device: torch.device) -> Agent:
         """See `Method.agent`."""
+        from models.agents.real_action_agent import RealActionAgent
+
         return RealActionAgent(config, action_dim, seed, device)
 
     @property

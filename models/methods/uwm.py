@@ -8,18 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
-from typing import Any, ClassVar
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ipv_bench.errors import ConfigError
 from ipv_bench.seeding import derive_seed
-from models.latent_actions.adapted_features import PARTS, AdaptedFeatureModel
-from models.latent_actions.feature_config import AdaptedFeatureModelConfig, FeatureModelConfig
-from models.latent_actions.feature_model import FeatureVideoModel
+from models.latent_actions.feature_config import PARTS, AdaptedFeatureModelConfig, FeatureModelConfig
 from models.methods.base import OUR_PRESETS, Agent, Pretraining
-from models.training.checkpoint import Checkpoint, load_tensors
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from models.latent_actions.adapted_features import AdaptedFeatureModel
+    from models.training.checkpoint import Checkpoint
 
 
 class UWMVideoConfig(FeatureModelConfig):
@@ -41,6 +42,12 @@ class UWMAdaptation:
         self, config: Any, action_dim: int, seed: int, device: torch.device, parts: str, pretrained: Checkpoint | None
     ) -> AdaptedFeatureModel:
         """See `Adaptation.model`."""
+        import torch
+
+        from models.latent_actions.adapted_features import AdaptedFeatureModel
+        from models.latent_actions.feature_model import FeatureVideoModel
+        from models.training.checkpoint import load_tensors
+
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, 0, "parameters"))
             video = FeatureVideoModel(config)
@@ -62,6 +69,8 @@ class UWM:
 
     def video_model(self, config: Any) -> nn.Module:
         """See `Method.video_model`."""
+        from models.latent_actions.feature_model import FeatureVideoModel
+
         return FeatureVideoModel(config)
 
     def agent(self, config: Any, action_dim: int, seed: int, device: torch.device) -> Agent:

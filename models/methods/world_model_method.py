@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import nn
-
-from models.agents.agent import Agent
 from models.agents.config import AgentConfig
 from models.methods.base import OUR_PRESETS, Pretraining
 from models.methods.published_pretraining import PublishedPretraining
-from models.training.checkpoint import Checkpoint
-from models.world_models.action_prediction import ActionPrediction
 from models.world_models.config import WorldModelConfig
-from models.world_models.video import VideoWorldModel
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from models.agents.agent import Agent
+    from models.training.checkpoint import Checkpoint
+    from models.world_models.action_prediction import ActionPrediction
 
 RESIDUAL = {"encoder.kind": "residual", "decoder.kind": "residual"}
 """Method values of those whose image networks are ContextWM's."""
@@ -45,6 +46,8 @@ class WorldModelAdaptation:
         pretrained: Checkpoint | None,
     ) -> ActionPrediction:
         """See `Adaptation.model`: what an agent would take from the pre-trained model is taken (`init_parts`)."""
+        from models.world_models.action_prediction import ActionPrediction
+
         intrinsic = config.intrinsic.model_copy(update={"beta": 0.0})  # novelty is for behaviour
         agent = self.method.agent(config.model_copy(update={"intrinsic": intrinsic}), action_dim, seed, device)
         if pretrained is not None:
@@ -72,10 +75,14 @@ class WorldModelMethod:
 
     def video_model(self, config: WorldModelConfig) -> nn.Module:
         """See `Method.video_model`."""
+        from models.world_models.video import VideoWorldModel
+
         return VideoWorldModel(config)
 
     def agent(self, config: AgentConfig, action_dim: int, seed: int, device: torch.device) -> Agent:
         """See `Method.agent`."""
+        from models.agents.agent import Agent
+
         return Agent(config, action_dim, seed, device)
 
     @property

@@ -11,32 +11,13 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
-from ipv_bench.config import Config
+from models.nets.config import GaussianRSSMConfig
 from models.nets.distributions import full_precision
 from models.nets.heads import xavier_linear
 from models.nets.recurrent_linear import LoopedLinear
 from models.nets.rssm import GRUCell
-
-
-class GaussianRSSMConfig(Config):
-    """Sizes of a model (all that stand side by side have the same)."""
-
-    deter: int = Field(200, ge=1)
-    """Size of the deterministic (GRU) state."""
-    hidden: int = Field(200, ge=1)
-    """Width of the dense layers."""
-    stoch: int = Field(50, ge=1)
-    """Size of the Gaussian latent."""
-    min_std: float = Field(0.1, gt=0)
-    """Added to every standard deviation, 2 sigmoid(raw / 2)."""
-
-    @property
-    def feat_size(self) -> int:
-        """Size of `GaussianState.feat`."""
-        return self.stoch + self.deter
 
 
 class GaussianState(NamedTuple):

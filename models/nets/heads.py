@@ -5,31 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from ipv_bench.config import Config
 from models.nets.distributions import TruncatedNormal, full_precision
-
-
-class RewardConfig(Config):
-    """Reward heads of the stacked model."""
-
-    dual: bool | None = None
-    """Train a second head on the plain reward of all steps, beside the one on reward plus bonus that the actor uses.
-    Unset: as the method has it (contextwm: true; apv, dreamerv2: false)."""
-    layers: int = Field(4, ge=0)
-    """Hidden layers of each head."""
-    units: int = Field(400, ge=1)
-    """Width of the hidden layers."""
-    scale: float = Field(1.0, ge=0)
-    """Weight of the loss of the head that the actor uses."""
-    dual_scale: float = Field(1.0, ge=0)
-    """Weight of the loss of the head on the plain reward."""
-    gain: float = Field(1.0, gt=0)
-    """Factor on the environment's reward before anything is learned from it; 1 as published."""
-    zero_output: bool = False
-    """Start the last layer of the heads at zero instead of Xavier."""
 
 
 def xavier_linear(inputs: int, outputs: int) -> nn.Linear:

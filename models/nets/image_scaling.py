@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from ipv_bench.config import Config
-
-
-class ImageConfig(Config):
-    """Size and scaling of the frames."""
-
-    size: int = Field(64, ge=32, multiple_of=16)
-    """Height and width in pixels; the encoder halves it four times."""
-    offset: Literal["half", "mean_image"] = "half"
-    """What is subtracted from x/255: 0.5 as published, or a fixed mean image that is set once from data."""
-    gain: float = Field(1.0, gt=0)
-    """Factor after the subtraction; 1 as published. The image loss is summed in the scaled space."""
+from models.nets.config import ImageConfig
 
 
 class ImageScaling(nn.Module):

@@ -12,27 +12,10 @@ from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
-from pydantic import Field
 from torch import Tensor, nn
 
-from ipv_bench.config import Config
+from models.nets.config import QuantizerConfig
 from models.nets.distributions import full_precision
-
-
-class QuantizerConfig(Config):
-    """A codebook."""
-
-    codes: int = Field(1024, ge=2)
-    """Entries of the codebook (K)."""
-    size: int = Field(64, ge=1)
-    """Numbers of an entry (D)."""
-    commitment: float = Field(0.25, ge=0)
-    """Weight of the loss that holds vectors near their codes."""
-    restart_below: float = Field(0.03, ge=0, lt=1)
-    """A code whose share of use falls below this share of an even one takes the place of a vector of the batch; 0:
-    never."""
-    usage_decay: float = Field(0.99, ge=0, lt=1)
-    """Of the running mean of use."""
 
 
 class Quantized(NamedTuple):

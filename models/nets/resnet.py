@@ -7,47 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
-from ipv_bench.config import Config
+from models.nets.config import DecoderConfig, EncoderConfig, Norm
 from models.nets.cross_attention import Fusion, FusionDraws
 from models.nets.heads import xavier_linear
 
-Norm = Literal["batch", "none"]
-Kind = Literal["residual", "plain"]
 FusionFactory = Callable[[int, int], Fusion]  # (channels, tokens) of the maps to be fused
-
-
-class EncoderConfig(Config):
-    """Image encoder; the context encoder has the same shape and its own weights."""
-
-    kind: Kind | None = None
-    """residual: that of ContextWM and APV; plain: DreamerV2's four convolutions (`blocks` and `norm` have no meaning
-    then, and nothing can be fused). Unset: as the method has it."""
-    cnn_depth: int = Field(48, ge=2)
-    """Width of the first stage; later stages have 2 and 4 times as many channels."""
-    blocks: Literal[0, 1, 2] = 2
-    """Residual layers per stage; 2 as published. 0: one strided convolution per stage (small CPU models)."""
-    norm: Norm = "batch"
-    """Normalisation after each convolution of a residual layer."""
-
-
-class DecoderConfig(Config):
-    """Image decoder."""
-
-    kind: Kind | None = None
-    """As the encoder's."""
-    cnn_depth: int = Field(48, ge=2)
-    """Half of the width at 32x32; must equal the encoder's where context features are fused."""
-    blocks: Literal[0, 1, 2] = 2
-    """Residual layers per stage; 2 as published. 0: one transposed convolution per stage (small CPU models)."""
-    norm: Norm = "batch"
-    """Normalisation after each convolution of a residual layer and after the fusion."""
 
 
 def _norm(kind: Norm, channels: int) -> nn.Module:

@@ -10,36 +10,13 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
-from ipv_bench.config import Config
 from ipv_bench.errors import ConfigError
+from models.nets.config import RSSMConfig
 from models.nets.distributions import draw_one_hot, full_precision, straight_through
 from models.nets.heads import xavier_linear
 from models.nets.recurrent_linear import LoopedLinear
-
-
-class RSSMConfig(Config):
-    """Sizes of a recurrent state-space model (two stacked ones have the same)."""
-
-    deter: int = Field(1024, ge=1)
-    """Size of the deterministic (GRU) state."""
-    hidden: int = Field(1024, ge=1)
-    """Width of the dense layers."""
-    stoch: int = Field(32, ge=1)
-    """Number of categorical variables."""
-    discrete: int = Field(32, ge=2)
-    """Classes of each variable."""
-    action_dim: int | None = Field(50, ge=1)
-    """Width that actions are zero-padded to, so that one set of weights fits every task; the action-free model
-    has these columns too, and sees zeros there. null: no padding (dreamerv2; nothing pre-trained can be taken over).
-    In a model of latent actions: their size (prelar: 64)."""
-
-    @property
-    def feat_size(self) -> int:
-        """Size of `State.feat`."""
-        return self.stoch * self.discrete + self.deter
 
 
 class State(NamedTuple):

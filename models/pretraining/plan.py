@@ -11,11 +11,10 @@ from typing import Any
 from ipv_bench.config import Resolved, parse_overrides
 from ipv_bench.run_record import RunRecord, package_versions, run_folder
 from models.methods.base import find_method
-from models.nets.resnet import EncoderConfig, ImageEncoder
+from models.nets.config import EncoderConfig
 from models.pretraining.config import RESOURCE_KEYS, PretrainConfig, resolve_pretraining
 from models.pretraining.paper_table import paper_table
 from models.world_models.config import variant
-from models.world_models.encoder_table import encoder_table, encoder_table_text
 
 PACKAGES = ("ipv-bench", "torch", "numpy", "simplejpeg")
 
@@ -110,13 +109,17 @@ def describe(plan: PretrainPlan) -> str:
         "config": plan.config.model_dump(mode="json"),
     }
     # One block of text, a blank line, JSON: what reads the JSON goes by that line.
-    tables = filter(None, (paper_table(plan.config), encoder_table_text(_encoder_table(plan.config))))
+    tables = filter(None, (paper_table(plan.config), _encoder_table(plan.config)))
     return "\n\n".join(filter(None, ("\n".join(tables), json.dumps(shown, indent=2))))
 
 
-def _encoder_table(config: PretrainConfig) -> list[tuple[str, str, str]]:
-    """Table 1 of the image encoder that the config asks for; empty for methods with another one."""
+def _encoder_table(config: PretrainConfig) -> str:
+    """Table 1 of the image encoder that the config asks for; empty for an encoder without such stages."""
     encoder = getattr(config, "encoder", None)
-    if not isinstance(encoder, EncoderConfig) or encoder.kind != "residual":
-        return []
-    return encoder_table(ImageEncoder(encoder, config.image.size), config.image.size)
+    if not isinstance(encoder, EncoderConfig) or encoder.kind != "residual" or not encoder.blocks:
+        return ""
+    # The table shows what is built, and building needs torch.
+    from models.nets.resnet import ImageEncoder
+    from models.world_models.encoder_table import encoder_table, encoder_table_text
+
+    return encoder_table_text(encoder_table(ImageEncoder(encoder, config.image.size), config.image.size))

@@ -23,13 +23,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import safetensors.torch
-import torch
 from pydantic import BaseModel, NonNegativeInt
-from safetensors import SafetensorError
-from torch import Tensor
 
 from ipv_bench.atomic_file import TEMPORARY_SUFFIX, disk_errors, exchange, fsync_folder
 from ipv_bench.bounded_file import MEGABYTE, read_bytes
@@ -37,6 +33,12 @@ from ipv_bench.bounded_json import as_model, parse_json, read_json
 from ipv_bench.errors import CheckpointError, RunError
 from ipv_bench.file_names import FileName, path_inside, shown
 from ipv_bench.run_record import RUN_FILE
+
+if TYPE_CHECKING:  # a dry run looks at checkpoints too, and does without torch
+    import torch
+    from torch import Tensor
+
+    Tensors = Mapping[str, Tensor]
 
 FORMAT = 1
 FOLDER, INDEX_FILE, STATE_FILE = "checkpoints", "checkpoint.json", "state.json"
@@ -46,8 +48,6 @@ MODEL, OPTIMIZER = "model", "optimizer"
 
 _UNFINISHED = re.compile(r"\.(?P<step>[0-9]{1,18})\.[0-9]+" + re.escape(TEMPORARY_SUFFIX))
 _SET_ASIDE = re.compile(rf"\.old-(?P<name>[0-9]{{1,18}}|{BEST})\.[0-9]+" + re.escape(TEMPORARY_SUFFIX))
-
-Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -177,6 +177,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         CheckpointError: it is incomplete, a file is truncated or changed, or it is of a newer format version.
     """
+    import safetensors.torch
+    from safetensors import SafetensorError
+
     path = Path(path)
     index = _read_index(path)
     contents = {name: _read_checked(path, name, entry) for name, entry in index.files.items()}
@@ -300,6 +303,8 @@ def _discard(folder: Path) -> None:
 
 
 def _to_bytes(tensors: Tensors) -> bytes:
+    import safetensors.torch
+
     # Each tensor gets memory of its own: safetensors refuses views that share it.
     plain = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
     return safetensors.torch.save(plain)

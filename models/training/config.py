@@ -1,7 +1,8 @@
-"""What the loops of both training commands share."""
+"""What the loops of both training commands share, and their optimisers' settings."""
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import Field
@@ -34,3 +35,50 @@ class LoopConfig(Config):
     """Mirror metrics.jsonl and scores as TensorBoard events where the `tracking` extra is installed."""
     wandb: str = ""
     """Mirror them to this W&B project; needs the `tracking` extra."""
+
+
+class OptimizerConfig(Config):
+    """One optimiser group."""
+
+    lr: float = Field(3e-4, ge=0)
+    """Learning rate."""
+    eps: float = Field(1e-5, gt=0)
+    """Adam's epsilon."""
+    weight_decay: float = Field(1e-6, ge=0)
+    """Coupled L2 decay (added to the gradient) of every parameter, biases and norms too."""
+    clip: float | None = Field(100.0, gt=0)
+    """Global norm that the group's gradients are clipped to; null: no clipping."""
+
+    def lr_scale(self, update: int, updates: int) -> float:
+        """Factor on the learning rate of update `update` of `updates`, counted from 0."""
+        return 1.0
+
+
+class AdamWConfig(OptimizerConfig):
+    """One group of AdamW, whose learning rate rises at first and then falls to 0 along a cosine."""
+
+    lr: float = Field(1e-4, ge=0)
+    """Largest learning rate."""
+    eps: float = Field(1e-8, gt=0)
+    """Adam's epsilon."""
+    beta1: float = Field(0.9, ge=0, lt=1)
+    """Decay of the mean of gradients."""
+    beta2: float = Field(0.95, ge=0, lt=1)
+    """Decay of the mean of their squares."""
+    weight_decay: float = Field(1e-4, ge=0)
+    """Decay beside the gradient, times the learning rate, of every parameter."""
+    clip: float = Field(1.0, gt=0)
+    """Global norm that the group's gradients are clipped to."""
+    warmup: float = Field(0.05, ge=0, lt=1)
+    """Share of the updates in which the learning rate rises, in a line from 0."""
+    cosine: bool = True
+    """The learning rate falls to 0 at the last update; false: it stays."""
+
+    def lr_scale(self, update: int, updates: int) -> float:
+        """See `OptimizerConfig.lr_scale`."""
+        rising = math.ceil(self.warmup * updates)
+        if update < rising:
+            return (update + 1) / rising
+        if not self.cosine:
+            return 1.0
+        return 0.5 * (1 + math.cos(math.pi * (update - rising) / max(1, updates - rising)))

@@ -2,63 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from ipv_bench.config import Config
 from ipv_bench.errors import CheckpointError
-
-
-class OptimizerConfig(Config):
-    """One optimiser group."""
-
-    lr: float = Field(3e-4, ge=0)
-    """Learning rate."""
-    eps: float = Field(1e-5, gt=0)
-    """Adam's epsilon."""
-    weight_decay: float = Field(1e-6, ge=0)
-    """Coupled L2 decay (added to the gradient) of every parameter, biases and norms too."""
-    clip: float | None = Field(100.0, gt=0)
-    """Global norm that the group's gradients are clipped to; null: no clipping."""
-
-    def lr_scale(self, update: int, updates: int) -> float:
-        """Factor on the learning rate of update `update` of `updates`, counted from 0."""
-        return 1.0
-
-
-class AdamWConfig(OptimizerConfig):
-    """One group of AdamW, whose learning rate rises at first and then falls to 0 along a cosine."""
-
-    lr: float = Field(1e-4, ge=0)
-    """Largest learning rate."""
-    eps: float = Field(1e-8, gt=0)
-    """Adam's epsilon."""
-    beta1: float = Field(0.9, ge=0, lt=1)
-    """Decay of the mean of gradients."""
-    beta2: float = Field(0.95, ge=0, lt=1)
-    """Decay of the mean of their squares."""
-    weight_decay: float = Field(1e-4, ge=0)
-    """Decay beside the gradient, times the learning rate, of every parameter."""
-    clip: float = Field(1.0, gt=0)
-    """Global norm that the group's gradients are clipped to."""
-    warmup: float = Field(0.05, ge=0, lt=1)
-    """Share of the updates in which the learning rate rises, in a line from 0."""
-    cosine: bool = True
-    """The learning rate falls to 0 at the last update; false: it stays."""
-
-    def lr_scale(self, update: int, updates: int) -> float:
-        """See `OptimizerConfig.lr_scale`."""
-        rising = math.ceil(self.warmup * updates)
-        if update < rising:
-            return (update + 1) / rising
-        if not self.cosine:
-            return 1.0
-        return 0.5 * (1 + math.cos(math.pi * (update - rising) / max(1, updates - rising)))
+from models.training.config import AdamWConfig, OptimizerConfig
 
 
 class UpdateResult(NamedTuple):

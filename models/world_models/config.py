@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from ipv_bench.config import Config, Resolved
 from ipv_bench.run_record import variant_name
-from models.nets.heads import RewardConfig
-from models.nets.image_scaling import ImageConfig
-from models.nets.resnet import DecoderConfig, EncoderConfig
-from models.nets.rssm import RSSMConfig
-from models.training.optimizer import OptimizerConfig
-from models.world_models.context import ContextConfig
-from models.world_models.intrinsic_bonus import IntrinsicConfig
+from models.nets.config import DecoderConfig, EncoderConfig, ImageConfig, RewardConfig, RSSMConfig
+from models.training.config import OptimizerConfig
 
 DEFAULT_METHOD = "contextwm"
 """The method where nothing names one."""
@@ -69,6 +64,46 @@ class MethodConfig(Config):
     def needs_pretrained(self) -> str:
         """What in an agent's config (`key=value`) has no meaning without a pre-trained model; empty: nothing."""
         return ""
+
+
+class ContextConfig(Config):
+    """Context frame and its fusion into the decoder."""
+
+    fusion: Literal["cross_attention", "concat", "none"] | None = None
+    """How context features enter the decoder at 8x8 and 16x16; unset: by method."""
+    frame: Literal["random", "first", "last"] = "random"
+    """Which frame of a segment is the context frame, for all of its time steps."""
+    augmentation: Literal["none", "erasing"] = "none"
+    """Random erasing of the context frame while training; never in evaluation."""
+    mask_ratio: float = Field(0.75, ge=0, lt=1)
+    """Share of context tokens dropped in the attention, drawn per frame and scale."""
+    mask_at_eval: bool = True
+    """Drop tokens in evaluation and open-loop prediction too, as published."""
+    heads: int = Field(4, ge=1)
+    """Attention heads; must divide the channels at both scales."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Dropout on attention weights and on the attention's output while training."""
+
+
+class IntrinsicConfig(Config):
+    """Intrinsic bonus."""
+
+    beta: float = Field(1.0, ge=0)
+    """Weight of the bonus in the reward that the actor's head learns; 0 switches it off."""
+    window: int = Field(5, ge=1)
+    """Consecutive features that are averaged; the last window - 1 steps of a segment have no bonus."""
+    queue_size: int = Field(4096, ge=1)
+    """Rows that are remembered, newest first."""
+    queue_dim: int = Field(128, ge=1)
+    """Columns of the random projection."""
+    neighbours: int = Field(16, ge=1)
+    """Nearest rows whose mean distance is the bonus; a row is its own nearest, at distance 0."""
+    norm_momentum: float = Field(0.99, ge=0, le=1)
+    """Momentum of the running magnitude that the bonus is divided by; at 1 it stays at `norm_init`."""
+    norm_init: float = Field(1.0, gt=0)
+    """First value of that magnitude."""
+    norm_eps: float = Field(1e-8, gt=0)
+    """Added to the magnitude."""
 
 
 class LossConfig(Config):

@@ -9,34 +9,12 @@ from __future__ import annotations
 import math
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from ipv_bench.config import Config
 from models.nets.distributions import full_precision
+from models.world_models.config import IntrinsicConfig
 
 _ROWS_PER_BLOCK = 512  # distances to a full queue of 4096 rows: 8 MB a block
-
-
-class IntrinsicConfig(Config):
-    """Intrinsic bonus."""
-
-    beta: float = Field(1.0, ge=0)
-    """Weight of the bonus in the reward that the actor's head learns; 0 switches it off."""
-    window: int = Field(5, ge=1)
-    """Consecutive features that are averaged; the last window - 1 steps of a segment have no bonus."""
-    queue_size: int = Field(4096, ge=1)
-    """Rows that are remembered, newest first."""
-    queue_dim: int = Field(128, ge=1)
-    """Columns of the random projection."""
-    neighbours: int = Field(16, ge=1)
-    """Nearest rows whose mean distance is the bonus; a row is its own nearest, at distance 0."""
-    norm_momentum: float = Field(0.99, ge=0, le=1)
-    """Momentum of the running magnitude that the bonus is divided by; at 1 it stays at `norm_init`."""
-    norm_init: float = Field(1.0, gt=0)
-    """First value of that magnitude."""
-    norm_eps: float = Field(1e-8, gt=0)
-    """Added to the magnitude."""
 
 
 class StreamNorm(nn.Module):

@@ -11,9 +11,8 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from ipv_bench.config import Config
 from models.methods.drqv2.noise_schedule import NoiseSchedule
-from models.nets.image_scaling import ImageConfig
-from models.training.config import LoopConfig
-from models.training.optimizer import OptimizerConfig
+from models.nets.config import ImageConfig
+from models.training.config import LoopConfig, OptimizerConfig
 from models.world_models.config import MethodConfig
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from ipv_bench.errors import UsageError
 from models.methods.base import Agent, Pretraining
-from models.methods.drqv2.agent import DrQv2Agent
 from models.methods.drqv2.config import DrQv2Config
 from models.methods.released_drqv2 import OWN_RELEASE
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class DrQv2:
 
     def agent(self, config: Any, action_dim: int, seed: int, device: torch.device) -> Agent:
         """See `Method.agent`."""
+        from models.methods.drqv2.agent import DrQv2Agent
+
         return DrQv2Agent(config, action_dim, seed, device)
 
 

@@ -33,6 +33,25 @@ def test_every_task_is_registered_by_the_import() -> None:
     assert done.stdout.split() == [str(len(task_names())), "False"]  # without Gymnasium all the rest is there
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("gymnasium", "models.envs"), ("models.envs", "gymnasium"), ("models.envs.gymnasium_tasks", "gymnasium")],
+)
+def test_the_imports_order_does_not_matter_and_looking_for_gymnasium_imports_nothing(first: str, second: str) -> None:
+    code = (
+        "import importlib.resources, importlib.util, sys\n"
+        f"importlib.import_module({first!r})\n"
+        "assert importlib.util.find_spec('gymnasium').name == 'gymnasium'\n"
+        f"assert ('gymnasium' in sys.modules) == {first != 'models.envs'}\n"
+        f"importlib.import_module({second!r})\n"
+        "import gymnasium\n"
+        "assert importlib.resources.files('gymnasium').joinpath('__init__.py').is_file()\n"
+        "print(sum(name.startswith('ipv_bench/') for name in gymnasium.registry))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == len(task_names())
+
+
 @pytest.mark.parametrize("name", [BALANCE, REMASTERED])
 def test_the_checker_has_nothing_to_say(name: str) -> None:
     from gymnasium.utils.env_checker import check_env
