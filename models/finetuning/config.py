@@ -42,6 +42,10 @@ class EvaluationConfig(Config):
     """Episodes of each evaluation."""
     parallel: int = Field(1, ge=1)
     """Episodes played at the same time, in lockstep. Part of the config: sums of another batch size round otherwise."""
+    explore: bool = False
+    """Sample actions, as the policy does while it is trained (DrQ-v2: its noise); false plays the most likely ones, as
+    published. A stochastic policy is trained by what its samples bring, and its mode may lead to states that neither
+    model nor critic has seen; DreamerV3's evaluations sample as well."""
     video_episodes: int = Field(1, ge=0)
     """Episodes of each evaluation that are kept as a video in the run's `videos/`."""
     random_episodes: int = Field(20, ge=0)

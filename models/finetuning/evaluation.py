@@ -27,7 +27,7 @@ def play_evaluation(
     on_step: Callable[[int, int], None] | None = None,
     purpose: str = EVALUATION_PURPOSE,
 ) -> dict[str, Any]:
-    """Play evaluation episodes with the most likely action (latents are sampled, as published).
+    """Play evaluation episodes, with most likely or with sampled actions (latents are sampled, as published).
 
     Nothing of the training is touched: the policy's state is its own, and all randomness comes from
     (seed, number, purpose). An episode whose environment is lost is played again, at most three times.
@@ -35,7 +35,7 @@ def play_evaluation(
     Args:
         agent: the agent.
         envs: environments; `config.parallel` of them play at once.
-        config: number of episodes and videos.
+        config: number of episodes and videos, and whether actions are sampled.
         seed: seed of the run.
         number: number of this evaluation (the run's env_steps); gives each evaluation its own episodes.
         video: file for the first `config.video_episodes` episodes; None: no video.
@@ -48,7 +48,7 @@ def play_evaluation(
     episodes: list[PlayedEpisode] = []
     frames_of = config.video_episodes if video is not None else 0
     parallel, lost, first_call = min(envs.count, config.parallel), 0, 0
-    policy = agent.policy(parallel, seed, f"{purpose} {number} policy", explore=False)
+    policy = agent.policy(parallel, seed, f"{purpose} {number} policy", explore=config.explore)
     while len(episodes) < config.episodes:
         first = len(episodes)
         wanted = range(first, min(first + parallel, config.episodes))

@@ -103,6 +103,7 @@ FINETUNING_ROWS = (
     Row("encoder frozen for updates", "training.encoder_frozen_updates", source="code", needs="stacked"),
     Row("embedding beside the features", "concat_embed", source="code", needs="stacked"),
     Row("evaluation every (environment steps)", "evaluation.every", source="code"),
+    Row("evaluations sample actions", "evaluation.explore", source="code"),
     Row("slow critic copied every", "behavior.slow_every", source="code"),
     Row("Adam's epsilon", "optimizer.eps", source="code"),
     Row("weight decay (coupled L2)", "optimizer.weight_decay", source="code"),

@@ -36,6 +36,7 @@ _SHARED: dict[str, tuple[Any, str]] = {
     "training.precision": ("fp32", "torch's own"),
     "evaluation.every": (10_000, "C:13"),
     "evaluation.episodes": (10, "C:14"),
+    "evaluation.explore": (False, "A:170"),
 }
 _OPTIMIZERS = ("encoder", "actor", "critic")
 _CLASSES: dict[str, tuple[int, int]] = {

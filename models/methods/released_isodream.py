@@ -16,6 +16,7 @@ SHARED: dict[str, tuple[Any, str, str]] = {
     "training.updates_per_train": (1, "C: dmc, carla", ""),
     "training.pretrain_updates": (100, "C: dmc, carla", ""),
     "training.precision": ("fp16", "C: precision", FP32),
+    "evaluation.explore": (False, "dreamer.py:122", ""),
     "replay.batch_size": (50, "C: batch_size", ""),
     "replay.length": (50, "C: batch_length", ""),
     "replay.prioritize_ends": (False, "C: oversample_ends", ""),

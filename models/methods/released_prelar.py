@@ -27,6 +27,7 @@ PRELAR: dict[str, tuple[Any, str]] = {
     "env.action_repeat": (1, "P:186"),
     "evaluation.every": (10_000, "P:21"),
     "evaluation.episodes": (10, "P:187"),
+    "evaluation.explore": (False, "wmlib/agents/base.py:84"),
     "latent_action.align": ("none", "P:60"),
     "latent_action.hold_rssm": (True, "P:64"),
     "rssm.action_dim": (64, "Q:116"),

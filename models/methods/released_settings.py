@@ -41,6 +41,7 @@ _SHARED: dict[str, tuple[Any, str, str]] = {
     "training.train_every": (5, "F:23", "D:22"),
     "training.updates_per_train": (1, "F:24", "D:23"),
     "training.precision": ("fp16", "F:32", "D:31"),
+    "evaluation.explore": (False, "wmlib/agents/base.py:82", "wmlib/agents/base.py:82"),
     "replay.length": (50, "F:27", "D:26"),
     "rssm.stoch": (32, "F:75", "D:68"),
     "rssm.discrete": (32, "F:75", "D:68"),
