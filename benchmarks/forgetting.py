@@ -7,7 +7,8 @@
 `make pretrain finetune` (tiny, contextwm, dmc/cheetah_run) scored 217 in the middle and 21 at the end. Here each seed's
 mean of its last three evaluations stands beside its best one. What is kept of a run (`run.json`, `evaluations.jsonl`)
 is copied to benchmarks/results/forgetting/runs/ when it ends, to be committed; a seed that is there is not run again.
-`runs-before/` beside it holds runs of settings before, `runs-tried/` of changes that did not do it. Last line: JSON.
+`runs-before/` beside it holds runs of settings before, `runs-tried/` of changes that did not do it (`mode-*`: today's
+settings, scored by the most likely actions). Last line: JSON.
 """
 
 from __future__ import annotations
