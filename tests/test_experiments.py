@@ -14,6 +14,7 @@ import kept_record
 import miniature_protocol as miniature
 import miniature_summary
 import numpy as np
+import public_curves
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -210,3 +211,24 @@ def test_a_command_tells_its_seconds_its_failure_and_the_end_of_the_minutes(tmp_
     with pytest.raises(StoppedError) as stopped:
         command(tmp_path, "sample", "raw", "--dataset", "ssv2", "--videos", "100000", end=deadline(0.05))
     assert stopped.value.seconds > 0
+
+
+def test_published_curves_are_averaged_run_by_run_over_the_frames_of_a_score(tmp_path: Path) -> None:
+    rows = [(1, 18_000, 900.0), (1, 20_000, 10.0), (2, 20_000, 30.0), (2, 28_000, 50.0), (2, 30_000, 900.0)]
+    lines = [f"{i},DrQ-v2,walker_walk,{seed},{frame},{score},0.1" for i, (seed, frame, score) in enumerate(rows)]
+    path = tmp_path / "dmc_walker_walk.csv"
+    path.write_text("\n".join([",agent,task,seed,frame,episode_reward,hour", *lines]))
+    assert public_curves.published(path) == [10.0, 40.0]
+
+
+def test_the_public_curves_need_five_seeds_of_the_tasks_that_no_other_experiment_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(public_curves, "RESULTS", tmp_path)
+    assert len(public_curves.remaining()) == 10
+    kept = tmp_path / "runs" / "dmc" / "walker_walk" / "dreamerv2" / "seed0"
+    kept.mkdir(parents=True)
+    for name in ("run.json", "evaluations.jsonl"):
+        (kept / name).write_text("")
+    assert ("dmc/walker_walk", 0) not in public_curves.remaining()
+    assert len(public_curves.remaining()) == 9

@@ -298,12 +298,24 @@ def _x_limits(panel: Panel) -> tuple[float, float]:
 def _y_limits(panel: Panel) -> tuple[float, float]:
     if panel.y_range is not None:
         return panel.y_range
-    parts = [part for curve in panel.curves for part in (curve.point, curve.low, curve.high)]
+    parts = [
+        _within(curve.steps, part, panel.x_range)
+        for curve in panel.curves for part in (curve.point, curve.low, curve.high)
+    ]  # fmt: skip
     finite = np.concatenate([part[np.isfinite(part)] for part in parts]) if parts else np.zeros(0)
     levels = [panel.level[1]] if panel.level is not None and math.isfinite(panel.level[1]) else []
     if not len(finite):
         return data_range(min(levels, default=math.nan), max(levels, default=math.nan))
     return data_range(min([float(finite.min()), *levels]), max([float(finite.max()), *levels]))
+
+
+def _within(steps: np.ndarray, part: np.ndarray, x_range: tuple[float, float] | None) -> np.ndarray:
+    """What is seen of a line: its values inside the limits, and where it crosses them."""
+    if x_range is None or not len(steps):
+        return part
+    low, high = x_range
+    edges = [edge for edge in x_range if steps[0] < edge < steps[-1]]
+    return np.concatenate([part[(steps >= low) & (steps <= high)], np.interp(edges, steps, part)])
 
 
 class _Legend:

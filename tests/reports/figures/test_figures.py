@@ -19,7 +19,7 @@ from matplotlib.text import Text
 
 from reports.figures.bars import BarPlot, IntervalBar
 from reports.figures.drawn import values_csv
-from reports.figures.panels import Curve, Panel, PanelPlot
+from reports.figures.panels import Curve, Panel, PanelPlot, _y_limits
 from reports.figures.profiles import profile_panel, profile_scale, profile_thresholds
 from reports.figures.style import PALETTE, line_style, render
 from reports.figures.text_metrics import text_width, wrapped
@@ -178,3 +178,12 @@ def test_short_numbers():
 def test_curves_of_unequal_length_are_refused():
     with pytest.raises(ValueError, match="share one shape"):
         Curve("a", np.zeros(3), np.zeros(2), np.zeros(3), np.zeros(3))
+
+
+def test_the_axis_holds_what_is_seen_within_fixed_limits_and_nothing_else():
+    steps, flat = np.array([0.0, 20.0, 1000.0]), np.full(3, np.nan)
+    whole = Panel("whole", [Curve("a", steps, np.array([1.0, 3.0, 983.0]), flat, flat)])
+    assert _y_limits(whole)[1] > 900
+    start = Panel("start", whole.curves, x_range=(0.0, 30.0))  # crosses its end at 3 + 980 * 10 / 980
+    assert _y_limits(start)[1] == pytest.approx(13, rel=0.1)
+    assert _y_limits(start)[1] > 13
