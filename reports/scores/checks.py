@@ -21,6 +21,7 @@ from reports.scores.pooling import (
     pool_name,
     pools,
     same_environment,
+    scored_under,
     without_duplicates,
 )
 from reports.scores.score_table import Collection, LeftOut, ScoredRun
@@ -249,9 +250,7 @@ def _between_pools(runs: Sequence[ScoredRun]) -> Iterator[Finding]:
 def _compared_environments(firsts: dict[Pool, ScoredRun]) -> Iterator[Finding]:
     runs = list(firsts.values())
     for pool, run in list(firsts.items())[1:]:
-        lines = (
-            differences(dict(runs[0].env_fingerprint), dict(run.env_fingerprint)) if run.task == runs[0].task else []
-        )
+        lines = differences(scored_under(runs[0]), scored_under(run)) if run.task == runs[0].task else []
         if lines:
             yield warning(
                 "compared_environments",

@@ -150,8 +150,16 @@ def same_environment(runs: Sequence[ScoredRun], *, allow_mixed: bool = False) ->
     return kept, findings
 
 
+def scored_under(run: ScoredRun) -> dict[str, Any]:
+    """What a run's scores depend on beside its method: the environment, and whether its evaluations sampled actions."""
+    config = run.record.get("config")
+    evaluation = config.get("evaluation") if isinstance(config, Mapping) else None
+    sampled = isinstance(evaluation, Mapping) and evaluation.get("explore") is True
+    return {**run.env_fingerprint, **({"evaluation.explore": True} if sampled else {})}
+
+
 def _key(run: ScoredRun, *, suite_wide: bool) -> str:
-    fields = {key: value for key, value in run.env_fingerprint.items() if not (suite_wide and key in TASK_FIELDS)}
+    fields = {key: value for key, value in scored_under(run).items() if not (suite_wide and key in TASK_FIELDS)}
     return json.dumps(fields, sort_keys=True, default=str)
 
 
@@ -165,9 +173,7 @@ def _outsiders(runs: Sequence[ScoredRun], key: Any) -> list[ScoredRun]:
 
 
 def _mixed_environments(pool: Pool, main: ScoredRun, others: Sequence[ScoredRun], allowed: bool) -> Finding:
-    lines = dict.fromkeys(
-        line for run in others for line in differences(dict(main.env_fingerprint), dict(run.env_fingerprint))
-    )
+    lines = dict.fromkeys(line for run in others for line in differences(scored_under(main), scored_under(run)))
     text = f"{pool_name(pool)}: {len(others)} runs have another environment than {main.name} ({'; '.join(lines)})"
     names = [run.name for run in others]
     if allowed:

@@ -116,6 +116,22 @@ def test_methods_of_different_environments_are_warned_about() -> None:
     assert checked([*good_runs(), *unknown])[1]["unknown_environment"] == "note"
 
 
+def test_scores_of_sampled_actions_are_not_pooled_with_those_of_most_likely_ones() -> None:
+    sampled = {"config": {"evaluation": {"explore": True}}}
+    other = scored_run(task="dmc/a", seed=9, env_fingerprint=ENV, record=sampled)
+    found, codes = checked([*good_runs(), other])
+    assert codes["mixed_environments"] == "refusal"
+    assert len(found.runs) == 10
+    text = next(finding.text for finding in found.findings if finding.code == "mixed_environments")
+    assert "evaluation.explore: '(absent)' → True" in text
+    before = scored_run(
+        task="dmc/a", seed=9, env_fingerprint=ENV, record={"config": {"evaluation": {"explore": False}}}
+    )
+    assert "mixed_environments" not in checked([*good_runs(), before])[1]
+    others = [scored_run("apv", run.task_id, int(run.seed), env_fingerprint=ENV, record=sampled) for run in good_runs()]
+    assert checked([*good_runs(), *others])[1]["compared_environments"] == "warning"
+
+
 def one_more(**changes: Any) -> list[ScoredRun]:
     return [*good_runs(), scored_run(**{"task": "dmc/a", "seed": 5, "env_fingerprint": ENV, **changes})]
 
