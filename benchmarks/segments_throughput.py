@@ -4,12 +4,16 @@
 
 `mjpeg_vs_pil`, `raw_vs_pil`: 25-frame segments per CPU-second of `open_segments(...)[i]` over those of 25 times
 `np.asarray(PIL.Image.open(path).convert("RGB"))`, random videos and starts on both sides, 64x64 pixels, files in the
-page cache, the three interleaved, best of 5 (quick: 3). The JPEG files are those of one ffmpeg run per video with
-default options; `mjpeg_vs_pil_equal_quality` takes files with our own quality instead.
+page cache, the readers in turn: median over ten rounds (quick: three), with the smallest and the largest in `ranges`.
+The JPEG files are those of one ffmpeg run per video with default options; `mjpeg_vs_pil_equal_quality` takes files with
+our own quality instead.
 `mjpeg_vs_mp4_seek`, `raw_vs_mp4_seek`: the same against random windows of an mp4 as LeRobot data sets hold them
 (640x480, 100 episodes in one file, a key frame every second frame, H.264 and AV1: the faster of the two counts), by
 PyAV with one thread from an open file, scaled to 64x64; our shards hold the same episodes. `mp4_seek_64px` is an mp4
 of 64x64 pixels.
+`remote_vs_local`: segments a second of a loop that takes at most 300, from an `mjpeg` set on a web server with 20 ms of
+latency, over the same from the local folder, four workers each; `loop_frames_per_second_*`: what arrives in an empty
+torch loop (`remote_segments.py`). These two are wall time: on a busy machine both sides are slower.
 `psnr_mjpeg`: PSNR of our `mjpeg` encoding against the same frames stored as `raw`; `psnr_ffmpeg_default`: that of
 ffmpeg's JPEG encoder with its default rate control (the library that the ffmpeg program runs, through PyAV).
 `*_bytes_per_frame`: what each costs on disk.
@@ -19,8 +23,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -33,7 +36,9 @@ import av
 import numpy as np
 import simplejpeg
 from mp4_seek import SeekReader, write_sources
+from paired_timing import machine
 from PIL import Image
+from remote_segments import remote_vs_local, torch_loop
 
 from ipv_bench.open_store import open_store
 from ipv_bench.seeding import numpy_generator
@@ -91,9 +96,11 @@ def pil_segment(paths: list[list[str]], seed: int) -> np.ndarray:
     return np.stack([np.asarray(Image.open(path).convert("RGB")) for path in video[start : start + LENGTH]])
 
 
-def best_rates(readers: dict[str, Callable[[int], np.ndarray]], rounds: int, seconds: float) -> dict[str, float]:
-    """Segments per CPU-second of each reader: best of the rounds, in turn."""
-    rates = dict.fromkeys(readers, 0.0)
+def rates_by_round(
+    readers: dict[str, Callable[[int], np.ndarray]], rounds: int, seconds: float
+) -> dict[str, list[float]]:
+    """Segments per CPU-second of each reader in each round; they take turns."""
+    rates: dict[str, list[float]] = {name: [] for name in readers}
     for turn in range(rounds + 1):  # the first round warms up
         for name, read in readers.items():
             begun, count = time.process_time(), 0
@@ -101,8 +108,14 @@ def best_rates(readers: dict[str, Callable[[int], np.ndarray]], rounds: int, sec
                 read(turn * 10_000_000 + count)
                 count += 1
             if turn:
-                rates[name] = max(rates[name], count / (time.process_time() - begun))
+                rates[name].append(count / (time.process_time() - begun))
     return rates
+
+
+def ratios(ours: list[float], theirs: list[float]) -> tuple[float, list[float]]:
+    """Median over the rounds of ours / theirs, and the smallest and the largest."""
+    found = [mine / other for mine, other in zip(ours, theirs, strict=True)]
+    return round(statistics.median(found), 2), [round(min(found), 2), round(max(found), 2)]
 
 
 def psnr(frames: np.ndarray, other: np.ndarray) -> float:
@@ -134,6 +147,8 @@ def main() -> None:
             out = ["--source", str(folder / "clips"), "--out", str(folder / f"clips-{encoding}")]
             command("prepare", "folder", *out, "--set", f"encoding={encoding}")
         result = measure(folder, mp4s, quick)
+        result |= remote_vs_local(folder / "mjpeg", 3 if quick else 12, 12 if quick else 25)
+        result |= torch_loop(folder / "mjpeg", 1 if quick else 5, 15 if quick else 60)
     print(json.dumps(result))
 
 
@@ -155,24 +170,31 @@ def measure(folder: Path, mp4s: dict[str, Path], quick: bool) -> dict[str, objec
         "raw_clips": open_segments(folder / "clips-raw", LENGTH, 0).__getitem__,
         **{name: SeekReader(path, LENGTH) for name, path in mp4s.items()},
     }
-    rates = best_rates(readers, 3 if quick else 5, 0.5 if quick else 1.5)
-    for reader, rate in rates.items():
+    rounds = 3 if quick else 10
+    rates = rates_by_round(readers, rounds, 0.5)
+    medians = {reader: round(statistics.median(each), 1) for reader, each in rates.items()}
+    for reader, rate in medians.items():
         print(f"{reader:<20} {rate:9.1f} segments of {LENGTH} frames per CPU-second")
-    mp4_seek = max(rates["mp4_seek_h264"], rates["mp4_seek_av1"])
+    rates["mp4_seek"] = max(rates["mp4_seek_h264"], rates["mp4_seek_av1"], key=statistics.median)
+    found = {
+        "mjpeg_vs_mp4_seek": ratios(rates["mjpeg_clips"], rates["mp4_seek"]),
+        "raw_vs_mp4_seek": ratios(rates["raw_clips"], rates["mp4_seek"]),
+        "mjpeg_vs_pil": ratios(rates["mjpeg"], rates["pil"]),
+        "raw_vs_pil": ratios(rates["raw"], rates["pil"]),
+        "mjpeg_vs_pil_equal_quality": ratios(rates["mjpeg"], rates["pil_equal_quality"]),
+    }
     return {
-        "mjpeg_vs_mp4_seek": round(rates["mjpeg_clips"] / mp4_seek, 1),
-        "raw_vs_mp4_seek": round(rates["raw_clips"] / mp4_seek, 1),
-        "mjpeg_vs_pil": round(rates["mjpeg"] / rates["pil"], 2),
-        "raw_vs_pil": round(rates["raw"] / rates["pil"], 1),
-        "mjpeg_vs_pil_equal_quality": round(rates["mjpeg"] / rates["pil_equal_quality"], 2),
-        "segments_per_cpu_second": {reader: round(rate, 1) for reader, rate in rates.items()},
+        **{key: ratio for key, (ratio, _) in found.items()},
+        "ranges": {key: spread for key, (_, spread) in found.items()},
+        "rounds": rounds,
+        "segments_per_cpu_second": medians,
         "psnr_mjpeg": round(psnr(lossless, stored), 2),
         "psnr_ffmpeg_default": round(psnr(lossless, np.concatenate([decode(frames) for frames in theirs])), 2),
         "mjpeg_bytes_per_frame": round(float(np.mean([len(data) for frames in ours for data in frames]))),
         "ffmpeg_bytes_per_frame": round(float(np.mean([len(data) for frames in theirs for data in frames]))),
         "num_frames": len(lossless),
         "quick": quick,
-        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+        "machine": machine(),
     }
 
 

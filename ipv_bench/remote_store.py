@@ -63,6 +63,7 @@ class RemoteStore:
     """
 
     location: str
+    waits = True
 
     def read(self, name: str) -> bytes:
         """Contents of a file."""
@@ -215,6 +216,8 @@ class ObjectStore(RemoteStore):
 
 class CachedStore:
     """Keeps whole files of a remote set in a local folder; each is checked against the manifest when it arrives."""
+
+    waits = False  # but for the first read of each file
 
     def __init__(self, remote: RemoteStore, cache: str | Path) -> None:
         self.location, self._remote = remote.location, remote

@@ -16,9 +16,15 @@ from ipv_bench.file_names import path_inside
 
 
 class ShardStore(Protocol):
-    """Reads the files of one shard set. Safe to use from threads, and to send to worker processes."""
+    """Reads the files of one shard set. Safe to use from threads, and to send to worker processes.
+
+    Attributes:
+        location: folder or address.
+        waits: whether a read waits for a network: several at once then take hardly longer than one.
+    """
 
     location: str
+    waits: bool
 
     def read(self, name: str) -> bytes:
         """Contents of a file.
@@ -44,6 +50,8 @@ class ShardStore(Protocol):
 
 class LocalStore:
     """A shard set in a local folder. Files stay open; each read carries its own position: threads can share them."""
+
+    waits = False
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)

@@ -18,6 +18,9 @@ from models.latent_actions.measure import Labels
 from models.pretraining.config import DataConfig
 
 VALIDATION_SPLIT = "validation"
+READS_PER_WORKER, MOST_READS = 4, 16
+"""Threads of a remote set for each one of a local set, and at most: waiting for a network costs no processor. Web
+clients keep as many connections."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,8 @@ class VideoBatches:
     Args:
         segments: where they come from.
         batch_size: segments of a batch over all ranks (B).
-        workers: decoding threads (decoding leaves Python's lock); 0 decodes on demand.
+        workers: decoding threads (decoding leaves Python's lock); of remote sets `READS_PER_WORKER` times as many: they
+            mostly wait. 0 decodes on demand.
         prefetch: batches that are decoded ahead.
         rank: which part of each batch this process takes.
         world_size: number of equal parts.
@@ -180,6 +184,9 @@ class VideoBatches:
         self.segments, self.batch_size = segments, batch_size
         self._share, self._rank = batch_size // world_size, rank
         self._workers, self._prefetch = workers, prefetch
+        self._waits = any(source.store.waits for source in getattr(segments, "sources", ()))
+        if self._waits:
+            self._workers = max(workers, min(workers * READS_PER_WORKER, MOST_READS))
         self._stack = stack or stack_segments
 
     def segment_numbers(self, update: int) -> range:
@@ -189,7 +196,11 @@ class VideoBatches:
 
     def batch(self, update: int) -> Any:
         """This rank's part of batch `update`, uint8 (B / world_size, T, H, W, 3), decoded here and now."""
-        return self._stack([self.segments[i] for i in self.segment_numbers(update)])
+        numbers = self.segment_numbers(update)
+        if not self._waits:
+            return self._stack([self.segments[i] for i in numbers])
+        with ThreadPoolExecutor(min(len(numbers), MOST_READS), thread_name_prefix="read") as pool:
+            return self._stack(list(pool.map(self.segments.__getitem__, numbers)))
 
     def iterate(self, first: int, end: int) -> Generator[Any, None, None]:
         """Batches `first` … `end - 1` in order.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ipv_bench.shard_store import ShardStore
 from models.pretraining.config import DataConfig
 from models.pretraining.video_batches import VideoBatches, VideoData, open_video_data
 from tests.shard_set_maker import Video, make_shard_set
@@ -83,9 +85,31 @@ def test_ranks_take_disjoint_parts_of_the_same_batch(plain: Path) -> None:
 
 
 def test_no_thread_is_left_when_the_loop_stops_early(plain: Path) -> None:
-    import threading
-
     batches = VideoBatches(_open(plain).train, 4, workers=2, prefetch=3).iterate(0, 1000)
     next(batches)
     batches.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+
+
+class _FarStore:
+    """A store whose reads are answered only when eight of them wait at once."""
+
+    waits = True
+
+    def __init__(self, store: ShardStore) -> None:
+        self._store, self.location = store, store.location
+        self._together = threading.Barrier(8, timeout=60)
+
+    def read_range(self, name: str, offset: int, size: int) -> bytes:
+        self._together.wait()
+        return self._store.read_range(name, offset, size)
+
+
+def test_reads_of_a_remote_set_wait_together_and_not_one_after_another(plain: Path) -> None:
+    expected = [VideoBatches(_open(plain).train, 8).batch(update) for update in range(3)]
+    far = _open(plain).train
+    far.sources[0].store = _FarStore(far.sources[0].store)
+    background = list(VideoBatches(far, 8, workers=2, prefetch=1).iterate(0, 3))
+    for update in range(3):
+        np.testing.assert_array_equal(expected[update], background[update])
+        np.testing.assert_array_equal(expected[update], VideoBatches(far, 8).batch(update))
