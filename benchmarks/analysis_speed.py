@@ -42,7 +42,7 @@ from models.analysis.loaded_model import open_models
 from models.analysis.predict import PredictConfig, predict
 from models.analysis.prediction_errors import FrameErrors, ModelErrors
 from models.finetune import build_agent
-from models.metrics.lpips_weights import find_weights
+from models.metrics.lpips_files import find_weights
 
 CLIPS, LENGTH, SEEN, ACTIONS = 256, 25, 15, 6
 

@@ -1,6 +1,6 @@
 """Does UWM at tiny size learn what it should on videos whose actions are known? Measured, and held against gates.
 
-    python benchmarks/uwm_gates.py                 about five minutes on a quiet core
+    python benchmarks/uwm_gates.py                 about six minutes on a quiet core
     python benchmarks/uwm_gates.py --out FOLDER    keeps the runs; started again, it goes on
 
 Moving blobs (200 videos, 64 pixels) → `pretrain --set method=uwm` (tiny) → `adapt --set parts=adapter` on 64 labelled
@@ -28,8 +28,9 @@ from ipv_bench.analysis_record import read_analysis
 from ipv_bench.cli import run
 
 VIDEOS = 200
-ADAPT = ("num_sequences=64", "training.updates=600", "training.checkpoint_every=200", "validation.every=200",
-         "adapter.width=64")  # fmt: skip
+HELD_OUT = "validation.segments=64"
+ADAPT = (HELD_OUT, "num_sequences=64", "training.updates=600", "training.checkpoint_every=200",
+         "validation.every=200", "adapter.width=64")  # fmt: skip
 
 
 def command(*words: str) -> None:
@@ -44,18 +45,26 @@ def command(*words: str) -> None:
 
 
 def make_runs(folder: Path, seed: int) -> tuple[Path, Path]:
-    """Shard set, pre-training run and adapted run; what is there is not made again."""
-    shards, pretrained, adapted = folder / "blob", folder / "pretrained", folder / "adapted"
-    if not (shards / "manifest.json").is_file():
-        command("sample", str(folder / "raw"), "--dataset", "moving-blob", "--videos", str(VIDEOS), "--quiet")
-        command(
-            "prepare", "episodes", "--source", str(folder / "raw"), "--out", str(shards), "--workers", "1", "--quiet"
-        )
-    same = ("--data", str(shards), "--seed", str(seed))
-    command("pretrain", "--set", "method=uwm", "--run", str(pretrained), *same)
-    sets = [word for change in ADAPT for word in ("--set", change)]
-    command("adapt", str(pretrained), "--run", str(adapted), *same, *sets)
+    """Pre-training run and adapted run; what is there is not made again."""
+    pretrained, adapted = folder / "pretrained", folder / "adapted"
+    same = ("--data", str(make_videos(folder)), "--seed", str(seed))
+    command("pretrain", "--run", str(pretrained), *same, *settings("method=uwm", HELD_OUT))
+    command("adapt", str(pretrained), "--run", str(adapted), *same, *settings(*ADAPT))
     return pretrained, adapted
+
+
+def make_videos(folder: Path) -> Path:
+    """The labelled shard set of moving blobs, which is made once."""
+    raw, shards = str(folder / "raw"), folder / "blob"
+    if not (shards / "manifest.json").is_file():
+        command("sample", raw, "--dataset", "moving-blob", "--videos", str(VIDEOS), "--quiet")
+        command("prepare", "episodes", "--source", raw, "--out", str(shards), "--workers", "1", "--quiet")
+    return shards
+
+
+def settings(*changes: str) -> list[str]:
+    """Changes of a config, as words of a command."""
+    return [word for change in changes for word in ("--set", change)]
 
 
 def last(folder: Path, key: str) -> dict[str, Any]:
@@ -86,7 +95,13 @@ def gates(pretrained: Path, adapted: Path) -> dict[str, tuple[float, float, bool
 def beside(pretrained: Path, adapted: Path) -> dict[str, float]:
     """What explains the gates and decides nothing."""
     learned, real = last(pretrained, "latent_action_verdict"), last(adapted, "feature_shuffle_ratio_by_step")
+    numbers = read_analysis(pretrained / "pairs").numbers["models"]["UWM"]
+    distances = {
+        key.removeprefix("prediction_"): value for key, value in numbers.items() if key.startswith("prediction")
+    }
     return {
+        "pairs": numbers["pairs"],
+        **distances,
         "pixel_wrong_actions": real["shuffled_mse"][0] / real["open_loop_mse"][0],
         "reconstruction_over_copy": learned["validation_image_loss"] / learned["copy_last_mse"][0],
         "r2_action": learned["latent_action_r2_action"],

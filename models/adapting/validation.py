@@ -14,7 +14,7 @@ from ipv_bench.seeding import derive_seed
 from models.adapting.labelled_training import LabelledBatch
 from models.methods.base import ActionModel
 from models.metrics.image_quality import mean_squared_error
-from models.metrics.ratios import copy_ratio, shuffle_ratio
+from models.metrics.ratios import check_another, copy_ratio, shuffle_ratio
 from models.pretraining.config import ValidationConfig
 from models.pretraining.validation import MeanLosses
 
@@ -137,7 +137,11 @@ def validate_actions(
         config: warm-up and number of shown segments.
         seed: of the draws.
         batch_size: segments computed at once.
+
+    Raises:
+        ConfigError: one segment alone.
     """
+    check_another(len(segments.frames))
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device

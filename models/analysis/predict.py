@@ -41,7 +41,7 @@ from models.analysis.strips import HOTTEST, Row, boxed, heat_frames, moving_gif,
 from models.metrics.frechet import FeatureSums, frechet_distance
 from models.metrics.intervals import VideoBootstrap
 from models.metrics.lpips import LPIPS, SMALLEST
-from models.metrics.lpips_weights import FILES, Backbone, find_weights, missing_words
+from models.metrics.lpips_files import FILES, Backbone, find_weights, missing_words
 from models.pretraining.prediction_strips import ERROR_GAIN, error_frames
 from models.training.hardware import prepare_torch
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ipv_bench.errors import ConfigError, InputError
+from ipv_bench.errors import ConfigError
 from models.features.config import FeaturesConfig
 from models.features.frozen import FrozenFeatures
 from models.metrics.lpips import LPIPS, SMALLEST
-from models.metrics.lpips_weights import FETCH, Backbone, find_weights, missing_words, read_weights
+from models.metrics.lpips_files import Backbone, require_weights
+from models.metrics.lpips_weights import read_weights
 
 
 class BackboneFeatures(FrozenFeatures):
@@ -60,14 +60,9 @@ def load_backbone(config: FeaturesConfig, size: int) -> BackboneFeatures:
     backbone: Backbone = "vgg" if config.kind == "vgg" else "alex"
     if config.weights == "random":
         return BackboneFeatures(LPIPS(backbone, random_weights(backbone)), config.layer, size, None)
-    path = find_weights(backbone, config.name)
-    if path is None:
-        raise InputError(
-            missing_words(backbone, config.name), expected=f"the published weights of {backbone}",
-            fix=f"{FETCH}, or features.weights=random for a network that nobody has trained",
-        )  # fmt: skip
+    path = require_weights(backbone, config.name)
     weights = read_weights(path, backbone)
-    digest = hashlib.sha256(Path(path).read_bytes()).digest()
+    digest = hashlib.sha256(path.read_bytes()).digest()
     return BackboneFeatures(LPIPS(backbone, weights), config.layer, size, digest)
 
 

@@ -28,8 +28,10 @@ class OwnMAEConfig(Config):
     """Optimiser steps."""
     batch_size: int = Field(64, ge=1)
     """Frames of one step."""
-    lr: float = Field(1e-3, gt=0)
-    """Learning rate of AdamW; it falls to 0 along a cosine."""
+    lr: float = Field(3e-3, gt=0)
+    """Largest learning rate of AdamW; it falls to 0 along a cosine."""
+    warmup: float = Field(0.05, ge=0, lt=1)
+    """Share of the updates in which the learning rate rises, in a line from 0."""
     mask_ratio: float = Field(0.75, ge=0, lt=1)
     """Largest share of patches that are hidden; each step hides a share between 0 and this."""
 

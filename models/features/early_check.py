@@ -16,18 +16,21 @@ from ipv_bench.errors import IpvBenchError
 from ipv_bench.plugins import find_plugin
 from ipv_bench.run_record import read_record
 from models.features.find_weights import find_model
+from models.metrics.lpips_files import require_weights
 
 CHECKPOINTS = "checkpoints"
 """Folder of a run that holds its checkpoints; `models.training.checkpoint` has the name too, and imports torch."""
 OF_TRANSFORMERS = ("mae", "vision")
 """Values of `features.kind` whose weights are a model of `transformers`."""
+OF_LPIPS = ("alex", "vgg")
+"""Values of `features.kind` whose weights are a backbone of LPIPS."""
 
 
 def check_pretraining(preset: str, config_file: Path | None, overrides: Iterable[str]) -> None:
     """Of what `pretrain` will train.
 
     Raises:
-        MissingDependencyError, InputError: see `find_model`.
+        MissingDependencyError, InputError: see `find_model` and `require_weights`.
         ConfigError: the file or a change cannot be read.
     """
     values = merge(read_config_file(config_file) if config_file else {}, _changes(overrides))
@@ -40,7 +43,7 @@ def check_run(run: str | Path, overrides: Iterable[str] = ()) -> None:
     """Of a run, or one of its checkpoints, that a command starts from; what else is wrong with it is not said here.
 
     Raises:
-        MissingDependencyError, InputError: see `find_model`.
+        MissingDependencyError, InputError: see `find_model` and `require_weights`.
         ConfigError: a change cannot be read.
     """
     changes = _changes(overrides)
@@ -86,9 +89,11 @@ def _check(method: str, values: Mapping[str, Any]) -> None:
     section = values.get("features")
     if not isinstance(section, Mapping) or not _is_ours(method):
         return  # a section of that name may be anything in a method of another package
-    name = section.get("name")
-    if section.get("kind") in OF_TRANSFORMERS and isinstance(name, str):
-        find_model(name, weights=section.get("weights") != "random")
+    name, kind, published = section.get("name"), section.get("kind"), section.get("weights") != "random"
+    if kind in OF_TRANSFORMERS and isinstance(name, str):
+        find_model(name, weights=published)
+    if kind in OF_LPIPS and published and (name is None or isinstance(name, str)):
+        require_weights(kind, name)
 
 
 def _is_ours(method: str) -> bool:

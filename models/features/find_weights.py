@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from ipv_bench.extras import require
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model.pt", "model.pt", "model.ckpt")
 EXTRA = "latent-actions"
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+"""What a repository of the Hugging Face hub may be called; anything else can only be a path."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,13 @@ def find_model(name: str, *, weights: bool = True) -> FoundModel:
     """
     require(f"features.name={name}", EXTRA)
     folder = Path(name).expanduser()
-    if not folder.is_dir():
+    if not folder.is_dir() and REPOSITORY.fullmatch(name):
         folder = _cached(name)
+    if not folder.is_dir():
+        raise InputError(
+            f"features.name={name} is no folder", expected=f"a folder with {CONFIG} and {WEIGHTS}",
+            fix=f"copy them there, or correct the path (it was looked for from {Path.cwd()})",
+        )  # fmt: skip
     if not (folder / CONFIG).is_file():
         raise InputError(
             f"{folder} has no {CONFIG}", expected=f"a folder with {CONFIG} and {WEIGHTS}, as transformers saves it"

@@ -8,8 +8,6 @@ it is used for here (the published one draws hidden patches well and seen ones b
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,6 +18,7 @@ from ipv_bench.seeding import derive_seed
 from models.features.config import OwnMAEConfig
 from models.features.frozen import Frames, FrozenFeatures, frames_of, patches_of
 from models.nets.transformer import Transformer, learned_tokens
+from models.training.optimizer import AdamWConfig
 
 
 class OwnMAE(FrozenFeatures):
@@ -94,12 +93,14 @@ class OwnMAE(FrozenFeatures):
             return
         config, device = self.config, self.embed.weight.device
         self.requires_grad_(True)
-        adam = torch.optim.AdamW(self.parameters(), lr=config.lr, betas=(0.9, 0.95), weight_decay=0.01)
+        schedule = AdamWConfig(lr=config.lr, warmup=config.warmup, weight_decay=0.01)
+        betas = schedule.beta1, schedule.beta2
+        adam = torch.optim.AdamW(self.parameters(), schedule.lr, betas, weight_decay=schedule.weight_decay)
         last = float("nan")
         with torch.enable_grad():
             for update in range(config.updates):
                 generator = torch.Generator(device).manual_seed(derive_seed(seed, update, "own masked autoencoder"))
-                adam.param_groups[0]["lr"] = config.lr * 0.5 * (1 + math.cos(math.pi * update / config.updates))
+                adam.param_groups[0]["lr"] = schedule.lr * schedule.lr_scale(update, config.updates)
                 images = frames(update, config.batch_size).movedim(-1, -3).float() / 255
                 order = torch.rand(len(images), self.places, generator=generator, device=device).argsort(-1)
                 hidden = config.mask_ratio * float(torch.rand((), generator=generator, device=device))

@@ -15,6 +15,7 @@ from torch import Tensor
 from ipv_bench.seeding import derive_seed
 from models.latent_actions.gaussian import LatentActions
 from models.metrics.latent_actions import LatentActionEvidence
+from models.metrics.ratios import check_another
 
 POOLED = 4
 """Frames are averaged over a grid of so many cells a side where no true state is known."""
@@ -77,7 +78,11 @@ def measure_latent_actions(
         seed: of the draws.
         batch_size: segments computed at once.
         labels: true actions; None on unlabelled sets.
+
+    Raises:
+        ConfigError: one segment alone.
     """
+    check_another(len(segments))
     parts = [segments[first : first + batch_size] for first in range(0, len(segments), batch_size)]
     images = [torch.from_numpy(part).to(device) for part in parts]  # (B, T, H, W, 3) each
     inferred = [model.infer(image) for image in images]

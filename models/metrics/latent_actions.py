@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.metrics.action_probes import probe_r2
+from models.metrics.action_probes import FEWEST_GROUPS, probe_r2
 from models.metrics.ratios import copy_ratio, shuffle_ratio
 
 Numbers = NDArray[np.float64]
@@ -26,6 +26,7 @@ COLLAPSED_NATS = 0.1
 COLLAPSED_SHARE = 0.25
 """And so do codes whose perplexity is below this share of the codebook, or of the measured steps where those are fewer:
 few steps cannot use many codes."""
+NO_PROBE = f"fewer than {FEWEST_GROUPS} held-out videos, or actions that never vary"
 IGNORED_BELOW = 1.3
 """A shuffle ratio below this: other latent actions would do as well. Perplexity alone does not show it."""
 
@@ -76,11 +77,12 @@ class LatentActionReport:
         action_kl: nats; None without a distribution.
         perplexity: (C,) of each code; None without codes.
         bits: that the codes carry, C times log2 of the perplexity on average; None without codes.
-        r2_action: R²(a | z); NaN without labels.
+        r2_action: R²(a | z); NaN without labels, or where a probe can say nothing.
         r2_action_given_state: R²(a | z, s): latent actions may code where something ends up instead of how it moved.
         r2_state_alone: R²(a | s), what the state alone tells.
         verdict: collapsed, ignored or usable.
         decided_by: the number that decides, and its limit, in words.
+        labelled: whether true actions are known.
     """
 
     copy_ratio: float
@@ -97,6 +99,7 @@ class LatentActionReport:
     r2_state_alone: float
     verdict: Verdict
     decided_by: str
+    labelled: bool
 
     def metrics(self, prefix: str = "latent_action_") -> dict[str, Any]:
         """Values for a line of `metrics.jsonl`; what was not measured is left out."""
@@ -116,8 +119,10 @@ class LatentActionReport:
             parts.append(f"{self.action_kl:.3g} nats")
         if self.bits is not None:
             parts.append(f"{self.bits:.3g} bits")
-        if math.isnan(self.r2_action):
+        if not self.labelled:
             parts.append("no true actions to probe for")
+        elif math.isnan(self.r2_action):
+            parts.append(f"R²(a|z) unknown: {NO_PROBE}")
         else:
             parts.append(f"R²(a|z) {self.r2_action:.2f}")
         if not math.isnan(self.r2_action_given_state):
@@ -156,6 +161,7 @@ def latent_action_report(evidence: LatentActionEvidence) -> LatentActionReport:
         bits=bits,
         verdict=verdict,
         decided_by=decided_by,
+        labelled=evidence.latents is not None and evidence.actions is not None,
         **_probes(evidence),
     )
 

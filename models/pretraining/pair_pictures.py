@@ -22,7 +22,7 @@ from ipv_bench.npz_file import npz_bytes
 from ipv_bench.run_record import RunRecord
 from models.metrics.image_quality import mean_squared_error
 from models.metrics.lpips import LPIPS, SMALLEST
-from models.metrics.lpips_weights import Backbone, find_weights
+from models.metrics.lpips_files import Backbone, find_weights
 
 KIND = "pairs"
 BEFORE, AFTER = "pairs_before", "pairs"

@@ -209,9 +209,13 @@ def test_missing_weights_are_told_before_anything_slow_is_imported(folders: dict
     for words, said in (
         (["pretrain", "--preset", "paper", "--set", "method=uwm"], "facebook/vit-mae-base is neither a folder nor"),
         (["pretrain", "--set", "method=uwm", "--set", f"features={{kind: vision, name: {half}}}"], "has no model.safe"),
+        (["pretrain", "--set", "method=uwm", "--set", "features.kind=mae", "--set", "features.name=./no/such"],
+         "./no/such is no folder"),
+        (["pretrain", "--set", "method=uwm", "--set", "features.kind=alex", "--set", f"features.name={half}"],
+         f"no LPIPS weights (alexnet.ckpt) in {half}"),
         (["adapt", str(adapted / "checkpoints" / "000002")], "nobody/has-this is neither a folder nor"),
         (["analyze", "predict", str(adapted)], "nobody/has-this is neither a folder nor"),
-    ):
+    ):  # fmt: skip
         found, message = told(*words)
         assert found == ["2"], (words, found, message)
         assert said in message, words

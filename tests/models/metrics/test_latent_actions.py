@@ -47,7 +47,17 @@ def test_a_probe_is_scored_on_other_videos() -> None:
     videos = np.repeat(np.arange(8), 5)
     assert probe_r2(named, outputs) > 0.9
     assert probe_r2(named, outputs, videos) < 0.1
-    assert np.isnan(probe_r2(named, outputs, np.zeros(N, int)))
+    assert np.isnan(probe_r2(named, outputs, np.arange(N) % 2))  # too few videos to choose a penalty by
+
+
+def test_a_probe_finds_nothing_where_rows_of_a_video_resemble_one_another() -> None:
+    """Rows that are alike look like many: a penalty chosen by rows is too weak, and the map worse than the mean."""
+    actions, slow = np.cumsum(random(64, 8, 2), 1), np.cumsum(random(64, 8, 64, seed=1), 1)
+    backgrounds = random(9, 1, 64, seed=2)[np.arange(64) // 8] + 0.1 * random(64, 8, 64, seed=3)
+    videos = np.arange(64) // 8
+    for inputs in (slow, backgrounds):
+        assert -0.2 < probe_r2(inputs, actions, videos) < 0.1
+        assert probe_r2(np.concatenate([inputs, actions], -1), actions, videos) > 0.99
 
 
 @pytest.mark.parametrize(
@@ -126,6 +136,10 @@ def test_what_was_not_measured_is_left_out_and_said() -> None:
         )
     }
     assert "no true actions to probe for" in report.sentence()
+    labelled = {"latents": random(N, T, 3), "actions": random(N, T, 2)}
+    few = latent_action_report(evidence(groups=np.arange(N) % 2, **labelled))
+    assert "R²(a|z) unknown: fewer than 3 held-out videos" in few.sentence()
+    assert "latent_action_r2_action" not in few.metrics()
     worse = latent_action_report(evidence(copy_error=np.full((N, 3), 0.5)))
     assert worse.verdict == "usable"
     assert "copy ratio 2, not better than repeating the last frame" in worse.sentence()

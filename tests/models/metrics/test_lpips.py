@@ -13,7 +13,8 @@ import torch
 
 from ipv_bench.errors import InputError
 from models.metrics.lpips import LPIPS, SMALLEST
-from models.metrics.lpips_weights import FILES, find_weights, missing_words, named_tensors, read_weights, safe_unpickle
+from models.metrics.lpips_files import FILES, find_weights, missing_words
+from models.metrics.lpips_weights import named_tensors, read_weights, safe_unpickle
 
 WEIGHTS = os.environ.get("IPV_BENCH_LPIPS", "")
 ALEX = [(3, 64, 11, 4, 2), (64, 192, 5, 1, 2), (192, 384, 3, 1, 1), (384, 256, 3, 1, 1), (256, 256, 3, 1, 1)]

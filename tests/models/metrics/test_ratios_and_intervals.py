@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 import pytest
+import torch
 
+from ipv_bench.errors import ConfigError
+from models.adapting.labelled_training import LabelledBatch
+from models.adapting.validation import validate_actions
+from models.latent_actions.measure import measure_latent_actions
 from models.metrics.frechet import FeatureSums, frechet_distance
 from models.metrics.intervals import VideoBootstrap
 from models.metrics.ratios import copy_ratio, shuffle_ratio
@@ -22,6 +29,15 @@ def test_ratios_are_of_sums_so_that_a_clip_without_motion_divides_by_nothing() -
     assert shuffle_ratio(error, 3 * error) == 3.0
     with pytest.raises(ValueError, match="one shape"):
         copy_ratio(error, copied[:1])
+
+
+def test_one_segment_has_no_others_actions() -> None:
+    """Its own in their place would give a ratio of 1: "ignored", whatever the model does."""
+    frames, nobody = np.zeros((1, 4, 8, 8, 3), np.uint8), cast(Any, None)
+    with pytest.raises(ConfigError, match="segments=1 leaves no other segment"):
+        measure_latent_actions(nobody, frames, 2, torch.device("cpu"), 0)
+    with pytest.raises(ConfigError, match="segments=1 leaves no other segment"):
+        validate_actions(nobody, LabelledBatch(frames, np.zeros((1, 4, 2), np.float32)), nobody, 0)
 
 
 def test_an_interval_is_as_wide_as_theory_says() -> None:

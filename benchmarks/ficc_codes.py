@@ -1,0 +1,52 @@
+"""Is FICC's one code of 20 used, after some hundred updates on videos whose actions are known?
+
+    python benchmarks/ficc_codes.py                 about five minutes on a quiet core
+    python benchmarks/ficc_codes.py --out FOLDER    keeps the run; started again, it goes on
+
+The moving blobs of uwm_gates.py → `pretrain --set method=uwm --set loss=ficc`, its features learned along, one code of
+20 with commitment 1, as published. What validation says of the latent actions is printed; nothing is held against a
+limit but by the verdict that every model of latent actions gets. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from uwm_gates import HELD_OUT, command, last, make_videos, settings
+
+UPDATES = 400
+FICC = ("method=uwm", "loss=ficc", "features.kind=own", "extractor.num_codes=1", "quantizer.codes=20",
+        "quantizer.commitment=1", f"training.updates={UPDATES}", "validation.every=200", HELD_OUT)  # fmt: skip
+
+
+def measured(run: Path) -> dict[str, Any]:
+    """What the last validation says."""
+    found = last(run, "latent_action_verdict")
+    values = {key.removeprefix("latent_action_"): value for key, value in found.items() if "latent_action_" in key}
+    trained = last(run, "consistency_loss")
+    losses = {key: value for key, value in trained.items() if key.endswith("_loss")}
+    over_copy = found["validation_image_loss"] / found["copy_last_mse"][0]
+    return {"updates": found["updates"], "reconstruction_over_copy": over_copy, **losses, **values}
+
+
+def main() -> None:
+    """Train, and end with one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.out or Path(temporary)
+        run = folder / "ficc"
+        data = ("--data", str(make_videos(folder)), "--seed", str(options.seed))
+        command("pretrain", "--run", str(run), *data, *settings(*FICC))
+        found = measured(run)
+    print(json.dumps({"benchmark": "ficc_codes", "seed": options.seed, **found}))
+
+
+if __name__ == "__main__":
+    main()
