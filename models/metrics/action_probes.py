@@ -14,8 +14,8 @@ FOLDS = 5
 FEWEST_GROUPS = 3
 """One to score on, and two to choose a penalty by: with fewer, inputs that only tell videos apart pass for a map."""
 PENALTIES = np.append(10.0 ** np.arange(-4, 3), np.inf)
-"""Ridge penalties beside standardised inputs, per row that is fitted on: many inputs and few rows need a strong one, and
-inputs that say nothing the last one, which leaves the mean alone."""
+"""Ridge penalties beside standardised inputs, per row that is fitted on: many inputs and few rows need a strong one,
+and inputs that say nothing the last one, which leaves the mean alone."""
 
 
 def probe_r2(inputs: Numbers, outputs: Numbers, groups: NDArray[np.integer] | None = None) -> float:
