@@ -4,6 +4,7 @@
     python benchmarks/label_efficiency.py --remaining the runs that are still to be made, and the hours they will take
     python benchmarks/label_efficiency.py --summary   only read the runs that are kept; with --figure FILE, draw them
     python benchmarks/label_efficiency.py --measure   seconds of one update of each method, here and now
+    python benchmarks/label_efficiency.py --judge     only the judge: what it reads off true frames, and off others
     python benchmarks/label_efficiency.py --pilot     a small one with another seed, of which settings may be judged
     python benchmarks/label_efficiency.py --quick     a tiny one from nothing: that it runs, some two minutes
 
@@ -22,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,9 +31,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from inverse_dynamics import action_r2
 from label_efficiency_protocol import (
     AHEAD,
     COMMON,
+    FRAMES,
+    JUDGE_VIDEOS,
     LEARNERS,
     PILOT,
     PRESET,
@@ -44,11 +48,12 @@ from label_efficiency_protocol import (
     pretrained_path,
     remaining,
 )
-from label_efficiency_runs import Workspace, adapt, make_videos, pretrain, the_judge
+from label_efficiency_runs import Workspace, adapt, make_all_videos, pretrain, the_judge, videos_of
 from label_efficiency_summary import draw, summary
 from one_command import OutOfTimeError
 from paired_timing import machine
 
+from ipv_bench.atomic_file import write_json
 from models.pretrain import build_training
 
 
@@ -63,6 +68,7 @@ def main() -> None:
     parser.add_argument("--summary", action="store_true", help="only read what is there")
     parser.add_argument("--remaining", action="store_true", help="only list the runs that are not there")
     parser.add_argument("--measure", action="store_true", help="only time an update of each method")
+    parser.add_argument("--judge", action="store_true", help="only train the judge, and measure what it reads")
     parser.add_argument("--figure", type=Path, help="draw the measures to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -78,6 +84,10 @@ def main() -> None:
     scale = PILOT if options.pilot else WHOLE
     if options.remaining:
         list_remaining(scale)
+        return
+    if options.judge:
+        found = measure_judge(scale, Workspace(options.out / scale.kept.name, options.minutes))
+        print(json.dumps({"benchmark": "label_efficiency", "pilot": options.pilot, "judge": found}))
         return
     if not options.summary:
         try:
@@ -99,16 +109,44 @@ def experiment(scale: Scale, space: Workspace, jobs: int) -> None:
     runs = remaining(scale)
     if not runs:
         return
-    for name, count, seed in (("train", scale.videos, 0), ("held-out", scale.held_out, 1)):
-        make_videos(space, name, count, seed)
+    make_all_videos(scale, space)
     the_judge(scale, space)  # before the runs, which read it
+    parents: dict[Path, Future[None]] = {}
     with ThreadPoolExecutor(jobs) as pool:
-        wanted = dict.fromkeys((pretrained_path(name, seed), name, seed) for name, _, seed in runs)
-        by_path = {path: (name, seed) for path, name, seed in wanted}
-        for future in [pool.submit(pretrain, scale, space, path, *run) for path, run in by_path.items()]:
+        adapted = []
+        for name, labels, seed in runs:
+            path = pretrained_path(name, seed)
+            if path not in parents:  # as late as it can be: what is cut short has whole runs to show
+                parents[path] = pool.submit(pretrain, scale, space, path, name, seed)
+            adapted.append(pool.submit(after, parents[path], adapt, scale, space, name, labels, seed))
+        for future in [*parents.values(), *adapted]:
             future.result()
-        for future in [pool.submit(adapt, scale, space, *run) for run in runs]:
-            future.result()
+
+
+def after(parent: Future[None], work: Callable[..., None], *arguments: Any) -> None:
+    """Do something once the model that it starts from is there: that was begun before, so nobody waits for ever."""
+    parent.result()
+    work(*arguments)
+
+
+def measure_judge(scale: Scale, space: Workspace) -> dict[str, float]:
+    """What the judge reads off true frames of held-out videos, and what it must not read; kept with the runs.
+
+    Raises:
+        OutOfTimeError: the minutes are over.
+    """
+    make_all_videos(scale, space)
+    judge, batch = the_judge(scale, space), videos_of(space, "held-out", scale.held_out, 0, FRAMES)
+    still = np.repeat(batch.frames[:, :1], FRAMES, 1)
+    found = {
+        "judge_updates": scale.judge_updates,
+        "training_videos": min(JUDGE_VIDEOS, scale.videos),
+        "true_frames": action_r2(judge, batch.frames, batch.action),
+        "another_videos_actions": action_r2(judge, batch.frames, np.roll(batch.action, 1, 0)),
+        "still_frames": action_r2(judge, still, batch.action),
+    }
+    write_json(scale.kept / "judge.json", found)
+    return found
 
 
 def measure() -> dict[str, float]:

@@ -83,7 +83,7 @@ class Scale:
 
 RESULTS = Path(__file__).parent / "results" / "label_efficiency"
 WHOLE = Scale(RESULTS / "runs", 2000, 200, 1200, (16, 64, 256, 1000), 1500, 3000, (1, 2, 3, 4, 5))
-PILOT = Scale(RESULTS / "pilot", 120, 24, 40, (16, 64), 150, 300, (100,))
+PILOT = Scale(RESULTS / "pilot", 120, 24, 40, (16, 64), 150, 3000, (100,))
 QUICK = Scale(Path(), 6, 3, 2, (4,), 3, 5, (200,))
 READABLE = 0.1
 """The judge is heard only where it reads actions off true frames with an R² of at least this."""

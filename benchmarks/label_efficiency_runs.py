@@ -101,6 +101,12 @@ def pretraining_changes(learner: Learner, scale: Scale) -> list[str]:
     return [*changes, f"training.updates={max(1, round(seconds / learner.update_seconds))}"]
 
 
+def make_all_videos(scale: Scale, space: Workspace) -> None:
+    """The labelled sets to train on and to judge by."""
+    for name, count, seed in (("train", scale.videos, 0), ("held-out", scale.held_out, 1)):
+        make_videos(space, name, count, seed)
+
+
 def make_videos(space: Workspace, name: str, count: int, seed: int) -> None:
     """Record and prepare a labelled set."""
     if (space.folder / "shards" / name / "manifest.json").is_file():
@@ -114,8 +120,8 @@ def make_videos(space: Workspace, name: str, count: int, seed: int) -> None:
 
 
 def the_judge(scale: Scale, space: Workspace) -> InverseDynamics:
-    """The judge of the workspace, trained when it is first asked for."""
-    path = space.folder / "judge.safetensors"
+    """The judge of the workspace, trained when it is first asked for; one of another training does not count."""
+    path = space.folder / f"judge-{min(JUDGE_VIDEOS, scale.videos)}-videos-{scale.judge_updates}-updates.safetensors"
     if not path.is_file():
         batch = videos_of(space, "train", JUDGE_VIDEOS, 0, FRAMES)
         write_bytes(path, save(train_judge(batch.frames, batch.action, scale.judge_updates).state_dict()))

@@ -28,6 +28,10 @@ class AdaptLoop(PretrainLoop):
         frames: np.ndarray = segment.frames  # of a `TrackedSegment`
         return frames
 
+    def compares_segments(self) -> bool:
+        """See `PretrainLoop.compares_segments`."""
+        return True
+
     def _prepare_model(self) -> None:
         # An adapted model goes on whole: with the mean image that it learned beside, whatever videos come now.
         if not self.training.goes_on:

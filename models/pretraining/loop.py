@@ -16,6 +16,7 @@ from ipv_bench.errors import InterruptedRunError
 from ipv_bench.progress import Bar, say
 from ipv_bench.run_record import METRICS_FILE, JsonlLog, RunRecord, mark_inexact
 from models.latent_actions.measure import Labels, LatentActionModel
+from models.metrics.ratios import check_another
 from models.pretraining.config import PretrainConfig
 from models.pretraining.pair_pictures import AFTER, BEFORE, PairModel, write_pairs
 from models.pretraining.prediction_strips import write_gif, write_strips
@@ -152,6 +153,10 @@ class PretrainLoop:
             self._draw(result)
             self._draw_pairs()
 
+    def compares_segments(self) -> bool:
+        """Whether validation predicts segments under other segments' actions."""
+        return isinstance(self.training.model, LatentActionModel)
+
     def _held_out_segments(self) -> Any:
         if self._held_out is None:
             assert self.data.validation is not None
@@ -227,6 +232,8 @@ class PretrainLoop:
 
     def _resume(self) -> None:
         """Continue from the newest checkpoint, or start; the log is cut to what the checkpoint knows of."""
+        if self.compares_segments() and self.config.validation.every and self.data.validation is not None:
+            check_another(self.config.validation.segments)  # now, and not after what comes before the first update
         self.ranks.wait()
         path = latest_checkpoint(self.folder)
         if path is None:
