@@ -126,7 +126,7 @@ def piece(options: argparse.Namespace, seed: int, end: float, enough: Callable[[
     }  # fmt: skip
     words = [f"{key}={value}" for key, value in sets.items()] + options.overrides
     process = subprocess.Popen(
-        [sys.executable, "-m", "ipv_bench", "finetune", "--preset", PRESET, "--task", options.task,
+        [sys.executable, "-P", "-m", "ipv_bench", "finetune", "--preset", PRESET, "--task", options.task,
          "--seed", str(seed), "--run", str(folder), *(word for text in words for word in ("--set", text))],
         cwd=options.out, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=sys.stderr,
     )  # fmt: skip

@@ -123,7 +123,7 @@ def fetched(package: tuple[str, str], folder: Path) -> Path | None:
     folder.mkdir(parents=True)
     client, name = package
     words = {
-        "pip": [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", name],
+        "pip": [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", name],
         "apt": ["apt-get", "download", name],
     }[client]
     try:

@@ -49,7 +49,7 @@ def command(folder: Path, *arguments: str, end: float | None = None) -> float:
     left = float("inf") if end is None else end - time.monotonic()
     if left <= 0:
         raise OutOfTimeError
-    words = ["nice", "-n", "10", sys.executable, "-m", "ipv_bench", *arguments]
+    words = ["nice", "-n", "10", sys.executable, "-P", "-m", "ipv_bench", *arguments]
     child = subprocess.Popen(words, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=sys.stderr)
     clock = None if end is None else threading.Timer(left, child.terminate)
     if clock is not None:

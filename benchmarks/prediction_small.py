@@ -207,7 +207,7 @@ def _cell(value: dict[str, list[float]], factor: float = 1, digits: int = 3) -> 
 def _ipv_bench(*command: str) -> None:
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     start = time.monotonic()
-    subprocess.run([sys.executable, "-m", "ipv_bench", *command], check=True, env=env, stdout=sys.stderr)
+    subprocess.run([sys.executable, "-P", "-m", "ipv_bench", *command], check=True, env=env, stdout=sys.stderr)
     print(f"{command[0]}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
 
 

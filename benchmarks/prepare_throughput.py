@@ -75,7 +75,7 @@ def job(release: Path, out: Path, *options: str) -> tuple[float, float]:
     """(CPU seconds, wall seconds) of one `prepare` command with all its processes."""
     shutil.rmtree(out, ignore_errors=True)
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    command = [sys.executable, "-m", "ipv_bench", "prepare", "ssv2", "--quiet", "--source", str(release)]
+    command = [sys.executable, "-P", "-m", "ipv_bench", "prepare", "ssv2", "--quiet", "--source", str(release)]
     subprocess.run([*command, "--out", str(out), *options], check=True)
     wall, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall

@@ -74,7 +74,7 @@ def run(*arguments: str, kill_when: Callable[[int], bool] | None = None) -> Usag
     """
     with tempfile.TemporaryFile("w+") as output:
         begun = time.perf_counter()
-        command = [sys.executable, "-m", "ipv_bench", *arguments]
+        command = [sys.executable, "-P", "-m", "ipv_bench", *arguments]
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True, cwd=ROOT)
         ended, status, used = os.wait4(process.pid, 0 if kill_when is None else os.WNOHANG)
         while not ended:

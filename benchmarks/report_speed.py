@@ -85,7 +85,7 @@ def measure(runs: Path, out: Path, cores: int = 1, checkout: Path = HERE) -> dic
     environment = {
         **os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(checkout.resolve()),
     }  # fmt: skip
-    command = [sys.executable, "-m", "ipv_bench", "report", str(runs.resolve()), "--out", str(out), "--quiet"]
+    command = [sys.executable, "-P", "-m", "ipv_bench", "report", str(runs.resolve()), "--out", str(out), "--quiet"]
     start = time.monotonic()
     process = subprocess.Popen(command, env=environment, cwd=checkout, preexec_fn=lambda: _only(cores))
     _, status, usage = os.wait4(process.pid, 0)

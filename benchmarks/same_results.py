@@ -51,7 +51,7 @@ class Checkout:
         """Run `ipv-bench` from the checkout's code, inside its workspace."""
         environment = os.environ | {"PYTHONPATH": str(self.source), "OMP_NUM_THREADS": "1", "MUJOCO_GL": "egl"}
         done = subprocess.run(
-            [sys.executable, "-m", "ipv_bench", *arguments],
+            [sys.executable, "-P", "-m", "ipv_bench", *arguments],
             cwd=self.workspace, env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode:

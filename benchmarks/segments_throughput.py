@@ -49,7 +49,7 @@ LENGTH = 25
 
 def command(*words: str) -> None:
     """Run one ipv-bench command."""
-    subprocess.run([sys.executable, "-m", "ipv_bench", *words, "--quiet"], check=True)
+    subprocess.run([sys.executable, "-P", "-m", "ipv_bench", *words, "--quiet"], check=True)
 
 
 def all_frames(folder: Path) -> list[np.ndarray]:

@@ -72,7 +72,19 @@ def folder_use(folder: Path) -> tuple[int, float]:
 
 def soak(folder: Path, seconds: float) -> tuple[list[dict[str, float]], list[str], int]:
     """Run and watch; returns the samples, the output's last lines and the exit status."""
-    command = [sys.executable, "-m", "ipv_bench", "finetune", "--preset", "tiny", "--task", TASK, "--init", "none"]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "ipv_bench",
+        "finetune",
+        "--preset",
+        "tiny",
+        "--task",
+        TASK,
+        "--init",
+        "none",
+    ]
     command += ["--set", "method=contextwm", "--run", str(folder)]
     command += [word for change in SETS for word in ("--set", change)]
     with tempfile.TemporaryFile("w+") as output:

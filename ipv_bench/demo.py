@@ -206,7 +206,7 @@ def _run_step(step: Step, progress: _Progress, running: list[subprocess.Popen[st
     # Its output is read here as UTF-8, whatever the terminal shows.
     text = {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
     environment = os.environ | {"OMP_NUM_THREADS": "1", **text}
-    command = [sys.executable, "-m", "ipv_bench", *step.arguments]
+    command = [sys.executable, "-P", "-m", "ipv_bench", *step.arguments]
     process = subprocess.Popen(
         command, cwd=progress.folder, env=environment, encoding="utf-8", errors="backslashreplace",
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

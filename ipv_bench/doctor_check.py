@@ -38,7 +38,7 @@ class Check:
 
 def python_run(code: str, arguments: tuple[str, ...] = (), **environment: str) -> str | None:
     """Run `code` in a fresh interpreter; None when it succeeds, else the last line of its error."""
-    command = [sys.executable, "-c", code, *arguments]
+    command = [sys.executable, "-P", "-c", code, *arguments]
     try:
         done = subprocess.run(
             command, env=os.environ | environment, capture_output=True, text=True, timeout=300, check=False

@@ -212,7 +212,7 @@ def _start(job: Job, root: str, environment: Mapping[str, str]) -> subprocess.Po
                 output.write(f"$ {job.command}\n".encode())
                 output.flush()
                 return subprocess.Popen(
-                    [sys.executable, "-m", "ipv_bench", *job.words],
+                    [sys.executable, "-P", "-m", "ipv_bench", *job.words],
                     stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, pass_fds=(descriptor,),
                     start_new_session=True, env=os.environ | {"PYTHONUNBUFFERED": "1"} | dict(environment),
                 )  # fmt: skip

@@ -308,7 +308,9 @@ def _command(*words: str) -> str:
     Raises:
         IpvBenchError: it failed, with its own message and exit status.
     """
-    done = subprocess.run([sys.executable, "-m", "ipv_bench", *words], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "ipv_bench", *words], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         said = done.stderr.strip().removeprefix("error: ")
         error = IpvBenchError(f"`{shlex.join(('ipv-bench', *words))}` says: {said}")

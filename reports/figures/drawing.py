@@ -126,7 +126,7 @@ def _start() -> subprocess.Popen[bytes] | None:
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", "reports.figures.drawing_process"],
+            [sys.executable, "-P", "-m", "reports.figures.drawing_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from ipv_bench.cli import run
-from ipv_bench.errors import RunError, ShardSetError
+from ipv_bench.errors import IpvBenchError, RunError, ShardSetError
 from ipv_bench.file_names import shown
 from ipv_bench.run_record import RunRecord, check_same_config, read_record, run_folder, write_record
 from ipv_bench.segments import open_segments
 from ipv_bench.shard_set import file_sha256, read_manifest
+from ipv_bench.tracing import set_links
 from tests.hostile_files import HOSTILE_ARRAYS, HOSTILE_JSON, HOSTILE_NAMES
 from tests.shard_set_maker import Video, make_shard_set
 
@@ -201,3 +203,21 @@ def test_a_run_record_of_another_kind(tmp_path: Path, values: str) -> None:
     (tmp_path / "run.json").write_text(json.dumps(good))
     with pytest.raises(RunError, match="data must be a list of data set names"):
         read_record(tmp_path)
+
+
+def test_a_command_that_starts_another_imports_nothing_from_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "click.py").write_text("open('ran', 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    found = set_links._verify(tmp_path / "set")
+    assert isinstance(found, IpvBenchError)
+    assert "set" in str(found)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_every_process_of_ours_leaves_the_current_folder_out() -> None:
+    root = Path(__file__).parents[2]
+    files = [path for room in ("ipv_bench", "pipelines", "models", "reports") for path in (root / room).rglob("*.py")]
+    started = re.compile(r'sys\.executable,\s*"(-[A-Za-z]+)"')
+    assert {option for path in files for option in started.findall(path.read_text())} == {"-P", "-I"}
