@@ -15,6 +15,7 @@ from ipv_bench.bounded_file import read_bytes
 from ipv_bench.bounded_json import parse_json
 from ipv_bench.bounded_tables import read_table
 from ipv_bench.errors import InputError, IpvBenchError, ShardSetError
+from ipv_bench.file_names import is_relative_path
 from ipv_bench.progress import progress
 from ipv_bench.shard_set import (
     MANIFEST_FILE,
@@ -33,6 +34,8 @@ from ipv_bench.tracing.places import Place, find
 
 DECODED_AGAIN = 2
 """Source videos that are decoded again and compared with what is stored, spread over the set."""
+SOURCES_LOOKED_FOR = 100
+"""Recorded sources of which one must lie in a folder before it is listed as their release."""
 
 
 def recorded_set(links: Links, entry: Mapping[str, Any], holder: Path) -> Link:
@@ -113,6 +116,24 @@ def _source_place(folder: Path, manifest: Manifest) -> Place:
     return Place(place.path, place.path is not None and place.path == at_its_place)
 
 
+def _source_names(folder: Path) -> list[str]:
+    """Paths of some of the sources, relative to their release; empty where the table cannot be read."""
+    try:
+        table = read_table(folder / SOURCES_FILE, SOURCES_SCHEMA, error=ShardSetError)
+    except IpvBenchError:
+        return []
+    names = (str(name) for name in table["path"][:SOURCES_LOOKED_FOR].to_pylist())
+    return [name for name in names if is_relative_path(name)]
+
+
+def _may_hold(place: Path, names: list[str]) -> bool:
+    """Whether one of the sources lies in a folder, or an archive of them, whose pieces have its name."""
+    if not names or any((place / name).exists() for name in names):
+        return True
+    first = tuple({name.split("/", 1)[0] for name in names if "/" in name})
+    return bool(first) and any(entry.name.startswith(first) and entry.is_file() for entry in os.scandir(place))
+
+
 @dataclass
 class _Checked:
     """What `ipv-bench verify` says.
@@ -135,7 +156,17 @@ class _Checked:
 
 
 def _verified(folder: Path, source: Place) -> _Checked:
-    """All that `ipv-bench verify` checks, by that command: this room knows formats, not releases."""
+    """All that `ipv-bench verify` checks, by that command: this room knows formats, not releases.
+
+    The log that names the release is no part of what the manifest vouches for: a folder in which none of the sources
+    lies is not listed, so that a foreign set cannot have the whole disk listed.
+    """
+    if source.path is not None and not _may_hold(source.path, _source_names(folder)):
+        checked = _verify(folder)
+        if isinstance(checked, IpvBenchError):
+            return _Checked(checked)
+        checked.of_source = [{"message": "none of the set's sources lies there"}]
+        return checked
     if source.path is not None:
         found = _verify(folder, "--source", str(source.path), "--decode", str(DECODED_AGAIN))
         if not isinstance(found, IpvBenchError):

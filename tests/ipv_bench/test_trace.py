@@ -17,6 +17,7 @@ from ipv_bench.cli import run
 from ipv_bench.errors import InputError
 from ipv_bench.run_record import read_record, write_record
 from ipv_bench.shard_set import read_manifest
+from ipv_bench.tracing import set_links
 from ipv_bench.tracing.link import Link, all_links, broken_links
 from ipv_bench.tracing.places import Place, find
 from ipv_bench.tracing.start import trace
@@ -160,6 +161,21 @@ def test_another_release_in_a_guessed_place_is_no_end_of_the_chain(made: Path, w
     log.write_text(log.read_text().replace("/mnt/unmounted", str(work)))  # where it lay: this is what became of it
     top = trace(str(folder))
     assert [(link.kind, link.name) for link in broken_links(top)] == [("source", str(raw))]
+
+
+def test_a_log_that_names_the_whole_disk_has_none_of_it_listed(
+    made: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(made / "data/shards", work / "data/shards") / "folder"
+    log = folder / "prepare_log.jsonl"
+    log.write_text(log.read_text().replace(str(made / "data/raw/folder"), "/"))
+    asked: list[tuple[str, ...]] = []
+    verify = set_links._verify
+    monkeypatch.setattr(set_links, "_verify", lambda one, *options: (asked.append(options), verify(one, *options))[1])
+    (source,) = of_kind(trace(str(folder)), "source")
+    assert source.state == "broken"
+    assert "none of the set's sources lies there" in str(source.problem)
+    assert asked == [()]
 
 
 def test_a_changed_shard_is_named(made: Path, work: Path) -> None:
