@@ -28,6 +28,7 @@ from models.finetuning.drift import drift_warnings
 from models.finetuning.loop import FinetuneLoop
 from models.finetuning.plan import FinetunePlan, plan_finetuning
 from models.finetuning.rollout import open_envs, open_silent_env, random_policy_scores
+from models.finetuning.short_episodes import short_episodes_told
 from models.methods.base import Agent, find_method
 from models.training.checkpoint import (
     count_of,
@@ -107,8 +108,10 @@ def _finetune(plan: FinetunePlan) -> None:
         _set_status(plan.folder, "failed", str(error) or type(error).__name__)
         raise
     warnings = drift_warnings(plan.folder)
-    write_record(plan.folder, read_record(plan.folder).model_copy(update={"status": "finished", "warnings": warnings}))
-    say("; ".join([f"{plan.folder}", *(f"warning: {text}" for text in warnings)]))
+    record = read_record(plan.folder).model_copy(update={"status": "finished", "warnings": warnings})
+    write_record(plan.folder, record)
+    short = short_episodes_told((record.model_extra or {}).get("dropped_short", {}))
+    say("; ".join([f"{plan.folder}", *short, *(f"warning: {text}" for text in warnings)]))
 
 
 def build_agent(

@@ -23,7 +23,8 @@ class BehaviorConfig(Config):
     discount: float = Field(0.99, gt=0, le=1)
     """Constant discount of each imagined step."""
     discount_head: bool = False
-    """Predict whether a state ends its episode, and let returns stop there (DreamerV2). For suites whose tasks end
+    """Predict whether a state ends its episode, and let returns stop there (DreamerV2); beside a bonus, the actor's
+    reward head then learns every step of a window, ends among them (`intrinsic.window`). For suites whose tasks end
     episodes (`terminated`); off in the papers' settings, whose suites only have time limits."""
     lam: float = Field(0.95, ge=0, le=1)
     """λ of the λ-return."""

@@ -33,6 +33,7 @@ from models.finetuning.counters import Counters
 from models.finetuning.evaluation import play_evaluation
 from models.finetuning.replay import Replay
 from models.finetuning.rollout import EnvGroup, Policy, UniformPolicy, play_round
+from models.finetuning.short_episodes import short_episodes, short_episodes_told
 from models.methods.base import Agent
 from models.training.checkpoint import BEST, FOLDER, count_of, load_checkpoint, save_checkpoint, state_errors
 from models.training.interruption import StopRequest
@@ -78,8 +79,9 @@ class FinetuneLoop:
             self._cut_logs({"metrics": 0, "evaluations": 0})
         with state_errors(checkpoint or folder):
             self.replay = Replay(
-                folder / "replay", config.replay, agent.action_dim, state and state["replay"], config.lead()
-            )
+                folder / "replay", config.replay, agent.action_dim, state and state["replay"],
+                config.lead(), config.beyond(),
+            )  # fmt: skip
         self._report_losses(checkpoint)
         self._started = time.monotonic() - self.counters.wall_seconds
         self._saved = time.monotonic()
@@ -143,6 +145,8 @@ class FinetuneLoop:
                 fix=f"use a smaller {self.config.length_key()}, or a longer prefill",
             )
         if enough:
+            for text in short_episodes_told(self._short_episodes()):
+                say(text)
             self.counters.prefill_end = self.counters.agent_steps
             if self.config.image.offset == "mean_image":
                 self.agent.see_prefill(self.replay.frames(MEAN_IMAGE_FRAMES))
@@ -178,6 +182,8 @@ class FinetuneLoop:
                  "metadata": episode.metadata},
             )  # fmt: skip
             told = {name: value for name, value in scores.items() if value is not None}
+            if self.replay.short:
+                told["dropped_short"] = self.replay.short
             if examine is not None:
                 told |= examine(builder.arrays(), number)
             self._log({"episode": number, **told})
@@ -215,6 +221,10 @@ class FinetuneLoop:
         self._means.add(metrics)
         if self.counters.updates % self.config.training.log_every == 0:
             self._log({"updates": self.counters.updates, **self._means.take()})
+
+    def _short_episodes(self) -> dict[str, Any]:
+        played = self.counters.episodes - self.counters.lost
+        return short_episodes(self.replay.short, played, self.config.replay.length, self.config.length_key())
 
     def _book_loss(self) -> None:
         self.counters.lost += 1
@@ -327,6 +337,10 @@ class FinetuneLoop:
             keep_last=self.config.training.keep_last,
         )
         self.replay.forget_evicted()
+        short = self._short_episodes()
+        if short:
+            self.record = read_record(self.folder).model_copy(update={"dropped_short": short})
+            write_record(self.folder, self.record)
         self._saved, self._episodes_saved = time.monotonic(), self.counters.episodes
 
     def _restore(self, path: Path) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class ReplayConfig(Config):
     batch_size: int = Field(50, ge=1)
     """Windows per update."""
     length: int = Field(50, ge=1)
-    """Steps per window; shorter episodes are not stored. A method may fix it."""
+    """Steps per window; shorter episodes are not stored, and counted (`dropped_short`). A method may fix it."""
     prioritize_ends: bool = True
     """Draw the last window of an episode `length` times as often as any other."""
 
@@ -85,12 +85,14 @@ class StoredEpisode:
         num_records: stored time steps; agent steps + 1, since the first record is the reset's observation.
         size_bytes: size of the file, by which a truncated one is found.
         line: its line in the index.
+        terminated: whether the task ended it, and not a time limit.
     """
 
     file: str
     num_records: int
     size_bytes: int
     line: int
+    terminated: bool
 
     @property
     def num_steps(self) -> int:
@@ -159,6 +161,7 @@ class Replay:
         action_dim: size of an action.
         state: what `state()` returned at the checkpoint to continue from; None starts empty.
         lead: steps before each window that are read with it; see `MethodConfig.lead`.
+        beyond: steps by which a window may reach beyond a terminal one; see `MethodConfig.beyond`.
 
     Attributes:
         damaged: files that were listed but are truncated or gone, by name.
@@ -175,8 +178,10 @@ class Replay:
         action_dim: int,
         state: Mapping[str, Any] | None = None,
         lead: int = 0,
+        beyond: int = 0,
     ) -> None:
-        self.folder, self.config, self.action_dim, self.lead = Path(folder), config, action_dim, lead
+        self.folder, self.config, self.action_dim = Path(folder), config, action_dim
+        self.lead, self.beyond = lead, beyond
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         folder_inside(self.folder.parent, self.folder, RunError)  # files are deleted and moved in it
@@ -232,8 +237,8 @@ class Replay:
             OutputError: the disk is full.
             TrainingError: an action or a reward is not finite.
         """
-        num_records = len(episode["reward"])
-        if num_records < self.config.length:
+        num_records, terminated = len(episode["reward"]), bool(episode["is_terminal"][-1])
+        if self._num_starts(num_records, terminated) < 1:
             self.short += 1
             return False
         self._image_shape = self._image_shape or episode["image"].shape[1:]
@@ -252,7 +257,7 @@ class Replay:
         np.lib.format.write_array(buffer, records, allow_pickle=False)
         data = buffer.getbuffer()
         write_bytes(self.folder / file, data)
-        stored = StoredEpisode(file, num_records, len(data), self._num_lines)
+        stored = StoredEpisode(file, num_records, len(data), self._num_lines, terminated)
         line = {"file": file, "num_records": num_records, "size_bytes": len(data)}
         self._log.append({**info, **line, "sha256": hashlib.sha256(data).hexdigest()})
         self._num_lines += 1
@@ -268,7 +273,8 @@ class Replay:
         Returns:
             image (B, T, H, W, 3) uint8, action (B, T, A) float32, reward (B, T) float32, is_first and is_terminal
             (B, T) bool, with T = lead + length. `is_first` is set at the start of every window: the model's state is
-            reset there. Lead steps from before an episode's start are copies of its first one.
+            reset there. Lead steps from before an episode's start are copies of its first one, and steps beyond a
+            terminal one are copies of that.
 
         Raises:
             RunError: a file vanished or was cut while the run was using it.
@@ -279,7 +285,7 @@ class Replay:
         windows = []
         for _ in range(self.config.batch_size):
             episode = self._episodes[int(generator.integers(len(self._episodes)))]
-            last = episode.num_records - length
+            last = self._num_starts(episode.num_records, episode.terminated) - 1
             starts = last + 1 + (length if self.config.prioritize_ends else 0)
             windows.append(self._window(episode, min(int(generator.integers(starts)), last)))
         batch: Batch = {name: np.stack([window[name] for window in windows]) for name in FIELDS}
@@ -317,8 +323,15 @@ class Replay:
     def _window(self, episode: StoredEpisode, start: int) -> NDArray[Any]:
         """`lead` records, then `length` from `start` on."""
         missing = max(0, self.lead - start)
-        records = self._read(episode, start - self.lead + missing, self.lead - missing + self.config.length)
-        return np.concatenate([*[records[:1]] * missing, records]) if missing else records
+        after = max(0, start + self.config.length - episode.num_records)
+        records = self._read(episode, start - self.lead + missing, self.lead - missing + self.config.length - after)
+        if not missing and not after:
+            return records
+        return np.concatenate([*[records[:1]] * missing, records, *[records[-1:]] * after])
+
+    def _num_starts(self, num_records: int, terminated: bool) -> int:
+        """Starts of windows in an episode of so many records; below 1 where it is too short."""
+        return num_records - self.config.length + (self.beyond if terminated else 0) + 1
 
     def _read(self, episode: StoredEpisode, start: int, length: int) -> NDArray[Any]:
         path, kind = self.folder / episode.file, _record_type(self._image_shape, self.action_dim)
@@ -353,29 +366,32 @@ class Replay:
                 raise RunError(f"{where} line {number + 1} names {line.file}", expected="<episode>-<steps>.npy")
             if number < self._first_line:
                 path.unlink(missing_ok=True)
-            elif self._is_as_written(path, line):
-                self._episodes.append(StoredEpisode(line.file, line.num_records, line.size_bytes, number))
+            else:
+                self._take_up(path, line, number)
 
-    def _is_as_written(self, path: Path, line: _Line) -> bool:
-        """Whether a listed file can be used; the list that fits takes its name otherwise."""
+    def _take_up(self, path: Path, line: _Line, number: int) -> None:
+        """Add the episode of a listed file, or its name to the list that says why it cannot be used."""
         if not path.is_file() or path.stat().st_size != line.size_bytes:
             self.damaged.append(line.file)
-            return False
+            return
         if line.sha256 and _sha256(path) != line.sha256:
             self.changed.append(line.file)
-            return False
+            return
         try:
             records = read_npy(path, error=RunError, mapped=True)
         except RunError:
             self.changed.append(line.file)
-            return False
+            return
         if not self._has_our_layout(records, path) or len(records) != line.num_records:
             self.changed.append(line.file)
-            return False
+            return
         if not _is_finite(records):
             self.not_finite.append(line.file)
-            return False
-        return len(records) >= self.config.length
+            return
+        terminated = bool(records[-1]["is_terminal"]) if len(records) else False
+        if self._num_starts(line.num_records, terminated) >= 1:
+            stored = StoredEpisode(line.file, line.num_records, line.size_bytes, number, terminated)
+            self._episodes.append(stored)
 
     def _has_our_layout(self, records: NDArray[Any], path: Path) -> bool:
         """Refuse episodes of another action size; whether the rest is as this module writes it."""

@@ -57,6 +57,13 @@ class MethodConfig(Config):
         """Steps before each training segment that an agent sees too; its first step where the episode begins later."""
         return 0
 
+    def beyond(self) -> int:
+        """Steps by which a training segment of an agent may reach beyond the step in which the task ended its episode.
+
+        Those are copies of that step: for a method that looks no further than to a terminal one.
+        """
+        return 0
+
     def not_taken(self) -> tuple[str, ...]:
         """Config keys of parts that an agent does not take from a pre-trained model: they may differ there."""
         return ()
@@ -91,7 +98,8 @@ class IntrinsicConfig(Config):
     beta: float = Field(1.0, ge=0)
     """Weight of the bonus in the reward that the actor's head learns; 0 switches it off."""
     window: int = Field(5, ge=1)
-    """Consecutive features that are averaged; the last window - 1 steps of a segment have no bonus."""
+    """Consecutive features that are averaged. The last window - 1 steps of a segment have no bonus, and the actor's
+    reward head does not learn them; with `behavior.discount_head` theirs is that of what is left of the window."""
     queue_size: int = Field(4096, ge=1)
     """Rows that are remembered, newest first."""
     queue_dim: int = Field(128, ge=1)

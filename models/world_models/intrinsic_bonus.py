@@ -49,14 +49,23 @@ class IntrinsicBonus(nn.Module):
         config: sizes and weights.
         feat_size: size F of the action-free features.
         generator: decides the projection.
+        to_end: the last window - 1 steps have a bonus too, from the steps that are left of their window (not as
+            published).
     """
 
     queue: Tensor
     count: Tensor
 
-    def __init__(self, config: IntrinsicConfig, feat_size: int, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        config: IntrinsicConfig,
+        feat_size: int,
+        generator: torch.Generator | None = None,
+        *,
+        to_end: bool = False,
+    ) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.to_end = config, to_end
         projection = torch.randn(feat_size, config.queue_dim, generator=generator) / config.queue_dim
         self.projection = nn.Parameter(projection, requires_grad=False)
         self.register_buffer("queue", torch.zeros(config.queue_size, config.queue_dim))
@@ -65,17 +74,24 @@ class IntrinsicBonus(nn.Module):
 
     @torch.no_grad()
     def forward(self, feat: Tensor) -> Tensor:
-        """Normalised bonus (B, T - window + 1) of action-free features (B, T, F); the queue takes them up first."""
+        """Normalised bonus (B, T - window + 1), `to_end` (B, T), of action-free features (B, T, F).
+
+        The queue takes them up first.
+        """
         normalised: Tensor = self.norm(self.raw(feat))
         return normalised
 
     @torch.no_grad()
     def raw(self, feat: Tensor) -> Tensor:
-        """The bonus before normalisation: (B, T, F) to (B, T - window + 1).
+        """The bonus before normalisation: (B, T, F) to (B, T - window + 1), or `to_end` to (B, T).
 
         Shapes do not depend on how full the queue is: the host need not know, and a graph can hold it.
         """
-        means = full_precision(feat).unfold(1, self.config.window, 1).mean(-1)  # (B, T - window + 1, F)
+        feat = full_precision(feat)
+        means = feat.unfold(1, self.config.window, 1).mean(-1)  # (B, T - window + 1, F)
+        if self.to_end:
+            rest = range(means.shape[1], feat.shape[1])
+            means = torch.cat([means, *(feat[:, start:].mean(1, keepdim=True) for start in rest)], 1)  # (B, T, F)
         with torch.autocast(feat.device.type, enabled=False):  # half precision would make all distances coarse
             rows = means.flatten(0, 1) @ self.projection
         size = self.queue.shape[0]

@@ -111,7 +111,8 @@ class StackedWorldModel(nn.Module):
         self.discount_head = None if discount is None else ScalarHead(feat_size, reward.layers, reward.units)
         self.intrinsic_bonus = None
         if config.pretrained and config.intrinsic.beta:
-            self.intrinsic_bonus = IntrinsicBonus(config.intrinsic, self.bonus_size())
+            # A terminal step can only stand last in a window: where ends are predicted, its reward is learned too.
+            self.intrinsic_bonus = IntrinsicBonus(config.intrinsic, self.bonus_size(), to_end=discount is not None)
 
     def make_rssm(self, config: RSSMConfig, embed_size: int) -> RSSM:
         """The action-conditional RSSM, which takes actions (..., A) of the environment, padded to its own size.
@@ -396,10 +397,14 @@ class StackedWorldModel(nn.Module):
         return {}
 
     def _learned_reward(self, plain: Tensor, out: StackedOutput) -> tuple[Tensor, dict[str, Tensor]]:
-        """What the actor's reward head learns: plain reward, plus the bonus for the steps that have one."""
+        """What the actor's reward head learns: plain reward, plus the bonus for the steps that have one.
+
+        Steps without one are not learned at all (as published): the last `intrinsic.window` - 1 of a window, and with
+        them every step in which a task can end. With a discount head all steps have one.
+        """
         if self.intrinsic_bonus is None:
             return plain, {}
-        bonus = self.intrinsic_bonus(self.bonus_features(out).detach())  # (B, T - window + 1)
+        bonus = self.intrinsic_bonus(self.bonus_features(out).detach())  # (B, T - window + 1), or (B, T)
         learned = plain[:, : bonus.shape[1]] + self.config.intrinsic.beta * bonus
         return learned, {"bonus": bonus.mean(), "bonus_magnitude": self.intrinsic_bonus.norm.magnitude.float()}
 

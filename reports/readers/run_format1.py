@@ -96,6 +96,9 @@ def _findings(log: Path, name: str, record: RunRecord) -> Iterator[Finding]:
     told = (record.model_extra or {}).get("warnings")
     for text in told if isinstance(told, list) else []:
         yield warning("policy_left_its_model", f"{name}: {text}", subjects=[name])
+    short = (record.model_extra or {}).get("dropped_short")
+    if isinstance(short, dict) and isinstance(short.get("warning"), str):
+        yield warning("episodes_not_learned_from", f"{name}: {short['warning']}", subjects=[name])
     if not record.exact:
         yield warning(
             "not_exact",

@@ -119,3 +119,7 @@ class DrQv2Config(MethodConfig):
     def lead(self) -> int:
         """See `MethodConfig.lead`: the older frames of the first stack."""
         return self.drqv2.frame_stack - 1
+
+    def beyond(self) -> int:
+        """See `MethodConfig.beyond`: the sum of the rewards before a terminal step ends there."""
+        return self.drqv2.n_step - 1

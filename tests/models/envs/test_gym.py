@@ -211,6 +211,27 @@ def test_a_toy_is_fine_tuned_and_evaluated(tmp_path: Path, monkeypatch: pytest.M
     assert saved_config(record).env.model_dump()["module"] == ""
 
 
+def test_episodes_that_end_before_a_window_is_full_are_told_everywhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A dot that falls within some steps: in the log, in `run.json`, after the prefill and on the last line."""
+    folder = tmp_path / "run"
+    falls = ("--set", "env.kwargs.falls=2", "--set", "behavior.discount_head=true", "--set", "envs.workers=0")
+    assert run(_small(folder, "dreamerv2", *falls)) == 0
+    said = capsys.readouterr()
+    episodes = [line for line in read_jsonl(folder / "metrics.jsonl") if "episode" in line]
+    short = [line["train_length"] + 1 < SMALL["replay.length"] for line in episodes]
+    assert 0.1 < np.mean(short) < 1
+    assert [line.get("dropped_short", 0) for line in episodes] == np.cumsum(short).tolist()
+    stored = [line["episode"] for line in read_jsonl(folder / "replay" / "index.jsonl")]
+    assert stored == [line["episode"] for line, dropped in zip(episodes, short, strict=True) if not dropped]
+    told = (read_record(folder).model_extra or {})["dropped_short"]
+    assert (told["episodes"], told["played"]) == (sum(short), len(short))
+    assert told["warning"].startswith(f"{sum(short)} of {len(short)} training episodes were shorter than a window")
+    assert told["warning"].endswith("set a smaller replay.length")
+    assert (said.out + said.err).count("training episodes were shorter than a window") == 2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", [name for name in plugin_names("methods") if find_method(name).agent_config])
 def test_every_method_with_an_agent_fine_tunes_a_toy(method: str, tmp_path: Path) -> None:

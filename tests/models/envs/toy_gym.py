@@ -21,12 +21,16 @@ IMPORTED = True
 
 
 class Slide(gymnasium.Env):
-    """A dot on a line of 12 places; the action moves it by up to two; the goal is the right end."""
+    """A dot on a line of 12 places; the action moves it by up to two; the goal is the right end.
+
+    An episode ends where the dot comes to a place below `falls`.
+    """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
 
-    def __init__(self, breaks="", says="always", picture="", render_mode=None, tag=None):
+    def __init__(self, breaks="", says="always", picture="", render_mode=None, tag=None, falls=0):
         self.breaks, self.says, self.picture, self.render_mode = breaks, says, picture, render_mode
+        self.falls = falls
         bound = np.inf if breaks == "unbounded" else 2.0
         self.action_space = Box(-bound, bound, (1, 2), np.float32) if breaks != "discrete" else Discrete(3)
         if breaks == "no_pictures":
@@ -48,7 +52,7 @@ class Slide(gymnasium.Env):
         there = self.place > 10
         said = self.says == "always" or (self.says == "at_goal" and there)
         info = {"there": there} if said else {"place": self.place}
-        return self._observed(), self.place, False, False, info
+        return self._observed(), self.place, self.place < self.falls, False, info
 
     def render(self):
         return None if self.breaks == "blind" else self._drawn()

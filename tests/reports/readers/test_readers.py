@@ -54,6 +54,16 @@ def test_run_format_1(tmp_path: Path) -> None:
     assert pretrained.values["image_loss"][0] > np.nanmin(pretrained.values["image_loss"])
 
 
+def test_a_run_that_left_out_its_short_episodes_has_a_finding(tmp_path: Path) -> None:
+    for seed, short in enumerate(
+        [{"episodes": 9, "played": 20, "warning": "9 of 20 …"}, {"episodes": 1, "played": 20}]
+    ):
+        write_finetuning(tmp_path, "highway/highway_fast", "apv", seed, dropped_short=short)
+    (finding,) = [f for f in read_sources([tmp_path]).findings if f.code == "episodes_not_learned_from"]
+    assert finding.level == "warning"
+    assert finding.text.endswith("9 of 20 …")
+
+
 def test_metric_can_be_chosen(tmp_path: Path) -> None:
     write_finetuning(tmp_path, "metaworld/reach", "contextwm", 0)
     (run,) = read_sources([tmp_path], build(ReadOptions, {"metric": "return"})).runs

@@ -29,18 +29,20 @@ def numbered(number: int, num_steps: int, *, terminal: bool = False) -> dict[str
     return builder.arrays()
 
 
-def replay_of(folder: Path, lengths: list[int], *, batch: int = 200, terminal: bool = False) -> Replay:
-    config = ReplayConfig(capacity=1000, batch_size=batch, length=STEPS + 1, prioritize_ends=False)
-    replay = Replay(folder, config, 2, lead=STACK - 1)
+def replay_of(
+    folder: Path, lengths: list[int], *, batch: int = 200, terminal: bool = False, steps: int = STEPS
+) -> Replay:
+    config = ReplayConfig(capacity=1000, batch_size=batch, length=steps + 1, prioritize_ends=False)
+    replay = Replay(folder, config, 2, lead=STACK - 1, beyond=steps - 1)
     for number, length in enumerate(lengths):
         replay.add(numbered(number, length, terminal=terminal), number, {})
     return replay
 
 
-def transitions(batch: dict[str, np.ndarray]):
+def transitions(batch: dict[str, np.ndarray], steps: int = STEPS):
     tensors = {name: torch.from_numpy(value) for name, value in batch.items()}
     seen = transitions_of(
-        tensors["action"], tensors["reward"], tensors["is_first"], tensors["is_terminal"], STACK, STEPS, GAMMA
+        tensors["action"], tensors["reward"], tensors["is_first"], tensors["is_terminal"], STACK, steps, GAMMA
     )
     still = torch.zeros(len(tensors["image"]), 2, dtype=torch.int64)
     stacks = [shifted_stacks(tensors["image"], frames, still, 0) for frames in (seen.frames, seen.next_frames)]
@@ -66,7 +68,46 @@ def test_every_transition_of_numbered_episodes_is_drawn_and_none_crosses_a_start
 def test_nothing_is_added_beyond_an_end_that_the_task_made(tmp_path):
     seen, (now, _) = transitions(replay_of(tmp_path, [4], terminal=True).sample(np.random.default_rng(1)))
     ends = {int(stack[-1]): float(discount) for stack, discount in zip(now, seen.discount, strict=True)}
-    assert ends == {0: GAMMA**STEPS, 1: GAMMA**STEPS, 2: 0.0}
+    assert ends == {0: GAMMA**STEPS, 1: GAMMA**STEPS, 2: 0.0, 3: 0.0}
+
+
+def test_the_last_steps_before_an_end_that_the_task_made_are_starts_of_shorter_sums(tmp_path):
+    """n = 3: frames 0 to 5 of an episode that ends at frame 5; one that is cut there; one that ends with its only step.
+
+    Rewards are 2, 4, 8, 16, 32 and γ = 1/2: each of the summed rewards adds 2^(t + 1) to the return of frame t.
+    """
+    at_the_end = {0: (6, 1 / 8), 1: (12, 1 / 8), 2: (24, 0), 3: (32, 0), 4: (32, 0)}
+    where_cut = {0: (6, 1 / 8), 1: (12, 1 / 8), 2: (24, 1 / 8)}
+    replay = replay_of(tmp_path, [5], terminal=True, steps=3)
+    replay.add(numbered(1, 5), 1, {})
+    assert replay.add(numbered(2, 1, terminal=True), 2, {})
+    assert not replay.add(numbered(3, 2), 3, {})
+    state = replay.state()
+    again = Replay(tmp_path, replay.config, 2, state, lead=STACK - 1, beyond=2)
+    found: dict[int, dict[int, tuple[float, float]]] = {0: {}, 1: {}, 2: {}}
+    batch = again.sample(np.random.default_rng(0))
+    seen, (now, later) = transitions(batch, 3)
+    for row, (stack, following) in enumerate(zip(now, later, strict=True)):
+        episode, step = divmod(int(stack[-1]), 20)
+        assert stack == [20 * episode + max(step - back, 0) for back in (2, 1, 0)]
+        assert float(seen.action[row, 1]) * 100 == pytest.approx(step + 1)
+        found[episode][step] = (float(seen.reward[row]), float(seen.discount[row]))
+        if seen.discount[row]:
+            assert following[-1] == 20 * episode + step + 3
+    assert found == {0: at_the_end, 1: where_cut, 2: {0: (2, 0)}}
+    for name, values in replay.sample(np.random.default_rng(0)).items():
+        np.testing.assert_array_equal(values, batch[name])
+
+
+def test_where_no_task_ends_an_episode_windows_are_those_of_the_release(tmp_path):
+    lengths = [5, 3, 9]
+    released = Replay(tmp_path / "released", replay_of(tmp_path / "ours", []).config, 2, lead=STACK - 1)
+    ours = replay_of(tmp_path / "ours", lengths)
+    for number, length in enumerate(lengths):
+        released.add(numbered(number, length), number, {})
+    batch = ours.sample(np.random.default_rng(3))
+    for name, values in released.sample(np.random.default_rng(3)).items():
+        np.testing.assert_array_equal(values, batch[name])
 
 
 def test_rewards_stop_at_an_end_inside_the_steps():
