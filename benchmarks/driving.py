@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import numpy as np
 from kept_record import is_kept
 from learning import KEPT_FILES, keep_run, run_path, summary
 from numpy.typing import NDArray
-from one_command import command
+from one_command import OutOfTimeError, command, side_by_side
 
 from models.envs import EnvConfig, make_env
 
@@ -50,9 +51,10 @@ def main() -> None:
     if not options.summary:
         options.out.mkdir(parents=True, exist_ok=True)
         missing = [seed for seed in SEEDS if not is_kept(KEPT / run_path(TASK, METHOD, seed), KEPT_FILES)]
-        with ThreadPoolExecutor(options.jobs) as pool:
-            for future in [pool.submit(one_run, options.out, seed) for seed in missing]:
-                future.result()
+        try:
+            side_by_side(options.jobs, [partial(one_run, options.out, seed) for seed in missing])
+        except OutOfTimeError as why:
+            print(f"{why}; the same command goes on", file=sys.stderr)
     print(json.dumps({"benchmark": "driving", **summary(KEPT)}))
 
 

@@ -23,14 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filmed_clips import cut_all, drawn_clips, gather
+from filmed_clips import SOURCES, cut_all, drawn_clips, gather
 from kept_record import keep_files
 from one_command import OutOfTimeError, command, deadline
 
 from ipv_bench.analysis_record import read_analysis
 from ipv_bench.atomic_file import write_json
 from ipv_bench.errors import IpvBenchError
-from ipv_bench.run_record import is_finished, read_jsonl
+from ipv_bench.run_record import is_finished, read_jsonl, read_record
 
 RESULTS = Path(__file__).parent / "results" / "filmed"
 METHODS = ("contextwm", "apv")
@@ -59,6 +59,7 @@ class Scale:
 SECONDS_PER_UPDATE = {"contextwm": 0.55, "apv": 0.45}
 """For the estimate: an hour a model is what docs/analysis.md states of the preset `sample`."""
 WHOLE = Scale(RESULTS / "runs", (1, 2, 3), 2000, ("validation.every=500", "data.holdout=0.1"))
+OTHER_CLIPS = RESULTS / "runs-of-other-clips"
 QUICK = Scale(
     Path(), (1,), 2, ("data.length=6", "data.batch_size=2", "data.workers=0", "validation.every=0", "data.holdout=0"),
     ("length=10", "observed=5", "videos=2"), preset="tiny",
@@ -96,12 +97,26 @@ def main() -> None:
             sys.exit(error.exit_status)
     if options.gather:
         return
+    scale = scale_of(options.out, options.videos)
     if not options.summary:
         try:
-            experiment(WHOLE, options.out, options.minutes)
-        except OutOfTimeError:
-            print("the minutes are over; the same command goes on", file=sys.stderr)
-    print(json.dumps({"benchmark": "filmed", **summary(WHOLE)}))
+            experiment(scale, options.out, options.minutes)
+        except OutOfTimeError as why:
+            print(f"{why}; the same command goes on", file=sys.stderr)
+    print(json.dumps({"benchmark": "filmed", "clips": scale.kept.name, **summary(scale)}))
+
+
+def scale_of(work: Path, own: Path | None) -> Scale:
+    """The experiment; models of other clips than the protocol's are kept apart, and are no part of its result."""
+    there = {path.stem for place in ("train", "held-out") for path in (work / "clips" / place).glob("[!.]*")}
+    wanted = {source.name for source in SOURCES}
+    if own is None and (not there or there == wanted):
+        return WHOLE
+    differs = [f"without {name}" for name in sorted(wanted - there)] + [
+        f"with {name}" for name in sorted(there - wanted)
+    ]
+    print(f"clips {', '.join(differs)}: models are kept in {OTHER_CLIPS}, apart from the protocol's", file=sys.stderr)
+    return replace(WHOLE, kept=OTHER_CLIPS)
 
 
 def model_path(method: str, seed: int) -> Path:
@@ -138,11 +153,11 @@ def experiment(scale: Scale, work: Path, minutes: float | None) -> None:
     end = deadline(minutes)
     for method, seed in remaining(scale):
         path = model_path(method, seed)
-        if not is_finished(work / path):
-            changes = [f"method={method}", f"training.updates={scale.updates}", "training.tensorboard=false"]
-            settings = [word for value in (*changes, *scale.changes) for word in ("--set", value)]
-            words = ["pretrain", "--preset", scale.preset, "--data", "shards/train", "--seed", str(seed)]
-            command(work, *words, "--run", str(path), *settings, "--quiet", end=end)
+        changes = [f"method={method}", f"training.updates={scale.updates}", "training.tensorboard=false"]
+        settings = [word for value in (*changes, *scale.changes) for word in ("--set", value)]
+        words = ["pretrain", "--preset", scale.preset, "--data", "shards/train", "--seed", str(seed)]
+        # Given for a finished one too: it has nothing to do then, or says that clips or settings were others.
+        command(work, *words, "--run", str(path), *settings, "--quiet", end=end)
         analyse(scale, work, method, seed, end)
 
 
@@ -154,8 +169,7 @@ def analyse(scale: Scale, work: Path, method: str, seed: int, end: float | None)
     for kind in ("predict", "attention") if method == "contextwm" else ("predict",):
         out = Path("analyses") / kind / method / f"seed{seed}"
         words = ["analyze", kind, str(path), "--data", "shards/held-out", "--out", str(out), *settings, "--quiet"]
-        if not (work / out / "analysis.json").is_file():
-            command(work, *words, end=end)
+        command(work, *words, end=end)
         record = read_analysis(work / out)
         result[kind] = {"numbers": record.numbers, "verdicts": record.verdicts}
         pictures = [picture.file for picture in record.pictures if picture.file.endswith(".png")]
@@ -167,6 +181,7 @@ def analyse(scale: Scale, work: Path, method: str, seed: int, end: float | None)
 def summary(scale: Scale) -> dict[str, Any]:
     """Of every kept model: the verdicts of its analyses, and the validations of its pre-training."""
     found: dict[str, Any] = {}
+    check_one_set([kept(scale, method, seed) for method in METHODS for seed in scale.seeds])
     for method in METHODS:
         for seed in scale.seeds:
             folder = kept(scale, method, seed)
@@ -181,6 +196,22 @@ def summary(scale: Scale) -> dict[str, Any]:
             found[f"{method}/seed{seed}"] = {"verdicts": verdicts, "copy_ratio_in_training": ratios[-1:]}
             print(f"{method} seed {seed}: {verdicts['predict'][:1]}", file=sys.stderr)
     return {"models": found}
+
+
+def check_one_set(folders: list[Path]) -> None:
+    """Models that stand side by side saw the same videos.
+
+    Raises:
+        SystemExit: they were trained on other sets.
+    """
+    seen = {
+        folder: [one["manifest_sha256"] for one in read_record(folder).shard_sets]
+        for folder in folders if is_finished(folder)
+    }  # fmt: skip
+    for folder, sets in seen.items():
+        first = next(iter(seen))
+        if sets != seen[first]:
+            raise SystemExit(f"{folder} was trained on other clips than {first}: move one of them away")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -110,12 +110,28 @@ def add_own(clips: Path, own: Path | None) -> None:
             continue
         target = clips / f"own-{path.name}"
         if not target.is_file():
+            check_video(path)
             write_bytes(target, path.read_bytes())
         elif not filecmp.cmp(path, target, shallow=False):
             raise SourceError(
                 f"{path} is another clip than {target}, which was taken from a file of that name before",
                 expected="the same clip: it was cut already", fix="give the file another name, or take another --out",
             )  # fmt: skip
+
+
+def check_video(path: Path) -> None:
+    """Look at a user's file before it becomes a source.
+
+    Raises:
+        SourceError: it is no video, or its first frame cannot be decoded.
+    """
+    try:
+        next(every_other(path))
+    except (av.FFmpegError, StopIteration, IndexError, OSError) as error:
+        raise SourceError(
+            f"{path} cannot be decoded: {error or 'it has no frames'}", expected="a folder of filmed clips alone",
+            fix="take the file out of the folder",
+        ) from error  # fmt: skip
 
 
 def fetched(package: tuple[str, str], folder: Path) -> Path | None:
@@ -232,15 +248,22 @@ def check_sources(work: Path, place: str, pieces: dict[str, int]) -> None:
 
 
 def write_shots(path: Path, target: Path) -> None:
-    """The shots of a clip as files of at most `PIECE` frames, complete or absent."""
-    frames = list(every_other(path))
-    edges = [0, *cuts(np.stack([small(frame) for frame in frames])), len(frames)]
+    """The shots of a clip as files of at most `PIECE` frames, complete or absent.
+
+    Decoded twice, once for the cuts and once for the pieces: a film does not fit into memory.
+    """
+    pictures = np.stack([small(frame) for frame in every_other(path)])
+    edges = [0, *cuts(pictures), len(pictures)]
     temporary = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
+    frames, place = every_other(path), 0
     for shot, (first, end) in enumerate(pairwise(edges)):
         for piece, start in enumerate(range(first, end - SHORTEST + 1, PIECE)):
-            write_h264(temporary / f"{shot:03d}-{piece:03d}.mp4", frames[start : min(start + PIECE, end)], 12)
+            stop = min(start + PIECE, end)
+            write_h264(temporary / f"{shot:03d}-{piece:03d}.mp4", islice(frames, start - place, stop - place), 12)
+            place = stop
+        place += len(list(islice(frames, end - place)))  # what is too short for a piece
     os.rename(temporary, target)
 
 

@@ -16,12 +16,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kept_record import is_kept, keep_files
-from one_command import command
+from kept_record import check_alike, is_kept, keep_files
+from one_command import OutOfTimeError, command, side_by_side
 
 from ipv_bench.run_record import read_jsonl, read_record
 
@@ -46,7 +46,11 @@ def main() -> None:
         print(*remaining())
         return
     if not options.summary:
-        experiment(options.out, options.jobs)
+        try:
+            experiment(options.out, options.jobs)
+        except OutOfTimeError as why:
+            print(f"{why}; the same command goes on", file=sys.stderr)
+    check_alike(sorted((KEPT / "runs").glob("seed*")))
     print(
         json.dumps(
             {
@@ -66,9 +70,7 @@ def experiment(out: Path, jobs: int) -> None:
         command(out, "sample", "data/raw/ssv2", "--dataset", "ssv2")
         command(out, "prepare", "ssv2")
     command(out, "pretrain", "--preset", PRESET, "--set", f"method={METHOD}")
-    with ThreadPoolExecutor(jobs) as pool:
-        for future in [pool.submit(one_seed, out, seed) for seed in remaining()]:
-            future.result()
+    side_by_side(jobs, [partial(one_seed, out, seed) for seed in remaining()])
 
 
 def remaining() -> list[int]:

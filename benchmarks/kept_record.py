@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ipv_bench.atomic_file import fsync_folder, write_bytes
+from ipv_bench.config import differences, flatten
+from ipv_bench.run_record import is_finished, read_record
+from models.finetuning.config import RESOURCE_KEYS
 
 RECORD = "run.json"
 
@@ -36,5 +40,33 @@ def keep_folder(source: Path, goal: Path) -> None:
 
 
 def is_kept(folder: Path, names: Iterable[str]) -> bool:
-    """Whether all these files of a run are there."""
-    return all((folder / name).is_file() for name in names)
+    """Whether all these files of a run are there, and the run was finished."""
+    return all((folder / name).is_file() for name in names) and is_finished(folder)
+
+
+def check_alike(folders: Sequence[Path], *, same_model: bool = False) -> None:
+    """Hold the kept runs of one line against each other.
+
+    A preset that was changed between two nights would pool what is not one method.
+
+    Args:
+        folders: of the runs.
+        same_model: they must also start from the same weights, not only from a model made the same way.
+
+    Raises:
+        SystemExit: they differ; says in what, and what to do.
+    """
+    first: dict[str, Any] | None = None
+    for folder in folders:
+        record = read_record(folder)
+        config = flatten(record.config)
+        found = {key: value for key, value in config.items() if key not in RESOURCE_KEYS}
+        if same_model:
+            found["parent.checkpoint_sha256"] = (record.parent or {}).get("checkpoint_sha256")
+        first = first or found
+        lines = list(differences(first, found))
+        if lines:
+            raise SystemExit(
+                f"{folder} differs from {folders[0]}: {'; '.join(lines[:5])}; runs of one line are made alike: move "
+                "those of before away, and the same command makes them again"
+            )

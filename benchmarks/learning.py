@@ -22,13 +22,13 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from kept_record import is_kept, keep_files
-from one_command import command
+from kept_record import check_alike, is_kept, keep_files
+from one_command import OutOfTimeError, command, side_by_side
 
 from ipv_bench.atomic_file import write_json
 from ipv_bench.run_record import read_jsonl, read_record
@@ -79,7 +79,10 @@ def main() -> None:
             print(run_path(task, method, seed))
         return
     if not options.summary:
-        experiment(options.out, options.jobs, options.methods)
+        try:
+            experiment(options.out, options.jobs, options.methods)
+        except OutOfTimeError as why:
+            print(f"{why}; the same command goes on", file=sys.stderr)
     found = summary(KEPT_RUNS)
     if not remaining():
         keep(found, KEPT_RUNS)
@@ -109,12 +112,7 @@ def experiment(out: Path, jobs: int, methods: Sequence[str]) -> None:
         command(out, "prepare", "ssv2")
     for method in pretrained:
         command(out, "pretrain", "--preset", PRESET, "--set", f"method={method}")
-    for task, method, seed in remaining(methods):  # made before, and not copied: the last start was ended in between
-        if (out / run_path(task, method, seed) / "run.json").is_file():
-            keep_run(out, run_path(task, method, seed))
-    with ThreadPoolExecutor(jobs) as pool:
-        for future in [pool.submit(one_run, out, *run) for run in remaining(methods)]:
-            future.result()
+    side_by_side(jobs, [partial(one_run, out, *run) for run in remaining(methods)])
 
 
 def remaining(methods: Sequence[str] = METHODS) -> list[tuple[str, str, int]]:
@@ -127,7 +125,10 @@ def remaining(methods: Sequence[str] = METHODS) -> list[tuple[str, str, int]]:
 
 
 def one_run(out: Path, task: str, method: str, seed: int) -> None:
-    """Make, or go on with, one run, and keep what is left of it."""
+    """Make, or go on with, one run, and keep what is left of it.
+
+    The command is given for a finished one too: it has nothing to do then, or says that the settings were others.
+    """
     command(
         out, "finetune", "--preset", PRESET, "--task", task, "--seed", str(seed), "--set", f"method={method}",
         *(word for override in (() if method in MODEL_FREE else TASKS[task]) for word in ("--set", override)),
@@ -165,6 +166,7 @@ def summary(out: Path) -> dict[str, Any]:
         rows: dict[str, Any] = {}
         for method in METHODS:
             folders = [path for path in finished_runs(out) if path.parts[-4:-1] == (*task.split("/"), method)]
+            check_alike(folders)
             for path in folders:
                 random_returns |= random_policy(path)
             if folders:
@@ -180,8 +182,8 @@ def summary(out: Path) -> dict[str, Any]:
 
 def finished_runs(out: Path) -> list[Path]:
     """Folders of the finished fine-tuning runs."""
-    paths = sorted(path.parent for path in (out / "runs").glob("*/*/*/seed*/run.json"))
-    return [path for path in paths if path.parts[-4] != "pretrain" and read_record(path).status == "finished"]
+    paths = sorted((out / "runs").glob("*/*/*/seed*"))
+    return [path for path in paths if path.parts[-4] != "pretrain" and is_kept(path, KEPT_FILES)]
 
 
 def random_policy(folder: Path) -> dict[int, float]:
@@ -200,13 +202,20 @@ def with_interval(scores: list[float]) -> dict[str, Any]:
 
 def keep(found: dict[str, Any], out: Path) -> None:
     """Write a complete experiment beside the other kept results, with the hardware and the CPU time it took."""
-    record = read_record(finished_runs(out)[0])
-    hours = sum(record_wall(path) for path in finished_runs(out)) / 3600
+    runs = finished_runs(out)
+    hours = sum(record_wall(path) for path in runs) / 3600
+    machines = distinct([read_record(path).hardware for path in runs])
+    packages = distinct([read_record(path).packages for path in runs])
     write_json(
         RESULT,
         {"command": "python benchmarks/learning.py", "preset": PRESET, "late_share": LATE_SHARE,
-         "hardware": record.hardware, "packages": record.packages, "run_hours": round(hours, 2), **found},
+         "hardware": machines, "packages": packages, "run_hours": round(hours, 2), **found},
     )  # fmt: skip
+
+
+def distinct(values: Sequence[Any]) -> list[Any]:
+    """Each once, in order: runs may be spread over machines."""
+    return [value for place, value in enumerate(values) if value not in values[:place]]
 
 
 def record_wall(folder: Path) -> float:

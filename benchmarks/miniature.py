@@ -23,7 +23,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from miniature_protocol import GATE, PILOT, QUICK, WHOLE, estimated_hours, list_remaining
+from miniature_protocol import GATE, LOOKS, PILOT, QUICK, WHOLE, estimated_hours, list_remaining
 from miniature_runs import QuickWorkspace, Workspace, experiment
 from miniature_summary import files_of, summary, write_report
 from one_command import OutOfTimeError
@@ -57,9 +57,9 @@ def main() -> None:
     if not options.summary:
         print(f"{estimated_hours(scale):.1f} CPU-hours are left to be made", file=sys.stderr)
         try:
-            experiment(scale, Workspace(options.out, options.minutes), options.jobs)
-        except OutOfTimeError:
-            print("the minutes are over; the same command goes on", file=sys.stderr)
+            experiment(scale, Workspace(options.out.with_name(options.out.name + LOOKS), options.minutes), options.jobs)
+        except OutOfTimeError as why:
+            print(f"{why}; the same command goes on", file=sys.stderr)
     if options.report:
         write_report(scale, options.report)
     print(json.dumps({"benchmark": "miniature", "gate": options.gate, "pilot": options.pilot, **summary(scale)}))

@@ -22,6 +22,8 @@ FRAMES, REPEAT = 50, 4
 RECORD = ("env.render_profile=fast", f"env.action_repeat={REPEAT}", f"env.time_limit={REPEAT * (FRAMES - 1)}")
 VARY: tuple[str, ...] | None = None
 """Visual factors of videos and targets alike; None: the paper's. The gate may only make this list shorter."""
+LOOKS = "" if VARY is None else "-" + "-".join(VARY)
+"""Part of the names of folders: with other factors videos, models and runs are others."""
 PRETRAINED = ("apv", "contextwm", "prelar")
 UPDATE_SECONDS = {"apv": 0.21, "contextwm": 0.27, "prelar": 0.28}
 """CPU-seconds of an update of 8 segments of 15 frames on a quiet core (benchmarks/label_efficiency.py --measure)."""
@@ -87,9 +89,9 @@ LINES = (
     Line("contextwm@sixteenth", "contextwm", "others", "sixteenth", extra=True),
 )
 BUDGETS = {"": 3600.0, "quarter": 900.0, "sixteenth": 225.0}
-WHOLE = Scale(RESULTS / "runs", tuple(TARGETS), 1500, BUDGETS, (1, 2, 3, 4, 5, 6, 7, 8), (1, 2, 3, 4, 5), LINES)
-PILOT = replace(WHOLE, kept=RESULTS / "pilot", seeds=(101, 102), extra_seeds=(), lines=LINES[:4])
-GATE = replace(WHOLE, kept=RESULTS / "pilot", targets=("cheetah_run",), seeds=(101, 102, 103), lines=LINES[:1])
+WHOLE = Scale(RESULTS / f"runs{LOOKS}", tuple(TARGETS), 1500, BUDGETS, (1, 2, 3, 4, 5, 6, 7, 8), (1, 2, 3, 4, 5), LINES)
+PILOT = replace(WHOLE, kept=RESULTS / f"pilot{LOOKS}", seeds=(101, 102), extra_seeds=(), lines=LINES[:4])
+GATE = replace(WHOLE, kept=RESULTS / f"pilot{LOOKS}", targets=("cheetah_run",), seeds=(101, 102, 103), lines=LINES[:1])
 QUICK = Scale(
     Path(), ("cheetah_run",), 3, {"": 0.6}, (201,), (), (LINES[0], LINES[2], LINES[5]),
     record=("env.render_profile=fast", "env.action_repeat=4", "env.time_limit=80"),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from miniature_protocol import (
     run_path,
     videos_of,
 )
-from one_command import command, deadline
+from one_command import command, deadline, side_by_side
 
 from ipv_bench.cli import run
 from ipv_bench.run_record import is_finished
@@ -76,24 +75,13 @@ def experiment(scale: Scale, space: Workspace, jobs: int) -> None:
     """
     for path in sorted(scale.kept.glob("pretrain/*/*/seed0")):  # made on another machine
         here = space.folder / "runs" / path.relative_to(scale.kept)
-        if is_model_kept(path) and not here.exists():
+        if is_model_kept(path) and not is_finished(here):  # one that was begun here gives way: a line has one model
             keep_folder(path, here)
     models = remaining_models(scale)
     needed = {task for target, line in models for task in videos_of(target, line)}
     side_by_side(jobs, [partial(record, scale, space, task) for task in sorted(needed)])
     side_by_side(jobs, [partial(pretrain, scale, space, *model) for model in models])
     side_by_side(jobs, [partial(finetune, scale, space, *one) for one in remaining(scale)])
-
-
-def side_by_side(jobs: int, steps: Sequence[Callable[[], None]]) -> None:
-    """Do all steps, so many at a time; 0: one after the other in this thread."""
-    if not jobs:
-        for step in steps:
-            step()
-        return
-    with ThreadPoolExecutor(jobs) as pool:
-        for future in [pool.submit(step) for step in steps]:
-            future.result()
 
 
 def settings(values: Sequence[str]) -> list[str]:
@@ -120,25 +108,27 @@ def record(scale: Scale, space: Workspace, task: str) -> None:
 def pretrain(scale: Scale, space: Workspace, target: str, line: Line) -> None:
     """Make, or go on with, the model that a line starts from, and keep it."""
     path = pretrained_path(line, target)
-    if not is_finished(space.folder / path):
-        updates = max(1, round(scale.pretrain_seconds[line.budget] / UPDATE_SECONDS[line.method]))
-        changes = [f"method={line.method}", f"training.updates={updates}", *scale.pretraining]
-        data = [word for task in videos_of(target, line) for word in ("--data", f"shards/{task}")]
-        space.command("pretrain", "--preset", PRESET, *data, "--seed", "0", "--run", str(path), *settings(changes))
+    updates = max(1, round(scale.pretrain_seconds[line.budget] / UPDATE_SECONDS[line.method]))
+    changes = [f"method={line.method}", f"training.updates={updates}", *scale.pretraining]
+    data = [word for task in videos_of(target, line) for word in ("--data", f"shards/{task}")]
+    # Given for a finished one too: it has nothing to do then, or says that the settings were others.
+    space.command("pretrain", "--preset", PRESET, *data, "--seed", "0", "--run", str(path), *settings(changes))
+    if is_model_kept(kept(scale, path)):  # another machine was sooner
+        keep_folder(kept(scale, path), space.folder / path)
+        return
     keep(scale, space, path, ("metrics.jsonl", "run.json"), weights=True)
 
 
 def finetune(scale: Scale, space: Workspace, target: str, line: Line, seed: int) -> None:
     """Make, or go on with, one run, and keep what is left of it."""
     path = run_path(target, line, seed)
-    if not is_finished(space.folder / path):
-        changes = [f"method={line.method}", *scale.finetuning, *vary()]
-        init = str(pretrained_path(line, target)) if line.videos else "none"
-        start = [] if line.method == "dreamerv2" else ["--init", init]
-        space.command(
-            "finetune", "--preset", PRESET, "--task", f"dmcr/{target}", "--seed", str(seed), "--run", str(path), *start,
-            *settings(changes),
-        )  # fmt: skip
+    changes = [f"method={line.method}", *scale.finetuning, *vary()]
+    init = str(pretrained_path(line, target)) if line.videos else "none"
+    start = [] if line.method == "dreamerv2" else ["--init", init]
+    space.command(
+        "finetune", "--preset", PRESET, "--task", f"dmcr/{target}", "--seed", str(seed), "--run", str(path), *start,
+        *settings(changes),
+    )  # fmt: skip
     keep(scale, space, path, RUN_FILES)
 
 

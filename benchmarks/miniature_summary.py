@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from kept_record import is_kept
-from miniature_protocol import RUN_FILES, Line, Scale, kept, run_path
+from kept_record import check_alike, is_kept
+from miniature_protocol import GATE, RUN_FILES, Line, Scale, kept, run_path
 
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_jsonl, read_record
@@ -30,12 +30,24 @@ def run_score(folder: Path) -> float:
 
 def kept_runs(scale: Scale, target: str, line: Line) -> list[Path]:
     """Folders of a line's kept runs."""
-    folder = kept(scale, run_path(target, line, 0)).parent
-    return sorted(path for path in folder.glob("seed*") if is_kept(path, RUN_FILES))
+    seeds = scale.extra_seeds if line.extra else scale.seeds
+    wanted = [kept(scale, run_path(target, line, seed)) for seed in seeds]
+    found = [path for path in wanted if is_kept(path, RUN_FILES)]
+    check_alike(found, same_model=True)
+    return found
 
 
 def summary(scale: Scale) -> dict[str, Any]:
-    """Scores of all kept runs with 95 % intervals, the random policy's beside them, and what pre-training took."""
+    """Scores of kept runs with 95 % intervals, the random policy's beside them, what pre-training took, the gate."""
+    tasks = scores(scale)
+    for task, rows in tasks.items():
+        for name, row in rows.items():
+            print(f"{task:20} {name:22} mean {row['mean']:6.1f}  {ends(row)}n={row['n']}", file=sys.stderr)  # fmt: skip
+    return {"tasks": tasks, "pretraining": dict(pretraining(scale)), "gate": gate(scores(GATE))}
+
+
+def scores(scale: Scale) -> dict[str, dict[str, Any]]:
+    """Task → line, or `random` → mean and interval of its kept runs, those of the scale's seeds alone."""
     tasks: dict[str, Any] = {}
     for target in scale.targets:
         rows, random_returns = {}, {}
@@ -50,10 +62,7 @@ def summary(scale: Scale) -> dict[str, Any]:
             rows["random"] = with_interval(list(random_returns.values()))
         if rows:
             tasks[f"dmcr/{target}"] = rows
-    for task, rows in tasks.items():
-        for name, row in rows.items():
-            print(f"{task:20} {name:22} mean {row['mean']:6.1f}  {ends(row)}n={row['n']}", file=sys.stderr)  # fmt: skip
-    return {"tasks": tasks, "pretraining": dict(pretraining(scale)), "gate": gate(tasks)}
+    return tasks
 
 
 def with_interval(scores: Sequence[float]) -> dict[str, Any]:

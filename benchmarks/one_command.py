@@ -1,17 +1,27 @@
-"""One `ipv-bench` command of an experiment's script: one thread, gently, and no longer than the script may take."""
+"""The `ipv-bench` commands of an experiment's script: one thread each, gently, and no longer than the script lives."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_PR_SET_PDEATHSIG = 1
 
 
 class OutOfTimeError(Exception):
-    """The minutes are over; everything is saved."""
+    """The script is to stop here; everything is saved, and the same command goes on."""
+
+    def __init__(self, why: str = "the minutes are over") -> None:
+        super().__init__(why)
 
 
 class StoppedError(OutOfTimeError):
@@ -21,8 +31,8 @@ class StoppedError(OutOfTimeError):
         seconds: CPU-seconds that it took.
     """
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
+    def __init__(self, seconds: float, why: str = "the minutes are over") -> None:
+        super().__init__(why)
         self.seconds = seconds
 
 
@@ -43,15 +53,20 @@ def command(folder: Path, *arguments: str, end: float | None = None) -> float:
         Its CPU-seconds.
 
     Raises:
-        OutOfTimeError: the end is past, and nothing was started; as `StoppedError`: it was stopped.
+        OutOfTimeError: the end is past, and nothing was started; as `StoppedError`: it was stopped, by the end or by
+            somebody (Ctrl-C reaches all commands of a terminal).
         CalledProcessError: it failed.
     """
     left = float("inf") if end is None else end - time.monotonic()
     if left <= 0:
         raise OutOfTimeError
     words = ["nice", "-n", "10", sys.executable, "-P", "-m", "ipv_bench", *arguments]
-    child = subprocess.Popen(words, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=sys.stderr)
-    clock = None if end is None else threading.Timer(left, child.terminate)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen(
+        words, cwd=folder, env=environment, stdout=sys.stderr, preexec_fn=_die_with(os.getpid())
+    )  # fmt: skip
+    over = threading.Event()
+    clock = None if end is None else threading.Timer(left, lambda: (over.set(), child.terminate()))
     if clock is not None:
         clock.start()
     _, status, usage = os.wait4(child.pid, 0)
@@ -59,8 +74,39 @@ def command(folder: Path, *arguments: str, end: float | None = None) -> float:
     if clock is not None:
         clock.cancel()
     seconds = usage.ru_utime + usage.ru_stime
-    if child.returncode in (130, -15):
-        raise StoppedError(seconds)
+    if child.returncode in (130, -signal.SIGTERM, -signal.SIGINT):
+        raise StoppedError(seconds) if over.is_set() else StoppedError(seconds, "a command was interrupted")
     if child.returncode:
         raise subprocess.CalledProcessError(child.returncode, words)
     return seconds
+
+
+def _die_with(script: int) -> Callable[[], None]:
+    """For the child: it is asked to stop when the script ends, however that ends, so that no run goes on unseen."""
+
+    def prepare() -> None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != script:  # it ended just now
+            os._exit(130)
+
+    return prepare
+
+
+def side_by_side(jobs: int, steps: Sequence[Callable[[], object]]) -> None:
+    """Do all steps, so many at a time; 0: one after the other in this thread.
+
+    The first that fails, or Ctrl-C, ends it: what has not begun is not begun.
+    """
+    if not jobs:
+        for step in steps:
+            step()
+        return
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        for future in as_completed([pool.submit(step) for step in steps]):
+            future.result()
+    except subprocess.CalledProcessError as error:
+        print(f"{error}; nothing more is begun, what runs is finished", file=sys.stderr)
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

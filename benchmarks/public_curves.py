@@ -19,16 +19,15 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kept_record import is_kept, keep_files
+from kept_record import check_alike, is_kept, keep_files
 from learning import KEPT_FILES, KEPT_RUNS, PRESET, QUICK, SEEDS, random_policy, run_path, run_score, with_interval
-from one_command import OutOfTimeError, command, deadline
+from one_command import OutOfTimeError, command, deadline, side_by_side
 
 from ipv_bench.cli import run
-from ipv_bench.run_record import is_finished
 
 METHOD = "dreamerv2"
 SHARED = ("dmc/cheetah_run", "dmc/walker_stand")
@@ -63,8 +62,8 @@ def main() -> None:
     if not (options.summary or options.report):
         try:
             experiment(options.out, options.jobs, options.minutes)
-        except OutOfTimeError:
-            print("the minutes are over; the same command goes on", file=sys.stderr)
+        except OutOfTimeError as why:
+            print(f"{why}; the same command goes on", file=sys.stderr)
     if options.report:
         write_report(options.curves, options.report)
     print(json.dumps({"benchmark": "public_curves", "tasks": summary(options.curves)}))
@@ -92,26 +91,25 @@ def experiment(out: Path, jobs: int, minutes: float | None) -> None:
     """
     out.mkdir(parents=True, exist_ok=True)
     end = deadline(minutes)
-    with ThreadPoolExecutor(jobs) as pool:
-        for future in [pool.submit(one_run, out, task, seed, end) for task, seed in remaining()]:
-            future.result()
+    side_by_side(jobs, [partial(one_run, out, task, seed, end) for task, seed in remaining()])
 
 
 def one_run(out: Path, task: str, seed: int, end: float | None) -> None:
-    """Make, or go on with, one run, and keep what is left of it."""
+    """Make, or go on with, one run, and keep what is left of it; a finished one of other settings is refused."""
     path = run_path(task, METHOD, seed)
-    if not is_finished(out / path):
-        command(
-            out, "finetune", "--preset", PRESET, "--task", task, "--seed", str(seed), "--set", f"method={METHOD}",
-            "--run", str(path), "--quiet", end=end,
-        )  # fmt: skip
+    command(
+        out, "finetune", "--preset", PRESET, "--task", task, "--seed", str(seed), "--set", f"method={METHOD}",
+        "--run", str(path), "--quiet", end=end,
+    )  # fmt: skip
     keep_files(out / path, RESULTS / path, KEPT_FILES)
 
 
 def kept_runs(folder: Path, task: str) -> list[Path]:
     """The kept runs of a task."""
-    found = sorted((folder / "runs" / task / METHOD).glob("seed*"))
-    return [path for path in found if is_kept(path, KEPT_FILES)]
+    found = [folder / run_path(task, METHOD, seed) for seed in SEEDS]
+    kept = [path for path in found if is_kept(path, KEPT_FILES)]
+    check_alike(kept)
+    return kept
 
 
 def scores(folder: Path, task: str) -> dict[str, Any]:

@@ -202,24 +202,34 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--work", type=Path, help="folder on a disk with 5 GB to spare")
     parser.add_argument("--quick", action="store_true", help="a thousandth of each; nothing is kept")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the layouts are removed then
     share = QUICK_SHARE if options.quick else 1.0
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(dir=options.work) as work:
         for name in options.releases:
             note = partial(keep, name) if not options.quick else (lambda _: None)
             found[name] = rehearse(RELEASES[name], Path(work) / name, share, note)
+            if not options.quick:
+                keep(name, found[name], whole=True)
             print(name, json.dumps(found[name]), file=sys.stderr, flush=True)
     result = {"benchmark": "rehearsal", "quick": options.quick, "releases": found}
     print(json.dumps(result))
     return result
 
 
-def keep(name: str, found: dict[str, Any]) -> None:
-    """Put a release into the kept result; those of other calls stay."""
-    before = json.loads(RESULT.read_text())["releases"] if RESULT.exists() else {}
-    facts = {"command": "python benchmarks/rehearsal.py", "hardware": host_hardware(),
-             "packages": package_versions(("ipv-bench", "pyarrow", "av", "h5py"))}  # fmt: skip
-    write_json(RESULT, {**facts, "releases": {**before, name: found}})
+def keep(name: str, found: dict[str, Any], *, whole: bool = False) -> None:
+    """Put a release into the kept result, with what it was measured on; those of other calls stay.
+
+    What a rehearsal has measured before it is cut short stands under `unfinished`, and takes the place of nothing.
+    """
+    kept = json.loads(RESULT.read_text()) if RESULT.exists() else {"releases": {}}
+    facts = {"hardware": host_hardware(), "packages": package_versions(("ipv-bench", "pyarrow", "av", "h5py"))}
+    unfinished = {key: value for key, value in kept.get("unfinished", {}).items() if key != name}
+    if whole:
+        kept["releases"][name] = {**found, **facts}
+    else:
+        unfinished[name] = {**found, **facts}
+    write_json(RESULT, {**kept, "command": "python benchmarks/rehearsal.py", "unfinished": unfinished})
 
 
 if __name__ == "__main__":

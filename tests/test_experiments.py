@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tarfile
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
+import av
+import filmed
 import filmed_clips
 import kept_record
 import miniature_protocol as miniature
@@ -19,9 +26,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import rehearsal_layouts
-from one_command import OutOfTimeError, StoppedError, command, deadline
+from one_command import OutOfTimeError, StoppedError, command, deadline, side_by_side
 
 from ipv_bench.errors import SourceError
+from ipv_bench.run_record import RunRecord, write_record
 from pipelines.datasets.split_archive import list_members
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,8 +61,7 @@ def test_the_miniature_has_the_runs_of_its_protocol(tmp_path: Path) -> None:
     assert all(target not in miniature.videos_of(target, line) for target, line, _ in runs if line.videos == "others")
     target, line, seed = runs[0]
     kept = miniature.kept(whole, miniature.run_path(target, line, seed))
-    kept.mkdir(parents=True)
-    (kept / "run.json").write_text("{}")
+    record(kept)
     assert miniature.remaining(whole) == runs  # the evaluations are not there
     (kept / "evaluations.jsonl").write_text("")
     assert miniature.remaining(whole) == runs[1:]
@@ -63,7 +70,7 @@ def test_the_miniature_has_the_runs_of_its_protocol(tmp_path: Path) -> None:
     (model / "checkpoints" / ".7.tmp").mkdir(parents=True)  # the copying was ended here
     assert miniature.remaining_models(whole) == models
     (model / "checkpoints" / "7").mkdir()
-    (model / "run.json").write_text("{}")
+    record(model)
     assert miniature.remaining_models(whole) == models[1:]
 
 
@@ -144,20 +151,61 @@ def test_filmed_clips_are_cut_by_shot(tmp_path: Path) -> None:
     assert filmed_clips.cuts(still[:1]) == []
 
 
-def test_own_clips_are_files_under_names_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shot_is_cut_into_pieces_in_order_and_what_is_too_short_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filmed_clips.drawn_clips(tmp_path)
+    monkeypatch.setattr(filmed_clips, "PIECE", 12)
+    monkeypatch.setattr(filmed_clips, "SHORTEST", 7)
+    filmed_clips.write_shots(
+        tmp_path / "train" / "one.mp4", tmp_path / "shots"
+    )  # two shots of 30: 12, 12, and 6 too few
+    made = {path.name: list(every_frame(path)) for path in sorted((tmp_path / "shots").iterdir())}
+    assert {name: len(frames) for name, frames in made.items()} == {
+        "000-000.mp4": 12, "000-001.mp4": 12, "001-000.mp4": 12, "001-001.mp4": 12,
+    }  # fmt: skip
+    whole = list(filmed_clips.every_other(tmp_path / "train" / "one.mp4"))
+    for name, first in (("000-000.mp4", 0), ("000-001.mp4", 12), ("001-000.mp4", 30), ("001-001.mp4", 42)):
+        errors = [np.abs(made[name][0].astype(int) - frame).mean() for frame in whole]
+        assert int(np.argmin(errors)) == first, name
+
+
+def every_frame(path: Path) -> Iterator[np.ndarray]:
+    with av.open(str(path)) as container:
+        yield from (frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
+
+
+def test_own_clips_are_videos_under_names_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filmed_clips, "SOURCES", ())
     own, work = tmp_path / "own", tmp_path / "work"
+    filmed_clips.drawn_clips(tmp_path / "drawn")
+    one, two = (tmp_path / "drawn" / "train" / name for name in ("one.mp4", "two.mp4"))
     (own / "more").mkdir(parents=True)
-    (own / "a.mp4").write_bytes(b"one")
-    (own / "a.avi").write_bytes(b"two")
+    shutil.copyfile(one, own / "a.mp4")
+    shutil.copyfile(two, own / "a.avi")
     for _ in range(2):
         filmed_clips.gather(work, own)
         assert [path.name for path in filmed_clips.clips_of(work, "train")] == ["own-a.avi", "own-a.mp4"]
-    (own / "a.mp4").write_bytes(b"another")
+    shutil.copyfile(two, own / "a.mp4")
     with pytest.raises(SourceError, match=r"own-a\.mp4"):
         filmed_clips.gather(work, own)
     with pytest.raises(SourceError, match="nowhere"):
         filmed_clips.gather(work, tmp_path / "nowhere")
+    shutil.copyfile(one, own / "a.mp4")
+    (own / "notes.txt").write_text("no video")
+    with pytest.raises(SourceError, match=r"notes\.txt cannot be decoded"):
+        filmed_clips.gather(work, own)
+    assert not (work / "clips" / "train" / "own-notes.txt").exists()
+
+
+def test_models_of_other_clips_than_the_protocols_are_kept_apart(tmp_path: Path) -> None:
+    for place, names in (("train", ("bikes", "vtest", "own-a")), ("held-out", ("tree",))):
+        (tmp_path / "clips" / place).mkdir(parents=True)
+        for name in names:
+            (tmp_path / "clips" / place / f"{name}.mp4").write_bytes(b"")
+    assert filmed.scale_of(tmp_path, None).kept == filmed.OTHER_CLIPS
+    assert filmed.scale_of(tmp_path / "nothing gathered", None) == filmed.WHOLE
+    assert filmed.scale_of(tmp_path / "nothing gathered", tmp_path).kept == filmed.OTHER_CLIPS
 
 
 def test_filmed_sets_are_of_all_their_sources_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,6 +261,77 @@ def test_a_command_tells_its_seconds_its_failure_and_the_end_of_the_minutes(tmp_
     assert stopped.value.seconds > 0
 
 
+def test_what_fails_or_is_interrupted_begins_nothing_more() -> None:
+    done: list[int] = []
+
+    def step(number: int) -> None:
+        done.append(number)
+        if number == 1:
+            raise KeyboardInterrupt
+        time.sleep(0.05)
+
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(2, [partial(step, number) for number in range(500)])
+    assert 1 in done
+    assert len(done) < 500
+    done.clear()
+    side_by_side(3, [partial(done.append, number) for number in range(5)])
+    assert sorted(done) == [0, 1, 2, 3, 4]
+    side_by_side(0, [partial(done.append, 5)])
+    assert done[-1] == 5
+
+
+def test_a_killed_script_takes_its_command_with_it(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.path[:0] = sys.argv[1:3]; from pathlib import Path; from one_command import command; "
+        "command(Path(sys.argv[3]), 'sample', 'raw', '--dataset', 'ssv2', '--videos', '100000')"
+    )
+    script = subprocess.Popen([sys.executable, "-c", code, str(ROOT), str(ROOT / "benchmarks"), str(tmp_path)])
+    try:
+        child = wait_for(lambda: children(script.pid))[0]
+        wait_for(lambda: b"100000" in words_of(child))
+    finally:
+        script.kill()
+        script.wait()
+    wait_for(lambda: not words_of(child))
+
+
+def words_of(pid: int) -> bytes:
+    """Command line of a process; empty once it has ended."""
+    path = Path(f"/proc/{pid}/cmdline")
+    return path.read_bytes() if path.exists() else b""
+
+
+def children(pid: int) -> list[int]:
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(number) for number in path.read_text().split()] if path.exists() else []
+
+
+def wait_for(found: Callable[[], Any]) -> Any:
+    for _ in range(1200):
+        if value := found():
+            return value
+        time.sleep(0.05)
+    raise AssertionError("waited a minute in vain")
+
+
+def record(folder: Path, status: Literal["running", "finished"] = "finished", **config: Any) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_record(folder, RunRecord(kind="finetune", method="m", seed=0, preset="tiny", status=status, config=config))
+    return folder
+
+
+def test_a_run_is_kept_when_it_was_finished_and_a_line_is_made_alike(tmp_path: Path) -> None:
+    running, one = record(tmp_path / "a", "running"), record(tmp_path / "b", explore=True, training={"threads": 1})
+    assert not kept_record.is_kept(running, ["run.json"])
+    assert kept_record.is_kept(one, ["run.json"])
+    assert not kept_record.is_kept(one, ["run.json", "evaluations.jsonl"])
+    two = record(tmp_path / "c", explore=True, training={"threads": 4})
+    kept_record.check_alike([one, two])
+    with pytest.raises(SystemExit, match="explore: True → False"):
+        kept_record.check_alike([one, two, record(tmp_path / "d", explore=False, training={"threads": 1})])
+
+
 def test_published_curves_are_averaged_run_by_run_over_the_frames_of_a_score(tmp_path: Path) -> None:
     rows = [(1, 18_000, 900.0), (1, 20_000, 10.0), (2, 20_000, 30.0), (2, 28_000, 50.0), (2, 30_000, 900.0)]
     lines = [f"{i},DrQ-v2,walker_walk,{seed},{frame},{score},0.1" for i, (seed, frame, score) in enumerate(rows)]
@@ -227,8 +346,7 @@ def test_the_public_curves_need_five_seeds_of_the_tasks_that_no_other_experiment
     monkeypatch.setattr(public_curves, "RESULTS", tmp_path)
     assert len(public_curves.remaining()) == 10
     kept = tmp_path / "runs" / "dmc" / "walker_walk" / "dreamerv2" / "seed0"
-    kept.mkdir(parents=True)
-    for name in ("run.json", "evaluations.jsonl"):
-        (kept / name).write_text("")
+    record(kept)
+    (kept / "evaluations.jsonl").write_text("")
     assert ("dmc/walker_walk", 0) not in public_curves.remaining()
     assert len(public_curves.remaining()) == 9
