@@ -24,6 +24,10 @@ NO_MATTER = (
 """Config that decides where and how fast a run is made, and what it logs: runs of an entry may differ in it."""
 
 
+CAME_LATER = {"evaluation.explore": False}
+"""Config of agents that older records lack → what these runs did. A preset that sets it makes other runs of one name."""
+
+
 @dataclass(frozen=True)
 class Deviation:
     """A field in which a run does not follow the protocol.
@@ -200,7 +204,8 @@ def _unlike(one: CheckedRun, first: CheckedRun) -> Iterator[Deviation]:
     """Values in which a run differs from the first of its entry and task: they would not be one method's."""
     pairs = [("", one.run.record, first.run.record), ("pretrain.", one.pretrain or {}, first.pretrain or {})]
     for prefix, record, other in pairs:
-        found, wanted = kept_config(record), kept_config(other)
+        before = {} if prefix else CAME_LATER
+        found, wanted = before | kept_config(record), before | kept_config(other)
         for key in sorted(found.keys() & wanted):
             if found[key] != wanted[key]:
                 yield Deviation(prefix + key, str(found[key]), f"{wanted[key]}, as seed {first.run.seed} has it")

@@ -184,6 +184,16 @@ def test_runs_of_an_entry_have_one_config(tmp_path: Path) -> None:
     assert vars(deviation) == {"field": "behavior.discount", "found": "0.99", "wanted": "0.95, as seed 0 has it"}
 
 
+def test_runs_of_before_a_preset_sampled_its_evaluations_are_another_entry(tmp_path: Path) -> None:
+    write(tmp_path, "dreamerv2", "dmc/cheetah_run", 0, 0.4)  # recorded when there was no such field
+    write(tmp_path, "dreamerv2", "dmc/cheetah_run", 1, 0.4, config={"evaluation.explore": True})
+    write(tmp_path, "dreamerv2", "dmc/cheetah_run", 2, 0.4, config={"evaluation.explore": False})
+    checked = check_runs(NAME, read_sources([tmp_path]))
+    assert {one.run.seed for one in checked.following} == {"0", "2"}
+    (deviation,) = checked.deviating[0].deviations
+    assert vars(deviation) == {"field": "evaluation.explore", "found": "True", "wanted": "False, as seed 0 has it"}
+
+
 def test_another_run_of_a_seed_and_a_result_of_another_protocol_are_refused(lab: Path, tmp_path: Path) -> None:
     write(tmp_path / "runs", "dreamerv2", "dmc/cheetah_run", 0, 0.9)
     checked = check_runs(NAME, read_sources([lab / "dmc/cheetah_run/dreamerv2", tmp_path / "runs"]))
