@@ -25,7 +25,7 @@ NO_MATTER = (
 
 
 CAME_LATER = {"evaluation.explore": False}
-"""Config of agents that older records lack → what these runs did. A preset that sets it makes other runs of one name."""
+"""Config of agents that older records lack → what those runs did; a preset that sets it makes other runs."""
 
 
 @dataclass(frozen=True)
