@@ -1,6 +1,6 @@
 """What an environment's frames, episode starts and processes cost.
 
-    python benchmarks/env_throughput.py [--quick]
+    python benchmarks/env_throughput.py [--quick] [--only PART ...]
 
 - `metaworld_faithful`, `metaworld_fast`: CPU time of a step with its 64×64 frame, as a share of the same step with
   gymnasium's own viewer (which both Meta-world and the published code use);
@@ -8,7 +8,10 @@
   plain Meta-world; the mean over episodes, since the camera sees more of the arm in some than in others;
 - `dmcr_reset`: CPU time of a DMC Remastered episode start with new looks, as a share of one that builds the model and
   the GL context anew, as the original does (`dmcr_reset_with_first_frame`: both with their first frame);
-- `eval_workers`: steps per second of two evaluation environments in two processes, as a multiple of both in one.
+- `eval_workers`: steps per second of two evaluation environments in two processes, as a multiple of both in one (wall
+  time: median over the rounds, smallest and largest in `eval_workers_range`);
+- `training_envs`: steps per second of four training environments in this process (0) and in 1, 2 and 4 others (wall
+  time, medians), and as multiples of 0.
 
 Without `--quick` also the cost of frames per task and profile, and how much they differ from the simulator's own.
 CPU times are medians of rounds in which the competitors take turns, so that a noisy machine is noisy for all. The last
@@ -33,11 +36,14 @@ os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's software renderer: a seco
 os.environ.setdefault("MUJOCO_GL", "egl")
 
 import numpy as np
+from paired_timing import machine
 
 from models.envs import EnvConfig, make_env
 from models.envs.dmc_remastered import DmcRemasteredEnv
 from models.envs.dmcr_textures import open_textures
 from models.envs.workers import WorkerEnvs
+from models.finetuning.config import EnvsConfig
+from models.finetuning.rollout import open_envs
 
 TASK = "drawer_open"
 FRAME_TASKS = (
@@ -50,25 +56,26 @@ def main() -> None:
     """Measure, print a table, and end with one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer rounds, under 50 s")
-    quick = parser.parse_args().quick
-    result: dict[str, Any] = {"benchmark": "env_throughput", "quick": quick, "cpus": os.cpu_count()}
-    parts: list[Callable[[], dict[str, float]]] = [
-        lambda: metaworld_frames(rounds=3 if quick else 8, steps=6 if quick else 10),
-        lambda: remastered_frames(episodes=8 if quick else 40, steps=3),
-        lambda: remastered_resets(rounds=4 if quick else 10),
-        lambda: evaluation_workers(rounds=2 if quick else 4, steps=40 if quick else 60),
-    ]
-    if not quick:
-        parts.append(lambda: frame_costs(frames=12))
-    for part in parts:
-        found = part()
+    parts: dict[str, Callable[[bool], dict[str, Any]]] = {
+        "frames": lambda quick: metaworld_frames(rounds=3 if quick else 10, steps=6 if quick else 10),
+        "remastered": lambda quick: remastered_frames(episodes=8 if quick else 40, steps=3),
+        "resets": lambda quick: remastered_resets(rounds=4 if quick else 20),
+        "evaluation": lambda quick: evaluation_workers(rounds=2 if quick else 10, steps=40 if quick else 60),
+        "training": lambda quick: training_workers(rounds=1 if quick else 10, steps=15 if quick else 30),
+        "costs": lambda quick: {} if quick else frame_costs(frames=12),
+    }
+    parser.add_argument("--only", nargs="+", choices=parts, default=list(parts), help="parts of it")
+    arguments = parser.parse_args()
+    result: dict[str, Any] = {"benchmark": "env_throughput", "quick": arguments.quick, "machine": machine()}
+    for name in arguments.only:
+        found = parts[name](arguments.quick)
         result |= found
         for key, value in found.items():
             print(f"{key:40} {value}", flush=True)
     print(json.dumps(result))
 
 
-def metaworld_frames(rounds: int, steps: int) -> dict[str, float]:
+def metaworld_frames(rounds: int, steps: int) -> dict[str, Any]:
     """CPU time of a step with its frame: our profiles against gymnasium's viewer."""
     viewer = _metaworld_with_viewer()
     envs = {name: make_env(f"metaworld/{TASK}", EnvConfig(render_profile=name)) for name in ("faithful", "fast")}
@@ -89,12 +96,21 @@ def metaworld_frames(rounds: int, steps: int) -> dict[str, float]:
     viewer.render()
     for env in envs.values():
         env.reset(0)
-    spent = _take_turns(competitors, rounds)
+    turns = _take_turns(competitors, rounds)
     viewer.close()
     for env in envs.values():
         env.close()
-    shares = {f"metaworld_{name}": round(spent[name] / spent["viewer"], 4) for name in envs}
-    return shares | {f"metaworld_{name}_ms": round(spent[name] / steps * 1e3, 2) for name in spent}
+    shares: dict[str, Any] = {}
+    for name in envs:
+        shares |= _ratio(f"metaworld_{name}", turns[name], turns["viewer"])
+    times = {f"metaworld_{name}_ms": round(statistics.median(turns[name]) / steps * 1e3, 2) for name in turns}
+    return shares | times | {"metaworld_rounds": rounds}
+
+
+def _ratio(key: str, ours: list[float], theirs: list[float]) -> dict[str, Any]:
+    """`key`: median over the rounds of ours / theirs; with the smallest and the largest."""
+    found = [mine / other for mine, other in zip(ours, theirs, strict=True)]
+    return {key: round(statistics.median(found), 4), f"{key}_range": [round(min(found), 4), round(max(found), 4)]}
 
 
 def remastered_frames(episodes: int, steps: int) -> dict[str, float]:
@@ -125,7 +141,7 @@ def _metaworld_with_viewer() -> Any:
     return env
 
 
-def remastered_resets(rounds: int) -> dict[str, float]:
+def remastered_resets(rounds: int) -> dict[str, Any]:
     """CPU time of an episode's start with new looks: written into one model, or with everything built anew."""
     env = make_env("dmcr/cheetah_run")
     assert isinstance(env, DmcRemasteredEnv)
@@ -147,12 +163,16 @@ def remastered_resets(rounds: int) -> dict[str, float]:
     env.close()
     medians = {name: statistics.median(times) for name, times in spent.items()}
     ours, rebuilt = (
-        medians[name] + medians[frame] for name, frame in (("ours", "our_frame"), ("rebuilt", "rebuilt_frame"))
+        [a + b for a, b in zip(spent[name], spent[frame], strict=True)]
+        for name, frame in (("ours", "our_frame"), ("rebuilt", "rebuilt_frame"))
     )
-    return {
-        "dmcr_reset": round(medians["ours"] / medians["rebuilt"], 4),
-        "dmcr_reset_with_first_frame": round(ours / rebuilt, 4),
-    } | {f"dmcr_{name}_ms": round(seconds * 1e3, 2) for name, seconds in medians.items()}
+    shares = _ratio("dmcr_reset", spent["ours"], spent["rebuilt"])
+    shares |= _ratio("dmcr_reset_with_first_frame", ours, rebuilt)
+    return (
+        shares
+        | {f"dmcr_{name}_ms": round(seconds * 1e3, 2) for name, seconds in medians.items()}
+        | {"dmcr_rounds": rounds}
+    )
 
 
 @contextmanager
@@ -194,7 +214,7 @@ def _rebuilt_start(seed: int, pictures: list[dict[str, bytes]]) -> Any:
     return simulator
 
 
-def evaluation_workers(rounds: int, steps: int) -> dict[str, float]:
+def evaluation_workers(rounds: int, steps: int) -> dict[str, Any]:
     """Lockstep steps per second of two environments, in one process and in two (wall time: they share the machine)."""
     config = EnvConfig(render_profile="fast")
     groups = {workers: WorkerEnvs(f"metaworld/{TASK}", config, 2, workers) for workers in (1, 2)}
@@ -213,12 +233,40 @@ def evaluation_workers(rounds: int, steps: int) -> dict[str, float]:
             seconds[workers].append(time.perf_counter() - start)
     for group in groups.values():
         group.close()
-    one, two = (2 * steps / min(seconds[workers]) for workers in (1, 2))
+    gains = [one / two for one, two in zip(seconds[1], seconds[2], strict=True)]
     return {
-        "eval_workers": round(two / one, 3),
-        "steps_per_s_1_worker": round(one, 1),
-        "steps_per_s_2_workers": round(two, 1),
+        "eval_workers": round(statistics.median(gains), 3),
+        "eval_workers_range": [round(min(gains), 3), round(max(gains), 3)],
+        "eval_workers_rounds": rounds,
+        **{
+            f"steps_per_s_{n}_worker{'s' * (n > 1)}": round(2 * steps / statistics.median(seconds[n]), 1)
+            for n in (1, 2)
+        },
     }
+
+
+def training_workers(rounds: int, steps: int) -> dict[str, Any]:
+    """Lockstep steps per second of four environments, in this process and in others, in turn."""
+    task, config = f"metaworld/{TASK}", EnvConfig(render_profile="fast")
+    groups = {n: open_envs(task, config, EnvsConfig(count=4, workers=n), 4) for n in (1, 2, 4, 0)}
+    actions = np.random.default_rng(0).uniform(-1, 1, (steps, 4, 4)).astype(np.float32)
+    seconds: dict[int, list[float]] = {workers: [] for workers in groups}
+    for number in range(rounds + 1):  # the first round warms up
+        for workers, group in groups.items():
+            group.reset({index: 4 * number + index for index in range(4)})
+            start = time.perf_counter()
+            for each in actions:
+                group.step(dict(enumerate(each)))
+            if number:
+                seconds[workers].append(time.perf_counter() - start)
+    for group in groups.values():
+        group.close()
+    rates = {workers: round(4 * steps / statistics.median(seconds[workers]), 1) for workers in sorted(seconds)}
+    gains = {
+        workers: round(statistics.median(a / b for a, b in zip(seconds[0], seconds[workers], strict=True)), 2)
+        for workers in rates
+    }
+    return {"training_envs": {"steps_per_s": rates, "times_in_process": gains, "rounds": rounds}}
 
 
 def _pin(group: WorkerEnvs) -> None:
@@ -249,15 +297,15 @@ def frame_costs(frames: int) -> dict[str, float]:
     return found
 
 
-def _take_turns(competitors: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median CPU seconds of each competitor over rounds in which each runs once."""
+def _take_turns(competitors: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """CPU seconds of each competitor in rounds in which each runs once."""
     spent: dict[str, list[float]] = {name: [] for name in competitors}
     for _ in range(rounds):
         for name, compete in competitors.items():
             start = time.process_time()
             compete()
             spent[name].append(time.process_time() - start)
-    return {name: statistics.median(times) for name, times in spent.items()}
+    return spent
 
 
 if __name__ == "__main__":

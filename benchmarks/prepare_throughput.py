@@ -4,7 +4,8 @@
 
 `vs_decode_only`: frames per CPU-second of the whole job (decode, scale, JPEG, tar, index, supervision; user and system
 time of all its processes) over frames per CPU-second of `for frame in container.decode(stream)` alone with one codec
-thread, same files. Start-up is taken off by subtracting a job with one video. Best of 3, the two interleaved.
+thread, same files. Start-up is taken off by subtracting a job with one video. Median over ten pairs (quick: two) in
+turn, with the smallest and the largest in `*_range`.
 `vs_ffmpeg_per_video`: the same numerator over one ffmpeg process per video that writes 64x64 JPEG files; null without
 ffmpeg. `two_workers`: wall time with one worker over that with two, without start-up; it needs two idle cores.
 """
@@ -16,13 +17,17 @@ import json
 import os
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
+from paired_timing import machine
 
 from ipv_bench.seeding import numpy_generator
 from pipelines.samples.ssv2 import encode_vp9
@@ -33,21 +38,24 @@ BACKGROUND = 1
 """426 pixels wide."""
 
 
-def make_release(folder: Path, distinct: int, copies: int) -> list[Path]:
-    """An SSv2 release of `distinct * copies` videos; encoding many different ones would take longer than measuring."""
+def make_release(
+    folder: Path, distinct: int, copies: int, num_frames: int = NUM_FRAMES, *, link: bool = False
+) -> list[Path]:
+    """An SSv2 release of `distinct * copies` videos, the copies files or hard links; encoding many different ones would
+    take longer than measuring."""
     videos = folder / "20bn-something-something-v2"
     videos.mkdir(parents=True)
     paths, entries = [], []
     for number in range(distinct):
         motion = MOTIONS[number % len(MOTIONS)]
         generator = numpy_generator(0, number, "benchmark scene")
-        scene = Scene(motion, BACKGROUND, NOUNS[number % 6 : number % 6 + 2], NUM_FRAMES, 0, generator)
+        scene = Scene(motion, BACKGROUND, NOUNS[number % 6 : number % 6 + 2], num_frames, 0, generator)
         first = videos / f"{number}.webm"
         encode_vp9(first, scene.frames(), FPS)
         for copy in range(copies):
             path = videos / f"{number + copy * distinct}.webm"
             if copy:
-                shutil.copyfile(first, path)
+                (path.hardlink_to if link else partial(shutil.copyfile, dst=path))(first)
             paths.append(path)
             entries.append({"id": path.stem, "template": motion.template})
     labels = folder / "labels"
@@ -96,45 +104,52 @@ def ffmpeg_per_video(paths: list[Path], out: Path) -> float | None:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def measure(folder: Path, distinct: int, copies: int, rounds: int) -> dict[str, float | int | None]:
+def measure(folder: Path, distinct: int, copies: int, rounds: int) -> dict[str, Any]:
     """All figures."""
     paths = make_release(folder / "release", distinct, copies)
     num_frames = len(paths) * NUM_FRAMES
     release, out = folder / "release", folder / "out"
-    decode, whole, start, start_wall, walls = [], [], [], [], {1: [], 2: []}
+    decode, frame, one, two = [], [], [], []
     for _ in range(rounds):
-        decode.append(decode_only(paths))
-        cpu, wall = job(release, out, "--workers", "1", "--limit", "1")
-        start.append(cpu)
-        start_wall.append(wall)
+        decode.append(decode_only(paths) / num_frames)
+        start, start_wall = job(release, out, "--workers", "1", "--limit", "1")
         cpu, wall = job(release, out, "--workers", "1")
-        whole.append(cpu)
-        walls[1].append(wall)
-        walls[2].append(job(release, out, "--workers", "2")[1])
-        print(f"decode {decode[-1]:.2f} s, job {whole[-1]:.2f} s, its start {start[-1]:.2f} s of CPU", flush=True)
-    per_frame = (min(whole) - min(start)) / (num_frames - NUM_FRAMES)
+        frame.append((cpu - start) / (num_frames - NUM_FRAMES))
+        one.append(wall - start_wall)
+        two.append(job(release, out, "--workers", "2")[1] - start_wall)
+        print(f"CPU microseconds a frame: decoding {decode[-1] * 1e6:.0f}, job {frame[-1] * 1e6:.0f}", flush=True)
     few = paths[: max(4, len(paths) // 6)]
     ffmpeg = ffmpeg_per_video(few, folder / "ffmpeg")
+    shares, walls = _ratios(decode, frame), _ratios(one, two)
     return {
         "frames": num_frames,
-        "decode_frames_per_cpu_second": round(num_frames / min(decode)),
-        "prepare_frames_per_cpu_second": round(1 / per_frame),
-        "vs_decode_only": round(min(decode) / num_frames / per_frame, 3),
-        "vs_ffmpeg_per_video": None if ffmpeg is None else round(ffmpeg / len(few) / NUM_FRAMES / per_frame, 2),
-        "two_workers": round((min(walls[1]) - min(start_wall)) / (min(walls[2]) - min(start_wall)), 2),
+        "pairs": rounds,
+        "decode_frames_per_cpu_second": round(1 / statistics.median(decode)),
+        "prepare_frames_per_cpu_second": round(1 / statistics.median(frame)),
+        "vs_decode_only": shares[0],
+        "vs_decode_only_range": shares[1:],
+        "vs_ffmpeg_per_video": None if ffmpeg is None else round(ffmpeg / len(few) / NUM_FRAMES / min(frame), 2),
+        "two_workers": walls[0],
+        "two_workers_range": walls[1:],
     }
+
+
+def _ratios(above: list[float], below: list[float]) -> list[float]:
+    """Median, smallest and largest ratio over the pairs."""
+    found = [one / other for one, other in zip(above, below, strict=True)]
+    return [round(value, 3) for value in (statistics.median(found), min(found), max(found))]
 
 
 def main() -> None:
     """Run the benchmark; the last line is JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer videos, one round less")
+    parser.add_argument("--quick", action="store_true", help="two pairs, other videos")
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as folder:
-        distinct, copies, rounds = (8, 8, 2) if arguments.quick else (24, 8, 3)
+        distinct, copies, rounds = (8, 8, 2) if arguments.quick else (12, 4, 10)
         result = measure(Path(folder), distinct, copies, rounds)
-    print(json.dumps({"benchmark": "prepare_throughput", "quick": arguments.quick, **result}))
+    print(json.dumps({"benchmark": "prepare_throughput", "quick": arguments.quick, "machine": machine(), **result}))
 
 
 if __name__ == "__main__":

@@ -142,10 +142,10 @@ class DmcRemasteredEnv(DmcEnv):
         model = self._model
         is_floor = number == model.texture("grid").id
         picture = self._textures.floor(factors.floor) if is_floor else self._textures.sky(factors.background)
-        pixels = picture if is_floor else np.tile(picture, (SKY_FACES, 1, 1))  # the same on all faces, as the original
-        start = model.tex_adr[number]
-        assert pixels.size == model.tex_height[number] * model.tex_width[number] * model.tex_nchannel[number]
-        model.tex_data[start : start + pixels.size] = pixels.reshape(-1)
+        faces = 1 if is_floor else SKY_FACES  # the same picture on all of them, as the original
+        start, size = model.tex_adr[number], faces * picture.size
+        assert size == model.tex_height[number] * model.tex_width[number] * model.tex_nchannel[number]
+        model.tex_data[start : start + size].reshape(faces, -1)[:] = picture.reshape(-1)
 
 
 class _StandardLook:

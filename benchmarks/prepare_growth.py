@@ -1,0 +1,206 @@
+"""A job of many videos: does its speed or its memory change as it goes on? And the hours of the full releases.
+
+    python benchmarks/prepare_growth.py FOLDER [--videos 20000] [--frames 48] [--minutes N]
+    python benchmarks/prepare_growth.py --quick
+
+200 clips are encoded (240-pixel VP9, `--frames` frames each), all further videos are hard links to them. One `prepare`
+with one worker runs over all, while every second its processes' CPU time and resident memory and the frames in finished
+shards are noted in FOLDER. A run that was stopped, or that ends after `--minutes`, goes on when started again. Rates
+are frames per CPU-second of all processes, between finished shards, so that start-ups and other load do not count:
+
+- `rate_last_vs_second`: of the last fifth of the frames over that of the second fifth (the first holds warm-up);
+- `growth_megabytes`: median resident memory in the last fifth minus that in the second;
+- `two_workers_cpu`, `ray_two_workers_cpu`: CPU seconds of a job of a twentieth of the videos with one worker over those
+  with two, without start-up, medians of ten in turn (quick: one): 1 means that on idle cores two are twice as fast.
+
+The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from paired_timing import machine
+from prepare_throughput import job, make_release
+
+DISTINCT = 200
+TICKS = os.sysconf("SC_CLK_TCK")
+PAGE_MEGABYTES = os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The job at one time.
+
+    Attributes:
+        session: counts the starts of the job.
+        cpu_seconds: of its processes since this start.
+        megabytes: resident in its processes.
+        frames: in finished shards.
+    """
+
+    session: int
+    cpu_seconds: float
+    megabytes: float
+    frames: int
+
+
+def watch(release: Path, out: Path, notes: Path, minutes: float | None) -> bool:
+    """Run the job, or go on with it, and note its moments; whether it is finished."""
+    before = read(notes)
+    session = before[-1].session + 1 if before else 0
+    words = [sys.executable, "-m", "ipv_bench", "prepare", "ssv2", "--quiet", "--workers", "1"]
+    words += ["--source", str(release), "--out", str(out), "--set", "shard_videos=100"]
+    end = time.monotonic() + 60 * minutes if minutes else None
+    known: dict[str, int] = {}
+    with subprocess.Popen(words) as process, notes.open("a") as file:
+        while process.poll() is None:
+            time.sleep(1)
+            cpu, megabytes = usage(process.pid)
+            if megabytes:
+                moment = Moment(session, cpu, megabytes, finished_frames(out, known))
+                file.write(json.dumps(asdict(moment)) + "\n")
+                file.flush()
+            if end and time.monotonic() > end:
+                process.send_signal(signal.SIGTERM)
+                end = None
+    if process.returncode not in (0, 130):
+        raise SystemExit(f"prepare ended with {process.returncode}")
+    return process.returncode == 0
+
+
+def usage(pid: int) -> tuple[float, float]:
+    """CPU seconds (ended children included) and resident megabytes of a process and its descendants; 0 once gone."""
+    cpu = megabytes = 0.0
+    waiting = [pid]
+    while waiting:
+        one = waiting.pop()
+        try:
+            fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+            waiting += map(int, Path(f"/proc/{one}/task/{one}/children").read_text().split())
+        except OSError:
+            continue
+        cpu += sum(map(int, fields[11:15])) / TICKS
+        megabytes += int(fields[21]) * PAGE_MEGABYTES
+    return cpu, megabytes
+
+
+def finished_frames(out: Path, known: dict[str, int]) -> int:
+    """Frames of the finished shards, by their sidecars; each is read once."""
+    for sidecar in out.glob("ssv2-*.json"):
+        if sidecar.name not in known:
+            outcomes = json.loads(sidecar.read_text())["outcomes"]
+            known[sidecar.name] = sum(sample["num_frames"] for outcome in outcomes for sample in outcome["samples"])
+    return sum(known.values())
+
+
+def read(notes: Path) -> list[Moment]:
+    """The moments noted so far."""
+    return [Moment(**json.loads(line)) for line in notes.read_text().splitlines()] if notes.is_file() else []
+
+
+def growth(moments: list[Moment], total: int) -> dict[str, Any]:
+    """Rates and memory by fifths of the frames."""
+    fifths = []
+    for number in range(5):
+        low, high = total * number / 5, total * (number + 1) / 5
+        inside = [moment for moment in moments if low <= moment.frames < high or moment.frames == high == total]
+        frames = cpu = 0.0
+        for session in {moment.session for moment in inside}:
+            own = [moment for moment in inside if moment.session == session]
+            edges = [b for a, b in pairwise(own) if b.frames > a.frames]  # a shard was just finished
+            if len(edges) > 1:
+                frames += edges[-1].frames - edges[0].frames
+                cpu += edges[-1].cpu_seconds - edges[0].cpu_seconds
+        memory = [moment.megabytes for moment in inside]
+        fifths.append((frames / cpu if cpu else None, statistics.median(memory) if memory else None))
+    rates, memory = [rate for rate, _ in fifths], [each for _, each in fifths]
+    return {
+        "frames": total,
+        "frames_per_cpu_second_by_fifth": [None if rate is None else round(rate) for rate in rates],
+        "megabytes_by_fifth": [None if each is None else round(each, 1) for each in memory],
+        "rate_last_vs_second": round(rates[4] / rates[1], 3) if rates[4] and rates[1] else None,
+        "growth_megabytes": round(memory[4] - memory[1], 1) if memory[4] and memory[1] else None,
+        "sessions": moments[-1].session + 1,
+    }
+
+
+def workers_cpu(release: Path, out: Path, videos: int, pairs: int) -> dict[str, Any]:
+    """CPU seconds of one worker over those of two, by this machine's processes and by Ray, without start-up."""
+    forms = {"one": ("--workers", "1"), "two": ("--workers", "2"), "ray": ("--workers", "2", "--executor", "ray")}
+    if shutil.which("ray") is None and not (Path(sys.executable).parent / "ray").exists():
+        del forms["ray"]
+    spent: dict[str, list[float]] = {name: [] for name in forms}
+    for _ in range(pairs):
+        for name, options in forms.items():
+            start, _ = job(release, out, *options, "--limit", "1")
+            whole, _ = job(release, out, *options, "--limit", str(videos))
+            spent[name].append(whole - start)
+    shutil.rmtree(out, ignore_errors=True)
+    found: dict[str, Any] = {"pairs": pairs}
+    for name, key in (("two", "two_workers_cpu"), ("ray", "ray_two_workers_cpu")):
+        ratios = [one / other for one, other in zip(spent["one"], spent.get(name, ()), strict=False)]
+        found[key] = round(statistics.median(ratios), 3) if ratios else None
+        found[f"{key}_range"] = [round(min(ratios), 3), round(max(ratios), 3)] if ratios else None
+    return found
+
+
+def main() -> None:
+    """Make the release, run or go on, and report; the last line is JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, help="where release, shards and notes are kept")
+    parser.add_argument("--videos", type=int, default=20_000)
+    parser.add_argument("--frames", type=int, default=48)
+    parser.add_argument("--minutes", type=float, help="stop after so long; run it again to go on")
+    parser.add_argument("--quick", action="store_true", help="600 videos of 12 frames, from 20 clips")
+    arguments = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    if arguments.quick:
+        with tempfile.TemporaryDirectory() as folder:
+            result = run(Path(folder), 20, 600, 12, None, 1)
+    elif arguments.folder is None:
+        parser.error("name a FOLDER, or --quick")
+    else:
+        result = run(arguments.folder, DISTINCT, arguments.videos, arguments.frames, arguments.minutes, 10)
+    if result is None:
+        print("stopped; run it again to go on")
+    else:
+        shown = {"quick": arguments.quick, "machine": machine(), **result}
+        print(json.dumps({"benchmark": "prepare_growth", **shown}))
+
+
+def run(
+    folder: Path, distinct: int, videos: int, frames: int, minutes: float | None, pairs: int
+) -> dict[str, Any] | None:
+    """All of it, or what is left of it; None where it has to be run again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    release, notes, done = folder / "release", folder / "moments.jsonl", folder / "done"
+    if not release.is_dir():
+        unfinished = folder / "release.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        make_release(unfinished, distinct, videos // distinct, num_frames=frames, link=True)
+        unfinished.rename(release)
+    if not done.exists():
+        if not watch(release, folder / "out", notes, minutes):
+            return None
+        done.touch()
+    result = {"videos": videos // distinct * distinct, "distinct": distinct}
+    result |= growth(read(notes), result["videos"] * frames)
+    return result | workers_cpu(release, folder / "workers", max(20, videos // 20), pairs)
+
+
+if __name__ == "__main__":
+    main()
