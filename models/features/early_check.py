@@ -1,7 +1,7 @@
 """Are a run's frozen features on this machine? Told before torch is imported, which alone takes seconds.
 
-It goes by values as they stand in presets, files and `--set`, unchecked: building their config needs torch. What it
-cannot tell is left to the command itself, which looks again.
+It goes by values as they stand in presets, files and `--set`, unchecked. What it cannot tell is left to the command
+itself, which looks again.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from ipv_bench.plugins import find_plugin
 from ipv_bench.run_record import read_record
 from models.features.find_weights import find_model
 from models.metrics.lpips_files import require_weights
+from models.training.checkpoint import FOLDER
 
-CHECKPOINTS = "checkpoints"
-"""Folder of a run that holds its checkpoints; `models.training.checkpoint` has the name too, and imports torch."""
 OF_TRANSFORMERS = ("mae", "vision")
 """Values of `features.kind` whose weights are a model of `transformers`."""
 OF_LPIPS = ("alex", "vgg")
@@ -82,7 +81,7 @@ def _is_finished(folder: Path, parent: Path | None) -> bool:
 def _run_of(path: str | Path) -> Path:
     """The run that a path names, or the one whose checkpoint it names."""
     folder = Path(path)
-    return folder.parent.parent if folder.parent.name == CHECKPOINTS else folder
+    return folder.parent.parent if folder.parent.name == FOLDER else folder
 
 
 def _check(method: str, values: Mapping[str, Any]) -> None:
