@@ -45,8 +45,8 @@ class DataConfig(Config):
     holdout: float = Field(0.05, ge=0, lt=1)
     """Share of the videos, by hash of the id, kept for validation in sets without a `validation` split."""
     workers: int = Field(2, ge=0)
-    """Threads that decode segments in the background, of remote sets four times as many; 0 decodes in the training loop.
-    Never changes the data."""
+    """Threads that decode segments in the background (of remote sets four times as many); 0 decodes in the training
+    loop. Never changes the data."""
     prefetch: int = Field(4, ge=1)
     """Batches that are decoded ahead."""
     cache: str | None = None
