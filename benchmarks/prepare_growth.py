@@ -58,12 +58,12 @@ class Moment:
     frames: int
 
 
-def watch(release: Path, out: Path, notes: Path, minutes: float | None) -> bool:
+def watch(release: Path, out: Path, notes: Path, shard_videos: int, minutes: float | None) -> bool:
     """Run the job, or go on with it, and note its moments; whether it is finished."""
     before = read(notes)
     session = before[-1].session + 1 if before else 0
     words = [sys.executable, "-m", "ipv_bench", "prepare", "ssv2", "--quiet", "--workers", "1"]
-    words += ["--source", str(release), "--out", str(out), "--set", "shard_videos=100"]
+    words += ["--source", str(release), "--out", str(out), "--set", f"shard_videos={shard_videos}"]
     end = time.monotonic() + 60 * minutes if minutes else None
     known: dict[str, int] = {}
     with subprocess.Popen(words) as process, notes.open("a") as file:
@@ -163,14 +163,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, help="where release, shards and notes are kept")
     parser.add_argument("--videos", type=int, default=20_000)
-    parser.add_argument("--frames", type=int, default=48)
+    parser.add_argument("--frames", type=int, default=48, help="of each clip, 25 or more: shorter ones are left out")
     parser.add_argument("--minutes", type=float, help="stop after so long; run it again to go on")
-    parser.add_argument("--quick", action="store_true", help="600 videos of 12 frames, from 20 clips")
+    parser.add_argument("--quick", action="store_true", help="400 videos of 26 frames, from 10 clips")
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     if arguments.quick:
         with tempfile.TemporaryDirectory() as folder:
-            result = run(Path(folder), 20, 600, 12, None, 1)
+            result = run(Path(folder), 10, 400, 26, None, 1)
     elif arguments.folder is None:
         parser.error("name a FOLDER, or --quick")
     else:
@@ -194,7 +194,7 @@ def run(
         make_release(unfinished, distinct, videos // distinct, num_frames=frames, link=True)
         unfinished.rename(release)
     if not done.exists():
-        if not watch(release, folder / "out", notes, minutes):
+        if not watch(release, folder / "out", notes, max(4, videos // 100), minutes):
             return None
         done.touch()
     result = {"videos": videos // distinct * distinct, "distinct": distinct}
