@@ -9,7 +9,7 @@ from typing import Any
 from ipv_bench.errors import ConfigError, RunError, ShardSetError, UsageError
 from ipv_bench.progress import say
 from ipv_bench.run_lock import run_lock
-from ipv_bench.run_record import RUN_FILE, RunRecord, git_commit, read_record
+from ipv_bench.run_record import RunRecord, git_commit, read_record
 from ipv_bench.segments import Segments, TrackedSegments, check_tracks
 from ipv_bench.tracks import ACTION
 from models.adapting.config import AdaptConfig
@@ -20,11 +20,12 @@ from models.methods.base import adaptation_of, find_method
 from models.pretraining.config import RESUMABLE_KEYS
 from models.pretraining.run_keeping import check_same_run, note_changes, start_record, train_to_the_end
 from models.pretraining.video_batches import VideoData, open_video_data
+from models.training.begun_run import has_begun
 from models.training.checkpoint import latest_checkpoint, load_checkpoint
 from models.training.distributed import launched_ranks
 from models.training.hardware import choose_device, hardware_record, prepare_torch, settled
 from models.training.tracking import check_mirrors
-from models.world_models.weight_facts import check_weights_fit, weight_facts
+from models.world_models.parent_weights import check_parent
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def adapt(parent: str | Path, **options: Any) -> Path:
         update={"git_commit": git_commit(), "hardware": hardware_record(device)}
     )
     folder = plan.folder(record)
-    previous = read_record(folder) if (folder / RUN_FILE).exists() else None
+    previous = read_record(folder) if has_begun(folder) else None
     if previous is not None:
         check_same_run(folder, previous, record, RESUMABLE_KEYS)
         _check_same_start(folder, previous, record)
@@ -70,6 +71,7 @@ def adapt(parent: str | Path, **options: Any) -> Path:
             say(f"{folder} is finished after {loop.updates} updates: nothing to do")
             return folder
     training = _open_training(plan, device, data.action_dim, starts=latest_checkpoint(folder) is None)
+    training.check_segment(data.videos.train[0])  # type: ignore[arg-type]
     with run_lock(folder):
         note_changes(previous, record)
         record = start_record(folder, previous, record)
@@ -155,13 +157,10 @@ def _open_training(plan: AdaptPlan, device: Any, action_dim: int, *, starts: boo
         )
     if plan.start.checkpoint is not None and starts:
         parent = load_checkpoint(plan.start.checkpoint)
-        own = ("concat_embed", "reward.dual", "reward.gain", "behavior.min_std", "behavior.discount_head")
-        found, wanted = (
-            weight_facts(dict(values)) for values in (plan.start.config, plan.config.model_dump(mode="json"))
-        )
-        check_weights_fit(
-            found, wanted, parent.path, skip=() if plan.start.adapted else (*own, *plan.config.not_taken()),
-            fix="leave those keys as the run to start from has them",
+        check_parent(
+            parent.path, parent.state, plan.config, whole=plan.start.adapted,
+            fix="leave those keys as the run to start from has them (and its run.json as it was written), or name "
+            "those that may differ: --set 'init_allow=[...]'",
         )  # fmt: skip
     return LabelledTraining(
         plan.config, plan.seed, device, action_dim=action_dim, parts=plan.parts, parent=parent,

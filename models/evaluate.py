@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ipv_bench.errors import InputError
+from ipv_bench.progress import say_aside
 from ipv_bench.run_record import read_record
 from models.finetuning.evaluation import play_evaluation
+from models.finetuning.fingerprint import fingerprint_changes, told_changes
 from models.finetuning.policy_video import check_video_path
 from models.finetuning.rollout import open_envs
 from models.training.checkpoint import run_of
@@ -25,7 +27,9 @@ def evaluate(
         video: .mp4 or .gif file to write the first episodes to.
 
     Returns:
-        run, env_steps, returns, successes, lengths, seeds, mean_return and, where the suite has it, success_rate.
+        run, env_steps, returns, successes, lengths, seeds, mean_return and, where the suite has it, success_rate;
+        env_changes: what of the environment (versions, camera, …) is not as it was in training, as key →
+        [in training, here]. Such scores are no longer the run's, which is said on stderr too.
 
     Raises:
         RunError: `run` is not a run folder.
@@ -53,13 +57,16 @@ def evaluate(
         min(evaluation.parallel, evaluation.episodes), config.envs.count,
     )  # fmt: skip
     try:
+        changes = fingerprint_changes(record, envs.fingerprint())
+        if changes:
+            say_aside(f"warning: {run} was trained in another environment ({told_changes(changes)}); scores may differ")
         scores = play_evaluation(
             agent, envs, evaluation, seed=seed, number=counters.env_steps,
             video=Path(video) if video is not None else None, purpose="evaluate command",
         )  # fmt: skip
     finally:
         envs.close()
-    scores = {"run": str(run), "env_steps": counters.env_steps, **scores}
+    scores = {"run": str(run), "env_steps": counters.env_steps, "env_changes": changes, **scores}
     scores["mean_return"] = sum(scores["returns"]) / len(scores["returns"])
     successes = [success for success in scores["successes"] if success is not None]
     if successes:

@@ -14,7 +14,7 @@ from ipv_bench.errors import CheckpointError, ConfigError, InterruptedRunError, 
 from ipv_bench.plugins import plugin_names
 from ipv_bench.progress import progress, say
 from ipv_bench.run_lock import run_lock
-from ipv_bench.run_record import RUN_FILE, RunRecord, check_same_config, git_commit, read_record, write_record
+from ipv_bench.run_record import RunRecord, check_same_config, git_commit, read_record, write_record
 from models.envs.registry import fields_of_other_suites
 from models.finetuning.config import (
     FinetuneConfig,
@@ -25,11 +25,13 @@ from models.finetuning.config import (
 )
 from models.finetuning.counters import Counters
 from models.finetuning.drift import drift_warnings
+from models.finetuning.fingerprint import fingerprint_changes, told_changes
 from models.finetuning.loop import FinetuneLoop
 from models.finetuning.plan import FinetunePlan, plan_finetuning
 from models.finetuning.rollout import open_envs, open_silent_env, random_policy_scores
 from models.finetuning.short_episodes import short_episodes_told
 from models.methods.base import Agent, find_method
+from models.training.begun_run import has_begun
 from models.training.checkpoint import (
     count_of,
     latest_checkpoint,
@@ -48,11 +50,11 @@ from models.training.hardware import (
     prepare_torch,
     settled,
 )
-from models.training.tracking import check_mirrors, draw_wandb_id
+from models.training.tracking import check_mirrors, wandb_id
 from models.world_models.weight_facts import check_own_weights
 
 MAX_ACTION_DIM = 4096
-"""Of a checkpoint that is opened; the largest of the suites is 38."""
+"""Of a checkpoint that is opened; the largest of the suites is 56."""
 
 
 def finetune(
@@ -85,7 +87,8 @@ def finetune(
         return plan.folder
     check_mirrors(plan.config.training.wandb)
     with run_lock(plan.folder):
-        _finetune(plan)
+        if not _is_finished(plan):  # looked at again: another process may have held the folder meanwhile
+            _finetune(plan)
     return plan.folder
 
 
@@ -98,9 +101,9 @@ def _settled(plan: FinetunePlan) -> FinetunePlan:
 
 def _finetune(plan: FinetunePlan) -> None:
     """Train, and keep `run.json`'s status true whatever happens."""
-    record = _start_record(plan)
+    record, agent = _start_record(plan)
     try:
-        _train(plan, record)
+        _train(plan, record, agent)
     except (InterruptedRunError, KeyboardInterrupt):
         _set_status(plan.folder, "interrupted")
         raise
@@ -136,7 +139,7 @@ def build_agent(
         An agent with `.update(batch)` and `.act(obs)`.
 
     Raises:
-        ConfigError: the image size differs from the config's.
+        ConfigError: the images are of another size or dtype than the config's, or the actions are not in [-1, 1]^A.
     """
     name, _, part = preset.partition("/")
     suite = part.partition("-")[0]
@@ -198,19 +201,30 @@ def _is_finished(plan: FinetunePlan) -> bool:
     another batch size round otherwise, so an episode can take another course, and "nothing to do" would say that the
     scores which are there are those of this command.
     """
-    if not (plan.folder / RUN_FILE).exists():
+    if not has_begun(plan.folder):
         return False
     strange = tuple(f"env.{name}" for name in fields_of_other_suites(plan.record.suite))
     check_same_config(plan.folder, plan.record, ignore=(*resource_keys(plan.config), *strange))
     return read_record(plan.folder).status == "finished"
 
 
-def _start_record(plan: FinetunePlan) -> RunRecord:
-    """Write `run.json` of a new run, or mark that of an interrupted one as running."""
+def _start_record(plan: FinetunePlan) -> tuple[RunRecord, Agent | None]:
+    """Write `run.json` of a new run, or mark that of an interrupted one as running.
+
+    Whatever can be refused of a new run is refused first: its agent is made for the actions that the environment has,
+    and takes the pre-trained weights over, before an episode is played or anything is written.
+
+    Returns:
+        The record, and the agent of a new run.
+    """
+    agent: Agent | None = None
+    project = plan.config.training.wandb
     if plan.config.training.compile:
         check_compile()
-    if (plan.folder / RUN_FILE).exists():
-        record = read_record(plan.folder).model_copy(update={"status": "running", "failure": ""})
+    if has_begun(plan.folder):
+        record = read_record(plan.folder)
+        update = {"status": "running", "failure": "", **wandb_id(project, record)}
+        record = record.model_copy(update=update)
         remove_unfinished(plan.folder)
     else:
         refuse_unknown_checkpoints(plan.folder)
@@ -221,23 +235,37 @@ def _start_record(plan: FinetunePlan) -> RunRecord:
         prepare_torch(device, plan.config.training.threads)
         env = open_silent_env(plan.task, plan.config.env, plan.config.envs)
         with closing(env):
+            agent = _start_agent(plan, env.action_dim)
             scores = random_policy_scores(env, plan.config.evaluation.random_episodes, plan.record.seed)
             found: dict[str, Any] = {
                 "env_fingerprint": env.fingerprint(),
                 "random_policy": scores,
                 "git_commit": git_commit(),
                 "hardware": hardware_record(device),
-                **draw_wandb_id(plan.config.training.wandb),
+                **wandb_id(project, plan.record),
             }
         if plan.config.env.inexact:
             found |= {"exact": False, "inexact_because": [plan.config.env.inexact]}
         record = plan.record.model_copy(update=found)
     plan.folder.mkdir(parents=True, exist_ok=True)
     write_record(plan.folder, record)
-    return record
+    return record, agent
 
 
-def _train(plan: FinetunePlan, record: RunRecord) -> None:
+def _start_agent(plan: FinetunePlan, action_dim: int) -> Agent:
+    """The agent of a new run, with the weights that it starts from.
+
+    Raises:
+        ConfigError: the config makes no agent for such actions.
+        CheckpointError: the pre-trained weights are damaged, or of another model.
+    """
+    agent = _make_agent(plan.config, action_dim, plan.record.seed)
+    if plan.init is not None:
+        agent.load_pretrained(load_checkpoint(plan.init))
+    return agent
+
+
+def _train(plan: FinetunePlan, record: RunRecord, agent: Agent | None) -> None:
     config = plan.config
     envs = open_envs(plan.task, config.env, config.envs, config.envs.count)
     # Numbered after those of the training: a suite whose environments are servers has others for each.
@@ -247,10 +275,11 @@ def _train(plan: FinetunePlan, record: RunRecord) -> None:
         _check_fingerprint(plan.folder, record, envs.fingerprint())
         if config.env.own_process:  # servers of somebody else's, perhaps: better known now than at the first score
             _check_fingerprint(plan.folder, record, evaluation_envs.fingerprint())
-        agent = _make_agent(config, envs.action_dim, record.seed)
         checkpoint = latest_checkpoint(plan.folder)
-        if checkpoint is None and plan.init is not None:
-            agent.load_pretrained(load_checkpoint(plan.init))
+        if agent is None and checkpoint is None:
+            agent = _start_agent(plan, envs.action_dim)
+        elif agent is None:
+            agent = _make_agent(config, envs.action_dim, record.seed)
         loop = FinetuneLoop(plan.folder, record, config, agent, envs, evaluation_envs, checkpoint)
         title = f"{plan.task} {record.method} seed {record.seed}"
         done = loop.counters.env_steps
@@ -260,14 +289,10 @@ def _train(plan: FinetunePlan, record: RunRecord) -> None:
 
 def _check_fingerprint(folder: Path, record: RunRecord, found: Mapping[str, Any]) -> None:
     """A run does not go on in another environment: its scores would mix two."""
-    if record.env_fingerprint and dict(found) != record.env_fingerprint:
-        changed = sorted(
-            key for key in found.keys() | record.env_fingerprint.keys()
-            if found.get(key) != record.env_fingerprint.get(key)
-        )  # fmt: skip
-        shown = "; ".join(f"{key}: {record.env_fingerprint.get(key)!r} → {found.get(key)!r}" for key in changed)
+    changes = fingerprint_changes(record, found)
+    if changes:
         raise RunError(
-            f"{folder} was started in another environment: {shown}",
+            f"{folder} was started in another environment: {told_changes(changes)}",
             expected="the same versions and settings",
             fix="install those versions again, or start a new run with --run",
         )
@@ -290,6 +315,11 @@ def _check_image_shape(obs_space: Any, size: int) -> None:
             expected=f"({size}, {size}, 3), as image.size says",
             fix="set image.size and env.image_size",
         )
+    dtype = getattr(image, "dtype", np.uint8)
+    if dtype != np.uint8:
+        raise ConfigError(
+            f"the observations are images of {dtype}", expected="uint8, 0 to 255", fix="give them as the camera does"
+        )
 
 
 def _saved_action_dim(state: Mapping[str, Any]) -> int:
@@ -305,13 +335,21 @@ def _action_dim(act_space: Any) -> int:
     Raises:
         ConfigError: the space is another one. Agents act in [-1, 1]^A alone.
     """
-    if isinstance(act_space, int):
-        return act_space
     shape, dtype = getattr(act_space, "shape", act_space), getattr(act_space, "dtype", np.float32)
-    if not isinstance(shape, tuple | list) or len(shape) != 1 or not np.issubdtype(dtype, np.floating):
+    if isinstance(act_space, int) and not isinstance(act_space, bool):
+        shape = (act_space,)
+    one_axis = isinstance(shape, tuple | list) and len(shape) == 1 and int(shape[0]) > 0
+    if not one_axis or not np.issubdtype(dtype, np.floating):
         raise ConfigError(
             f"the action space is {act_space}",
             expected="continuous actions of one axis: a Box of floats (A,), its shape, or A",
             fix="map discrete actions to numbers in [-1, 1] in the environment",
+        )
+    low, high = getattr(act_space, "low", -1.0), getattr(act_space, "high", 1.0)
+    if not (np.allclose(low, -1) and np.allclose(high, 1)):
+        raise ConfigError(
+            f"the actions of {act_space} lie in [{np.min(low):.4g}, {np.max(high):.4g}]",
+            expected="[-1, 1], where agents act",
+            fix="scale them in the environment: gymnasium.wrappers.RescaleAction(env, -1, 1)",
         )
     return int(shape[0])

@@ -10,13 +10,14 @@ from typing import Any
 
 from ipv_bench.progress import say, set_quiet
 from ipv_bench.run_lock import run_lock
-from ipv_bench.run_record import RUN_FILE, git_commit, read_record
+from ipv_bench.run_record import git_commit, read_record
 from models.pretraining.config import RESUMABLE_KEYS
 from models.pretraining.loop import PretrainLoop
 from models.pretraining.plan import PretrainPlan, plan_pretraining
 from models.pretraining.run_keeping import check_same_run, note_changes, start_record, train_to_the_end
 from models.pretraining.video_batches import check_batch_size, open_video_data
 from models.pretraining.video_training import VideoTraining
+from models.training.begun_run import has_begun
 from models.training.distributed import Ranks, launched_ranks, process_group
 from models.training.hardware import choose_device, hardware_record, prepare_torch, settled
 from models.training.tracking import check_mirrors
@@ -79,12 +80,13 @@ def _pretrain(plan: PretrainPlan, training: VideoTraining, ranks: Ranks) -> Path
         }
     )
     folder = plan.folder(record)
-    previous = read_record(folder) if (folder / RUN_FILE).exists() else None
+    previous = read_record(folder) if has_begun(folder) else None
     if previous is not None:
         check_same_run(folder, previous, record, RESUMABLE_KEYS)
         if previous.status == "finished":
             say(f"{folder} is finished after {plan.config.training.updates} updates: nothing to do")
             return folder
+    training.check_segment(data.train[0])  # videos of another size are refused before anything is written
     if data.validation is None and plan.config.validation.every:
         say("no video is held out, so nothing is validated (data.holdout=0 and no validation split)")
     with run_lock(folder) if ranks.is_main else nullcontext():

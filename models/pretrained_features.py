@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ipv_bench.errors import InputError, TrainingError
 from models.analysis.loaded_model import AnalysedModel, choose_analysis_device, open_models
+from models.training.entry_check import check_length, to_tensor
 
 
 class Features:
@@ -51,7 +53,7 @@ class Features:
         """The recurrent state after each frame, which knows the frames before it.
 
         Args:
-            frames: uint8 (B, T, H, W, 3); T is at least 2.
+            frames: uint8 (B, T, H, W, 3); T is at least 2 for a model of latent actions.
             seed: of the latents, which are drawn: equal seeds and shapes give equal draws.
 
         Returns:
@@ -59,9 +61,11 @@ class Features:
 
         Raises:
             TrainingError: frames of another type or size.
+            ConfigError: fewer frames than the model needs.
             InputError: the model has no recurrent state.
         """
         image = self._checked(frames)
+        check_length(image.shape[1], getattr(self.model, "fewest_frames", 1))
         if not hasattr(self.model, "features"):
             raise InputError(f"{self._opened.label} has no recurrent state", expected="a world model with one")
         generator = torch.Generator(self._opened.device).manual_seed(seed)
@@ -71,7 +75,7 @@ class Features:
 
     def _checked(self, frames: Tensor) -> Tensor:
         size = self.image_size
-        frames = torch.as_tensor(frames)
+        frames = to_tensor(frames) if isinstance(frames, np.ndarray) else torch.as_tensor(frames)
         if frames.dtype != torch.uint8 or frames.ndim != 5 or tuple(frames.shape[2:]) != (size, size, 3):
             raise TrainingError(
                 f"frames are {str(frames.dtype).removeprefix('torch.')} {tuple(frames.shape)}",

@@ -85,6 +85,9 @@ FROM_TRAINING = (
 )  # fmt: skip
 """Fields of these sections that are taken over from the run as well: how, not what, it was trained."""
 
+OF_THE_START = ("init_parts", "init_allow")
+"""Keys about what a run takes from the one that it starts from: not the next one's business."""
+
 
 def resolve_adapting(
     method: str, found: Mapping[str, Any], preset: str, overrides: Mapping[str, Any] | Iterable[str]
@@ -119,6 +122,8 @@ def _taken_over(method: str, found: Mapping[str, Any]) -> dict[str, Any]:
     taken: dict[str, Any] = {}
     for key, value in flatten(found).items():
         section, _, name = key.partition(".")
+        if section in OF_THE_START:
+            continue
         wanted = {
             "data": name in FROM_DATA,
             "training": name in FROM_TRAINING,

@@ -17,7 +17,7 @@ from models.methods.base import adaptation_of, find_method
 from models.pretraining.video_batches import stack_segments
 from models.pretraining.video_training import VideoTraining
 from models.training.checkpoint import Checkpoint
-from models.training.entry_check import FLOATS, check_array
+from models.training.entry_check import FLOATS, check_array, check_length, to_tensor
 
 HELD_GROUP = "encoder"
 """Optimiser group that `training.encoder_frozen_updates` is about."""
@@ -104,19 +104,20 @@ class LabelledTraining(VideoTraining):
         """One update; see `VideoTraining.step`.
 
         Raises:
-            ConfigError: the batch has other shapes or dtypes.
+            ConfigError: the batch has other shapes or dtypes, or fewer frames than the model learns from.
             TrainingError: ten updates in a row were skipped.
         """
         check_array("the batch of videos", batch.frames, ("B", "T", "H", "W", 3), ("uint8",))
-        if batch.action.shape[-1]:
-            size = (*batch.frames.shape[:2], self.model.action_dim)
-            check_array("the batch of actions", batch.action, size, FLOATS)
+        check_length(batch.frames.shape[1], self.fewest_frames)
+        # Of any size: labelled sets hold actions in the units of whoever recorded them.
+        size = (*batch.frames.shape[:2], self.model.action_dim)
+        check_array("the batch of actions", batch.action, size, FLOATS)
         self.schedule()
         held = self.updates < self.config.training.encoder_frozen_updates
         for group in self.groups:
             if group.name == HELD_GROUP and held:
                 group.set_lr_scale(0.0)
-        images, action = self.to_device(batch.frames), torch.from_numpy(batch.action).to(self.device)
+        images, action = self.to_device(batch.frames), to_tensor(batch.action).float().to(self.device)
         return self.update((images, action), self.draw(images.shape[0], images.shape[1], self.ranks.rank))
 
     def check_segment(self, segment: TrackedSegment) -> None:

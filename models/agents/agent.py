@@ -18,7 +18,7 @@ from models.agents.own_policy import OwnPolicy
 from models.nets.distributions import TruncatedNormal
 from models.nets.rssm import State
 from models.training.checkpoint import Checkpoint, load_tensors
-from models.training.entry_check import check_update_batch
+from models.training.entry_check import check_update_batch, to_tensor
 from models.training.hardware import autocast, check_cuda_graph, settled
 from models.training.kept_values import KeptValues
 from models.training.mode import Mode
@@ -99,7 +99,8 @@ class Agent:
 
     def shortest_window(self) -> int:
         """The fewest steps of a batch's windows."""
-        return self.config.intrinsic.window if self.model.intrinsic_bonus is not None else 1
+        window = self.config.intrinsic.window if self.model.intrinsic_bonus is not None else 1
+        return max(window, self.model.fewest_frames)
 
     def update(self, batch: Mapping[str, NDArray[Any] | Tensor]) -> dict[str, float]:
         """One update of the world model, then one of actor and critic from that batch's posterior states.
@@ -239,7 +240,7 @@ class Agent:
 
     def see_prefill(self, frames: NDArray[np.uint8]) -> None:
         """Take the mean of the prefill's frames (N, H, W, 3) as the image offset, where the config asks for that."""
-        self.model.vision.scaling.set_mean_image(torch.from_numpy(frames).to(self.device))
+        self.model.vision.scaling.set_mean_image(to_tensor(frames).to(self.device))
 
     def load_pretrained(self, checkpoint: Checkpoint) -> None:
         """Take over a pre-trained model: encoders, decoder and, with `init_parts=all`, the RSSM.
@@ -300,8 +301,7 @@ class Agent:
         return torch.Generator(self.device).manual_seed(derive_seed(self.seed, self.updates, purpose))
 
     def _tensor(self, value: NDArray[Any] | Tensor) -> Tensor:
-        tensor = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-        return tensor.to(self.device, non_blocking=True)
+        return to_tensor(value).to(self.device, non_blocking=True)
 
     def _count(self, applied: bool) -> None:
         self.skips.count(applied, self._scalers, self.updates)
@@ -337,8 +337,8 @@ class AgentPolicy:
             self._state, self._action = None, torch.zeros(len(image), agent.action_dim, device=agent.device)
         generator = torch.Generator(agent.device).manual_seed(derive_seed(self._seed, index, self._purpose))
         agent.mode.set(training=False)
-        first = torch.from_numpy(np.asarray(is_first, bool)).to(agent.device)
-        frames = torch.from_numpy(image).to(agent.device)
+        first = to_tensor(np.asarray(is_first, bool)).to(agent.device)
+        frames = to_tensor(image).to(agent.device)
         with autocast(agent.device, agent.config.training.precision):
             self._state = agent.model.observe_step(frames, self._action, first, self._state, generator)
             policy = agent.choose(self._state, generator)

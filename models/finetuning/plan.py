@@ -18,9 +18,10 @@ from models.finetuning.config import FinetuneConfig, resolve_finetuning, unnamed
 from models.finetuning.paper_table import own_release, table_2, table_2_text
 from models.methods.base import find_method
 from models.methods.released_settings import departures
-from models.training.checkpoint import checkpoint_sha256, find_checkpoint, read_state, run_of
+from models.training.begun_run import has_begun
+from models.training.checkpoint import checkpoint_sha256, find_checkpoint, read_state
 from models.world_models.config import variant
-from models.world_models.weight_facts import FACTS, check_weights_fit, weight_facts
+from models.world_models.parent_weights import check_parent
 
 PACKAGES = ("ipv-bench", "torch", "numpy", "mujoco", "dm-control", "metaworld", "gymnasium", "carla")
 NO_INIT, DEFAULT_DATA = "none", "ssv2"
@@ -127,12 +128,16 @@ def plan_finetuning(
         packages=package_versions(PACKAGES),
     )
     folder = folder or run_folder(root, record)
-    if (folder / RUN_FILE).exists():
+    if has_begun(folder):
         # The run that exists says where it started from: its parent may have been moved or deleted since.
         return FinetunePlan(task, resolved, _known_parent(folder, init), record, folder)
     checkpoint = _find_init(config, init, seed, Path(root))
     if checkpoint is not None:
-        _check_init(checkpoint, config, record)
+        check_parent(
+            checkpoint, read_state(checkpoint), config,
+            fix="use the preset and --set values that the model was trained with (its run.json has them), or name the "
+            "keys that may differ: --set 'init_allow=[...]'",
+        )  # fmt: skip
     elif config.needs_pretrained():
         raise UsageError(
             f"{config.needs_pretrained()} learns from a pre-trained model, and the run starts from none",
@@ -228,30 +233,6 @@ def _find_init(config: FinetuneConfig, init: str | Path | None, seed: int, root:
         expected="--init with a pre-training run or checkpoint folder",
         fix=f"make one with `ipv-bench pretrain --set method={config.method}`, or use --init none for random weights",
     )
-
-
-def _check_init(checkpoint: Path, config: FinetuneConfig, record: RunRecord) -> None:
-    """Hold what the pre-trained model was trained as against this run.
-
-    Raises:
-        CheckpointError: it differs in something that `init_allow` does not name.
-    """
-    state = read_state(checkpoint)
-    folder = run_of(checkpoint)
-    found = state.get(FACTS) or (weight_facts(read_record(folder).config) if (folder / RUN_FILE).is_file() else None)
-    if not found:
-        say(f"{checkpoint} does not say what it was trained as: only the shapes of its weights are compared")
-        return
-    # An agent's own parts are not in a pre-trained model.
-    own = ("concat_embed", "reward.dual", "reward.gain", "behavior.min_std", "behavior.discount_head")
-    parts = record.config.get("init_parts")
-    rssm = [key for key in found if key.startswith("rssm.")] if parts == "encoder_decoder" else []
-    check_weights_fit(
-        found, weight_facts(record.config), checkpoint, allow=record.config.get("init_allow", ()),
-        skip=(*own, *rssm, *config.not_taken()),
-        fix="use the preset and --set values that the model was trained with (its run.json has them), or name the keys "
-        "that may differ: --set 'init_allow=[...]'",
-    )  # fmt: skip
 
 
 def _origin(checkpoint: Path | None) -> dict[str, Any]:

@@ -33,6 +33,8 @@ class AdaptedFeatureModel(nn.Module):
             continues the pre-training of extractor, codebook and dynamics on other videos.
     """
 
+    fewest_frames = 2
+
     def __init__(
         self, config: AdaptedFeatureModelConfig, video: FeatureVideoModel, action_dim: int, parts: str
     ) -> None:

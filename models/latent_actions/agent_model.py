@@ -44,6 +44,11 @@ class RealActionWorldModel(StackedWorldModel):
             self.action_encoder.requires_grad_(False)
             self.action_encoder.eval()
 
+    @property
+    def fewest_frames(self) -> int:
+        """See `StackedWorldModel.fewest_frames`: latent actions lie between two frames."""
+        return 2 if self.config.latent_action.align == "nll" else 1
+
     def train(self, mode: bool = True) -> RealActionWorldModel:
         """As `torch.nn.Module.train`; the frozen action encoder keeps its running statistics."""
         super().train(mode)

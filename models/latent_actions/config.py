@@ -93,6 +93,12 @@ class RealActionModelConfig(StackedConfig):
         """See `StackedConfig.stacked`."""
         return False
 
+    def shortest_segment(self) -> tuple[str, int]:
+        """See `MethodConfig.shortest_segment`; an alignment compares pairs of frames."""
+        key, steps = super().shortest_segment()
+        align = self.latent_action.align
+        return (key, steps) if align == "none" or steps > 1 else (f"latent_action.align={align}, which needs", 2)
+
     def not_taken(self) -> tuple[str, ...]:
         """See `MethodConfig.not_taken`: without alignment the pre-trained action encoder is left out, as published."""
         return ("latent_action.inputs", "latent_action.posterior") if self.latent_action.align == "none" else ()

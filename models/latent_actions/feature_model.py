@@ -57,6 +57,7 @@ class FeatureVideoModel(nn.Module):
     """
 
     copy_error: Tensor
+    fewest_frames = 2
 
     def __init__(self, config: FeatureModelConfig) -> None:
         super().__init__()

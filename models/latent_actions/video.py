@@ -52,6 +52,8 @@ class LatentActionVideoModel(nn.Module):
         config: a world model's sections, with `rssm.action_dim` = L, and `latent_action`.
     """
 
+    fewest_frames = 2
+
     def __init__(self, config: LatentActionVideoConfig) -> None:
         super().__init__()
         self.config = config

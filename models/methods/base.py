@@ -39,7 +39,7 @@ class VideoModel(Protocol):
 
     One that has something to learn before a run's first update also has `prepare(frames, seed)`: `frames` gives, for
     the number of a batch and its size N, uint8 (N, H, W, 3) on its device. It does nothing where a checkpoint brought
-    that.
+    that. One that learns from pairs of frames has `fewest_frames`, 2: the smallest T of a batch.
     """
 
     training: bool
@@ -165,6 +165,7 @@ class ActionModel(Protocol):
     One of a method with parts that need no actions also has `without_actions()`: the `VideoModel` to validate then.
     One that predicts features, of which pictures are only drawn, also has `targets(image)` and `rollout(image, action,
     observed)`, (B, T, ...) each: features of the frames, and those that follow from actions (`FeaturePredictions`).
+    `fewest_frames` as a `VideoModel`'s.
     """
 
     training: bool

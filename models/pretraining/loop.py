@@ -57,7 +57,6 @@ class PretrainLoop:
             data.train, config.data.batch_size, workers=config.data.workers, prefetch=config.data.prefetch,
             rank=self.ranks.rank, world_size=self.ranks.world_size, stack=self.stack,
         )  # fmt: skip
-        training.check_segment(data.train[0])  # videos of another size are refused before anything is done
         self._means, self._wall_before = MetricMeans(), 0.0
         self._log = JsonlLog(folder / METRICS_FILE) if self.ranks.is_main else None
         self._held_out: Any = None

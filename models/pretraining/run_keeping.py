@@ -11,24 +11,28 @@ from ipv_bench.progress import progress, say
 from ipv_bench.run_record import RunRecord, check_same_config, read_record, write_record
 from models.pretraining.loop import PretrainLoop
 from models.pretraining.video_training import VideoTraining
+from models.training.begun_run import has_begun
 from models.training.checkpoint import refuse_unknown_checkpoints, remove_unfinished
 from models.training.distributed import rank_errors
-from models.training.tracking import draw_wandb_id
+from models.training.tracking import wandb_id
 
 
 def start_record(folder: Path, previous: RunRecord | None, record: RunRecord) -> RunRecord:
     """Write `run.json` of a new run, or of the one that goes on, which keeps what it says of its losses.
 
     Raises:
-        RunError: the folder holds checkpoints, and no `run.json` says of which run.
+        RunError: the folder holds checkpoints, and no `run.json` says of which run; or another process began a run
+            there meanwhile.
     """
     refuse_unknown_checkpoints(folder)
+    if previous is None and has_begun(folder):
+        raise RunError(
+            f"another process began a run in {folder} meanwhile", fix="run the same command again to go on with it"
+        )
     remove_unfinished(folder)
-    drawn = draw_wandb_id(record.config["training"]["wandb"])
     if previous is not None:
         record = record.model_copy(update={"exact": previous.exact, "inexact_because": previous.inexact_because})
-        drawn = {key: value for key, value in (previous.model_extra or {}).items() if key == "wandb_id"}
-    record = record.model_copy(update=drawn)
+    record = record.model_copy(update=wandb_id(record.config["training"]["wandb"], previous or record))
     write_record(folder, record)
     return record
 

@@ -16,7 +16,7 @@ from models.methods.base import find_method
 from models.pretraining.config import PretrainConfig
 from models.training.checkpoint import Checkpoint, count_of, load_tensors
 from models.training.distributed import Ranks
-from models.training.entry_check import check_array, check_frames
+from models.training.entry_check import check_array, check_frames, check_length, to_tensor
 from models.training.hardware import autocast, check_compile, check_cuda_graph, check_precision, choose_device, settled
 from models.training.kept_values import KeptValues
 from models.training.optimizer import OptimizerGroup, apply_on_device, apply_update
@@ -74,6 +74,11 @@ class VideoTraining:
         """The model with first weights that depend on the seed alone."""
         return initial_model(self.config, self.seed)
 
+    @property
+    def fewest_frames(self) -> int:
+        """The smallest T of a batch; see `models.methods.base.VideoModel`."""
+        return int(getattr(self.model, "fewest_frames", 1))
+
     def optimizer_groups(self) -> list[OptimizerGroup]:
         """What the updates change."""
         return [self.model.optimizer_group()]
@@ -90,10 +95,11 @@ class VideoTraining:
             `scale_skipped` while the loss scale is still being found).
 
         Raises:
-            ConfigError: the batch has another shape or dtype.
+            ConfigError: the batch has another shape or dtype, or fewer frames than the model learns from.
             TrainingError: ten updates in a row were skipped.
         """
         check_array("the batch of videos", batch, ("B", "T", "H", "W", 3), ("uint8",))
+        check_length(batch.shape[1], self.fewest_frames)
         images = self.to_device(batch)  # (B, T, H, W, 3)
         self.schedule()
         return self.update(images, self.draw(images.shape[0], images.shape[1], self.ranks.rank))
@@ -171,7 +177,7 @@ class VideoTraining:
             ConfigError: they are not of the model's size, or not uint8.
         """
         check_frames(batch, self.config.image.size)
-        images = torch.from_numpy(batch) if isinstance(batch, np.ndarray) else batch
+        images = to_tensor(batch)
         if self.device.type != "cuda":
             return images.to(self.device)
         return images.pin_memory().to(self.device, non_blocking=True) if images.device.type == "cpu" else images

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -96,6 +97,23 @@ def check_frames(frames: Array, size: int) -> None:
         )
     leading = [f"axis {number}" for number in range(len(found) - 3)]
     check_array("the array of frames", frames, (*leading, size, size, 3), ("uint8",))
+
+
+def check_length(length: int, fewest: int) -> None:
+    """Segments have the frames that a model needs.
+
+    Raises:
+        ConfigError: they have fewer.
+    """
+    if length < fewest:
+        raise ConfigError(
+            f"the segments have T = {length} frames", expected=f"T ≥ {fewest}: the model learns from pairs of frames"
+        )
+
+
+def to_tensor(value: Array) -> Tensor:
+    """An array that was let in, as a tensor; views that torch cannot look through (negative strides) are copied."""
+    return torch.from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
 
 
 def check_array(name: str, value: Any, shape: Sequence[int | str], dtypes: Sequence[str]) -> None:

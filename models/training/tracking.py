@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ipv_bench.extras import missing_extras
+from ipv_bench.run_record import RunRecord
 
 TENSORBOARD_FOLDER = "tensorboard"
 
@@ -22,10 +23,10 @@ class MetricMirrors:
         tensorboard: write events where the tensorboard package is installed.
         wandb_project: W&B project; empty: none.
         config: resolved config, shown by W&B.
-        wandb_id: the run's id there, from `draw_wandb_id`: kept in `run.json`, so that a resumed run goes on with its
-            own, and folders of one name make no two runs one.
-        resumed_from: step that the run continues from: events from there on are hidden, since the interrupted part may
-            have logged more at that very step; what the logs hold of it is mirrored again by the caller.
+        wandb_id: the run's id there, from the function of that name: kept in `run.json`, so that a resumed run
+            goes on with its own, and folders of one name make no two runs one.
+        resumed_from: step that the run continues from, 0 for its beginning: events from there on are hidden, since a
+            part that was interrupted may have logged more; what the logs hold of that step the caller mirrors again.
 
     Raises:
         MissingDependencyError: a W&B project is named and wandb is not installed.
@@ -48,7 +49,7 @@ class MetricMirrors:
         if tensorboard and find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._events = SummaryWriter(run_folder / TENSORBOARD_FOLDER, purge_step=resumed_from or None)
+            self._events = SummaryWriter(run_folder / TENSORBOARD_FOLDER, purge_step=resumed_from)
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """Copy the finite numbers of one line; lists and texts stay in `metrics.jsonl` alone."""
@@ -77,8 +78,14 @@ def check_mirrors(wandb_project: str) -> None:
         raise missing_extras("training.wandb", "tracking")
 
 
-def draw_wandb_id(wandb_project: str) -> dict[str, str]:
-    """What a new run's record keeps: an id that no other run has; nothing without W&B."""
+def wandb_id(wandb_project: str, record: RunRecord) -> dict[str, str]:
+    """What a record keeps of W&B: the id that it has, or one that no other run has; nothing without W&B.
+
+    A run that was started without a project gets its id when it goes on with one.
+    """
+    known = (record.model_extra or {}).get("wandb_id")
+    if isinstance(known, str) and known:
+        return {"wandb_id": known}
     return {"wandb_id": secrets.token_hex(8)} if wandb_project else {}
 
 
@@ -87,8 +94,6 @@ def _start_wandb(run_folder: Path, project: str, config: Mapping[str, Any], run_
     import wandb
 
     name = "/".join(run_folder.resolve().parts[-4:])
-    # Runs from before the id was kept were started under their folder's name, and go on there.
     return wandb.init(
-        project=project, name=name, id=run_id or name.replace("/", "-"), dir=run_folder, config=dict(config),
-        resume="allow",
-    )  # fmt: skip
+        project=project, name=name, id=run_id or None, dir=run_folder, config=dict(config), resume="allow"
+    )

@@ -48,6 +48,11 @@ class ActionPrediction(nn.Module):
         """A."""
         return self.world_model.action_dim
 
+    @property
+    def fewest_frames(self) -> int:
+        """See `StackedWorldModel.fewest_frames`."""
+        return self.world_model.fewest_frames
+
     def train(self, mode: bool = True) -> ActionPrediction:
         """As `torch.nn.Module.train`; what is frozen stays in evaluation mode."""
         super().train(mode)

@@ -129,6 +129,11 @@ class StackedWorldModel(nn.Module):
             )
         return RSSM(config, embed_size, action_free=False)
 
+    @property
+    def fewest_frames(self) -> int:
+        """The smallest T of a batch that it can learn from."""
+        return 1
+
     def bonus_size(self) -> int:
         """Size of what the bonus is computed on."""
         return self.config.rssm.feat_size

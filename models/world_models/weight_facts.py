@@ -22,12 +22,16 @@ WEIGHT_KEYS = (
     "isolation.window", "isolation.background_frames", "latent_action.inputs", "latent_action.posterior",
     "context.fusion", "context.heads", "concat_embed", "reward.dual", "reward.gain", "behavior.min_std",
     "behavior.discount_head", "loss", "features.kind", "features.weights", "features.layer",
-    "features.own.patch", "features.own.heads", "extractor.inputs", "extractor.heads", "extractor.num_codes",
-    "quantizer.codes", "dynamics.heads", "dynamics.residual", "adapter.kind", "adapter.heads",
+    "features.own.patch", "features.own.heads", "features.pixels.heads", "extractor.inputs", "extractor.heads",
+    "extractor.num_codes", "quantizer.codes", "dynamics.heads", "dynamics.residual", "adapter.kind", "adapter.heads",
+    "drqv2.strides",
 )  # fmt: skip
 """Config keys that must be equal; those that a config does not have are not compared."""
 
-HARMLESS_KEYS = ("context.frame", "context.mask_ratio", "context.mask_at_eval", "context.dropout")
+HARMLESS_KEYS = (
+    "context.frame", "context.mask_ratio", "context.mask_at_eval", "context.dropout", "isolation.action_steps",
+    "isolation.free_steps",
+)  # fmt: skip
 """Keys of how the model is trained: weights fit all the same, and a difference is said. (Augmentation is another one in
 the released fine-tuning than in the pre-training: not worth a word.)"""
 

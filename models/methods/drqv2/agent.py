@@ -19,7 +19,7 @@ from models.methods.drqv2.losses import DrQv2Networks
 from models.methods.drqv2.policy import StackPolicy
 from models.methods.drqv2.transitions import check_windows, transitions_of
 from models.training.checkpoint import Checkpoint, count_of, load_tensors
-from models.training.entry_check import check_update_batch
+from models.training.entry_check import check_update_batch, to_tensor
 from models.training.hardware import autocast
 from models.training.mode import Mode
 from models.training.optimizer import OptimizerGroup, apply_update, assign_gradients
@@ -218,5 +218,4 @@ class DrQv2Agent:
         return torch.Generator(self.device).manual_seed(derive_seed(self.seed, self.updates, purpose))
 
     def _tensor(self, value: NDArray[Any] | Tensor) -> Tensor:
-        tensor = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-        return tensor.to(self.device, non_blocking=True)
+        return to_tensor(value).to(self.device, non_blocking=True)

@@ -13,6 +13,7 @@ from ipv_bench.seeding import derive_seed
 from models.methods.drqv2.config import DrQv2Config
 from models.methods.drqv2.losses import DrQv2Networks
 from models.methods.drqv2.networks import noisy_action
+from models.training.entry_check import to_tensor
 from models.training.hardware import autocast
 from models.training.mode import Mode
 
@@ -53,8 +54,8 @@ class StackPolicy:
         Fewer frames than `count` are allowed when all of them are first ones.
         """
         agent = self._agent
-        newest = torch.from_numpy(image).to(agent.device)
-        first = torch.from_numpy(np.asarray(is_first, bool)).to(agent.device)
+        newest = to_tensor(image).to(agent.device)
+        first = to_tensor(np.asarray(is_first, bool)).to(agent.device)
         stack = self._see(newest, first)
         agent.mode.set(training=False)
         with autocast(agent.device, agent.config.training.precision):

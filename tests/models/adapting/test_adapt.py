@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ import pytest
 import torch
 
 from ipv_bench.cli import run
-from ipv_bench.errors import CheckpointError
-from ipv_bench.run_record import read_record
+from ipv_bench.errors import CheckpointError, ConfigError
+from ipv_bench.run_record import read_record, write_record
 from models.adapting.config import adapt_config_class
-from models.adapting.labelled_training import LabelledTraining
+from models.adapting.labelled_training import LabelledBatch, LabelledTraining
 from models.agents.config import AgentConfig
 from models.training.checkpoint import latest_checkpoint, load_checkpoint
 from models.world_models.action_prediction import ActionPrediction
@@ -24,6 +25,7 @@ from tests.models.finetuning.finetune_runs import run_until
 from tests.models.pretraining import small_pretraining
 from tests.models.pretraining.small_pretraining import SMALL, learned, small_shard_set, weights
 
+RANDOM = ("--set", "weights=random")
 FAST = {"training.updates": 6, "training.checkpoint_every": 2, "training.log_every": 2, "validation.every": 3}
 
 
@@ -221,6 +223,9 @@ def test_what_does_not_fit_is_refused(labelled, unlabelled, parents, tmp_path, c
         ("did you mean 'num_sequences'", (parents["apv"], labelled, folder, "--set", "num_sequence=3")),
         ("rssm.action_dim is 1", ("none", labelled, folder, "--set", "method=apv", "--set", "rssm.action_dim=1")),
         ("trained as something else", (parents["apv"], labelled, folder, "--set", "rssm.stoch=2")),
+        ("takes image.size 64", (parents["apv"], labelled, folder, "--set", "image.size=64", *RANDOM)),
+        ("taken over whole", (adapted, labelled, folder, "--set", "init_parts=encoder_decoder")),
+        ("init_allow is set, and", (parents["apv"], labelled, folder, "--set", "init_allow=[rssm.stoch]", *RANDOM)),
     ):
         capsys.readouterr()
         assert adapt(*arguments) == 2, words
@@ -231,13 +236,56 @@ def test_what_does_not_fit_is_refused(labelled, unlabelled, parents, tmp_path, c
     assert "no labelled shard set" in capsys.readouterr().err
 
 
-def small_config() -> AgentConfig:
+def test_the_checkpoint_says_what_it_was_trained_as_and_named_keys_may_differ(labelled, parents, tmp_path, capsys):
+    edited, folder = tmp_path / "edited", tmp_path / "run"
+    shutil.copytree(parents["apv"], edited)
+    record = read_record(edited)
+    other = {"stoch": 2, "discrete": 8}  # the shapes of 4 × 4
+    write_record(edited, record.model_copy(update={"config": record.config | {"rssm": record.config["rssm"] | other}}))
+    assert adapt(edited, labelled, folder) == 2
+    assert "rssm.stoch is 4 there and 2 here" in capsys.readouterr().err
+    assert not folder.exists()
+    allowed = {"init_allow": ["rssm.stoch", "rssm.discrete"], "training__updates": 1, "validation__every": 0}
+    assert adapt(edited, labelled, folder, **allowed) == 0
+    again = ["adapt", str(folder), "--data", str(labelled), "--dry-run"]
+    capsys.readouterr()
+    assert run(again) == 0
+    assert json.loads(capsys.readouterr().out)["config"]["init_allow"] == []  # not handed down
+    parts = {"init_parts": "encoder_decoder", "rssm__hidden": 12, "training__updates": 1, "validation__every": 0}
+    assert adapt(parents["apv"], labelled, tmp_path / "parts", **parts) == 0
+
+
+def test_batches_that_do_not_fit_are_refused():
+    for method, parts, fewest in (("apv", "world_model", 1), ("prelar", "world_model", 2)):
+        values = small_values() | {"latent_action": {"align": "nll"}} if method == "prelar" else small_values()
+        config = adapt_config_class(method).model_validate({"method": method, **values})
+        training = LabelledTraining(
+            config, 0, torch.device("cpu"), action_dim=2, parts=parts, parent=None, adapted=False
+        )  # fmt: skip
+        frames, action = np.zeros((2, 3, 32, 32, 3), np.uint8), np.zeros((2, 3, 2), np.float32)
+        with pytest.raises(ConfigError, match=r"the batch of actions is float32 \(2, 3, 0\)"):
+            training.step(LabelledBatch(frames, action[..., :0]))
+        with pytest.raises(ConfigError, match=r"the batch of actions is int64"):
+            training.step(LabelledBatch(frames, action.astype(np.int64)))
+        if fewest == 2:
+            with pytest.raises(ConfigError, match="T = 1 frames"):
+                training.step(LabelledBatch(frames[:, :1], action[:, :1]))
+        assert training.updates == 0
+        # Views and other floats are as good as what they show.
+        assert training.step(LabelledBatch(frames[:, ::-1], action[:, ::-1].astype(np.float64)))["skipped"] == 0
+
+
+def small_values() -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, value in SMALL.items():
         section, _, name = key.partition(".")
         if section in ("image", "encoder", "decoder", "rssm"):
             values.setdefault(section, {})[name] = value
-    return adapt_config_class("apv").model_validate({"method": "apv", **values})
+    return values
+
+
+def small_config() -> AgentConfig:
+    return adapt_config_class("apv").model_validate({"method": "apv", **small_values()})
 
 
 def test_losses_are_those_of_the_agents_world_model_without_rewards():

@@ -14,6 +14,7 @@ from models.envs import EnvConfig, make_env, task_names
 from models.envs.base import ControlStep
 from models.envs.dmc import DmcEnv, _NumpyWithIn1d
 from models.envs.registry import suite_of
+from tests.models.finetuning.test_refused_starts import WIDEST
 
 QUICK = {
     "dmc/quadruped_walk",
@@ -37,6 +38,7 @@ TASKS = [pytest.param(task, marks=() if task in QUICK else pytest.mark.slow) for
 @pytest.mark.parametrize("task", TASKS)
 def test_a_task_resets_steps_and_renders(task: str) -> None:
     with closing(make_env(task, EnvConfig(render_profile="fast", action_repeat=2))) as env:
+        assert env.action_dim <= WIDEST[task.partition("/")[0]]  # which agents are made for
         first = env.reset(3)["image"]
         assert first.shape == (64, 64, 3)
         assert first.std() > 3  # something is in view

@@ -63,6 +63,7 @@ def test_evaluate_prints_scores_and_writes_a_video(finished, tmp_path, capsys):
         scores.append(json.loads(capsys.readouterr().out))
     assert scores[0] == scores[1]
     assert scores[0]["env_steps"] == 480
+    assert scores[0]["env_changes"] == {}
     assert scores[0]["lengths"] == [20, 20]
     assert scores[0]["mean_return"] == pytest.approx(np.mean(scores[0]["returns"]))
     import av
@@ -142,7 +143,7 @@ def test_a_pretrained_run_is_found_recorded_and_loaded(tmp_path, monkeypatch, ca
 def test_a_checkpoint_of_another_size_is_refused(tmp_path, capsys):
     wide = video_model_run(tmp_path / "wide", **{"rssm.hidden": 9})
     refused(command_line(tmp_path / "run", init=str(wide)), capsys, "of another model", "instead of")
-    assert read_record(tmp_path / "run").status == "failed"
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_damaged_checkpoint_is_refused(finished, tmp_path, capsys):
@@ -173,6 +174,11 @@ def test_another_environment_version_is_refused(finished, tmp_path, capsys):
     other = {**record.env_fingerprint, "mujoco": "2.0.0"}
     write_record(folder, record.model_copy(update={"status": "interrupted", "env_fingerprint": other}))
     refused(command_line(folder, *SHORT), capsys, "mujoco: '2.0.0' →")
+    # Scores of the agent are still to be had, and say what they are not.
+    assert run(["evaluate", str(folder), "--episodes", "1"]) == 0
+    told = capsys.readouterr()
+    assert "trained in another environment (mujoco: '2.0.0' →" in told.err
+    assert json.loads(told.out)["env_changes"] == {"mujoco": ["2.0.0", record.env_fingerprint["mujoco"]]}
 
 
 def test_a_full_disk_stops_the_run_and_the_last_checkpoint_stays(tmp_path, monkeypatch, capsys):

@@ -76,7 +76,7 @@ def test_wrong_values(
 ) -> None:
     sets = [part for key, value in changes.items() for part in ("--set", f"{key}={json.dumps(value)}")]
     _refused(capsys, [*arguments(data, tmp_path / "run"), *sets], *words)
-    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -111,11 +111,16 @@ def test_an_empty_set(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     _refused(capsys, arguments(empty, tmp_path / "run"), "has 0 videos", "at least one")
 
 
-def test_sizes_that_do_not_mix_in_a_batch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sizes_that_do_not_mix_in_a_batch(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     videos = [Video(f"v{n}", 12, split="", size=(32, 32) if n % 2 else (48, 32)) for n in range(8)]
     mixed = make_shard_set(tmp_path / "mixed", videos)
     command = arguments(mixed, tmp_path / "run", validation__every=0, data__holdout=0)
     _refused(capsys, command, "different shapes", "one size")
+    # It came with the first batch: the record says why, and binds nobody.
+    assert "different shapes" in read_record(tmp_path / "run").failure
+    mended = arguments(data, tmp_path / "run", validation__every=0, training__updates=1, rssm__deter=12)
+    assert run(mended) == 0
+    assert read_record(tmp_path / "run").config["rssm"]["deter"] == 12
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 
 from ipv_bench.errors import ConfigError
 from models.agents.agent import Agent
+from models.finetune import build_agent
 from models.pretrain import build_training
 from tests.models.agents.test_agent import ACTION_DIM, batch_of, small_agent
+from tests.models.finetuning.finetune_runs import SMALL
 from tests.models.pretraining.small_pretraining import SMALL as SMALL_VIDEO
 
 B, T = 6, 6
@@ -105,6 +108,74 @@ def test_another_number_of_environments_within_an_episode_is_refused() -> None:
     with pytest.raises(ConfigError, match="2 observations in the middle of episodes, and 1 before"):
         agent.act({"image": np.stack([frame] * 2), "is_first": np.zeros(2, bool)})
     assert agent.act({"image": np.stack([frame] * 2), "is_first": np.ones(2, bool)}).shape == (2, ACTION_DIM)
+
+
+def test_views_with_negative_strides_are_as_good() -> None:
+    """Frames that a camera gives upside-down, or a window in reverse."""
+    plain = batch_of(0, 2, 6)
+    turned = {name: value[:, ::-1].copy()[:, ::-1] for name, value in plain.items()}
+    assert all(min(value.strides) < 0 for value in turned.values())
+    assert small_agent().update(plain) == small_agent().update(turned)
+    upside_down = plain["image"][0, 0][::-1]
+    for method in ("apv", "drqv2"):
+        changes = {"method": method} if method == "drqv2" else {**SMALL, "method": method}
+        actions = [
+            build_agent("tiny", changes, None, 3).act({"image": image, "is_first": True})
+            for image in (upside_down, upside_down.copy())
+        ]
+        np.testing.assert_array_equal(*actions)
+    training = build_training("tiny", {**SMALL_VIDEO, "image.size": 64})
+    assert training.step(plain["image"][:, ::-1])["skipped"] == 0
+
+
+@pytest.mark.parametrize(
+    ("space", "found"),
+    [
+        (gymnasium.spaces.Box(-2, 2, (3,)), "lie in [-2, 2]"),
+        (gymnasium.spaces.Box(0, 1, (3,)), "lie in [0, 1]"),
+        (gymnasium.spaces.Box(np.float32([-1, -1]), np.float32([1, np.inf])), "lie in [-1, inf]"),
+        (gymnasium.spaces.Box(-1, 1, (2, 3)), "the action space is Box"),
+        (0, "the action space is 0"),
+        (True, "the action space is True"),
+    ],
+)
+def test_actions_that_an_agent_cannot_take_are_refused(space: object, found: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(found)):
+        build_agent("tiny", SMALL, None, space)
+
+
+def test_float_observations_are_refused_where_the_agent_is_made() -> None:
+    with pytest.raises(ConfigError, match="images of float32"):
+        build_agent("tiny", SMALL, gymnasium.spaces.Box(0, 1, (64, 64, 3)), 3)
+
+
+PAIRS = {
+    "prelar": {**SMALL_VIDEO, "method": "prelar", "rssm.action_dim": 8},
+    "uwm": {
+        "method": "uwm", "image.size": 64, "features.own.width": 8, "features.own.layers": 1, "extractor.width": 8,
+        "extractor.layers": 1, "dynamics.width": 8, "dynamics.layers": 1, "features.own.heads": 2,
+        "extractor.heads": 2, "dynamics.heads": 2, "quantizer.codes": 4, "quantizer.size": 4,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", PAIRS)
+def test_a_model_of_pairs_needs_two_frames(method: str) -> None:
+    training = build_training("tiny", PAIRS[method])
+    size = training.config.image.size
+    with pytest.raises(ConfigError, match="T = 1 frames") as caught:
+        training.step(np.zeros((2, 1, size, size, 3), np.uint8))
+    assert "T ≥ 2" in caught.value.expected
+    assert training.updates == 0
+
+
+def test_an_alignment_with_latent_actions_needs_two_frames() -> None:
+    changes = {"latent_action.align": "nll", "intrinsic.beta": 0.0}
+    with pytest.raises(ConfigError, match=r"T = 1 steps"):
+        small_agent("prelar", **changes).update(batch_of(0, 2, 1))
+    with pytest.raises(ConfigError, match=r"replay.length 1 is shorter than latent_action.align=nll, which needs 2"):
+        small_agent("prelar", **changes, **{"intrinsic.window": 1, "replay.length": 1})
+    assert small_agent("apv", **{"intrinsic.beta": 0.0}).update(batch_of(0, 2, 1))["skipped_updates"] == 0
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,13 @@ import pytest
 
 from ipv_bench.cli import run
 from ipv_bench.errors import MissingDependencyError
-from ipv_bench.run_record import read_jsonl, read_record, write_record
-from models.finetune import finetune
+from ipv_bench.run_record import RunRecord, read_jsonl, read_record, write_record
+from models.finetune import _start_record, finetune
+from models.finetuning.plan import plan_finetuning
 from models.pretrain import pretrain
-from models.training.tracking import TENSORBOARD_FOLDER, MetricMirrors, draw_wandb_id
+from models.pretraining.config import resolve_pretraining
+from models.pretraining.run_keeping import start_record
+from models.training.tracking import TENSORBOARD_FOLDER, MetricMirrors, wandb_id
 from tests.models.finetuning.finetune_runs import SMALL, TASK, command_line, run_until
 
 SHORT = ("--set", "training.env_steps=640", "--set", "training.pretrain_updates=1")
@@ -49,13 +52,46 @@ def test_each_run_has_an_id_of_its_own_and_keeps_it(tmp_path: Path, monkeypatch:
                                  finish=lambda: None)  # fmt: skip
     monkeypatch.setitem(sys.modules, "wandb", fake)
     monkeypatch.setattr("models.training.tracking.find_spec", lambda name: object())
-    ids = {draw_wandb_id("project")["wandb_id"] for _ in range(100)}
+    record = plan_finetuning("tiny", TASK, overrides={"method": "dreamerv2"}, run=tmp_path / "none").record
+    ids = {wandb_id("project", record)["wandb_id"] for _ in range(100)}
     assert len(ids) == 100
-    assert draw_wandb_id("") == {}
+    assert wandb_id("", record) == {}
+    kept = record.model_copy(update={"wandb_id": "a1"})
+    assert wandb_id("project", kept) == wandb_id("", kept) == {"wandb_id": "a1"}
     for run_id in ("a1", "a1", ""):
         MetricMirrors(tmp_path, tensorboard=False, wandb_project="project", config={}, wandb_id=run_id).close()
-    assert [options["id"] for options in started][:2] == ["a1", "a1"]
-    assert tmp_path.name in started[2]["id"]  # a run from before ids were kept
+    assert [options["id"] for options in started] == ["a1", "a1", None]  # None: W&B draws one
+
+
+def test_a_run_that_gets_a_project_when_it_goes_on_gets_an_id_of_its_own(tmp_path: Path) -> None:
+    """In folders of one name: their names make no ids."""
+    found = []
+    for place in ("a", "b"):
+        folder = tmp_path / place / "run"
+        project = {"training.wandb": "project"}
+        plan = plan_finetuning("tiny", TASK, overrides={"method": "dreamerv2"}, run=folder)
+        (folder / "checkpoints" / "40").mkdir(parents=True)
+        write_record(folder, plan.record)
+        plan = plan_finetuning("tiny", TASK, overrides={"method": "dreamerv2", **project}, run=folder)
+        record, agent = _start_record(plan)
+        assert agent is None  # it goes on
+        found.append(read_record(folder).model_extra["wandb_id"])
+        assert _start_record(plan)[0].model_extra == record.model_extra
+        pretrained = resolve_pretraining("tiny", overrides=project).config.model_dump(mode="json")
+        before = RunRecord(kind="pretrain", method="contextwm", seed=0, preset="tiny", config={})
+        again = start_record(folder, before, before.model_copy(update={"config": pretrained}))
+        found.append(again.model_extra["wandb_id"])
+    assert len(set(found)) == 4
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_shows_no_event_twice(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    for values in ((1.0, 2.0), (1.0, 2.0, 3.0)):  # from the beginning, both times
+        mirrors = MetricMirrors(tmp_path, tensorboard=True, wandb_project="", config={}, resumed_from=0)
+        for step, value in enumerate(values):
+            mirrors.log(160 * step, {"train_return": value})
+        mirrors.close()
+    assert events(tmp_path, "train_return") == [(0, 1.0), (160, 2.0), (320, 3.0)]
 
 
 def events(folder: Path, tag: str) -> list[tuple[int, float]]:

@@ -1,0 +1,40 @@
+"""Whether a run folder holds anything that its config binds: a run that made nothing stands in nobody's way."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ipv_bench.errors import RunError
+from ipv_bench.run_record import METRICS_FILE, RUN_FILE, read_jsonl, read_record
+from models.training.checkpoint import FOLDER
+
+
+def has_begun(folder: str | Path) -> bool:
+    """Whether `folder` holds a run that has finished, saved a checkpoint, or logged an update or a step.
+
+    One that has not (it was refused, ended by an error or killed before that) has nothing to go on from: the next
+    command starts anew there, also with another config or start, and its `run.json` is replaced.
+
+    Raises:
+        RunError: its `run.json` is damaged or of a newer format.
+    """
+    folder = Path(folder)
+    if not os.path.lexists(folder / RUN_FILE):
+        return False
+    if read_record(folder).status == "finished":
+        return True
+    checkpoints = folder / FOLDER
+    if checkpoints.is_dir() and any(checkpoints.iterdir()):  # one that was being saved counts: it may be whole
+        return True
+    return _has_logged(folder / METRICS_FILE)
+
+
+def _has_logged(path: Path) -> bool:
+    """Whether a log has a line of more than the model as it came (a validation before the first update)."""
+    if not path.is_file():
+        return False
+    try:
+        return any(line.get("updates") or line.get("env_steps") for line in read_jsonl(path))
+    except RunError:
+        return True

@@ -1,0 +1,158 @@
+"""A command that is refused before it starts plays nothing, writes nothing, and stands in the way of no mended one."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import models.finetune
+from ipv_bench.cli import run
+from ipv_bench.errors import ConfigError, RunError
+from ipv_bench.run_record import EVALUATIONS_FILE, METRICS_FILE, RunRecord, read_record, write_record
+from models.finetune import build_agent
+from models.finetuning.plan import plan_finetuning
+from models.training.begun_run import has_begun
+from models.training.checkpoint import latest_checkpoint, save_checkpoint
+from models.world_models.video import VideoWorldModel
+from tests.models.finetuning.finetune_runs import SMALL, TASK, command_line
+
+
+def parent(folder: Path, **changes: Any) -> Path:
+    """A pre-training run whose checkpoint does not say what it was trained as."""
+    config = build_agent("tiny", {**SMALL, "method": "contextwm", **changes}, None, 1).config
+    save_checkpoint(folder, 5, VideoWorldModel(config).state_dict(), {}, {})
+    record = RunRecord(
+        kind="pretrain", method="contextwm", seed=0, preset="tiny", config={},
+        pretraining={"kind": "video", "data": ["ssv2"], "num_videos": 3, "updates": 5},
+    )  # fmt: skip
+    write_record(folder, record)
+    return folder
+
+
+def truncated(folder: Path) -> Path:
+    path = latest_checkpoint(parent(folder))
+    assert path is not None
+    os.truncate(path / "model.safetensors", 1000)
+    return folder
+
+
+def naive(folder: Path) -> Path:
+    """A fine-tuning run whose one RSSM went on with actions: its model has no action-free one."""
+    agent: Any = build_agent("tiny", {**SMALL, "method": "contextwm", "finetuning": "naive"}, None, 1)
+    save_checkpoint(folder, 5, agent.model_tensors(), {}, {})
+    record = RunRecord(kind="finetune", method="contextwm", seed=0, suite="dmc", task="cartpole_balance",
+                       preset="tiny", config={})  # fmt: skip
+    write_record(folder, record)
+    return folder
+
+
+REFUSED: dict[str, tuple[Any, tuple[str, ...], str]] = {
+    "a truncated parent": (truncated, (), "is truncated"),
+    "a parent of another size that does not say so": (
+        lambda folder: parent(folder, **{"rssm.hidden": 9}), (), "instead of",
+    ),
+    "a model that went on with its one RSSM": (naive, (), "action_free_rssm"),
+    "heads that divide nothing": (None, ("--set", "context.heads=3"), "context.heads=3"),
+    "more actions than columns": (
+        None, ("--task", "dmc/humanoid_CMU_stand"), "--set rssm.action_dim=56",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_start_plays_nothing_and_leaves_nothing(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make, words, message = REFUSED[case]
+    played: list[Any] = []
+    monkeypatch.setattr(models.finetune, "random_policy_scores", lambda *given: played.append(given) or {})
+    init = "none" if make is None else str(make(tmp_path / "parent"))
+    before = sorted(tmp_path.iterdir())
+    assert run(command_line(tmp_path / "runs" / "one", *words, init=init)) == 2
+    assert message in capsys.readouterr().err
+    assert not played
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def left(folder: Path, *, status: str = "failed", updates: int | None = None, env_steps: int | None = None) -> Path:
+    """A run that started from a model of two heads and ended before it did anything, a line of its log apart."""
+    plan = plan_finetuning("tiny", TASK, overrides={**SMALL, "method": "contextwm"}, init="none", run=folder)
+    origin = {"parent": {"checkpoint": "elsewhere/checkpoints/5", "checkpoint_sha256": "0" * 64}, "status": status}
+    folder.mkdir()
+    write_record(folder, plan.record.model_copy(update=origin))
+    line = {"updates": updates} if env_steps is None else {"env_steps": env_steps}
+    (folder / METRICS_FILE).write_text("" if line == {"updates": None} else json.dumps(line) + "\n")
+    (folder / EVALUATIONS_FILE).touch()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("found", "begun"),
+    [
+        ({}, False),
+        ({"status": "running"}, False),  # killed
+        ({"updates": 0}, False),  # a validation of the model as it came
+        ({"updates": 3}, True),
+        ({"env_steps": 160}, True),
+        ({"status": "finished"}, True),
+    ],
+)
+def test_a_run_that_made_nothing_binds_nobody(tmp_path: Path, found: dict[str, Any], begun: bool) -> None:
+    folder = left(tmp_path / "run", **found)
+    assert has_begun(folder) == begun
+
+    def mended() -> None:
+        changes = {**SMALL, "method": "contextwm", "context.heads": 1}
+        plan = plan_finetuning("tiny", TASK, overrides=changes, init="none", run=folder)
+        assert not models.finetune._is_finished(plan)
+
+    if begun:
+        with pytest.raises(RunError, match="started from elsewhere"):
+            mended()
+    else:
+        mended()
+
+
+def test_a_checkpoint_binds_also_one_that_was_being_saved(tmp_path: Path) -> None:
+    folder = left(tmp_path / "run")
+    (folder / "checkpoints" / ".40.123.tmp").mkdir(parents=True)
+    assert has_begun(folder)
+    assert not has_begun(tmp_path)
+
+
+def test_a_mended_command_starts_where_a_failed_one_left_its_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = left(tmp_path / "run")
+    trained: list[Any] = []
+    monkeypatch.setattr(models.finetune, "_train", lambda plan, record, agent: trained.append((record, agent)))
+    assert run(command_line(folder, "--set", "context.heads=1", "--set", "evaluation.random_episodes=1")) == 0
+    ((record, agent),) = trained
+    assert record.config["context"]["heads"] == agent.config.context.heads == 1
+    assert record.parent == {}
+    assert read_record(folder).config["context"]["heads"] == 1
+
+
+WIDEST = {
+    "dmc": 56, "dmcr": 6, "metaworld": 4, "metaworld-remastered": 4, "robosuite": 14, "carla": 2, "highway": 2,
+}  # fmt: skip
+"""Action components of each suite's widest task; `test_every_task` holds every task against it."""
+
+
+@pytest.mark.parametrize("suite", WIDEST)
+@pytest.mark.parametrize("method", ["contextwm", "prelar", "dreamerv2"])
+def test_an_agent_is_made_for_the_widest_task_of_each_suite(suite: str, method: str) -> None:
+    torch.set_num_threads(1)
+    wide, changes = WIDEST[suite], {**SMALL, "method": method}
+    if method == "contextwm" and wide > 50:
+        with pytest.raises(ConfigError, match=r"56 components, rssm\.action_dim is 50") as caught:
+            build_agent("tiny", changes, None, wide)
+        assert "rssm.action_dim=56" in caught.value.fix
+        changes["rssm.action_dim"] = wide
+    agent = build_agent("tiny", changes, None, wide)
+    assert agent.act({"image": torch.zeros(64, 64, 3, dtype=torch.uint8).numpy(), "is_first": True}).shape == (wide,)
