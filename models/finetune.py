@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ipv_bench.errors import CheckpointError, ConfigError, InterruptedRunError, RunError
+from ipv_bench.errors import CheckpointError, ConfigError, InterruptedRunError, RunError, UsageError
 from ipv_bench.plugins import plugin_names
 from ipv_bench.progress import progress, say
 from ipv_bench.run_lock import run_lock
@@ -31,7 +31,7 @@ from models.finetuning.plan import FinetunePlan, plan_finetuning
 from models.finetuning.rollout import open_envs, open_silent_env, random_policy_scores
 from models.finetuning.short_episodes import short_episodes_told
 from models.methods.base import Agent, find_method
-from models.training.begun_run import has_begun
+from models.training.begun_run import has_begun, take_back
 from models.training.checkpoint import (
     count_of,
     latest_checkpoint,
@@ -108,7 +108,8 @@ def _finetune(plan: FinetunePlan) -> None:
         _set_status(plan.folder, "interrupted")
         raise
     except Exception as error:
-        _set_status(plan.folder, "failed", str(error) or type(error).__name__)
+        if not (isinstance(error, UsageError) and take_back(plan.folder)):
+            _set_status(plan.folder, "failed", str(error) or type(error).__name__)
         raise
     warnings = drift_warnings(plan.folder)
     record = read_record(plan.folder).model_copy(update={"status": "finished", "warnings": warnings})

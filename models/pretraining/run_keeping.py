@@ -6,12 +6,12 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
-from ipv_bench.errors import InterruptedRunError, IpvBenchError, RunError
+from ipv_bench.errors import InterruptedRunError, IpvBenchError, RunError, UsageError
 from ipv_bench.progress import progress, say
 from ipv_bench.run_record import RunRecord, check_same_config, read_record, write_record
 from models.pretraining.loop import PretrainLoop
 from models.pretraining.video_training import VideoTraining
-from models.training.begun_run import has_begun
+from models.training.begun_run import has_begun, take_back
 from models.training.checkpoint import refuse_unknown_checkpoints, remove_unfinished
 from models.training.distributed import rank_errors
 from models.training.tracking import wandb_id
@@ -40,8 +40,8 @@ def start_record(folder: Path, previous: RunRecord | None, record: RunRecord) ->
 def train_to_the_end(
     folder: Path, record: RunRecord, training: VideoTraining, updates: int, make_loop: Callable[[], PretrainLoop]
 ) -> None:
-    """Run the loop, and keep `run.json`'s status true whatever happens."""
-    status, failure = "failed", ""
+    """Run the loop, and keep `run.json`'s status true whatever happens; of a run that was refused it is taken back."""
+    status, failure, refused = "failed", "", False
     try:
         with rank_errors(training.ranks), closing(make_loop()) as loop:
             with progress(f"{record.kind} {record.method}", updates, "updates", training.updates) as bar:
@@ -54,9 +54,10 @@ def train_to_the_end(
         raise
     except Exception as error:
         failure = error.found if isinstance(error, IpvBenchError) else str(error) or type(error).__name__
+        refused = isinstance(error, UsageError)
         raise
     finally:
-        if training.ranks.is_main:
+        if training.ranks.is_main and not (refused and take_back(folder)):
             with suppress(RunError):  # gone or damaged meanwhile: then what this process knows is written
                 record = read_record(folder)  # the loop may have noted a loss
             write_record(folder, record.model_copy(update={"status": status, "failure": failure}))

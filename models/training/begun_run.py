@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from ipv_bench.errors import RunError
-from ipv_bench.run_record import METRICS_FILE, RUN_FILE, read_jsonl, read_record
+from ipv_bench.run_record import EVALUATIONS_FILE, METRICS_FILE, RUN_FILE, read_jsonl, read_record
 from models.training.checkpoint import FOLDER
+from models.training.tracking import TENSORBOARD_FOLDER
 
 
 def has_begun(folder: str | Path) -> bool:
@@ -28,6 +31,26 @@ def has_begun(folder: str | Path) -> bool:
     if checkpoints.is_dir() and any(checkpoints.iterdir()):  # one that was being saved counts: it may be whole
         return True
     return _has_logged(folder / METRICS_FILE)
+
+
+def take_back(folder: str | Path) -> bool:
+    """Remove what a run that has not begun left in its folder: it was refused, and a refused command leaves nothing.
+
+    Only for who holds the run's lock.
+
+    Returns:
+        Whether it was so.
+    """
+    folder = Path(folder)
+    if has_begun(folder):
+        return False
+    shutil.rmtree(folder / TENSORBOARD_FOLDER, ignore_errors=True)
+    for name in (METRICS_FILE, EVALUATIONS_FILE, RUN_FILE):
+        (folder / name).unlink(missing_ok=True)
+    for name in ("replay", FOLDER):
+        with suppress(OSError):  # something is in it
+            (folder / name).rmdir()
+    return True
 
 
 def _has_logged(path: Path) -> bool:

@@ -53,6 +53,12 @@ def _refused(capsys: pytest.CaptureFixture[str], command: list[str], *words: str
     assert "internal error" not in message
 
 
+PAIRWISE = {
+    "method": "prelar", "context.fusion": "none", "rssm.action_dim": 4, "latent_action.consistency_scale": 1.0,
+    "data.batch_size": 1, "validation.every": 0, "training.tensorboard": True,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -65,6 +71,7 @@ def _refused(capsys: pytest.CaptureFixture[str], command: list[str], *words: str
         ({"context.heads": 3}, ["context.heads=3", "divisor"]),
         ({"validation.warmup": 6}, ["validation.warmup 6", "data.length 6"]),
         ({"image.size": 48}, ["32x32 pixels", "image.size 48"]),
+        (PAIRWISE, ["a batch holds one", "data.batch_size"]),  # which comes with the first update
         ({"data.length": 40}, ["40 frames or more", "shorter segments"]),
         ({"data.num_videos": 100}, ["100", "fewer videos"]),
         ({"data.labels": ["label9"]}, ["unknown label", "label9", "label0"]),

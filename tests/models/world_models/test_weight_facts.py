@@ -25,7 +25,8 @@ OF_TRAINING = {
     "latent_action.beta_a", "latent_action.consistency_scale", "latent_action.align", "latent_action.align_updates",
     "latent_action.align_scale", "latent_action.hold_rssm", "context.augmentation", "init_parts", "init_allow",
     "features.name",  # where they lie: checkpoints hold the hash of published ones
-    "features.own.updates", "features.own.batch_size", "features.own.lr", "features.own.mask_ratio",
+    "features.own.updates", "features.own.batch_size", "features.own.lr", "features.own.warmup",
+    "features.own.mask_ratio",
     "quantizer.commitment", "quantizer.restart_below", "quantizer.usage_decay", "state_loss.normalised",
     "state_loss.decay", "adapter.finetune_decoder", "reward.scale", "reward.dual_scale", "reward.zero_output",
     "behavior.horizon", "behavior.discount", "behavior.lam", "behavior.entropy", "behavior.slow_every",
