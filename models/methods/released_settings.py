@@ -239,9 +239,19 @@ OF_METHOD_AND_SUITE = (
     "concat_embed", "loss.free_nats", "context.fusion", "context.augmentation", "reward.dual", "encoder.kind",
     "decoder.kind", "rssm.action_dim", "training.encoder_frozen_updates", "latent_action.align",
     "latent_action.hold_rssm", "intrinsic.features", "isolation.free_branch", "isolation.use_free",
-    "drqv2.frame_stack", "drqv2.n_step",
+    "drqv2.frame_stack", "drqv2.n_step", "env.action_repeat",
 )  # fmt: skip
 """Keys whose released value every preset has, however small: they say which method and suite it is, not its size."""
+
+OTHER_ACTION_REPEATS = {
+    ("tiny", "dmc"): (4, "half of the agent steps, and so of the minutes, for the same control steps"),
+    ("tiny", "dmcr"): (4, "as dm-control's"),
+    ("demo", "dmc"): (4, "as tiny's"),
+    ("demo", "dmcr"): (4, "as tiny's"),
+    ("tiny", "metaworld"): (4, "as dm-control's in that preset: 28,000 control steps are minutes with it alone"),
+    ("demo", "metaworld"): (4, "as tiny's"),
+}
+"""Preset and suite → the action repeat of all methods there, and why it is not the released one."""
 
 
 def released_settings(method: str, suite: str, task: str = "") -> Settings:

@@ -11,7 +11,13 @@ from ipv_bench.cli import run
 from ipv_bench.config import flatten
 from models.finetuning.config import FinetuneConfig, resolve_finetuning
 from models.methods.released_drqv2 import TASKS as DRQV2_TASKS
-from models.methods.released_settings import NOT_FOLLOWED, OF_METHOD_AND_SUITE, departures, released_settings
+from models.methods.released_settings import (
+    NOT_FOLLOWED,
+    OF_METHOD_AND_SUITE,
+    OTHER_ACTION_REPEATS,
+    departures,
+    released_settings,
+)
 
 METHODS = ("contextwm", "apv", "dreamerv2", "prelar", "isodream", "drqv2")
 TASKS = ("metaworld/reach", "metaworld/drawer_open", "dmc/cheetah_run", "dmcr/walker_run", "carla/clear_noon")
@@ -36,8 +42,9 @@ def test_the_paper_preset_has_every_released_value_but_those_it_names(method: st
 
 
 @pytest.mark.parametrize("preset", ["tiny", "demo", "small"])
-def test_walker_tasks_have_one_step_returns_in_every_preset(preset: str) -> None:
-    assert resolved("drqv2", preset, "dmc/walker_stand").drqv2.n_step == 1
+@pytest.mark.parametrize("task", ["dmc/walker_stand", "dmc/walker_walk", "dmc/walker_run", "dmcr/walker_run"])
+def test_walker_tasks_have_one_step_returns_in_every_preset(task: str, preset: str) -> None:
+    assert resolved("drqv2", preset, task).drqv2.n_step == 1
 
 
 @pytest.mark.parametrize("task", sorted(DRQV2_TASKS))
@@ -55,7 +62,18 @@ def test_small_presets_are_small_but_the_same_method_on_the_same_suite(method: s
     ours = flatten(resolved(method, preset, full).model_dump(mode="json"))
     released = released_settings(method, suite, task)
     wanted = {key: released[key].value for key in OF_METHOD_AND_SUITE if key in released}
+    if released and released["env.action_repeat"].why:  # the release counts otherwise; every preset is as `paper`
+        wanted["env.action_repeat"] = resolved(method, "paper", full).env.action_repeat
+    if (preset, suite) in OTHER_ACTION_REPEATS:
+        wanted["env.action_repeat"], why = OTHER_ACTION_REPEATS[preset, suite]
+        assert why
     assert {key: ours[key] for key in wanted} == wanted
+
+
+@pytest.mark.parametrize("preset", ["tiny", "demo", "small", "paper"])
+@pytest.mark.parametrize("full", TASKS)
+def test_all_methods_repeat_actions_alike_in_a_preset(full: str, preset: str) -> None:
+    assert len({resolved(method, preset, full).env.action_repeat for method in METHODS}) == 1
 
 
 def test_the_values_that_made_the_baselines_wrong_are_in_the_table() -> None:
