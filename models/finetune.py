@@ -103,7 +103,7 @@ def _finetune(plan: FinetunePlan) -> None:
     """Train, and keep `run.json`'s status true whatever happens."""
     record, agent = _start_record(plan)
     try:
-        _train(plan, record, agent)
+        short = _train(plan, record, agent)
     except (InterruptedRunError, KeyboardInterrupt):
         _set_status(plan.folder, "interrupted")
         raise
@@ -112,9 +112,7 @@ def _finetune(plan: FinetunePlan) -> None:
             _set_status(plan.folder, "failed", str(error) or type(error).__name__)
         raise
     warnings = drift_warnings(plan.folder)
-    record = read_record(plan.folder).model_copy(update={"status": "finished", "warnings": warnings})
-    write_record(plan.folder, record)
-    short = short_episodes_told((record.model_extra or {}).get("dropped_short", {}))
+    write_record(plan.folder, read_record(plan.folder).model_copy(update={"status": "finished", "warnings": warnings}))
     say("; ".join([f"{plan.folder}", *short, *(f"warning: {text}" for text in warnings)]))
 
 
@@ -266,7 +264,8 @@ def _start_agent(plan: FinetunePlan, action_dim: int) -> Agent:
     return agent
 
 
-def _train(plan: FinetunePlan, record: RunRecord, agent: Agent | None) -> None:
+def _train(plan: FinetunePlan, record: RunRecord, agent: Agent | None) -> list[str]:
+    """Train to the end; what is to be said then of episodes that were left out."""
     config = plan.config
     envs = open_envs(plan.task, config.env, config.envs, config.envs.count)
     # Numbered after those of the training: a suite whose environments are servers has others for each.
@@ -286,6 +285,7 @@ def _train(plan: FinetunePlan, record: RunRecord, agent: Agent | None) -> None:
         done = loop.counters.env_steps
         with closing(loop), progress(title, config.training.env_steps, "env steps", done) as bar:
             loop.run(bar)
+        return short_episodes_told(loop.short_episodes())
 
 
 def _check_fingerprint(folder: Path, record: RunRecord, found: Mapping[str, Any]) -> None:

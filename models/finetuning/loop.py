@@ -128,6 +128,11 @@ class FinetuneLoop:
         self.replay.close()
         self._mirrors.close()
 
+    def short_episodes(self) -> dict[str, Any]:
+        """Training episodes that were shorter than a window; see `models.finetuning.short_episodes`."""
+        played = self.counters.episodes - self.counters.lost
+        return short_episodes(self.replay.short, played, self.config.replay.length, self.config.length_key())
+
     @property
     def _finished(self) -> bool:
         return self.counters.env_steps >= self.config.training.env_steps
@@ -145,7 +150,7 @@ class FinetuneLoop:
                 fix=f"use a smaller {self.config.length_key()}, or a longer prefill",
             )
         if enough:
-            for text in short_episodes_told(self._short_episodes()):
+            for text in short_episodes_told(self.short_episodes()):
                 say(text)
             self.counters.prefill_end = self.counters.agent_steps
             if self.config.image.offset == "mean_image":
@@ -221,10 +226,6 @@ class FinetuneLoop:
         self._means.add(metrics)
         if self.counters.updates % self.config.training.log_every == 0:
             self._log({"updates": self.counters.updates, **self._means.take()})
-
-    def _short_episodes(self) -> dict[str, Any]:
-        played = self.counters.episodes - self.counters.lost
-        return short_episodes(self.replay.short, played, self.config.replay.length, self.config.length_key())
 
     def _book_loss(self) -> None:
         self.counters.lost += 1
@@ -337,7 +338,7 @@ class FinetuneLoop:
             keep_last=self.config.training.keep_last,
         )
         self.replay.forget_evicted()
-        short = self._short_episodes()
+        short = self.short_episodes()
         if short:
             self.record = read_record(self.folder).model_copy(update={"dropped_short": short})
             write_record(self.folder, self.record)

@@ -91,7 +91,7 @@ class IntrinsicBonus(nn.Module):
         means = feat.unfold(1, self.config.window, 1).mean(-1)  # (B, T - window + 1, F)
         if self.to_end:
             rest = range(means.shape[1], feat.shape[1])
-            means = torch.cat([means, *(feat[:, start:].mean(1, keepdim=True) for start in rest)], 1)  # (B, T, F)
+            means = torch.cat([means, *[feat[:, start:].mean(1, keepdim=True) for start in rest]], 1)  # (B, T, F)
         with torch.autocast(feat.device.type, enabled=False):  # half precision would make all distances coarse
             rows = means.flatten(0, 1) @ self.projection
         size = self.queue.shape[0]

@@ -162,7 +162,7 @@ def small_bonus(queue_size: int) -> IntrinsicBonus:
 
 def test_bonus_of_a_compiled_model_is_the_same(generator: torch.Generator) -> None:
     config = IntrinsicConfig(queue_size=16, queue_dim=4, neighbours=3, window=3)
-    plain, inside = (IntrinsicBonus(config, 8, torch.Generator().manual_seed(0)) for _ in range(2))
+    plain, inside = (IntrinsicBonus(config, 8, torch.Generator().manual_seed(0), to_end=True) for _ in range(2))
     compiled = torch.compile(lambda feat: inside(2 * feat), backend="aot_eager")
     for _ in range(3):
         feat = torch.randn(2, 6, 8, generator=generator)
