@@ -90,7 +90,8 @@ def usage(pid: int) -> tuple[float, float]:
         one = waiting.pop()
         try:
             fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
-            waiting += map(int, Path(f"/proc/{one}/task/{one}/children").read_text().split())
+            for children in Path(f"/proc/{one}/task").glob("*/children"):  # any thread may have started one
+                waiting += map(int, children.read_text().split())
         except OSError:
             continue
         cpu += sum(map(int, fields[11:15])) / TICKS
@@ -199,7 +200,7 @@ def run(
         done.touch()
     result = {"videos": videos // distinct * distinct, "distinct": distinct}
     result |= growth(read(notes), result["videos"] * frames)
-    return result | workers_cpu(release, folder / "workers", max(20, videos // 20), pairs)
+    return result | workers_cpu(release, folder / "workers", max(100, videos // 20), pairs)
 
 
 if __name__ == "__main__":
