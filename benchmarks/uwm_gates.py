@@ -1,6 +1,6 @@
 """Does UWM at tiny size learn what it should on videos whose actions are known? Measured, and held against gates.
 
-    python benchmarks/uwm_gates.py                 about six minutes on a quiet core
+    python benchmarks/uwm_gates.py                 about eight minutes on a quiet core
     python benchmarks/uwm_gates.py --out FOLDER    keeps the runs; started again, it goes on
 
 Moving blobs (200 videos, 64 pixels) → `pretrain --set method=uwm` (tiny) → `adapt --set parts=adapter` on 64 labelled
@@ -30,7 +30,7 @@ from ipv_bench.cli import run
 VIDEOS = 200
 HELD_OUT = "validation.segments=64"
 ADAPT = (HELD_OUT, "num_sequences=64", "training.updates=600", "training.checkpoint_every=200",
-         "validation.every=200", "adapter.width=64")  # fmt: skip
+         "validation.every=600", "adapter.width=64", "adapter.optimizer.lr=1e-3")  # fmt: skip
 
 
 def command(*words: str) -> None:
