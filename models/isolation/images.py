@@ -6,14 +6,24 @@ Source: Iso-Dream (Pan et al., NeurIPS 2022, arXiv:2205.13817). Legend: `N` fram
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.isolation.mixture import FrameParts, mixed
+from models.nets.distributions import full_precision
 from models.nets.image_scaling import ImageConfig, ImageScaling
-from models.nets.plain_cnn import ENCODER_KERNELS, PlainDecoder, check_plain_size, elu_after_each, strided_convs
+from models.nets.plain_cnn import (
+    ENCODER_KERNELS,
+    PlainDecoder,
+    check_plain_size,
+    elu_after_each,
+    from_quarters,
+    strided_convs,
+    to_quarters,
+)
 
 SHARED = 2
 """Convolutions that the three embeddings share."""
@@ -45,24 +55,6 @@ class IsolatedEncoder(nn.Module):
         return elu_after_each(self.shared, image)
 
 
-class FrameParts(NamedTuple):
-    """A decoded frame and what it is made of, in scaled colours.
-
-    Attributes:
-        frame: (..., 3, H, W), the masks' mixture of the three parts.
-        action: (..., 3, H, W) part of the action-conditional branch.
-        free: (..., 3, H, W) part of the action-free branch.
-        background: (..., 3, H, W) static part.
-        masks: (..., 3, H, W) shares of the three parts, each in [0, 1], with the sum 1.
-    """
-
-    frame: Tensor
-    action: Tensor
-    free: Tensor
-    background: Tensor
-    masks: Tensor
-
-
 class IsolatedImages(nn.Module):
     """Image scaling, encoder and decoders.
 
@@ -90,6 +82,14 @@ class IsolatedImages(nn.Module):
         maps: Tensor = self.encoder(image.flatten(0, 1))
         return _by_time(maps, image.shape)
 
+    def both_embeds(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """`action_embed` and `free_embed` at once: maps that both see go through one convolution."""
+        first, last = zip(self.encoder.action, self.encoder.free, strict=True)
+        x = F.elu(_side_by_side(first, maps.flatten(0, 1), groups=1))
+        x = F.elu(_side_by_side(last, x, groups=2))  # (N, 2 · 8 d, 2, 2)
+        own, free = x.flatten(1).chunk(2, 1)
+        return _by_time(own, maps.shape), _by_time(free, maps.shape)
+
     def action_embed(self, maps: Tensor) -> Tensor:
         """(B, T, E) for the action-conditional branch."""
         return _embedded(self.encoder.action, maps)
@@ -99,40 +99,55 @@ class IsolatedImages(nn.Module):
         return _embedded(self.encoder.free, maps)
 
     def background(self, maps: Tensor) -> Tensor:
-        """The static part (B, 3, H, W) of segments, from their first frames; the last one stands in for absent ones."""
+        """The static part of segments as quarters (B, 3, 4, H/2, W/2), from their first frames.
+
+        The last one stands in for absent ones.
+        """
         present = min(self.background_frames, maps.shape[1])
         embed = _embedded(self.encoder.background, maps[:, :present])  # (B, present, E)
         absent = self.background_frames - present
         embed = torch.cat([embed, embed[:, -1:].expand(-1, absent, -1)], 1) if absent else embed
-        return self._clipped(self.background_decoder(embed.flatten(1), {}))
+        still = self.background_decoder.quarters(embed.flatten(1))
+        black, white = (value.to(still.dtype) for value in self._colours())
+        return torch.clamp(still, black, white)
 
-    def decode(self, action: Tensor, free: Tensor, background: Tensor) -> FrameParts:
-        """Frames (B, T, ...) of features (B, T, F) of the two branches, and the static part (B, 3, H, W).
+    def quarters(self, action: Tensor, free: Tensor, background: Tensor) -> FrameParts:
+        """Frames of features (B, T, F) of the two branches, and of the static part (B, 3, 4, H/2, W/2), as quarters.
+
+        As quarters (B, T, 3, 4, H/2, W/2) the decoders make them, and as such a loss can compare them.
 
         The shares are a softmax of two masks' logits and of zero for the background: the released code takes two
         sigmoids and gives the background what is left of 1, which can be less than nothing.
         """
-        shape = action.shape[:2]
-        # Colours one after the other in memory: half of the time of what follows would go into skipping the mask's.
-        moved = self.action_decoder(action.flatten(0, 1), {}).contiguous()  # (N, 4, H, W)
-        others = self.free_decoder(free.flatten(0, 1), {}).contiguous()
-        logits = torch.cat([moved[:, 3:], others[:, 3:], torch.zeros_like(others[:, 3:])], 1)
-        flat = logits.softmax(1).to(moved.dtype)  # (N, 3, H, W)
-        masks = _by_time(flat, shape)  # (B, T, 3, H, W)
-        part, other = (_by_time(self._clipped(x[:, :3]), shape) for x in (moved, others))
-        still = background[:, None]
-        frame = masks[:, :, :1] * part + masks[:, :, 1:2] * other + masks[:, :, 2:] * still
-        return FrameParts(frame, part, other, still.expand_as(part), masks)
+        moved, others = (
+            self.action_decoder.quarters(action.flatten(0, 1)),
+            self.free_decoder.quarters(free.flatten(0, 1)),
+        )
+        flat = mixed(full_precision(moved), full_precision(others), full_precision(background), *self._colours())
+        frame, part, other, masks = (_by_time(value, action.shape) for value in flat)
+        return FrameParts(frame, part, other, background[:, None].expand_as(part), masks)
 
-    def _clipped(self, frames: Tensor) -> Tensor:
-        """Colours of scaled frames (..., 3, H, W), between black and white."""
+    def decode(self, action: Tensor, free: Tensor, background: Tensor) -> FrameParts:
+        """As `quarters`: the frames (B, T, 3, H, W) and what they are made of."""
+        parts = self.quarters(action, free, background)
+        return FrameParts(*(from_quarters(part) for part in parts))
+
+    def _colours(self) -> tuple[Tensor, Tensor]:
+        """Black and white as scaled, as quarters (1 or 3, 1 or 4, 1 or H/2, 1 or W/2)."""
         black = -self.scaling.offset * self.scaling.config.gain
-        return torch.clamp(frames, black.to(frames.dtype), (black + self.scaling.config.gain).to(frames.dtype))
+        black = black[:, None] if black.shape[-1] == 1 else to_quarters(black)
+        return black, black + self.scaling.config.gain
 
 
 def _embedded(convs: nn.Module, maps: Tensor) -> Tensor:
     assert isinstance(convs, nn.ModuleList)
     return _by_time(elu_after_each(convs, maps.flatten(0, 1)).flatten(1), maps.shape)
+
+
+def _side_by_side(convs: Iterable[nn.Module], x: Tensor, groups: int) -> Tensor:
+    """Convolutions of stride 2 as one: of the same maps (groups = 1), or each of its own share of them."""
+    weight, bias = (torch.cat([getattr(conv, name) for conv in convs]) for name in ("weight", "bias"))
+    return F.conv2d(x, weight, bias, stride=2, groups=groups)
 
 
 def _by_time(values: Tensor, shape: Sequence[int]) -> Tensor:

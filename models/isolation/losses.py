@@ -49,15 +49,15 @@ def inverse_loss(predicted: Tensor, action: Tensor, inside: Tensor) -> Tensor:
 
 
 def frames_loss(prediction: Tensor, target: Tensor, seen: Tensor | None) -> Tensor:
-    """0.5 (prediction - target)², summed over C, H, W and averaged over the frames that count.
+    """0.5 (prediction - target)², summed over the pixels and averaged over the frames that count.
 
     Args:
-        prediction: (B, T, C, H, W).
-        target: (B, T, C, H, W).
+        prediction: (B, T, ...).
+        target: (B, T, ...).
         seen: (B, T), 1 where a frame counts; None: all do.
     """
     prediction = full_precision(prediction)
     if seen is None:
-        return 0.5 * F.mse_loss(prediction, target, reduction="sum") / target[:, :, 0, 0, 0].numel()
+        return 0.5 * F.mse_loss(prediction, target, reduction="sum") / (target.shape[0] * target.shape[1])
     each = 0.5 * F.mse_loss(prediction, target, reduction="none").flatten(2).sum(-1)  # (B, T)
     return torch.where(seen > 0, each, 0).sum() / seen.sum().clamp_min(1)

@@ -14,11 +14,13 @@ from torch import Tensor, nn
 
 from models.isolation.branches import IsolatedBranches, IsolatedState
 from models.isolation.config import IsolatedModelConfig
-from models.isolation.images import FrameParts, IsolatedImages
+from models.isolation.images import IsolatedImages
 from models.isolation.losses import balanced_gaussian_kl, frames_loss, inverse_loss
+from models.isolation.mixture import FrameParts
 from models.nets.distributions import full_precision
 from models.nets.gaussian_rssm import GaussianRSSM, GaussianState
 from models.nets.heads import MLP, ScalarHead, half_squared_error, xavier_linear
+from models.nets.plain_cnn import to_quarters
 from models.training.optimizer import OptimizerGroup
 from models.world_models.stacked import Reconstruction
 
@@ -47,7 +49,7 @@ class IsolatedOutput(NamedTuple):
         posterior: states (B, T, ...) of both.
         prior: the states that the step before predicts, of the action-conditional branch.
         free_prior: of the action-free one; None where it has no posterior of its own.
-        background: (B, 3, H, W) static part of each segment.
+        background: (B, 3, 4, H/2, W/2) static part of each segment, as quarters.
     """
 
     embed: Tensor
@@ -124,16 +126,19 @@ class IsolatedWorldModel(nn.Module):
     def observe(self, target: Tensor, action: Tensor, is_first: Tensor | None, draws: IsolatedDraws) -> IsolatedOutput:
         """States of both branches, and the static background, of scaled frames (B, T, 3, H, W)."""
         maps = self.vision.maps(target)
-        embed = self.vision.action_embed(maps)
+        embed, free_embed = self.vision.both_embeds(maps)
         own = self.rssm.action.observe(embed, action, is_first, draws.action)
-        free = self.rssm.observe_free(self.vision.free_embed(maps), is_first, draws.free)
+        free = self.rssm.observe_free(free_embed, is_first, draws.free)
         prior = self.rssm.action.prior(own.deter, draws.action_prior)
         corrected = isinstance(self.rssm.free, GaussianRSSM)
         free_prior = self.rssm.free.prior(free.deter, draws.free_prior) if corrected else None
         return IsolatedOutput(embed, IsolatedState(own, free), prior, free_prior, self.vision.background(maps))
 
-    def decode(self, out: IsolatedOutput, begin: int = 0) -> FrameParts:
-        """The frames of a batch from `begin` on, those beyond `isolation.action_steps` and `free_steps` from priors."""
+    def features(self, out: IsolatedOutput) -> tuple[Tensor, Tensor]:
+        """What both branches' parts of the frames are decoded from, (B, T, F) each.
+
+        Those beyond `isolation.action_steps` and `free_steps` are of priors.
+        """
         own, free = out.posterior
         assert free is not None
         length = own.deter.shape[1]
@@ -143,7 +148,7 @@ class IsolatedWorldModel(nn.Module):
         free_steps = self._free_steps(length)
         if out.free_prior is not None and free_steps < length:
             free_feat = torch.cat([free_feat[:, :free_steps], out.free_prior.feat[:, free_steps:]], 1)
-        return self.vision.decode(action_feat[:, begin:], free_feat[:, begin:], out.background)
+        return action_feat, free_feat
 
     def forward(
         self,
@@ -173,8 +178,8 @@ class IsolatedWorldModel(nn.Module):
         # A predictive branch knows nothing of a first frame: what moves by itself there would have to be explained by
         # the action-conditional one.
         begin = int(predictive)
-        parts = self.decode(out, begin)
-        image_loss = frames_loss(parts.frame, target[:, begin:], inside[:, begin:] if predictive else None)
+        parts = self.vision.quarters(*(feat[:, begin:] for feat in self.features(out)), out.background)
+        image_loss = frames_loss(parts.frame, to_quarters(target[:, begin:]), inside[:, begin:] if predictive else None)
         kl, kl_value = balanced_gaussian_kl(own, out.prior, weights.kl_balance, weights.free_nats)
         seen = self.rssm.head_features(own.feat, free.feat)
         reward_loss = half_squared_error(self.reward_head(seen), reward * head.gain)
@@ -195,7 +200,7 @@ class IsolatedWorldModel(nn.Module):
             discount_loss = F.binary_cross_entropy_with_logits(logit, goes_on.to(logit.dtype))
             loss = loss + weights.discount_scale * discount_loss
             metrics["discount_loss"] = discount_loss
-        shares = parts.masks.detach().float().mean((0, 1, 3, 4))
+        shares = parts.masks.detach().flatten(3).mean((0, 1, 3))
         metrics |= dict(zip(("action_mask", "free_mask", "background_mask"), shares, strict=True))
         metrics = {"model_loss": loss} | metrics
         return loss, {key: value.detach() for key, value in metrics.items()}, out.posterior.map(torch.Tensor.detach)
@@ -242,7 +247,8 @@ class IsolatedWorldModel(nn.Module):
         own, free = out.posterior
         assert free is not None
         reward = self.reward_head(self.rssm.head_features(own.feat, free.feat))
-        return Reconstruction(out.posterior, self.decode(out).frame, target, reward)
+        frames = self.vision.decode(*self.features(out), out.background).frame
+        return Reconstruction(out.posterior, frames, target, reward)
 
     @torch.no_grad()
     def open_loop(

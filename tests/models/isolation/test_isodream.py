@@ -123,7 +123,8 @@ def test_shares_are_shares_and_parts_stay_inside_the_colours():
         for decoder in (vision.action_decoder, vision.free_decoder, vision.background_decoder):
             decoder.convs[-1].weight *= 40
         feat = torch.randn(2, 3, 12, generator=generator, dtype=torch.float64) * 5
-        parts = vision.decode(feat, -feat, vision._clipped(torch.randn(2, 3, 64, 64, dtype=torch.float64) * 9))
+        maps = torch.randn(2, 3, 4, 14, 14, generator=generator, dtype=torch.float64) * 9
+        parts = vision.decode(feat, -feat, vision.background(maps))
     assert parts.masks.min() >= 0
     torch.testing.assert_close(parts.masks.sum(2), torch.ones(2, 3, 64, 64, dtype=torch.float64))
     for part in (parts.action, parts.free, parts.background, parts.frame):

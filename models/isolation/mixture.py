@@ -1,0 +1,101 @@
+"""A frame as a mixture of three parts, and its gradients written out.
+
+Source: Iso-Dream (Pan et al., NeurIPS 2022, arXiv:2205.13817).
+Legend: `N` frames, which are `T` of each of `B` segments; `...` pixels, in any order.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class FrameParts(NamedTuple):
+    """A decoded frame and what it is made of, in scaled colours. Gradients pass through `frame` alone.
+
+    Attributes:
+        frame: (B, T, 3, ...), the masks' mixture of the three parts.
+        action: (B, T, 3, ...) part of the action-conditional branch.
+        free: (B, T, 3, ...) part of the action-free branch.
+        background: (B, T, 3, ...) static part.
+        masks: (B, T, 3, ...) shares of the three parts, each in [0, 1], with the sum 1.
+    """
+
+    frame: Tensor
+    action: Tensor
+    free: Tensor
+    background: Tensor
+    masks: Tensor
+
+
+def mixed(
+    moved: Tensor, others: Tensor, still: Tensor, black: Tensor, white: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Frames m₁ x + m₂ y + m₃ s, with x and y clipped to the colours and (m₁, m₂, m₃) = softmax(p, q, 0).
+
+    Args:
+        moved: (N, 4, ...) colours x and the mask's logit p of one branch; contiguous.
+        others: (N, 4, ...) y and q of the other.
+        still: (B, 3, ...) s, clipped, one for T frames.
+        black: lower bound of the colours, broadcast to (3, ...).
+        white: upper bound.
+
+    Returns:
+        Frames, clipped x, clipped y and masks, each (N, 3, ...); the last three without gradients.
+    """
+    found: tuple[Tensor, Tensor, Tensor, Tensor] = _Mixture.apply(moved, others, still, black, white)
+    return found
+
+
+class _Mixture(torch.autograd.Function):
+    """Forward and backward pass in few walks through memory: by single operations they take three times as long."""
+
+    @staticmethod
+    def forward(ctx: Any, moved: Tensor, others: Tensor, still: Tensor, black: Tensor, white: Tensor) -> Any:
+        x, y = (value[:, :3].clamp(black.to(value.dtype), white.to(value.dtype)) for value in (moved, others))
+        masks = _shares(moved[:, 3], others[:, 3])
+        frame = masks[:, :1] * x
+        frame.addcmul_(masks[:, 1:2], y)
+        _by_segment(frame, still).addcmul_(_by_segment(masks, still)[:, :, 2:], still[:, None])
+        ctx.save_for_backward(moved, others, still, frame, x, y, masks)
+        ctx.mark_non_differentiable(x, y, masks)
+        ctx.set_materialize_grads(False)  # there are none of theirs to be filled with zeros
+        return frame, x, y, masks
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: Tensor | None) -> Any:
+        if gradients[0] is None:
+            return None, None, None, None, None
+        moved, others, still, frame, x, y, masks = ctx.saved_tensors
+        gradient = gradients[0].contiguous()
+        mean = _over_colours(gradient, frame)  # (N, ...)
+        into = []
+        for share, raw, part in ((masks[:, 0], moved, x), (masks[:, 1], others, y)):
+            each = torch.empty_like(raw)
+            torch.mul(gradient, share[:, None], out=each[:, :3])
+            each[:, :3].masked_fill_(part != raw[:, :3], 0)  # a clipped colour does not move
+            torch.sub(_over_colours(gradient, part), mean, out=each[:, 3]).mul_(share)
+            into.append(each)
+        into_still = (_by_segment(gradient, still) * _by_segment(masks, still)[:, :, 2:]).sum(1)
+        return *into, into_still, None, None
+
+
+def _shares(first: Tensor, second: Tensor) -> Tensor:
+    """Softmax of the logits (N, ...) of two masks and of zero: (N, 3, ...)."""
+    peak = torch.maximum(first, second).clamp_min_(0)
+    shares = torch.stack([first - peak, second - peak, -peak], 1).exp_()
+    return shares.div_(shares.sum(1, keepdim=True))
+
+
+def _over_colours(one: Tensor, other: Tensor) -> Tensor:
+    """Sum over the colours of the products of (N, 3, ...): (N, ...)."""
+    total = one[:, 0] * other[:, 0]
+    return total.addcmul_(one[:, 1], other[:, 1]).addcmul_(one[:, 2], other[:, 2])
+
+
+def _by_segment(value: Tensor, still: Tensor) -> Tensor:
+    """(N, C, ...) as (B, T, C, ...)."""
+    return value.view(len(still), -1, *value.shape[1:])
