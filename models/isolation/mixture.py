@@ -30,6 +30,7 @@ class FrameParts(NamedTuple):
     masks: Tensor
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # it writes into parts of its results
 def mixed(
     moved: Tensor, others: Tensor, still: Tensor, black: Tensor, white: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -54,7 +55,9 @@ class _Mixture(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, moved: Tensor, others: Tensor, still: Tensor, black: Tensor, white: Tensor) -> Any:
-        x, y = (value[:, :3].clamp(black.to(value.dtype), white.to(value.dtype)) for value in (moved, others))
+        low, high = black.to(moved.dtype), white.to(moved.dtype)
+        # Not `clamp`, which takes five times as long with bounds for each pixel.
+        x, y = (torch.minimum(torch.maximum(value[:, :3], low), high) for value in (moved, others))
         masks = _shares(moved[:, 3], others[:, 3])
         frame = masks[:, :1] * x
         frame.addcmul_(masks[:, 1:2], y)
@@ -75,8 +78,9 @@ class _Mixture(torch.autograd.Function):
         into = []
         for share, raw, part in ((masks[:, 0], moved, x), (masks[:, 1], others, y)):
             each = torch.empty_like(raw)
-            torch.mul(gradient, share[:, None], out=each[:, :3])
-            each[:, :3].masked_fill_(part != raw[:, :3], 0)  # a clipped colour does not move
+            # A clipped colour does not move. As numbers: a mask of bools would take five times as long.
+            colours = torch.eq(part, raw[:, :3], out=each[:, :3])
+            colours.mul_(gradient).mul_(share[:, None])
             torch.sub(_over_colours(gradient, part), mean, out=each[:, 3]).mul_(share)
             into.append(each)
         into_still = (_by_segment(gradient, still) * _by_segment(masks, still)[:, :, 2:]).sum(1)
@@ -86,8 +90,13 @@ class _Mixture(torch.autograd.Function):
 def _shares(first: Tensor, second: Tensor) -> Tensor:
     """Softmax of the logits (N, ...) of two masks and of zero: (N, 3, ...)."""
     peak = torch.maximum(first, second).clamp_min_(0)
-    shares = torch.stack([first - peak, second - peak, -peak], 1).exp_()
-    return shares.div_(shares.sum(1, keepdim=True))
+    shares = first.new_empty((len(first), 3, *first.shape[1:]))
+    for place, logit in enumerate((first, second)):
+        torch.sub(logit, peak, out=shares[:, place])
+    torch.neg(peak, out=shares[:, 2])
+    shares.exp_()
+    total = (shares[:, 0] + shares[:, 1]).add_(shares[:, 2])
+    return shares.div_(total[:, None])
 
 
 def _over_colours(one: Tensor, other: Tensor) -> Tensor:
