@@ -11,7 +11,8 @@
 
 The preset is `paper` as it is; only the budget and the distance of evaluations (20,000 frames, as in the curves) are
 set. An update takes seconds on a core, an episode (250 updates) a quarter of an hour, and a run goes on from the end of
-its last episode: so `--minutes` ends a piece with the episode that runs then.
+its last episode: so `--minutes` ends a piece with the episode that runs then, and so does an end of this script by
+any other means.
 
 The curves are `curves/dmc_<task>.csv` in github.com/facebookresearch/drqv2: columns agent, task, seed, frame,
 episode_reward, hour; ten seeds of cheetah_run, eight of some others. They are not part of this repository. `report`
@@ -36,6 +37,7 @@ from pathlib import Path
 from typing import Any
 
 from kept_record import keep_files
+from one_command import die_with
 
 from ipv_bench.run_record import read_jsonl, read_record
 
@@ -128,7 +130,7 @@ def piece(options: argparse.Namespace, seed: int, end: float, enough: Callable[[
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "ipv_bench", "finetune", "--preset", PRESET, "--task", options.task,
          "--seed", str(seed), "--run", str(folder), *(word for text in words for word in ("--set", text))],
-        cwd=options.out, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=sys.stderr,
+        cwd=options.out, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=sys.stderr, preexec_fn=die_with(os.getpid()),
     )  # fmt: skip
     while process.poll() is None and time.monotonic() < end and not enough():
         time.sleep(0.2)

@@ -63,7 +63,7 @@ def command(folder: Path, *arguments: str, end: float | None = None) -> float:
     words = ["nice", "-n", "10", sys.executable, "-P", "-m", "ipv_bench", *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     child = subprocess.Popen(
-        words, cwd=folder, env=environment, stdout=sys.stderr, preexec_fn=_die_with(os.getpid())
+        words, cwd=folder, env=environment, stdout=sys.stderr, preexec_fn=die_with(os.getpid())
     )  # fmt: skip
     over = threading.Event()
     clock = None if end is None else threading.Timer(left, lambda: (over.set(), child.terminate()))
@@ -81,7 +81,7 @@ def command(folder: Path, *arguments: str, end: float | None = None) -> float:
     return seconds
 
 
-def _die_with(script: int) -> Callable[[], None]:
+def die_with(script: int) -> Callable[[], None]:
     """For the child: it is asked to stop when the script ends, however that ends, so that no run goes on unseen."""
 
     def prepare() -> None:
