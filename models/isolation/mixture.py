@@ -107,4 +107,4 @@ def _over_colours(one: Tensor, other: Tensor) -> Tensor:
 
 def _by_segment(value: Tensor, still: Tensor) -> Tensor:
     """(N, C, ...) as (B, T, C, ...)."""
-    return value.view(len(still), -1, *value.shape[1:])
+    return value.view(len(still), len(value) // len(still), *value.shape[1:])
