@@ -178,7 +178,8 @@ class IsolatedWorldModel(nn.Module):
         # A predictive branch knows nothing of a first frame: what moves by itself there would have to be explained by
         # the action-conditional one.
         begin = int(predictive)
-        parts = self.vision.quarters(*(feat[:, begin:] for feat in self.features(out)), out.background)
+        action_feat, free_feat = self.features(out)
+        parts = self.vision.quarters(action_feat[:, begin:], free_feat[:, begin:], out.background)
         image_loss = frames_loss(parts.frame, to_quarters(target[:, begin:]), inside[:, begin:] if predictive else None)
         kl, kl_value = balanced_gaussian_kl(own, out.prior, weights.kl_balance, weights.free_nats)
         seen = self.rssm.head_features(own.feat, free.feat)
