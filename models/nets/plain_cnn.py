@@ -75,7 +75,8 @@ class PlainDecoder(nn.Module):
     def quarters(self, feat: Tensor) -> Tensor:
         """The frames of features (N, F) as quarters (N, channels, 4, 32, 32), each map by itself; see `to_quarters`."""
         maps = self._last_maps(feat).contiguous()  # four times fewer numbers to move than behind the convolution
-        return _four_places(self.convs[-1], maps).contiguous().view(len(feat), -1, 4, SIZE // 2, SIZE // 2)
+        four = _four_places(self.convs[-1], maps).contiguous()
+        return four.view(len(four), four.shape[1] // 4, 4, *four.shape[2:])
 
     def _last_maps(self, feat: Tensor) -> Tensor:
         """What the last convolution sees of features (N, F): (N, d, 30, 30) in channels-last memory."""
