@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.finetune import resolve_finetuning
+from models.finetuning.config import resolve_finetuning
 
 METHODS = ("contextwm", "apv", "dreamerv2", "prelar", "drqv2", "isodream")
 
