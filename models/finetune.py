@@ -308,11 +308,11 @@ def _check_image_shape(obs_space: Any, size: int) -> None:
     if obs_space is None:
         return
     spaces: Any = getattr(obs_space, "spaces", obs_space)
-    image: Any = spaces["image"] if isinstance(spaces, Mapping) else obs_space
-    shape = tuple(getattr(image, "shape", image))
-    if shape != (size, size, 3):
+    image: Any = spaces.get("image") if isinstance(spaces, Mapping) else obs_space
+    shape = getattr(image, "shape", image)
+    if not isinstance(shape, tuple | list) or tuple(shape) != (size, size, 3):
         raise ConfigError(
-            f"the observations are images of shape {shape}",
+            f"the observations are {obs_space if image is None else f'images of shape {shape}'}",
             expected=f"({size}, {size}, 3), as image.size says",
             fix="set image.size and env.image_size",
         )

@@ -20,12 +20,13 @@ from ipv_bench.atomic_file import write_json
 from ipv_bench.bounded_json import read_json
 from ipv_bench.config import differences
 from ipv_bench.errors import ConfigError, InputError, InterruptedRunError, OutputError, RunError, UsageError
-from ipv_bench.progress import progress, say
+from ipv_bench.progress import progress, say, say_aside
 from ipv_bench.run_lock import run_lock
-from ipv_bench.run_record import RUN_FILE, package_versions, read_record
+from ipv_bench.run_record import RUN_FILE, RunRecord, package_versions, read_record
 from models.envs.registry import suite_of
 from models.envs.workers import DEFAULT_MAKER, WorkerEnvs
 from models.finetune import open_agent
+from models.finetuning.fingerprint import fingerprint_changes, told_changes
 from models.methods.base import Agent
 from models.recording.config import RESOURCE_KEYS, RecordConfig, resolve_recording
 from models.recording.episode import finished_episodes, play_episode, write_episode
@@ -48,12 +49,14 @@ class _Player:
         agent: of the run.
         env: fields of the run's `env`, which hold unless they are overridden.
         facts: for `record.json`.
+        trained: record of the run.
     """
 
     kind: str
     agent: Agent | None
     env: Mapping[str, Any]
     facts: Mapping[str, Any]
+    trained: RunRecord | None = None
 
 
 def record(
@@ -97,7 +100,8 @@ def record(
             say(f"going on: {len(done)} episodes are there")
         stage = _Stage(task, player, config, seed, min(config.workers, max(len(wanted), 1)))
         try:
-            _write_record(out, stage)
+            _tell_changes(stage)
+            _write_record(out, stage, bound=bool(done))
             if wanted:
                 _record_all(out, stage, wanted, f"record {task}")
         finally:
@@ -192,7 +196,17 @@ def _player(policy: str, task: str) -> _Player:
     }  # fmt: skip
     sha256 = checkpoint_sha256(find_checkpoint(policy))
     facts = {"kind": "run", "run": str(run / RUN_FILE), "checkpoint_sha256": sha256, "method": found.method}
-    return _Player("run", agent, env, facts)
+    return _Player("run", agent, env, facts, found)
+
+
+def _tell_changes(stage: _Stage) -> None:
+    """Say where a run plays its own task in another environment than it was trained in."""
+    trained = stage.player.trained
+    if trained is None or f"{trained.suite}/{trained.task}" != stage.task:
+        return
+    changes = fingerprint_changes(trained, stage.fingerprint)
+    if changes:
+        say_aside(f"warning: the policy was trained in another environment ({told_changes(changes)})")
 
 
 def _check_agent(agent: Agent | None, action_dim: int, task: str) -> None:
@@ -210,8 +224,8 @@ def _refuse_other_files(out: Path) -> None:
         )
 
 
-def _write_record(out: Path, stage: _Stage) -> None:
-    """Write what is recorded, or hold it against what is there.
+def _write_record(out: Path, stage: _Stage, *, bound: bool) -> None:
+    """Write what is recorded; where episodes are there (`bound`), hold it against their record.
 
     Raises:
         RunError: it is another recording.
@@ -230,7 +244,7 @@ def _write_record(out: Path, stage: _Stage) -> None:
         "packages": package_versions(PACKAGES),
     }
     path = out / RECORD_FILE
-    if path.exists():
+    if bound and path.exists():
         before = read_json(path, error=RunError, expect=dict, fix="restore it, or choose another --out")
         free = [*RESOURCE_KEYS, *(f"env.{name}" for name in config.env.resource_fields)]
         ignored = ("policy.run", "packages", *(f"config.{key}" for key in free))

@@ -13,6 +13,7 @@ from models.agents.config import AgentTrainingConfig
 from models.methods.base import adaptation_of, find_method
 from models.pretraining.config import DataConfig, TrainingConfig, ValidationConfig
 from models.world_models.config import MethodConfig
+from models.world_models.parent_weights import OF_THE_START
 
 Weights = Literal["pretrained", "random"]
 
@@ -85,9 +86,6 @@ FROM_TRAINING = (
 )  # fmt: skip
 """Fields of these sections that are taken over from the run as well: how, not what, it was trained."""
 
-OF_THE_START = ("init_parts", "init_allow")
-"""Keys about what a run takes from the one that it starts from: not the next one's business."""
-
 
 def resolve_adapting(
     method: str, found: Mapping[str, Any], preset: str, overrides: Mapping[str, Any] | Iterable[str]
@@ -122,7 +120,7 @@ def _taken_over(method: str, found: Mapping[str, Any]) -> dict[str, Any]:
     taken: dict[str, Any] = {}
     for key, value in flatten(found).items():
         section, _, name = key.partition(".")
-        if section in OF_THE_START:
+        if section in OF_THE_START:  # not the next one's business
             continue
         wanted = {
             "data": name in FROM_DATA,

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from ipv_bench.config import Resolved, parse_overrides
-from ipv_bench.errors import ConfigError, InputError, RunError, UnknownNameError, UsageError
+from ipv_bench.errors import InputError, RunError, UnknownNameError, UsageError
 from ipv_bench.file_names import folder_name
 from ipv_bench.run_record import RUN_FILE, RunRecord, package_versions, read_record, run_folder
-from models.adapting.config import OF_THE_START, AdaptConfig, resolve_adapting
+from models.adapting.config import AdaptConfig, resolve_adapting
 from models.finetuning.config import resolve_finetuning
 from models.methods.base import adaptation_of, find_method
 from models.pretraining.config import RESOURCE_KEYS
 from models.pretraining.plan import PACKAGES
 from models.training.checkpoint import checkpoint_sha256, count_of, find_checkpoint, run_of
 from models.world_models.config import variant
+from models.world_models.parent_weights import refuse_unused
 
 NO_RUN, DEFAULT_PRESET = "none", "tiny"
 KINDS = ("pretrain", "adapt")
@@ -185,27 +186,8 @@ def plan_adapting(
         raise UnknownNameError(f"part of {start.method} to train", parts, known)
     if resolved.config.weights == "random":
         start = Start(start.record, None, start.config, start.method, start.preset)
-    _refuse_unused(start, resolved)
+    refuse_unused(resolved.overrides, start.checkpoint, whole=start.adapted)
     return AdaptPlan(start, resolved, parts, seed, Path(run) if run else None, Path(root))
-
-
-def _refuse_unused(start: Start, resolved: Resolved[AdaptConfig]) -> None:
-    """What is taken over (`init_parts`, `init_allow`) has no meaning where nothing is, or all of it.
-
-    Raises:
-        ConfigError: it is set all the same.
-    """
-    chosen = [key for key in OF_THE_START if key in resolved.overrides]
-    if chosen and start.checkpoint is None:
-        raise ConfigError(
-            f"{chosen[0]} is set, and the run starts from random weights",
-            expected=f"a run whose weights are taken over, or no {chosen[0]}",
-        )
-    if "init_parts" in chosen and start.adapted:
-        raise ConfigError(
-            "init_parts is set, and the run starts from an adapted model, which is taken over whole",
-            expected="a pre-training run, or no init_parts",
-        )
 
 
 def _start(parent: str | Path, changes: Mapping[str, Any]) -> Start:

@@ -21,7 +21,7 @@ from models.methods.released_settings import departures
 from models.training.begun_run import has_begun
 from models.training.checkpoint import checkpoint_sha256, find_checkpoint, read_state
 from models.world_models.config import variant
-from models.world_models.parent_weights import check_parent
+from models.world_models.parent_weights import check_parent, refuse_unused
 
 PACKAGES = ("ipv-bench", "torch", "numpy", "mujoco", "dm-control", "metaworld", "gymnasium", "carla")
 NO_INIT, DEFAULT_DATA = "none", "ssv2"
@@ -103,7 +103,7 @@ def plan_finetuning(
 
     Raises:
         UnknownNameError: unknown preset or task.
-        ConfigError: unknown key or wrong value.
+        ConfigError: unknown key or wrong value, or one that would not be used.
         UsageError: `--init` is needed, or given to a method that starts from nothing.
         CheckpointError: `init` holds no checkpoint.
     """
@@ -132,6 +132,7 @@ def plan_finetuning(
         # The run that exists says where it started from: its parent may have been moved or deleted since.
         return FinetunePlan(task, resolved, _known_parent(folder, init), record, folder)
     checkpoint = _find_init(config, init, seed, Path(root))
+    refuse_unused(resolved.overrides, checkpoint)
     if checkpoint is not None:
         check_parent(
             checkpoint, read_state(checkpoint), config,

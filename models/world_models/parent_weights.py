@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ipv_bench.errors import ConfigError
 from ipv_bench.progress import say
 from ipv_bench.run_record import RUN_FILE, read_record
 from models.training.checkpoint import run_of
 from models.world_models.config import MethodConfig
-from models.world_models.weight_facts import FACTS, check_weights_fit, weight_facts
+from models.world_models.weight_facts import check_weights_fit, facts_of, weight_facts
+
+OF_THE_START = ("init_parts", "init_allow")
+"""Keys about what a run takes from the one that it starts from."""
 
 OWN_KEYS = ("concat_embed", "reward.dual", "reward.gain", "behavior.min_std", "behavior.discount_head")
 """Keys of an agent's own parts, which are not in a pre-trained model."""
+
+
+def refuse_unused(changed: Iterable[str], checkpoint: Path | None, *, whole: bool = False) -> None:
+    """`init_parts` and `init_allow` have no meaning where nothing is taken over, nor the first where all of it is.
+
+    Args:
+        changed: config keys that were set.
+        checkpoint: that the run starts from; None: random weights.
+        whole: it is taken over whole.
+
+    Raises:
+        ConfigError: one of them is set all the same.
+    """
+    chosen = [key for key in changed if key in OF_THE_START]
+    if chosen and checkpoint is None:
+        raise ConfigError(
+            f"{chosen[0]} is set, and the run starts from random weights",
+            expected=f"a run whose weights are taken over, or no {chosen[0]}",
+        )
+    if whole and "init_parts" in chosen:
+        raise ConfigError(
+            "init_parts is set, and the run starts from an adapted model, which is taken over whole",
+            expected="a pre-training run, or no init_parts",
+        )
 
 
 def check_parent(
@@ -34,7 +62,9 @@ def check_parent(
         CheckpointError: something differs that `init_allow` does not name.
     """
     folder = run_of(checkpoint)
-    found = state.get(FACTS) or (weight_facts(read_record(folder).config) if (folder / RUN_FILE).is_file() else None)
+    found = facts_of(state, checkpoint)
+    if not found and (folder / RUN_FILE).is_file():
+        found = weight_facts(read_record(folder).config)
     if not found:
         say(f"{checkpoint} does not say what it was trained as: only the shapes of its weights are compared")
         return

@@ -81,6 +81,20 @@ def check_weights_fit(
         say(f"weights of {where}: {'; '.join(told[key] for key in differ)} (taken over all the same)")
 
 
+def facts_of(state: Mapping[str, Any], where: str | Path) -> dict[str, Any]:
+    """What a checkpoint says of itself in its state; empty for one from before they did.
+
+    Raises:
+        CheckpointError: that is something else than facts.
+    """
+    found = state.get(FACTS, {})
+    if not isinstance(found, dict):
+        raise CheckpointError(
+            f"{FACTS} in the state of {where} is {type(found).__name__}", expected="config keys and their values"
+        )
+    return found
+
+
 def check_own_weights(state: Mapping[str, Any], config: Mapping[str, Any], where: str | Path) -> None:
     """Hold a checkpoint against the config in the `run.json` above it: one of the two may have been changed or moved.
 
@@ -90,6 +104,6 @@ def check_own_weights(state: Mapping[str, Any], config: Mapping[str, Any], where
         CheckpointError: they differ.
     """
     check_weights_fit(
-        state.get(FACTS, {}), weight_facts(config), where,
+        facts_of(state, where), weight_facts(config), where,
         fix="restore the run's own run.json and checkpoints: one of them is another run's, or was edited",
     )  # fmt: skip

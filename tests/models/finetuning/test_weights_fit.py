@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ipv_bench.cli import run
-from ipv_bench.errors import CheckpointError
+from ipv_bench.errors import CheckpointError, ConfigError
 from ipv_bench.run_record import RunRecord, read_record, write_record
 from models.finetuning.plan import plan_finetuning
 from models.pretraining.config import resolve_pretraining
@@ -69,6 +69,20 @@ def test_what_is_not_taken_over_may_differ_and_a_harmless_difference_is_said(
     plan(pretrained(tmp_path / "mask", **{"context.mask_ratio": 0.5}))
     told = capsys.readouterr()
     assert "context.mask_ratio is 0.5 there and 0.75 here" in told.out + told.err
+
+
+def test_what_says_how_weights_are_taken_is_refused_where_none_are(tmp_path: Path) -> None:
+    for key, value in (("init_parts", "encoder_decoder"), ("init_allow", ["rssm.stoch"])):
+        with pytest.raises(ConfigError, match=f"{key} is set, and the run starts from random weights"):
+            plan_finetuning("tiny", TASK, overrides={key: value}, init="none", root=tmp_path)
+    plan_finetuning("tiny", TASK, overrides={"init_parts": "all"}, init="none", root=tmp_path)
+
+
+def test_a_state_without_facts_is_damaged(tmp_path: Path) -> None:
+    parent = pretrained(tmp_path / "parent")
+    save_checkpoint(parent, 300, {"one": torch.ones(1)}, {}, {FACTS: ["rssm.stoch"]})
+    with pytest.raises(CheckpointError, match="is list"):
+        plan(parent)
 
 
 def test_a_model_of_another_method_is_refused(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from ipv_bench.cli import run
+from ipv_bench.errors import SimulationError
+from ipv_bench.run_record import read_record, write_record
 from ipv_bench.segments import open_segments
 from models.envs.registry import make_env
 from models.recording.config import resolve_recording
@@ -115,6 +117,22 @@ def test_another_recording_and_other_files_are_refused(recorded, tmp_path, capsy
     assert (tmp_path / "000000-6.npz").read_bytes() == b"of somebody else"
 
 
+def test_a_recording_without_an_episode_binds_nobody(tmp_path, monkeypatch):
+    """The first one ended by an error in its first episode."""
+    import models.record
+
+    out = tmp_path / "out"
+
+    def broken(*_):
+        raise SimulationError("the reward is nan")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(models.record, "play_episode", broken)
+        assert record(out, "--policy", "smooth", "--episodes", "1") == SimulationError.exit_status
+    assert record(out, "--episodes", "1") == 0
+    assert json.loads((out / "record.json").read_text())["policy"] == {"kind": "uniform"}
+
+
 def test_policies_that_do_not_exist_are_named_and_leave_nothing(tmp_path, capsys):
     out = tmp_path / "out"
     for options, words in (
@@ -152,6 +170,11 @@ def test_a_run_plays_with_its_own_settings(tmp_path, capsys):
     episode = np.load(out / f"000000-{SMALL['env.time_limit'] // SMALL['env.action_repeat']}.npz")
     assert episode["image"].shape[1:] == (64, 64, 3)
     assert np.abs(episode["action"][1:]).max() > 0
+    before = read_record(trained)
+    other = before.env_fingerprint | {"mujoco": "2.0.0"}
+    write_record(trained, before.model_copy(update={"env_fingerprint": other}))
+    assert run(command(out, "--policy", str(trained), "--episodes", "2", settings=[])) == 0
+    assert "trained in another environment (mujoco: '2.0.0' →" in capsys.readouterr().err
     assert record(tmp_path / "other", "--policy", str(trained), task="dmc/cheetah_run", settings=[]) == 2
     assert "have 1 components, those of dmc/cheetah_run 6" in capsys.readouterr().err
 

@@ -147,6 +147,10 @@ def test_actions_that_an_agent_cannot_take_are_refused(space: object, found: str
 def test_float_observations_are_refused_where_the_agent_is_made() -> None:
     with pytest.raises(ConfigError, match="images of float32"):
         build_agent("tiny", SMALL, gymnasium.spaces.Box(0, 1, (64, 64, 3)), 3)
+    with pytest.raises(ConfigError, match="observations are Dict"):
+        build_agent("tiny", SMALL, gymnasium.spaces.Dict({"camera": gymnasium.spaces.Box(0, 1, (3,))}), 3)
+    with pytest.raises(ConfigError, match="images of shape 64"):
+        build_agent("tiny", SMALL, 64, 3)
 
 
 PAIRS = {
