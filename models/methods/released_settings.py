@@ -248,7 +248,7 @@ OTHER_ACTION_REPEATS = {
     ("tiny", "dmcr"): (4, "as dm-control's"),
     ("demo", "dmc"): (4, "as tiny's"),
     ("demo", "dmcr"): (4, "as tiny's"),
-    ("tiny", "metaworld"): (4, "as dm-control's in that preset: 28,000 control steps are minutes with it alone"),
+    ("tiny", "metaworld"): (4, "a quarter of the agent steps, and so of the minutes, for the same control steps"),
     ("demo", "metaworld"): (4, "as tiny's"),
 }
 """Preset and suite → the action repeat of all methods there, and why it is not the released one."""
