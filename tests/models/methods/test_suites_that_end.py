@@ -32,6 +32,7 @@ def test_ends_are_learned_from_where_tasks_end(preset: str, full: str) -> None:
             continue
         assert config.behavior.discount_head, method
         assert config.replay.prioritize_ends, method
+        assert config.evaluation.explore == found["dreamerv2"].evaluation.explore, method
         assert config.loss.discount_scale == found["dreamerv2"].loss.discount_scale, method
 
 
