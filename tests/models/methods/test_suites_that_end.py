@@ -10,7 +10,7 @@ from models.finetuning.config import FinetuneConfig, resolve_finetuning
 from models.methods.base import find_method
 
 METHODS = [name for name in plugin_names("methods") if find_method(name).agent_config is not None]
-LONGEST_WINDOW = {"highway/highway_fast": 6, "gym/Hopper-v5": 10, "robosuite/wipe": 50}
+LONGEST_WINDOW = {"highway/highway_fast": 6, "gym/Hopper-v5": 6, "robosuite/wipe": 50}
 """Records that random episodes have in most cases, at the presets' action repeat of two (`wipe`: 500 steps at most)."""
 
 
