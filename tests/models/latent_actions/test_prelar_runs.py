@@ -81,7 +81,7 @@ def test_a_labelled_set_is_probed_for_its_actions(tmp_path: Path, capsys: pytest
     words = ["prepare", "episodes", "--source", str(source), "--out", str(shards), "--workers", "1"]
     assert run([*words, "--set", "size=32x32"]) == 0
     capsys.readouterr()
-    changes = CHANGES | {"training__updates": 1, "validation__segments": 6, "data__batch_size": 2}
+    changes = CHANGES | {"training__updates": 1, "validation__segments": 8, "data__batch_size": 2, "data__holdout": 0.5}
     assert run(arguments(shards, tmp_path / "run", **changes)) == 0
     line = next(line for line in learned(tmp_path / "run") if "open_loop_mse" in line)
     assert {"latent_action_r2_action", "latent_action_r2_action_given_state"} <= line.keys()
