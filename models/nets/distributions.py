@@ -38,7 +38,8 @@ def draw_one_hot(logit: Tensor, noise: Tensor | None) -> Tensor:
     scores = logit if noise is None else logit + noise
     chosen = scores.argmax(-1, keepdim=True)
     # Not F.one_hot, which looks for indices out of range, in integers, and is converted afterwards.
-    return straight_through(torch.zeros_like(logit).scatter_(-1, chosen, 1.0), logit)
+    one_hot = torch.zeros_like(logit).scatter_(-1, chosen, 1.0)
+    return straight_through(one_hot, logit) if torch.is_grad_enabled() else one_hot
 
 
 def straight_through(one_hot: Tensor, logit: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from models.nets.config import GaussianRSSMConfig
 from models.nets.distributions import full_precision
 from models.nets.heads import xavier_linear
 from models.nets.recurrent_linear import LoopedLinear
-from models.nets.rssm import GRUCell
+from models.nets.rssm import GRUCell, starting_steps
 
 
 class GaussianState(NamedTuple):
@@ -122,19 +122,19 @@ class GaussianRSSM(GaussianDynamics):
         batch, length = embed.shape[:2]
         state, config = state or self.initial(batch), self.config
         keep = None if is_first is None else (1 - is_first.to(embed.dtype)).t()[..., None]  # (T, B, 1)
-        added = self._action_part(action, keep).expand(length, -1, -1).unbind(0)
-        seen = F.linear(embed, self.obs_out.weight[:, config.deter :], self.obs_out.bias).unbind(1)
-        img_in = LoopedLinear(self.img_in, length, batch, config.stoch, bias=False)
+        added = self._action_part(action, keep).expand(length, -1, -1)  # (T, B, hidden)
+        seen = F.linear(embed, self.obs_out.weight[:, config.deter :], self.obs_out.bias).transpose(0, 1)
+        img_in = LoopedLinear(self.img_in, length, batch, config.stoch, added=added)
         mix = LoopedLinear(self.gru.linear, length, batch)
-        obs_out = LoopedLinear(self.obs_out, length, batch, config.deter, bias=False)
+        obs_out = LoopedLinear(self.obs_out, length, batch, config.deter, added=seen)
         obs_stats = LoopedLinear(self.obs_stats, length, batch)
         stoch, deter, steps = state.stoch, state.deter, []
-        for t in range(length):
-            if keep is not None:
+        for t, starts in enumerate(starting_steps(keep, length)):
+            if keep is not None and starts:
                 stoch, deter = stoch * keep[t], deter * keep[t]
-            x = F.elu(img_in(stoch.to(embed.dtype)) + added[t])  # (B, hidden)
+            x = F.elu(img_in(stoch.to(embed.dtype)))  # (B, hidden)
             deter = self.gru.gates(mix(torch.cat([x, deter.to(x.dtype)], -1)), deter)  # (B, D)
-            stats = obs_stats(F.elu(obs_out(deter.to(x.dtype)) + seen[t]))  # (B, 2 S)
+            stats = obs_stats(F.elu(obs_out(deter.to(x.dtype))))  # (B, 2 S)
             steps.append(self.drawn(stats, deter, None if noise is None else noise[:, t]))
             stoch = steps[-1].stoch
         return stack_gaussian(steps)
@@ -197,8 +197,8 @@ class FramePredictor(GaussianDynamics):
         driven = F.elu(self.img_in(before)).unbind(1)
         mix = LoopedLinear(self.gru.linear, length, batch)
         deter, steps = self.initial(batch).deter, []
-        for t in range(length):
-            if keep is not None:
+        for t, starts in enumerate(starting_steps(keep, length)):
+            if keep is not None and starts:
                 deter = deter * keep[t]
             deter = self.gru.gates(mix(torch.cat([driven[t], deter.to(driven[t].dtype)], -1)), deter)
             steps.append(deter)

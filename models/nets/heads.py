@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.nets.distributions import TruncatedNormal, full_precision
+from models.nets.elu import elu
 
 
 def xavier_linear(inputs: int, outputs: int) -> nn.Linear:
@@ -34,7 +35,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers:
-            x = nn.functional.elu(layer(x))
+            x = elu(layer(x))
         return x
 
 

@@ -23,32 +23,43 @@ class LoopedLinear:
         steps: number of time steps.
         batch: rows of each step.
         columns: the first input columns, which take part; the others belong to a batched product or see zeros.
-        bias: whether the layer's bias is added.
+        added: (T, B, out), what is added to each step's product in place of the layer's bias; None: the bias.
     """
 
     def __init__(
-        self, linear: nn.Linear, steps: int, batch: int, columns: int | None = None, *, bias: bool = True
+        self,
+        linear: nn.Linear,
+        steps: int,
+        batch: int,
+        columns: int | None = None,
+        *,
+        added: Tensor | None = None,
     ) -> None:
         self._weight = linear.weight if columns is None else linear.weight[:, :columns]  # (out, in)
-        self._bias = linear.bias if bias else None
-        self._inputs: Tensor | None = None
+        self._bias = linear.bias if added is None else None
+        self._added = None if added is None else added.unbind(0)
+        self._rows: tuple[Tensor, ...] | None = None
         self._step = 0
         if torch.is_grad_enabled() and linear.weight.requires_grad and not torch.compiler.is_compiling():
-            self._defer(steps, batch)
+            self._defer(steps, batch, added)
 
-    def _defer(self, steps: int, batch: int) -> None:
+    def _defer(self, steps: int, batch: int, added: Tensor | None) -> None:
         kind = self._weight.device.type
         # Autocast would copy a float32 buffer, and the late write would miss the copy.
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self._weight.dtype
-        self._inputs = torch.zeros(steps, batch, self._weight.shape[1], device=self._weight.device, dtype=dtype)
-        self._offset = nn.functional.linear(self._inputs, self._weight, self._bias)  # (T, B, out): bias or zeros
+        inputs = torch.zeros(steps, batch, self._weight.shape[1], device=self._weight.device, dtype=dtype)
+        offset = nn.functional.linear(inputs, self._weight, self._bias)  # (T, B, out): bias or zeros
+        # One backward step for all: by indices, each step's gradient would be laid into zeros of the whole sequence.
+        self._offset = (offset if added is None else offset + added).unbind(0)
+        # `.data` has its own version counter: the writes are meant to reach what the batched product keeps.
+        self._rows = inputs.data.unbind(0)
         self._transposed = self._weight.detach().to(dtype).t()
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, in) to (B, out), for the next time step."""
-        if self._inputs is None:
-            return nn.functional.linear(x, self._weight, self._bias)
         step, self._step = self._step, self._step + 1
-        # `.data` has its own version counter: the write is meant to reach what the batched product keeps.
-        self._inputs.data[step] = x.detach()
+        if self._rows is None:
+            product = nn.functional.linear(x, self._weight, self._bias)
+            return product if self._added is None else product + self._added[step]
+        self._rows[step].copy_(x.detach())
         return torch.addmm(self._offset[step], x, self._transposed)

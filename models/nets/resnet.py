@@ -14,13 +14,15 @@ from torch import Tensor, nn
 
 from models.nets.config import DecoderConfig, EncoderConfig, Norm
 from models.nets.cross_attention import Fusion, FusionDraws
+from models.nets.elu import elu
 from models.nets.heads import xavier_linear
+from models.nets.narrow_norm import BatchNorm
 
 FusionFactory = Callable[[int, int], Fusion]  # (channels, tokens) of the maps to be fused
 
 
 def _norm(kind: Norm, channels: int) -> nn.Module:
-    return nn.BatchNorm2d(channels) if kind == "batch" else nn.Identity()
+    return BatchNorm(channels) if kind == "batch" else nn.Identity()
 
 
 def _xavier_conv(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Conv2d | nn.ConvTranspose2d:
@@ -54,8 +56,9 @@ class ResidualLayer(nn.Module):
         if self.fusion is not None:
             assert context is not None
             x = self.fusion(x, context, draws or FusionDraws())
-        x = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(skip + self.norm2(self.conv2(x)))
+        # In place: nobody needs the sums and normalised maps themselves, not even their backward passes.
+        x = F.relu(self.norm1(self.conv1(x)), inplace=True)
+        return F.relu(skip + self.norm2(self.conv2(x)), inplace=True)
 
 
 class EncoderStage(nn.Module):
@@ -74,7 +77,7 @@ class EncoderStage(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(N, inputs, H, W) to the map before and the map after halving."""
         if self.strided is not None:
-            return x, F.elu(self.strided(x))
+            return x, elu(self.strided(x))
         for layer in self.layers:
             x = layer(x)
         return x, F.avg_pool2d(x, 2)
@@ -107,7 +110,7 @@ class ImageEncoder(nn.Module):
         return dict(enumerate(self._maps(image)[0], 1))
 
     def _maps(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
-        x, before = F.elu(self.conv_in(image)), []
+        x, before = elu(self.conv_in(image)), []
         for stage in self.stages:
             kept, x = stage(x)
             before.append(kept)
@@ -135,7 +138,7 @@ class DecoderStage(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None, draws: FusionDraws | None) -> Tensor:
         """(N, inputs, H, W) to (N, outputs, 2H, 2W)."""
         if self.strided is not None:
-            x = F.elu(self.strided(x))
+            x = elu(self.strided(x))
             if self.fusion is None:
                 return x
             assert context is not None

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ipv_bench.errors import ConfigError
 from models.nets.config import RSSMConfig
 from models.nets.distributions import draw_one_hot, full_precision, straight_through
+from models.nets.elu import elu
 from models.nets.heads import xavier_linear
 from models.nets.recurrent_linear import LoopedLinear
 
@@ -133,18 +134,17 @@ class RSSM(nn.Module):
         into = self._action_part(action, keep)  # (T or 1, B or 1, hidden)
         deter_size = self.config.deter
         seen = F.linear(embed, self.obs_out.weight[:, deter_size:], self.obs_out.bias).transpose(0, 1)  # (T, B, hidden)
-        img_in = LoopedLinear(self.img_in, length, batch, self.stoch_size, bias=False)
+        img_in = LoopedLinear(self.img_in, length, batch, self.stoch_size, added=into.expand(length, -1, -1))
         mix = LoopedLinear(self.gru.linear, length, batch)
-        obs_out = LoopedLinear(self.obs_out, length, batch, deter_size, bias=False)
+        obs_out = LoopedLinear(self.obs_out, length, batch, deter_size, added=seen)
         obs_logit = LoopedLinear(self.obs_logit, length, batch)
-        added, seen_steps = into.expand(length, -1, -1).unbind(0), seen.unbind(0)
         stoch, deter, steps = state.stoch.flatten(-2), state.deter, []
-        for t in range(length):
-            if keep is not None:
+        for t, starts in enumerate(starting_steps(keep, length)):
+            if keep is not None and starts:
                 stoch, deter = stoch * keep[t], deter * keep[t]
-            x = F.elu(img_in(stoch) + added[t])  # (B, hidden)
+            x = elu(img_in(stoch))  # (B, hidden)
             deter = self.gru.gates(mix(torch.cat([x, deter.to(x.dtype)], -1)), deter)  # (B, D)
-            logit = self._logit(obs_logit(F.elu(obs_out(deter) + seen_steps[t])))  # (B, S, K)
+            logit = self._logit(obs_logit(elu(obs_out(deter))))  # (B, S, K)
             steps.append(State(latents.draw(logit, t), deter, logit))
             stoch = steps[-1].stoch.flatten(-2)
         posterior = stack_states(steps)
@@ -152,7 +152,7 @@ class RSSM(nn.Module):
 
     def prior_logit(self, deter: Tensor) -> Tensor:
         """Logits (..., S, K) of the prior at GRU states (..., D)."""
-        return self._logit(self.img_logit(F.elu(self.img_out(deter))))
+        return self._logit(self.img_logit(elu(self.img_out(deter))))
 
     def img_step(self, state: State, action: Tensor | None, latents: Latents, step: int = 0) -> State:
         """Next state without an image: (B, ...) and the action (B, A) taken in it, to (B, ...).
@@ -162,7 +162,7 @@ class RSSM(nn.Module):
         inputs = state.stoch.flatten(-2)
         if action is not None:
             inputs = torch.cat([inputs, action.to(inputs.dtype)], -1)
-        x = F.elu(F.linear(inputs, self.img_in.weight[:, : inputs.shape[-1]], self.img_in.bias))  # (B, hidden)
+        x = elu(F.linear(inputs, self.img_in.weight[:, : inputs.shape[-1]], self.img_in.bias))  # (B, hidden)
         deter = self.gru.gates(self.gru.linear(torch.cat([x, state.deter.to(x.dtype)], -1)), state.deter)
         logit = self.prior_logit(deter)
         return State(latents.draw(logit, step), deter, logit)
@@ -211,6 +211,17 @@ class RSSM(nn.Module):
     def _logit(self, flat: Tensor) -> Tensor:
         # Softmax and KL of half-precision logits would lose the small probabilities.
         return full_precision(flat).reshape(*flat.shape[:-1], self.config.stoch, self.config.discrete)
+
+
+def starting_steps(keep: Tensor | None, length: int) -> list[bool]:
+    """Steps at which a sequence may start anew; `keep` (T, B, 1) is 0 there and 1 elsewhere.
+
+    Elsewhere the old state would be multiplied by ones. Only a CPU is asked: another device would be waited for.
+    """
+    if keep is None or keep.device.type != "cpu" or torch.compiler.is_compiling():
+        return [keep is not None] * length
+    found: list[bool] = (keep != 1).flatten(1).any(1).tolist()
+    return found
 
 
 def stack_states(steps: list[State]) -> State:

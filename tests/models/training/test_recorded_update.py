@@ -17,7 +17,7 @@ from models.finetuning.config import resolve_finetuning
 from models.pretrain import build_training
 from models.pretraining.plan import plan_pretraining
 from models.training.hardware import check_cuda_graph, settled
-from models.world_models.intrinsic_bonus import distances, product_distances
+from models.world_models.intrinsic_bonus import distances
 from tests.models.agents.test_agent import batch_of, small_agent
 from tests.models.pretraining.small_pretraining import SMALL
 
@@ -111,7 +111,9 @@ def generator() -> torch.Generator:
 
 def test_distances_by_products_in_float64_are_those_by_subtraction(generator: torch.Generator) -> None:
     rows = torch.rand(40, 128, generator=generator) * 10
-    torch.testing.assert_close(product_distances(rows, rows), distances(rows, rows), rtol=1e-5, atol=1e-5)
+    true = torch.cdist(rows.double(), rows.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    assert torch.equal(distances(rows.double(), rows.double()), true)
+    torch.testing.assert_close(distances(rows, rows), true.float(), rtol=1e-6, atol=1e-5)
 
 
 @pytest.mark.parametrize(
