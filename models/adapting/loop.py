@@ -54,7 +54,9 @@ class AdaptLoop(PretrainLoop):
         if not held_out.action.shape[-1]:
             return self.validate_videos(self.training.model.without_actions(), held_out.frames)
         training = self.training
-        found = validate_actions(training.model, held_out, config.validation, training.seed, config.data.batch_size)
+        found = validate_actions(
+            training.model, held_out, config.validation, training.seed, config.data.batch_size, self.videos()
+        )
         unused = training.updates and found.ignored
         say(f"update {training.updates}: {'warning: ' if unused else ''}{found.sentence()}")
         return found

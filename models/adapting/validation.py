@@ -14,7 +14,7 @@ from ipv_bench.seeding import derive_seed
 from models.adapting.labelled_training import LabelledBatch
 from models.methods.base import ActionModel
 from models.metrics.image_quality import mean_squared_error
-from models.metrics.ratios import check_another, copy_ratio, shuffle_ratio
+from models.metrics.ratios import check_another, copy_ratio, others, shuffle_ratio
 from models.pretraining.config import ValidationConfig
 from models.pretraining.validation import MeanLosses
 
@@ -124,7 +124,12 @@ class ActionValidation:
 
 @torch.no_grad()
 def validate_actions(
-    model: ActionModel, segments: LabelledBatch, config: ValidationConfig, seed: int, batch_size: int = 16
+    model: ActionModel,
+    segments: LabelledBatch,
+    config: ValidationConfig,
+    seed: int,
+    batch_size: int = 16,
+    videos: np.ndarray | None = None,
 ) -> ActionValidation:
     """Measure a model in evaluation mode; it is left in the mode it was in.
 
@@ -133,10 +138,11 @@ def validate_actions(
 
     Args:
         model: the model.
-        segments: held-out; the actions of segment n + 1 stand for another's in segment n.
+        segments: held-out; whose actions stand for another's is `models.metrics.ratios.others`' to say.
         config: warm-up and number of shown segments.
         seed: of the draws.
         batch_size: segments computed at once.
+        videos: (N,) video of each segment; None: each its own.
 
     Raises:
         ConfigError: one segment alone.
@@ -145,12 +151,12 @@ def validate_actions(
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    others = np.roll(segments.action, -1, axis=0)
+    exchanged = segments.action[others(len(segments.frames), videos)]
     losses, errors, feature_errors, predictions = MeanLosses(), [], [], []
     for first in range(0, len(segments.frames), batch_size):
         part = slice(first, first + batch_size)
         images = torch.from_numpy(segments.frames[part]).to(device)  # (B, T, H, W, 3)
-        action, other = (torch.from_numpy(values[part]).to(device) for values in (segments.action, others))
+        action, other = (torch.from_numpy(values[part]).to(device) for values in (segments.action, exchanged))
 
         def generator(purpose: str, place: int = first) -> torch.Generator:
             return torch.Generator(device).manual_seed(derive_seed(seed, place, purpose))

@@ -15,7 +15,7 @@ from torch import Tensor
 from ipv_bench.seeding import derive_seed
 from models.latent_actions.gaussian import LatentActions
 from models.metrics.latent_actions import LatentActionEvidence
-from models.metrics.ratios import check_another
+from models.metrics.ratios import check_another, others
 
 POOLED = 4
 """Frames are averaged over a grid of so many cells a side where no true state is known."""
@@ -64,6 +64,7 @@ def measure_latent_actions(
     seed: int,
     batch_size: int = 16,
     labels: Labels | None = None,
+    videos: NDArray[np.integer] | None = None,
 ) -> LatentActionEvidence:
     """Predict every segment under its own latent actions, another segment's, and some of the prior.
 
@@ -72,12 +73,13 @@ def measure_latent_actions(
 
     Args:
         model: the model; in evaluation mode.
-        segments: (N, T, H, W, 3), held-out; another segment's latent actions are those of the next one.
+        segments: (N, T, H, W, 3), held-out; which one stands for another is `models.metrics.ratios.others`' to say.
         observed: frames that are seen, 1 ≤ observed < T.
         device: where the model is.
         seed: of the draws.
         batch_size: segments computed at once.
         labels: true actions; None on unlabelled sets.
+        videos: (N,) video of each segment; None: each its own.
 
     Raises:
         ConfigError: one segment alone.
@@ -87,13 +89,14 @@ def measure_latent_actions(
     images = [torch.from_numpy(part).to(device) for part in parts]  # (B, T, H, W, 3) each
     inferred = [model.infer(image) for image in images]
     means = torch.cat([each.mean.float() for each in inferred])  # (N, T - 1, L)
+    exchanged = torch.from_numpy(others(len(segments), videos)).to(device)
     errors: dict[str, list[Tensor]] = {"own": [], "other": [], "prior": [], "copy": []}
     for number, image in enumerate(images):
         rows = torch.arange(len(image), device=device) + number * batch_size
         drawn = torch.Generator(device).manual_seed(derive_seed(seed, number, "prior latent actions"))
         given = {
             "own": means[rows],
-            "other": means[(rows + 1) % len(means)],
+            "other": means[exchanged[rows]],
             "prior": model.prior_actions(len(image), image.shape[1], drawn),
         }
         truth = model.targets(image)  # (B, T, ...)

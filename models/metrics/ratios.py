@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ipv_bench.errors import ConfigError
 
 Numbers = NDArray[np.float64]
+Groups = NDArray[np.integer]
 
 
 def copy_ratio(error: Numbers, copy_error: Numbers, axis: int | tuple[int, ...] | None = None) -> Numbers:
@@ -53,6 +54,23 @@ def check_another(segments: int) -> None:
             f"validation.segments={segments} leaves no other segment, whose actions a segment could be predicted under",
             expected="2 or more",
         )
+
+
+def others(count: int, groups: Groups | None = None) -> Groups:
+    """For each of `count` segments the number of another one, whose actions stand in place of its own.
+
+    Of another video, unless one video has more than half of all segments: two segments of one video can be the same
+    frames, under whose actions nothing is worse. Each stands in once.
+
+    Args:
+        count: at least 2.
+        groups: (count,) video of each; None: each has its own.
+    """
+    order = np.arange(count) if groups is None else np.argsort(groups, kind="stable")
+    largest = 1 if groups is None else int(np.unique(groups, return_counts=True)[1].max())
+    found = np.empty(count, np.int64)
+    found[order] = np.roll(order, -(largest if largest < count else 1))
+    return found
 
 
 def _ratio(above: Numbers, below: Numbers, axis: int | tuple[int, ...] | None) -> Numbers:

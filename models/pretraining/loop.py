@@ -21,7 +21,7 @@ from models.pretraining.config import PretrainConfig
 from models.pretraining.pair_pictures import AFTER, BEFORE, PairModel, write_pairs
 from models.pretraining.prediction_strips import write_gif, write_strips
 from models.pretraining.validation import Validation, validate
-from models.pretraining.video_batches import VideoBatches, VideoData, read_labels, stack_segments
+from models.pretraining.video_batches import VideoBatches, VideoData, read_labels, stack_segments, videos_of
 from models.pretraining.video_training import VideoTraining
 from models.training.checkpoint import count_of, latest_checkpoint, load_checkpoint, save_checkpoint, state_errors
 from models.training.interruption import StopRequest
@@ -57,6 +57,8 @@ class PretrainLoop:
             data.train, config.data.batch_size, workers=config.data.workers, prefetch=config.data.prefetch,
             rank=self.ranks.rank, world_size=self.ranks.world_size, stack=self.stack,
         )  # fmt: skip
+        if self.compares_segments() and config.validation.every and data.validation is not None:
+            check_another(config.validation.segments)
         self._means, self._wall_before = MetricMeans(), 0.0
         self._log = JsonlLog(folder / METRICS_FILE) if self.ranks.is_main else None
         self._held_out: Any = None
@@ -88,7 +90,8 @@ class PretrainLoop:
     def validate_videos(self, model: Any, held_out: np.ndarray, labels: Labels | None = None) -> Validation:
         """Measure a model of videos on held-out frames (N, T, H, W, 3); what it says of latent actions is printed."""
         config, training = self.config, self.training
-        result = validate(model, held_out, config.validation, training.seed, config.data.batch_size, labels)
+        size, videos = config.data.batch_size, self.videos()
+        result = validate(model, held_out, config.validation, training.seed, size, labels, videos)
         if result.latent_actions is not None:
             unused = training.updates and result.latent_actions.verdict != "usable"
             say(f"update {training.updates}: {'warning: ' if unused else ''}{result.latent_actions.sentence()}")
@@ -163,6 +166,11 @@ class PretrainLoop:
             self._held_out = self.stack([self.data.validation[i] for i in numbers])
         return self._held_out
 
+    def videos(self) -> np.ndarray:
+        """(N,) video of each held-out segment."""
+        assert self.data.validation is not None
+        return videos_of(self.data.validation, self.config.validation.segments)
+
     def _labels(self) -> Labels | None:
         """True actions of the held-out segments, of a model with latent actions and where every set has them."""
         assert self.data.validation is not None
@@ -231,8 +239,6 @@ class PretrainLoop:
 
     def _resume(self) -> None:
         """Continue from the newest checkpoint, or start; the log is cut to what the checkpoint knows of."""
-        if self.compares_segments() and self.config.validation.every and self.data.validation is not None:
-            check_another(self.config.validation.segments)  # now, and not after what comes before the first update
         self.ranks.wait()
         path = latest_checkpoint(self.folder)
         if path is None:

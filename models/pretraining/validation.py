@@ -111,6 +111,7 @@ def validate(
     seed: int,
     batch_size: int = 16,
     labels: Labels | None = None,
+    videos: np.ndarray | None = None,
 ) -> ValidationResult:
     """Measure a model in evaluation mode; it is left in the mode it was in.
 
@@ -123,6 +124,7 @@ def validate(
         seed: of the draws.
         batch_size: segments computed at once.
         labels: true actions of the segments, for the report on latent actions; None: unknown.
+        videos: (N,) video of each segment, for the same; None: each its own.
     """
     was_training = model.training
     model.eval()
@@ -137,7 +139,7 @@ def validate(
         frames.append(images.movedim(-1, -3).float() / 255)
     report = None
     if isinstance(model, LatentActionModel):
-        evidence = measure_latent_actions(model, segments, config.warmup, device, seed, batch_size, labels)
+        evidence = measure_latent_actions(model, segments, config.warmup, device, seed, batch_size, labels, videos)
         report = latent_action_report(evidence)
     model.train(was_training)
     truth, prediction = torch.cat(frames), torch.cat(predictions)

@@ -135,14 +135,19 @@ def read_labels(segments: Segments, count: int) -> Labels | None:
         return None
     tracked = TrackedSegments(segments, names)
     found = [tracked[i].tracks for i in range(count)]
-    origins = [segments.describe(i) for i in range(count)]
-    videos = [(origin.location, origin.source_id) for origin in origins]
-    numbers = {video: number for number, video in enumerate(dict.fromkeys(videos))}
     return Labels(
         np.stack([each["action"].reshape(len(each["action"]), -1) for each in found]),
         np.stack([each["state"] for each in found]) if "state" in names else None,
-        np.array([numbers[video] for video in videos]),
+        videos_of(segments, count),
     )
+
+
+def videos_of(segments: Segments | TrackedSegments, count: int) -> np.ndarray:
+    """(count,) video of each of the first `count` segments, numbered in the order in which they come."""
+    origins = [segments.describe(i) for i in range(count)]
+    videos = [(origin.location, origin.source_id) for origin in origins]
+    numbers = {video: number for number, video in enumerate(dict.fromkeys(videos))}
+    return np.array([numbers[video] for video in videos])
 
 
 def check_batch_size(batch_size: int, world_size: int) -> None:

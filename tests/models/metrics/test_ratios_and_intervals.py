@@ -14,7 +14,7 @@ from models.adapting.validation import validate_actions
 from models.latent_actions.measure import measure_latent_actions
 from models.metrics.frechet import FeatureSums, frechet_distance
 from models.metrics.intervals import VideoBootstrap
-from models.metrics.ratios import copy_ratio, shuffle_ratio
+from models.metrics.ratios import copy_ratio, others, shuffle_ratio
 
 
 def numbers(*shape: int, seed: int = 0) -> np.ndarray:
@@ -38,6 +38,18 @@ def test_one_segment_has_no_others_actions() -> None:
         measure_latent_actions(nobody, frames, 2, torch.device("cpu"), 0)
     with pytest.raises(ConfigError, match="segments=1 leaves no other segment"):
         validate_actions(nobody, LabelledBatch(frames, np.zeros((1, 4, 2), np.float32)), nobody, 0)
+
+
+def test_another_segment_is_one_of_another_video() -> None:
+    np.testing.assert_array_equal(others(4), [1, 2, 3, 0])
+    np.testing.assert_array_equal(others(3, np.array([0, 0, 0])), [1, 2, 0])
+    generator = np.random.default_rng(0)
+    for videos in (np.array([0, 0, 1, 1]), np.array([1, 0, 2, 1, 0]), generator.integers(0, 5, 64)):
+        found = others(len(videos), videos)
+        assert sorted(found) == list(range(len(videos)))
+        assert (videos[found] != videos).all()
+    most = np.array([0, 0, 0, 1])  # two of three have no partner elsewhere
+    assert (most[others(4, most)] != most).sum() == 2
 
 
 def test_an_interval_is_as_wide_as_theory_says() -> None:
