@@ -18,7 +18,7 @@ from ipv_bench.seeding import derive_seed
 from models.features.config import OwnMAEConfig
 from models.features.frozen import Frames, FrozenFeatures, frames_of, patches_of
 from models.nets.transformer import Transformer, learned_tokens
-from models.training.optimizer import AdamWConfig
+from models.training.config import AdamWConfig
 
 
 class OwnMAE(FrozenFeatures):

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from models.isolation.config import IsolationConfig
-from models.nets.gaussian_rssm import FramePredictor, GaussianRSSM, GaussianRSSMConfig, GaussianState
+from models.nets.config import GaussianRSSMConfig
+from models.nets.gaussian_rssm import FramePredictor, GaussianRSSM, GaussianState
 
 
 class IsolatedState(NamedTuple):

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.isolation.mixture import FrameParts, mixed
+from models.nets.config import ImageConfig
 from models.nets.distributions import full_precision
-from models.nets.image_scaling import ImageConfig, ImageScaling
+from models.nets.image_scaling import ImageScaling
 from models.nets.plain_cnn import (
     ENCODER_KERNELS,
     PlainDecoder,

@@ -46,7 +46,7 @@ def mixed(
     Returns:
         Frames, clipped x, clipped y and masks, each (N, 3, ...); the last three without gradients.
     """
-    found: tuple[Tensor, Tensor, Tensor, Tensor] = _Mixture.apply(moved, others, still, black, white)
+    found: tuple[Tensor, Tensor, Tensor, Tensor] = _Mixture.apply(moved, others, still, black, white)  # type: ignore[no-untyped-call]
     return found
 
 

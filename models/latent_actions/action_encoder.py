@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from models.latent_actions.config import ActionEncoderConfig
 from models.latent_actions.gaussian import LatentActions, to_std
+from models.nets.config import EncoderConfig
 from models.nets.heads import xavier_linear
-from models.nets.resnet import EncoderConfig
 from models.world_models.image_model import image_encoder
 
 CHANNELS = {"concat": 6, "diff": 3, "catdiff": 9}

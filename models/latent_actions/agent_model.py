@@ -12,8 +12,9 @@ from models.latent_actions.action_encoder import ActionEncoder
 from models.latent_actions.config import RealActionModelConfig
 from models.latent_actions.gaussian import negative_log_density
 from models.latent_actions.real_actions import RealActionRSSM
+from models.nets.config import RSSMConfig
 from models.nets.distributions import full_precision
-from models.nets.rssm import RSSM, RSSMConfig
+from models.nets.rssm import RSSM
 from models.world_models.stacked import StackedOutput, StackedWorldModel
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.nets.config import RSSMConfig
 from models.nets.heads import xavier_linear
-from models.nets.rssm import RSSM, Latents, RSSMConfig, State
+from models.nets.rssm import RSSM, Latents, State
 
 
 class ActionMLP(nn.Module):

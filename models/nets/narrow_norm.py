@@ -72,7 +72,7 @@ class _NarrowNorm(torch.autograd.Function):
         wide = [value.repeat(k) for value in (weight, bias, mean, variance)]
         y = torch.empty_like(x)  # no view: a ReLU may go over it
         unused = (x.new_empty(0), x.new_empty(0))
-        torch.native_batch_norm(rows, *wide, False, 0.0, eps, out=(_rows(y), *unused))
+        torch.native_batch_norm(rows, *wide, False, 0.0, eps, out=(_rows(y), *unused))  # type: ignore[call-arg, misc, arg-type]
         ctx.save_for_backward(x, weight, mean, variance)
         ctx.eps = eps
         return y
@@ -94,6 +94,6 @@ class _NarrowNorm(torch.autograd.Function):
         by_x = -scale * by_weight / places  # of the normalised x
         offset = -scale * by_bias / places
         wide = [value.repeat(k) for value in (by_x, offset, mean, variance)]
-        found = torch.native_batch_norm(rows, *wide, False, 0.0, ctx.eps)[0]
+        found = torch.native_batch_norm(rows, *wide, False, 0.0, ctx.eps)[0]  # type: ignore[call-arg, arg-type]
         found.addcmul_(down, scale.repeat(k)[:, None, None])
         return _maps(found, x.shape), by_weight, by_bias, None, None, None, None

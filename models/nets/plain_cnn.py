@@ -74,8 +74,7 @@ class PlainDecoder(nn.Module):
 
     def quarters(self, feat: Tensor) -> Tensor:
         """The frames of features (N, F) as quarters (N, channels, 4, 32, 32), each map by itself; see `to_quarters`."""
-        maps = self._last_maps(feat).contiguous()  # four times fewer numbers to move than behind the convolution
-        four = _four_places(self.convs[-1], maps).contiguous()
+        four = _four_places(self.convs[-1], self._last_maps(feat)).contiguous()
         return four.view(len(four), four.shape[1] // 4, 4, *four.shape[2:])
 
     def _last_maps(self, feat: Tensor) -> Tensor:

@@ -9,12 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ipv_bench.errors import ConfigError
+from models.nets.config import DecoderConfig, EncoderConfig, ImageConfig
 from models.nets.cross_attention import Fusion, FusionDraws
 from models.nets.distributions import full_precision
-from models.nets.image_scaling import ImageConfig, ImageScaling
+from models.nets.image_scaling import ImageScaling
 from models.nets.plain_cnn import PlainDecoder, PlainEncoder
-from models.nets.resnet import DecoderConfig, EncoderConfig, FusionFactory, ImageDecoder, ImageEncoder
-from models.world_models.context import ContextConfig, ContextDraws, draw_context, erase
+from models.nets.resnet import FusionFactory, ImageDecoder, ImageEncoder
+from models.world_models.config import ContextConfig
+from models.world_models.context import ContextDraws, draw_context, erase
 
 
 class ImageModel(nn.Module):

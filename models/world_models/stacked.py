@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ipv_bench.errors import ConfigError
+from models.nets.config import RSSMConfig
 from models.nets.distributions import balanced_kl, categorical_entropy, full_precision, gumbel_noise
 from models.nets.heads import ScalarHead, half_squared_error
-from models.nets.rssm import RSSM, Latents, RSSMConfig, State
+from models.nets.rssm import RSSM, Latents, State
 from models.training.optimizer import OptimizerGroup
 from models.world_models.context import ContextDraws, of_later_frames
 from models.world_models.image_model import ImageModel, image_loss
