@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -92,8 +92,8 @@ def main() -> None:
     if not options.summary:
         try:
             experiment(scale, Workspace(options.out / scale.kept.name, options.minutes), options.jobs)
-        except OutOfTimeError:
-            print("the minutes are over; the same command goes on", file=sys.stderr)
+        except OutOfTimeError as why:
+            print(f"{why}; the same command goes on", file=sys.stderr)
     found = summary(scale)
     if options.figure:
         draw(scale, found["rows"], found["action_r2_of_true_frames"], options.figure)
@@ -112,15 +112,18 @@ def experiment(scale: Scale, space: Workspace, jobs: int) -> None:
     make_all_videos(scale, space)
     the_judge(scale, space)  # before the runs, which read it
     parents: dict[Path, Future[None]] = {}
-    with ThreadPoolExecutor(jobs) as pool:
+    pool = ThreadPoolExecutor(jobs)
+    try:
         adapted = []
         for name, labels, seed in runs:
             path = pretrained_path(name, seed)
             if path not in parents:  # as late as it can be: what is cut short has whole runs to show
                 parents[path] = pool.submit(pretrain, scale, space, path, name, seed)
             adapted.append(pool.submit(after, parents[path], adapt, scale, space, name, labels, seed))
-        for future in [*parents.values(), *adapted]:
+        for future in as_completed([*parents.values(), *adapted]):
             future.result()
+    finally:  # what has not begun is not begun when one fails, or somebody has enough
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def after(parent: Future[None], work: Callable[..., None], *arguments: Any) -> None:

@@ -36,6 +36,7 @@ from safetensors.torch import load_file, save
 from ipv_bench.atomic_file import write_bytes, write_json
 from ipv_bench.run_record import read_record
 from ipv_bench.segments import open_segments
+from ipv_bench.shard_set import MANIFEST_FILE, file_sha256
 from models.adapting.config import adapt_config_class
 from models.adapting.labelled_training import LabelledBatch
 from models.adapting.validation import validate_actions
@@ -71,20 +72,28 @@ class Workspace:
         return command(self.folder, *arguments, end=self._end)
 
     def train(self, path: Path, *arguments: str) -> None:
-        """A command that makes the run `path`; its CPU-seconds are added to what it took before."""
+        """A command that makes the run `path`; its CPU-seconds are added to what it took before.
+
+        A piece that this script did not see the end of (it was killed) leaves the sum incomplete, and that is noted.
+        """
         log = self.folder / "cpu" / f"{path}.json"
-        before = json.loads(log.read_text())["cpu_seconds"] if log.is_file() else 0.0
+        before = json.loads(log.read_text()) if log.is_file() else {"cpu_seconds": 0.0, "whole": True, "open": False}
+        whole = before["whole"] and not before["open"]
         log.parent.mkdir(parents=True, exist_ok=True)
+        note = {"cpu_seconds": before["cpu_seconds"], "whole": whole}
+        write_json(log, note | {"open": True})
         try:
             seconds = self.command(*arguments, "--run", str(path))
         except StoppedError as stopped:
-            write_json(log, {"cpu_seconds": round(before + stopped.seconds, 1)})
+            write_json(log, note | {"cpu_seconds": round(note["cpu_seconds"] + stopped.seconds, 1), "open": False})
             raise
-        write_json(log, {"cpu_seconds": round(before + seconds, 1)})
+        write_json(log, note | {"cpu_seconds": round(note["cpu_seconds"] + seconds, 1), "open": False})
 
-    def cpu_seconds(self, path: Path) -> float:
-        """CPU-seconds of a run, with all its starts."""
-        return float(json.loads((self.folder / "cpu" / f"{path}.json").read_text())["cpu_seconds"])
+    def cpu_seconds(self, path: Path) -> float | None:
+        """CPU-seconds of a run, with all its starts; None where a part of it was not counted."""
+        log = self.folder / "cpu" / f"{path}.json"
+        found = json.loads(log.read_text()) if log.is_file() else {"whole": False, "open": False}
+        return float(found["cpu_seconds"]) if found["whole"] and not found["open"] else None
 
     def finished(self, path: Path) -> bool:
         """Whether a run is there and done."""
@@ -121,7 +130,7 @@ def make_videos(space: Workspace, name: str, count: int, seed: int) -> None:
 
 def the_judge(scale: Scale, space: Workspace) -> InverseDynamics:
     """The judge of the workspace, trained when it is first asked for; one of another training does not count."""
-    path = space.folder / f"judge-{min(JUDGE_VIDEOS, scale.videos)}-videos-{scale.judge_updates}-updates.safetensors"
+    path = judge_file(scale, space)
     if not path.is_file():
         batch = videos_of(space, "train", JUDGE_VIDEOS, 0, FRAMES)
         write_bytes(path, save(train_judge(batch.frames, batch.action, scale.judge_updates).state_dict()))
@@ -129,6 +138,17 @@ def the_judge(scale: Scale, space: Workspace) -> InverseDynamics:
     judge = InverseDynamics(len(weights["dense.2.bias"]))
     judge.load_state_dict(weights)
     return judge.eval()
+
+
+def judge_file(scale: Scale, space: Workspace) -> Path:
+    """Where the judge's weights lie."""
+    return space.folder / f"judge-{min(JUDGE_VIDEOS, scale.videos)}-videos-{scale.judge_updates}-updates.safetensors"
+
+
+def seen(scale: Scale, space: Workspace) -> dict[str, str]:
+    """sha256 of the videos' manifests and of the judge: runs of other ones are no pairs."""
+    sets = {name: space.folder / "shards" / name / MANIFEST_FILE for name in ("train", "held-out")}
+    return {name: file_sha256(path) for name, path in {**sets, "judge": judge_file(scale, space)}.items()}
 
 
 def videos_of(space: Workspace, name: str, count: int, start: int, length: int) -> LabelledBatch:
@@ -168,7 +188,8 @@ def adapt(scale: Scale, space: Workspace, name: str, labels: int, seed: int) -> 
         settings = [word for value in changes for word in ("--set", value)]
         parent = str(pretrained_path(name, seed))
         space.train(path, "adapt", parent, "--data", "shards/train", "--seed", str(seed), *settings, "--quiet")
-    keep(scale, space, path, {"cpu_seconds": space.cpu_seconds(path), **judged(scale, space, path)})
+    facts = {"cpu_seconds": space.cpu_seconds(path), "seen": seen(scale, space), **judged(scale, space, path)}
+    keep(scale, space, path, facts)
 
 
 def keep(scale: Scale, space: Workspace, path: Path, facts: dict[str, Any]) -> None:

@@ -29,6 +29,7 @@ def summary(scale: Scale) -> dict[str, Any]:
     """Means over seeds with 95 % intervals of every measure, what differs from `scratch`, and what is missing; prints
     all of it."""
     runs = [Run(*found) for found in kept_runs(scale)]
+    check_one_judge(runs)
     ceiling = sorted({round(run.result["action_r2_of_true_frames"], 4) for run in runs})
     heard = [key for key in MEASURES if key != "action_r2" or not unheard(ceiling)]
     if len(heard) < len(MEASURES):
@@ -51,6 +52,21 @@ def summary(scale: Scale) -> dict[str, Any]:
         "copy_error": sorted({round(run.result["copy_error_by_step"][-1], 6) for run in runs}),
         "rows": table(runs), "comparisons": [one._asdict() for one in comparisons], "pretraining": pretrained,
     }  # fmt: skip
+
+
+def check_one_judge(runs: list[Run]) -> None:
+    """Runs that are compared saw the same videos and were judged by the same judge.
+
+    Raises:
+        SystemExit: they did not; says which.
+    """
+    for run in runs:
+        if run.result.get("seen") != runs[0].result.get("seen"):
+            names = [f"{one.learner} N={one.labels} seed {one.seed}" for one in (runs[0], run)]
+            raise SystemExit(
+                f"{names[0]} and {names[1]} saw other videos or another judge ({runs[0].result.get('seen')}, "
+                f"{run.result.get('seen')}): move one workspace's runs away"
+            )
 
 
 def table(runs: list[Run]) -> list[dict[str, Any]]:

@@ -134,6 +134,47 @@ def test_the_summary_says_what_is_missing_and_a_deaf_judge_is_not_heard(
     assert (tmp_path / "figure.png").stat().st_size > 1000
 
 
+def test_runs_of_two_judges_are_no_pairs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    protocol = benchmark(monkeypatch, "label_efficiency_protocol")
+    reader = benchmark(monkeypatch, "label_efficiency_summary")
+    for name, judge in (("scratch", "one"), ("uwm", "another")):
+        folder = tmp_path / protocol.adapted_path(name, 16, 1)
+        folder.mkdir(parents=True)
+        result = {"error": 0.02, "copy_ratio": 1.0, "shuffle_ratio": 1.0, "action_r2": 0.05, "seen": {"judge": judge},
+                  "action_r2_of_true_frames": 0.9, "copy_error_by_step": [0.03]}  # fmt: skip
+        (folder / "result.json").write_text(json.dumps(result))
+    with pytest.raises(SystemExit, match="another judge"):
+        reader.summary(replace(protocol.WHOLE, kept=tmp_path))
+
+
+def test_seconds_of_a_piece_whose_end_nobody_saw_are_not_made_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    runs = benchmark(monkeypatch, "label_efficiency_runs")
+    space, path = runs.Workspace(tmp_path, None), Path("runs/a")
+    assert space.cpu_seconds(path) is None
+    took = iter([2.0, runs.StoppedError(1.5), 4.0, KeyboardInterrupt(), 1.0])
+
+    def one(*arguments: str) -> float:
+        found = next(took)
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    monkeypatch.setattr(space, "command", one)
+    space.train(path, "pretrain")
+    assert space.cpu_seconds(path) == 2.0
+    with pytest.raises(runs.StoppedError):
+        space.train(path, "pretrain")
+    space.train(path, "pretrain")
+    assert space.cpu_seconds(path) == 7.5
+    with pytest.raises(KeyboardInterrupt):  # as a kill leaves it
+        space.train(path, "pretrain")
+    assert space.cpu_seconds(path) is None
+    space.train(path, "pretrain")
+    assert space.cpu_seconds(path) is None
+
+
 # The judge.
 
 
