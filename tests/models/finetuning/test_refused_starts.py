@@ -130,7 +130,12 @@ def test_a_mended_command_starts_where_a_failed_one_left_its_record(
 ) -> None:
     folder = left(tmp_path / "run")
     trained: list[Any] = []
-    monkeypatch.setattr(models.finetune, "_train", lambda plan, record, agent: trained.append((record, agent)))
+
+    def train(plan: Any, record: Any, agent: Any) -> list[str]:
+        trained.append((record, agent))
+        return []
+
+    monkeypatch.setattr(models.finetune, "_train", train)
     assert run(command_line(folder, "--set", "context.heads=1", "--set", "evaluation.random_episodes=1")) == 0
     ((record, agent),) = trained
     assert record.config["context"]["heads"] == agent.config.context.heads == 1
