@@ -92,7 +92,7 @@ def same_work(part: int) -> tuple[list[str], list[str]]:
         "training.env_steps": 4 * EPISODE * (prefill + training),
         "training.prefill": EPISODE * prefill,
         "training.pretrain_updates": max(1, round(100 / part)),
-        "training.checkpoint_minutes": 60,  # by the clock: a loaded machine would write more of them
+        "training.checkpoint_minutes": 10,  # the longest; by the clock: a loaded machine would write more of them
         "evaluation.every": 4 * EPISODE * EVERY,
         "evaluation.episodes": min(EVALUATED, max(1, round(whole / part / evaluations))),
         "evaluation.random_episodes": max(1, round(30 / part)),
