@@ -32,12 +32,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from kept_record import keep_files
-from one_command import die_with
+from one_command import die_with, side_by_side
 
 from ipv_bench.run_record import read_jsonl, read_record
 
@@ -110,9 +110,7 @@ def experiment(options: argparse.Namespace) -> None:
     """The runs that are not finished, side by side, until the time is over."""
     options.out.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + 60 * options.minutes
-    with ThreadPoolExecutor(options.jobs) as pool:
-        for future in [pool.submit(piece, options, seed, end) for seed in options.seeds]:
-            future.result()
+    side_by_side(options.jobs, [partial(piece, options, seed, end) for seed in options.seeds])
 
 
 def piece(options: argparse.Namespace, seed: int, end: float, enough: Callable[[], bool] = lambda: False) -> None:

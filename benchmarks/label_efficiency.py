@@ -48,7 +48,7 @@ from label_efficiency_protocol import (
     pretrained_path,
     remaining,
 )
-from label_efficiency_runs import Workspace, adapt, make_all_videos, pretrain, the_judge, videos_of
+from label_efficiency_runs import TrainingWorkspace, adapt, make_all_videos, pretrain, the_judge, videos_of
 from label_efficiency_summary import draw, summary
 from one_command import OutOfTimeError
 from paired_timing import machine
@@ -78,7 +78,7 @@ def main() -> None:
     if options.quick:
         with tempfile.TemporaryDirectory() as folder:
             scale = replace(QUICK, kept=Path(folder) / "kept")
-            experiment(scale, Workspace(Path(folder), None), 1)
+            experiment(scale, TrainingWorkspace(Path(folder), None), 1)
             print(json.dumps({"benchmark": "label_efficiency", "quick": True, **summary(scale)}))
         return
     scale = PILOT if options.pilot else WHOLE
@@ -86,12 +86,12 @@ def main() -> None:
         list_remaining(scale)
         return
     if options.judge:
-        found = measure_judge(scale, Workspace(options.out / scale.kept.name, options.minutes))
+        found = measure_judge(scale, TrainingWorkspace(options.out / scale.kept.name, options.minutes))
         print(json.dumps({"benchmark": "label_efficiency", "pilot": options.pilot, "judge": found}))
         return
     if not options.summary:
         try:
-            experiment(scale, Workspace(options.out / scale.kept.name, options.minutes), options.jobs)
+            experiment(scale, TrainingWorkspace(options.out / scale.kept.name, options.minutes), options.jobs)
         except OutOfTimeError as why:
             print(f"{why}; the same command goes on", file=sys.stderr)
     found = summary(scale)
@@ -100,7 +100,7 @@ def main() -> None:
     print(json.dumps({"benchmark": "label_efficiency", "pilot": options.pilot, **found}))
 
 
-def experiment(scale: Scale, space: Workspace, jobs: int) -> None:
+def experiment(scale: Scale, space: TrainingWorkspace, jobs: int) -> None:
     """Videos, judge, pre-trained models, and the runs: by the commands that a person would type.
 
     Raises:
@@ -132,7 +132,7 @@ def after(parent: Future[None], work: Callable[..., None], *arguments: Any) -> N
     work(*arguments)
 
 
-def measure_judge(scale: Scale, space: Workspace) -> dict[str, float]:
+def measure_judge(scale: Scale, space: TrainingWorkspace) -> dict[str, float]:
     """What the judge reads off true frames of held-out videos, and what it must not read; kept with the runs.
 
     Raises:

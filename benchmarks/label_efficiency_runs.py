@@ -30,7 +30,7 @@ from label_efficiency_protocol import (
     adapted_path,
     pretrained_path,
 )
-from one_command import StoppedError, command, deadline
+from one_command import StoppedError, Workspace
 from safetensors.torch import load_file, save
 
 from ipv_bench.atomic_file import write_bytes, write_json
@@ -49,27 +49,8 @@ from models.pretraining.config import ValidationConfig
 from models.training.checkpoint import find_checkpoint, load_checkpoint, load_tensors
 
 
-class Workspace:
-    """The folder in which the commands run, and until when.
-
-    Args:
-        folder: of data and runs.
-        minutes: after which no command is started, and the running one is asked to stop; None: no limit.
-    """
-
-    def __init__(self, folder: Path, minutes: float | None) -> None:
-        self.folder = folder
-        self._end = deadline(minutes)
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def command(self, *arguments: str) -> float:
-        """One `ipv-bench` command with one thread, gently; its CPU-seconds.
-
-        Raises:
-            OutOfTimeError: it was stopped, or not even started.
-            CalledProcessError: it failed.
-        """
-        return command(self.folder, *arguments, end=self._end)
+class TrainingWorkspace(Workspace):
+    """A workspace that counts the CPU-seconds of its runs."""
 
     def train(self, path: Path, *arguments: str) -> None:
         """A command that makes the run `path`; its CPU-seconds are added to what it took before.
@@ -110,25 +91,25 @@ def pretraining_changes(learner: Learner, scale: Scale) -> list[str]:
     return [*changes, f"training.updates={max(1, round(seconds / learner.update_seconds))}"]
 
 
-def make_all_videos(scale: Scale, space: Workspace) -> None:
+def make_all_videos(scale: Scale, space: TrainingWorkspace) -> None:
     """The labelled sets to train on and to judge by."""
     for name, count, seed in (("train", scale.videos, 0), ("held-out", scale.held_out, 1)):
         make_videos(space, name, count, seed)
 
 
-def make_videos(space: Workspace, name: str, count: int, seed: int) -> None:
+def make_videos(space: TrainingWorkspace, name: str, count: int, seed: int) -> None:
     """Record and prepare a labelled set."""
     if (space.folder / "shards" / name / "manifest.json").is_file():
         return
     settings = [word for value in RECORD for word in ("--set", value)]
     space.command(
         "record", TASK, "--policy", POLICY, "--episodes", str(count), "--seed", str(seed), "--out", f"raw/{name}",
-        *settings, "--quiet",
+        *settings,
     )  # fmt: skip
-    space.command("prepare", "episodes", "--source", f"raw/{name}", "--out", f"shards/{name}", "--quiet")
+    space.command("prepare", "episodes", "--source", f"raw/{name}", "--out", f"shards/{name}")
 
 
-def the_judge(scale: Scale, space: Workspace) -> InverseDynamics:
+def the_judge(scale: Scale, space: TrainingWorkspace) -> InverseDynamics:
     """The judge of the workspace, trained when it is first asked for; one of another training does not count."""
     path = judge_file(scale, space)
     if not path.is_file():
@@ -140,18 +121,18 @@ def the_judge(scale: Scale, space: Workspace) -> InverseDynamics:
     return judge.eval()
 
 
-def judge_file(scale: Scale, space: Workspace) -> Path:
+def judge_file(scale: Scale, space: TrainingWorkspace) -> Path:
     """Where the judge's weights lie."""
     return space.folder / f"judge-{min(JUDGE_VIDEOS, scale.videos)}-videos-{scale.judge_updates}-updates.safetensors"
 
 
-def seen(scale: Scale, space: Workspace) -> dict[str, str]:
+def seen(scale: Scale, space: TrainingWorkspace) -> dict[str, str]:
     """sha256 of the videos' manifests and of the judge: runs of other ones are no pairs."""
     sets = {name: space.folder / "shards" / name / MANIFEST_FILE for name in ("train", "held-out")}
     return {name: file_sha256(path) for name, path in {**sets, "judge": judge_file(scale, space)}.items()}
 
 
-def videos_of(space: Workspace, name: str, count: int, start: int, length: int) -> LabelledBatch:
+def videos_of(space: TrainingWorkspace, name: str, count: int, start: int, length: int) -> LabelledBatch:
     """The same frames of each of the first `count` videos of a set, with the actions that led into them."""
     source = open_segments(space.folder / "shards" / name, FRAMES, 0).sources[0]
     chosen = [int(video) for video in sorted(source.videos)[:count]]
@@ -160,25 +141,23 @@ def videos_of(space: Workspace, name: str, count: int, start: int, length: int) 
     return LabelledBatch(frames, action.astype(np.float32))
 
 
-def held_out(scale: Scale, space: Workspace) -> LabelledBatch:
+def held_out(scale: Scale, space: TrainingWorkspace) -> LabelledBatch:
     """The middle of each held-out video: frames (N, T, H, W, 3) and actions (N, T, A), T = seen and predicted ones."""
     return videos_of(space, "held-out", scale.held_out, (FRAMES - SEEN - AHEAD) // 2, SEEN + AHEAD)
 
 
-def pretrain(scale: Scale, space: Workspace, path: Path, name: str, seed: int) -> None:
+def pretrain(scale: Scale, space: TrainingWorkspace, path: Path, name: str, seed: int) -> None:
     """Make, or go on with, a pre-trained model, and keep what is said of it."""
     learner = LEARNERS["prelar" if name == "scratch" else name]
     if not space.finished(path):
         settings = [word for value in pretraining_changes(learner, scale) for word in ("--set", value)]
-        space.train(
-            path, "pretrain", "--preset", PRESET, "--data", "shards/train", "--seed", str(seed), *settings, "--quiet"
-        )
+        space.train(path, "pretrain", "--preset", PRESET, "--data", "shards/train", "--seed", str(seed), *settings)
     if not (scale.kept / path / "result.json").is_file():
         facts = {"cpu_seconds": space.cpu_seconds(path), **latent_verdict(space, path, scale)}
         keep(scale, space, path, facts)
 
 
-def adapt(scale: Scale, space: Workspace, name: str, labels: int, seed: int) -> None:
+def adapt(scale: Scale, space: TrainingWorkspace, name: str, labels: int, seed: int) -> None:
     """Make, or go on with, an adapted model; judge it; keep what is said of it."""
     path = adapted_path(name, labels, seed)
     if not space.finished(path):
@@ -187,18 +166,18 @@ def adapt(scale: Scale, space: Workspace, name: str, labels: int, seed: int) -> 
             changes.append("weights=random")
         settings = [word for value in changes for word in ("--set", value)]
         parent = str(pretrained_path(name, seed))
-        space.train(path, "adapt", parent, "--data", "shards/train", "--seed", str(seed), *settings, "--quiet")
+        space.train(path, "adapt", parent, "--data", "shards/train", "--seed", str(seed), *settings)
     facts = {"cpu_seconds": space.cpu_seconds(path), "seen": seen(scale, space), **judged(scale, space, path)}
     keep(scale, space, path, facts)
 
 
-def keep(scale: Scale, space: Workspace, path: Path, facts: dict[str, Any]) -> None:
+def keep(scale: Scale, space: TrainingWorkspace, path: Path, facts: dict[str, Any]) -> None:
     """Copy a finished run's record to where it is kept, with a result beside it that says that all is there."""
     keep_files(space.folder / path, scale.kept / path, ["run.json"])
     write_json(scale.kept / path / "result.json", facts)
 
 
-def latent_verdict(space: Workspace, path: Path, scale: Scale) -> dict[str, Any]:
+def latent_verdict(space: TrainingWorkspace, path: Path, scale: Scale) -> dict[str, Any]:
     """Of a pre-trained model with latent actions: what `pretrain` prints at a validation, on the held-out videos."""
     model = open_models([space.folder / path], torch.device("cpu"))[0].model
     if not isinstance(model, LatentActionModel):
@@ -209,7 +188,7 @@ def latent_verdict(space: Workspace, path: Path, scale: Scale) -> dict[str, Any]
     return {"latent_actions": latent_action_report(evidence).metrics("")}
 
 
-def judged(scale: Scale, space: Workspace, path: Path) -> dict[str, Any]:
+def judged(scale: Scale, space: TrainingWorkspace, path: Path) -> dict[str, Any]:
     """The measures of an adapted model on the held-out videos; errors by the number of frames ahead."""
     batch = held_out(scale, space)
     config = ValidationConfig(warmup=SEEN, strips=len(batch.frames))  # all predictions are kept, for the judge

@@ -24,9 +24,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from miniature_protocol import GATE, LOOKS, PILOT, QUICK, WHOLE, estimated_hours, list_remaining
-from miniature_runs import QuickWorkspace, Workspace, experiment
+from miniature_runs import QuickWorkspace, experiment
 from miniature_summary import files_of, summary, write_report
-from one_command import OutOfTimeError
+from one_command import OutOfTimeError, Workspace
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from miniature_protocol import (
     run_path,
     videos_of,
 )
-from one_command import command, deadline, side_by_side
+from one_command import Workspace, side_by_side
 
 from ipv_bench.cli import run
 from ipv_bench.run_record import is_finished
@@ -33,38 +33,16 @@ MAX_KEPT_BYTES = 10_000_000
 """Weights of pre-trained models up to this size are kept for other machines."""
 
 
-class Workspace:
-    """The folder in which the commands run, and until when.
-
-    Args:
-        folder: of data and runs.
-        minutes: after which nothing is started, and what runs is asked to stop; None: no limit.
-    """
-
-    def __init__(self, folder: Path, minutes: float | None = None) -> None:
-        self.folder = folder
-        self._end = deadline(minutes)
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def command(self, *arguments: str) -> None:
-        """One `ipv-bench` command with one thread, gently.
-
-        Raises:
-            OutOfTimeError: it was stopped, or not even started.
-            CalledProcessError: it failed.
-        """
-        command(self.folder, *arguments, "--quiet", end=self._end)
-
-
 class QuickWorkspace(Workspace):
     """Commands in this process, one after the other: starting one takes longer than all of the tiny experiment."""
 
-    def command(self, *arguments: str) -> None:
-        """See `Workspace.command`."""
+    def command(self, *arguments: str) -> float:
+        """See `Workspace.command`; its seconds are not asked for."""
         with contextlib.chdir(self.folder):
             status = run([*arguments, "--quiet"])
         if status:
             raise subprocess.CalledProcessError(status, arguments)
+        return 0.0
 
 
 def experiment(scale: Scale, space: Workspace, jobs: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from kept_record import check_alike, is_kept
+from learning import run_score
 from miniature_protocol import GATE, RUN_FILES, Line, Scale, kept, run_path
 
 from ipv_bench.cli import run
@@ -16,16 +17,6 @@ from ipv_bench.run_record import read_jsonl, read_record
 from reports.statistics.intervals import TABLE_RESAMPLES, interval
 
 CONFIG = Path(__file__).with_name("miniature.yaml")
-LATE_SHARE = 1 / 3
-"""As in benchmarks/learning.py: a run's score is the mean of the evaluations in the last third of its steps."""
-
-
-def run_score(folder: Path) -> float:
-    """Mean return of the episodes of the late evaluations (see `LATE_SHARE`)."""
-    lines = list(read_jsonl(folder / "evaluations.jsonl"))
-    last = max(line["env_steps"] for line in lines)
-    late = [line["returns"] for line in lines if line["env_steps"] > (1 - LATE_SHARE) * last]
-    return float(np.mean(np.concatenate(late)))
 
 
 def kept_runs(scale: Scale, target: str, line: Line) -> list[Path]:

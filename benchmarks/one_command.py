@@ -92,6 +92,29 @@ def die_with(script: int) -> Callable[[], None]:
     return prepare
 
 
+class Workspace:
+    """The folder in which an experiment's commands run, and until when.
+
+    Args:
+        folder: of data and runs; made where it is not there.
+        minutes: after which no command is started, and the running one is asked to stop; None: no limit.
+    """
+
+    def __init__(self, folder: Path, minutes: float | None = None) -> None:
+        self.folder = folder
+        self._end = deadline(minutes)
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def command(self, *arguments: str) -> float:
+        """One `ipv-bench` command without progress bars; its CPU-seconds.
+
+        Raises:
+            OutOfTimeError: it was stopped, or not even started.
+            CalledProcessError: it failed.
+        """
+        return command(self.folder, *arguments, "--quiet", end=self._end)
+
+
 def side_by_side(jobs: int, steps: Sequence[Callable[[], object]]) -> None:
     """Do all steps, so many at a time; 0: one after the other in this thread.
 

@@ -16,12 +16,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from one_command import side_by_side
 
 from ipv_bench.atomic_file import write_bytes, write_json
 from ipv_bench.run_record import host_hardware, read_jsonl, read_record
@@ -56,8 +57,7 @@ def main() -> None:
     budget = QUICK if arguments.quick else FULL
     out = arguments.out / ("quick" if arguments.quick else "full")
     shards = make_shards(out, budget)
-    with ThreadPoolExecutor(arguments.jobs) as pool:
-        list(pool.map(lambda run: train(out, shards, budget, *run), runs(budget)))
+    side_by_side(arguments.jobs, [partial(train, out, shards, budget, *run) for run in runs(budget)])
     result = summarise(out, budget)
     if arguments.figure:
         write_bytes(arguments.figure, draw(result, arguments.figure.suffix[1:]))

@@ -174,7 +174,8 @@ def _outsiders(runs: Sequence[ScoredRun], key: Any) -> list[ScoredRun]:
 
 def _mixed_environments(pool: Pool, main: ScoredRun, others: Sequence[ScoredRun], allowed: bool) -> Finding:
     lines = dict.fromkeys(line for run in others for line in differences(scored_under(main), scored_under(run)))
-    text = f"{pool_name(pool)}: {len(others)} runs have another environment than {main.name} ({'; '.join(lines)})"
+    other = f"{len(others)} runs have another environment, or way of scoring, than {main.name}"
+    text = f"{pool_name(pool)}: {other} ({'; '.join(lines)})"
     names = [run.name for run in others]
     if allowed:
         return warning("mixed_environments", f"{text}; they are pooled, and marked as mixed", "", names)

@@ -151,7 +151,7 @@ def test_seconds_of_a_piece_whose_end_nobody_saw_are_not_made_up(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     runs = benchmark(monkeypatch, "label_efficiency_runs")
-    space, path = runs.Workspace(tmp_path, None), Path("runs/a")
+    space, path = runs.TrainingWorkspace(tmp_path, None), Path("runs/a")
     assert space.cpu_seconds(path) is None
     took = iter([2.0, runs.StoppedError(1.5), 4.0, KeyboardInterrupt(), 1.0])
 
