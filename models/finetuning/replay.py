@@ -16,7 +16,6 @@ the folder is touched, and nothing is deleted or moved that is not called as thi
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import io
 import os
@@ -37,17 +36,13 @@ from ipv_bench.config import Config
 from ipv_bench.errors import ConfigError, RunError, TrainingError
 from ipv_bench.file_names import FileName, folder_inside, path_inside
 from ipv_bench.run_record import JsonlLog, read_jsonl
+from models.finetuning.episode import FIELDS, Batch, is_finite, record_type
 from models.training.checkpoint import count_of
 
 INDEX_FILE, DROPPED_FOLDER = "index.jsonl", "dropped"
-FIELDS = ("image", "action", "reward", "is_first", "is_terminal")
-CHECKED_RECORDS = 512
-"""Time steps that are looked at together when a file is checked."""
 
 _FILE = re.compile(r"[0-9]{8,18}-[0-9]{1,12}\.npy")
 _UNFINISHED = re.compile(r"\." + _FILE.pattern + r"\.[0-9]+" + re.escape(TEMPORARY_SUFFIX))
-
-Batch = dict[str, NDArray[Any]]
 
 
 class ReplayConfig(Config):
@@ -61,19 +56,6 @@ class ReplayConfig(Config):
     """Steps per window; shorter episodes are not stored, and counted (`dropped_short`). A method may fix it."""
     prioritize_ends: bool = True
     """Draw the last window of an episode `length` times as often as any other."""
-
-
-@functools.cache
-def _record_type(image_shape: tuple[int, ...], action_dim: int) -> np.dtype[Any]:
-    return np.dtype(
-        [
-            ("image", np.uint8, image_shape),
-            ("action", np.float32, (action_dim,)),
-            ("reward", np.float32),
-            ("is_first", np.bool_),
-            ("is_terminal", np.bool_),
-        ]
-    )
 
 
 @dataclass(frozen=True)
@@ -108,48 +90,6 @@ class _Line(BaseModel):
     size_bytes: NonNegativeInt
     sha256: str = ""
     """Of the file; empty in the index of a run made before this was written."""
-
-
-class EpisodeBuilder:
-    """Collects the steps of a running episode.
-
-    Record t holds the frame, and the action and reward that led to it; the first record has a zero action and reward.
-    """
-
-    def __init__(self, image: NDArray[np.uint8], action_dim: int) -> None:
-        self._images = [image]
-        self._actions = [np.zeros(action_dim, np.float32)]
-        self._rewards, self._terminal = [0.0], [False]
-
-    def add(self, image: NDArray[np.uint8], action: NDArray[np.float32], reward: float, terminated: bool) -> None:
-        """Append one agent step."""
-        self._images.append(image)
-        self._actions.append(np.asarray(action, np.float32))
-        self._rewards.append(float(reward))
-        self._terminal.append(bool(terminated))
-
-    @property
-    def num_steps(self) -> int:
-        """Agent steps so far."""
-        return len(self._rewards) - 1
-
-    @property
-    def episode_return(self) -> float:
-        """Sum of the rewards so far."""
-        return float(np.sum(np.asarray(self._rewards, np.float64)))
-
-    def arrays(self) -> Batch:
-        """The episode: image (T, H, W, 3) uint8, action (T, A) float32, reward (T,) float32, is_first and
-        is_terminal (T,) bool, with T = agent steps + 1."""
-        first = np.zeros(len(self._rewards), bool)
-        first[0] = True
-        return {
-            "image": np.stack(self._images),
-            "action": np.stack(self._actions),
-            "reward": np.asarray(self._rewards, np.float32),
-            "is_first": first,
-            "is_terminal": np.asarray(self._terminal),
-        }
 
 
 class Replay:
@@ -242,10 +182,10 @@ class Replay:
             self.short += 1
             return False
         self._image_shape = self._image_shape or episode["image"].shape[1:]
-        records = np.empty(num_records, _record_type(self._image_shape, self.action_dim))
+        records = np.empty(num_records, record_type(self._image_shape, self.action_dim))
         for name in FIELDS:
             records[name] = episode[name]
-        if not _is_finite(records):
+        if not is_finite(records):
             raise TrainingError(
                 f"episode {number} has an action or a reward that is not finite",
                 expected="numbers",
@@ -334,7 +274,7 @@ class Replay:
         return num_records - self.config.length + (self.beyond if terminated else 0) + 1
 
     def _read(self, episode: StoredEpisode, start: int, length: int) -> NDArray[Any]:
-        path, kind = self.folder / episode.file, _record_type(self._image_shape, self.action_dim)
+        path, kind = self.folder / episode.file, record_type(self._image_shape, self.action_dim)
         records = np.empty(length, kind)
         try:
             _read_at(path, episode.size_bytes - (episode.num_records - start) * kind.itemsize, records.view(np.uint8))
@@ -385,7 +325,7 @@ class Replay:
         if not self._has_our_layout(records, path) or len(records) != line.num_records:
             self.changed.append(line.file)
             return
-        if not _is_finite(records):
+        if not is_finite(records):
             self.not_finite.append(line.file)
             return
         terminated = bool(records[-1]["is_terminal"]) if len(records) else False
@@ -406,7 +346,7 @@ class Replay:
                 fix="continue the run with the task it was started with",
             )
         self._image_shape = self._image_shape or dtype["image"].shape
-        return dtype == _record_type(self._image_shape, self.action_dim)
+        return dtype == record_type(self._image_shape, self.action_dim)
 
     def _drop_unlisted(self) -> int:
         """Move episodes that the checkpoint does not know to `dropped/`; delete unfinished files.
@@ -457,15 +397,6 @@ def _read_at(path: Path, offset: int, target: NDArray[np.uint8]) -> None:
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _is_finite(records: NDArray[Any]) -> bool:
-    """Whether all actions and rewards (T,) are finite; some time steps at once, so that a mapped file is not held."""
-    return all(
-        bool(np.isfinite(records[name][start : start + CHECKED_RECORDS]).all())
-        for start in range(0, len(records), CHECKED_RECORDS)
-        for name in ("action", "reward")
-    )
 
 
 def _checked_size(path: Path, size_bytes: int) -> int:

@@ -15,7 +15,7 @@ from models.envs.base import Env, EnvConfig, Observation
 from models.envs.registry import make_env
 from models.envs.workers import WorkerEnvs
 from models.finetuning.config import EnvsConfig
-from models.finetuning.replay import EpisodeBuilder
+from models.finetuning.episode import EpisodeBuilder
 
 Actions = NDArray[np.float32]
 StepResult = tuple[Observation, float, bool, bool, dict[str, Any]]

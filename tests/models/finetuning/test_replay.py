@@ -14,7 +14,8 @@ import pytest
 
 from ipv_bench.errors import ConfigError, OutputError, RunError, TrainingError
 from ipv_bench.file_names import shown
-from models.finetuning.replay import EpisodeBuilder, Replay, ReplayConfig, read_index
+from models.finetuning.episode import EpisodeBuilder
+from models.finetuning.replay import Replay, ReplayConfig, read_index
 from tests.hostile_files import HOSTILE_ARRAYS, HOSTILE_NAMES
 
 ACTION_DIM = 2

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from ipv_bench.errors import RunError
-from models.finetuning.replay import EpisodeBuilder, Replay, ReplayConfig
+from models.finetuning.episode import EpisodeBuilder
+from models.finetuning.replay import Replay, ReplayConfig
 from models.methods.drqv2.augmentation import shifted_stacks
 from models.methods.drqv2.policy import channels_of
 from models.methods.drqv2.transitions import stack_of, transitions_of
