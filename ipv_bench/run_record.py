@@ -27,7 +27,8 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from ipv_bench.addresses import public_values
 from ipv_bench.atomic_file import disk_errors, write_json
 from ipv_bench.bounded_json import as_model, read_json, read_json_lines
-from ipv_bench.config import differences
+from ipv_bench.came_later import with_later_fields
+from ipv_bench.config import differences, flatten
 from ipv_bench.errors import RunError
 from ipv_bench.file_names import folder_name
 
@@ -209,7 +210,7 @@ def is_finished(folder: str | Path) -> bool:
 
 
 def check_same_config(folder: str | Path, record: RunRecord, ignore: tuple[str, ...] = ()) -> None:
-    """Refuse to continue a run under another config.
+    """Refuse to continue a run under another config; a field that came later has the value of before it was there.
 
     Args:
         folder: the existing run.
@@ -221,8 +222,9 @@ def check_same_config(folder: str | Path, record: RunRecord, ignore: tuple[str, 
     """
     old = read_record(folder)
     fields = ("kind", "method", "seed", "suite", "task", "preset")
-    before = public_values({name: getattr(old, name) for name in fields} | {"config": old.config})
-    after = public_values({name: getattr(record, name) for name in fields} | {"config": record.config})
+    known = with_later_fields(old.config, record.config)
+    before = public_values({name: getattr(old, name) for name in fields} | {"config": known})
+    after = public_values({name: getattr(record, name) for name in fields} | {"config": flatten(record.config)})
     changed = [
         line for line in differences(before, after) if line.split(": ", 1)[0].removeprefix("config.") not in ignore
     ]

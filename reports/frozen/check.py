@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ipv_bench.came_later import CAME_LATER
 from ipv_bench.config import flatten
 from ipv_bench.frozen_protocol import Protocol, load_protocol, protocol_hash
 from reports.readers.protocol_result import points_hash
@@ -22,10 +23,6 @@ NO_MATTER = (
     "evaluation.parallel", "evaluation.video_episodes", "evaluation.random_episodes", "validation", "init_allow",
 )  # fmt: skip
 """Config that decides where and how fast a run is made, and what it logs: runs of an entry may differ in it."""
-
-
-CAME_LATER = {"evaluation.explore": False}
-"""Config of agents that older records lack → what those runs did; a preset that sets it makes other runs."""
 
 
 @dataclass(frozen=True)
@@ -204,8 +201,7 @@ def _unlike(one: CheckedRun, first: CheckedRun) -> Iterator[Deviation]:
     """Values in which a run differs from the first of its entry and task: they would not be one method's."""
     pairs = [("", one.run.record, first.run.record), ("pretrain.", one.pretrain or {}, first.pretrain or {})]
     for prefix, record, other in pairs:
-        before = {} if prefix else CAME_LATER
-        found, wanted = before | kept_config(record), before | kept_config(other)
+        found, wanted = CAME_LATER | kept_config(record), CAME_LATER | kept_config(other)
         for key in sorted(found.keys() & wanted):
             if found[key] != wanted[key]:
                 yield Deviation(prefix + key, str(found[key]), f"{wanted[key]}, as seed {first.run.seed} has it")

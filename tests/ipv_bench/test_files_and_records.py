@@ -108,6 +108,16 @@ def test_another_config_in_the_same_folder_is_refused_with_the_difference(tmp_pa
     run_record.check_same_config(tmp_path, make_record(config={"a": {"b": 2}}), ignore=("a.b",))
 
 
+def test_a_run_goes_on_after_an_update_that_brought_fields_which_change_nothing(tmp_path: Path) -> None:
+    run_record.write_record(tmp_path, make_record(config={"data": {"flip": False}}))
+    later = {"data": {"flip": False, "crop": None, "every_frames": 1}, "training": {"cuda_graph": False}}
+    run_record.check_same_config(tmp_path, make_record(config=later))
+    with pytest.raises(RunError, match=r"config\.data\.every_frames: 1 → 2\n"):
+        run_record.check_same_config(tmp_path, make_record(config=later | {"data": {"flip": False, "every_frames": 2}}))
+    with pytest.raises(RunError, match=r"config\.data\.new: '\(absent\)' → 1\n"):
+        run_record.check_same_config(tmp_path, make_record(config={"data": {"flip": False, "new": 1}}))
+
+
 @pytest.mark.parametrize("text", ["", "{", '{"format": 1}', '{"format": 99}', "[]"])
 def test_a_damaged_or_newer_record_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
