@@ -12,9 +12,17 @@ import numpy as np
 
 from ipv_bench.errors import CheckpointError, ConfigError, InterruptedRunError, RunError, UsageError
 from ipv_bench.plugins import plugin_names
-from ipv_bench.progress import progress, say
+from ipv_bench.progress import progress, say, say_aside
 from ipv_bench.run_lock import run_lock
-from ipv_bench.run_record import RunRecord, check_same_config, git_commit, read_record, write_record
+from ipv_bench.run_record import (
+    METRICS_FILE,
+    RunRecord,
+    check_same_config,
+    git_commit,
+    read_jsonl,
+    read_record,
+    write_record,
+)
 from models.envs.registry import fields_of_other_suites
 from models.finetuning.config import (
     FinetuneConfig,
@@ -30,6 +38,7 @@ from models.finetuning.loop import FinetuneLoop
 from models.finetuning.plan import FinetunePlan, plan_finetuning
 from models.finetuning.rollout import open_envs, open_silent_env, random_policy_scores
 from models.finetuning.short_episodes import short_episodes_told
+from models.finetuning.unlearned_ends import unlearned_ends
 from models.methods.base import Agent, find_method
 from models.training.begun_run import has_begun, take_back
 from models.training.checkpoint import (
@@ -112,7 +121,12 @@ def _finetune(plan: FinetunePlan) -> None:
             _set_status(plan.folder, "failed", str(error) or type(error).__name__)
         raise
     warnings = drift_warnings(plan.folder)
-    write_record(plan.folder, read_record(plan.folder).model_copy(update={"status": "finished", "warnings": warnings}))
+    update: dict[str, Any] = {"status": "finished", "warnings": warnings}
+    ends = unlearned_ends(read_jsonl(plan.folder / METRICS_FILE), plan.config)
+    if ends:
+        update["ends_not_learned"] = ends
+        warnings = [*warnings, ends["warning"]]
+    write_record(plan.folder, read_record(plan.folder).model_copy(update=update))
     say("; ".join([f"{plan.folder}", *short, *(f"warning: {text}" for text in warnings)]))
 
 
@@ -181,7 +195,7 @@ def _training_here(training: FinetuneTrainingConfig) -> FinetuneTrainingConfig:
         check_precision(choose_device("auto"), training.precision)
     except ConfigError:
         changes["precision"] = "fp32"
-        say(f"the run was trained in {training.precision}, which the device here does not have: played in fp32")
+        say_aside(f"the run was trained in {training.precision}, which the device here does not have: played in fp32")
     return training.model_copy(update=changes)
 
 

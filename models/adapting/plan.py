@@ -19,7 +19,7 @@ from models.pretraining.config import RESOURCE_KEYS
 from models.pretraining.plan import PACKAGES
 from models.training.checkpoint import checkpoint_sha256, count_of, find_checkpoint, run_of
 from models.world_models.config import variant
-from models.world_models.parent_weights import refuse_unused
+from models.world_models.parent_weights import refuse_unused, tell_unfinished
 
 NO_RUN, DEFAULT_PRESET = "none", "tiny"
 KINDS = ("pretrain", "adapt")
@@ -187,6 +187,7 @@ def plan_adapting(
     if resolved.config.weights == "random":
         start = Start(start.record, None, start.config, start.method, start.preset)
     refuse_unused(resolved.overrides, start.checkpoint, whole=start.adapted)
+    tell_unfinished(start.checkpoint)
     return AdaptPlan(start, resolved, parts, seed, Path(run) if run else None, Path(root))
 
 

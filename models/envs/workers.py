@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipv_bench.errors import SimulationError
-from ipv_bench.progress import say
+from ipv_bench.progress import say_aside
 from models.envs.base import EnvConfig, Observation
 
 Actions = NDArray[np.floating[Any]]
@@ -236,7 +236,7 @@ class WorkerEnvs:
         self._in_a_row[index] += 1
         if index in self._playing:
             self.lost.append(LostEpisode(index, self._playing.pop(index), reason, message))
-        say(f"environment {index} of {self.task} {_WHAT[reason]}: {message}; its episode is dropped")
+        say_aside(f"environment {index} of {self.task} {_WHAT[reason]}: {message}; its episode is dropped")
         if self._in_a_row[index] >= MAX_LOST_IN_A_ROW:
             raise SimulationError(
                 f"environment {index} of {self.task} was lost {MAX_LOST_IN_A_ROW} times in a row; the last time it "

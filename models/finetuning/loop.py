@@ -34,6 +34,7 @@ from models.finetuning.evaluation import play_evaluation
 from models.finetuning.replay import Replay
 from models.finetuning.rollout import EnvGroup, Policy, UniformPolicy, play_round
 from models.finetuning.short_episodes import short_episodes, short_episodes_told
+from models.finetuning.unlearned_ends import ENDED
 from models.methods.base import Agent
 from models.training.checkpoint import BEST, FOLDER, count_of, load_checkpoint, save_checkpoint, state_errors
 from models.training.interruption import StopRequest
@@ -175,22 +176,24 @@ class FinetuneLoop:
                 continue
             episode, builder = item
             assert builder is not None
+            arrays = builder.arrays()
             scores = {
                 "train_return": episode.episode_return,
                 "train_success": episode.success,
                 "train_length": episode.length,
             }
             self.replay.add(
-                builder.arrays(),
+                arrays,
                 number,
                 {"episode": number, "seed": episode.seed, "env_steps": self.counters.env_steps, **scores,
                  "metadata": episode.metadata},
             )  # fmt: skip
             told = {name: value for name, value in scores.items() if value is not None}
+            told[ENDED] = int(arrays["is_terminal"][-1])
             if self.replay.short:
                 told["dropped_short"] = self.replay.short
             if examine is not None:
-                told |= examine(builder.arrays(), number)
+                told |= examine(arrays, number)
             self._log({"episode": number, **told})
 
     def _count_steps(self, agent_steps: int, env_steps: int) -> None:

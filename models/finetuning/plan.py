@@ -21,7 +21,7 @@ from models.methods.released_settings import departures
 from models.training.begun_run import has_begun
 from models.training.checkpoint import checkpoint_sha256, find_checkpoint, read_state
 from models.world_models.config import variant
-from models.world_models.parent_weights import check_parent, refuse_unused
+from models.world_models.parent_weights import check_parent, refuse_unused, tell_unfinished
 
 PACKAGES = ("ipv-bench", "torch", "numpy", "mujoco", "dm-control", "metaworld", "gymnasium", "carla")
 NO_INIT, DEFAULT_DATA = "none", "ssv2"
@@ -133,6 +133,7 @@ def plan_finetuning(
         return FinetunePlan(task, resolved, _known_parent(folder, init), record, folder)
     checkpoint = _find_init(config, init, seed, Path(root))
     refuse_unused(resolved.overrides, checkpoint)
+    tell_unfinished(checkpoint)
     if checkpoint is not None:
         check_parent(
             checkpoint, read_state(checkpoint), config,

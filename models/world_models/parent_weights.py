@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ipv_bench.config import flatten
 from ipv_bench.errors import ConfigError
-from ipv_bench.progress import say
+from ipv_bench.progress import say_aside
 from ipv_bench.run_record import RUN_FILE, read_record
 from models.training.checkpoint import run_of
 from models.world_models.config import MethodConfig
@@ -44,6 +45,19 @@ def refuse_unused(changed: Iterable[str], checkpoint: Path | None, *, whole: boo
         )
 
 
+def tell_unfinished(checkpoint: Path | None) -> None:
+    """Say that a run starts from another one that has not come to its end: its weights may still get better."""
+    folder = run_of(checkpoint) if checkpoint is not None else None
+    if folder is None or not (folder / RUN_FILE).is_file():
+        return
+    record = read_record(folder)
+    if record.status == "finished":
+        return
+    wanted = flatten(record.config).get("training.updates")
+    done = f"{checkpoint.name} of {wanted} updates" if checkpoint is not None and wanted else "not all of its updates"
+    say_aside(f"warning: {folder}, which the run starts from, is {record.status} (its checkpoint: {done})")
+
+
 def check_parent(
     checkpoint: Path, state: Mapping[str, Any], config: MethodConfig, *, whole: bool = False, fix: str
 ) -> None:
@@ -66,7 +80,7 @@ def check_parent(
     if not found and (folder / RUN_FILE).is_file():
         found = weight_facts(read_record(folder).config)
     if not found:
-        say(f"{checkpoint} does not say what it was trained as: only the shapes of its weights are compared")
+        say_aside(f"{checkpoint} does not say what it was trained as: only the shapes of its weights are compared")
         return
     values = config.model_dump(mode="json")
     skip: list[str] = []

@@ -13,7 +13,7 @@ from typing import Any
 
 from ipv_bench.config import flatten
 from ipv_bench.errors import CheckpointError
-from ipv_bench.progress import say
+from ipv_bench.progress import say_aside
 
 WEIGHT_KEYS = (
     "method", "image.size", "image.offset", "image.gain", "encoder.kind", "encoder.cnn_depth", "encoder.blocks",
@@ -78,7 +78,7 @@ def check_weights_fit(
             fix=fix,
         )
     if differ:
-        say(f"weights of {where}: {'; '.join(told[key] for key in differ)} (taken over all the same)")
+        say_aside(f"weights of {where}: {'; '.join(told[key] for key in differ)} (taken over all the same)")
 
 
 def facts_of(state: Mapping[str, Any], where: str | Path) -> dict[str, Any]:

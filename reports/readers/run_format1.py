@@ -96,9 +96,10 @@ def _findings(log: Path, name: str, record: RunRecord) -> Iterator[Finding]:
     told = (record.model_extra or {}).get("warnings")
     for text in told if isinstance(told, list) else []:
         yield warning("policy_left_its_model", f"{name}: {text}", subjects=[name])
-    short = (record.model_extra or {}).get("dropped_short")
-    if isinstance(short, dict) and isinstance(short.get("warning"), str):
-        yield warning("episodes_not_learned_from", f"{name}: {short['warning']}", subjects=[name])
+    for field, code in (("dropped_short", "episodes_not_learned_from"), ("ends_not_learned", "ends_not_learned")):
+        found = (record.model_extra or {}).get(field)
+        if isinstance(found, dict) and isinstance(found.get("warning"), str):
+            yield warning(code, f"{name}: {found['warning']}", subjects=[name])
     if not record.exact:
         yield warning(
             "not_exact",

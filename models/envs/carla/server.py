@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from ipv_bench.errors import ConfigError, SimulationError
-from ipv_bench.progress import say
+from ipv_bench.progress import say_aside
 
 PORT_STEP = 10
 """Between the servers of one run, as published: a server takes a few ports from its first one on."""
@@ -108,7 +108,7 @@ class ServerProcess:
     def _start(self, command: str) -> None:
         self.stop()
         words = [word.replace(PORT_WORD, str(self.port)) for word in shlex.split(command)]
-        say(f"starting a CARLA server at {self.address}")
+        say_aside(f"starting a CARLA server at {self.address}")
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  (closed when the process ends)
         keeper = Path(__file__).with_name("keeper.py")
         self._process = subprocess.Popen(

@@ -223,6 +223,8 @@ def test_episodes_that_end_before_a_window_is_full_are_told_everywhere(
     short = [line["train_length"] + 1 < SMALL["replay.length"] for line in episodes]
     assert 0.1 < np.mean(short) < 1
     assert [line.get("dropped_short", 0) for line in episodes] == np.cumsum(short).tolist()
+    assert all(line["train_ended"] == 1 for line in episodes if line["train_length"] < 8)  # its time limit
+    assert "ends_not_learned" not in (read_record(folder).model_extra or {})
     stored = [line["episode"] for line in read_jsonl(folder / "replay" / "index.jsonl")]
     assert stored == [line["episode"] for line, dropped in zip(episodes, short, strict=True) if not dropped]
     told = (read_record(folder).model_extra or {})["dropped_short"]

@@ -31,7 +31,7 @@ def test_a_run_survives_the_death_of_its_environment(
     folder = tmp_path / "run"
     small = ("training.env_steps=480", "evaluation.every=0", "evaluation.random_episodes=0", "envs.workers=1")
     assert run(command_line(folder, *(word for key in small for word in ("--set", key)), method="dreamerv2")) == 0
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert "environment 0 of dmc/cartpole_balance died: signal 9; its episode is dropped" in said
     record = read_record(folder)
     assert (record.status, record.exact) == ("finished", False)

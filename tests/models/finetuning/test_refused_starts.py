@@ -79,6 +79,21 @@ def test_what_cannot_start_plays_nothing_and_leaves_nothing(
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_a_start_that_is_not_finished_is_told_beside_the_plan(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = parent(tmp_path / "parent")
+    write_record(folder, read_record(folder).model_copy(update={"config": {"training": {"updates": 9}}}))
+    command = command_line(tmp_path / "run", "--dry-run", init=str(folder))
+    assert run(command) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["pretraining"] == "video"  # a program reads it: whatever is told stands elsewhere
+    assert f"{folder}, which the run starts from, is running (its checkpoint: 5 of 9 updates)" in said.err
+    write_record(folder, read_record(folder).model_copy(update={"status": "finished"}))
+    assert run(command) == 0
+    assert "starts from" not in capsys.readouterr().err
+
+
 def left(folder: Path, *, status: str = "failed", updates: int | None = None, env_steps: int | None = None) -> Path:
     """A run that started from a model of two heads and ended before it did anything, a line of its log apart."""
     plan = plan_finetuning("tiny", TASK, overrides={**SMALL, "method": "contextwm"}, init="none", run=folder)

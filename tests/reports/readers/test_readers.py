@@ -64,6 +64,13 @@ def test_a_run_that_left_out_its_short_episodes_has_a_finding(tmp_path: Path) ->
     assert finding.text.endswith("9 of 20 …")
 
 
+def test_a_run_whose_ends_were_not_learned_has_a_finding(tmp_path: Path) -> None:
+    ends = {"episodes": 9, "of": 20, "warning": "9 of 20 …"}
+    write_finetuning(tmp_path, "highway/highway_fast", "apv", 0, ends_not_learned=ends)
+    (finding,) = [f for f in read_sources([tmp_path]).findings if f.code == "ends_not_learned"]
+    assert (finding.level, finding.text[-8:]) == ("warning", "9 of 20 …"[-8:])
+
+
 def test_metric_can_be_chosen(tmp_path: Path) -> None:
     write_finetuning(tmp_path, "metaworld/reach", "contextwm", 0)
     (run,) = read_sources([tmp_path], build(ReadOptions, {"metric": "return"})).runs
