@@ -177,6 +177,9 @@ def _of_pretraining(protocol: Protocol, run: ScoredRun, pretrain: Mapping[str, A
     if pretrain.get("status") != "finished":
         yield Deviation("pretrain.status", str(pretrain.get("status")), "finished")
     yield from _of_config(protocol, run.method, pretrain, protocol.fixed.pretrain, "pretrain.")
+    wanted = flatten(pretrain.get("config") or {}).get("training.updates")
+    if run.pretraining.get("updates") != wanted:  # one of its earlier checkpoints
+        yield Deviation("pretraining.updates", str(run.pretraining.get("updates")), f"{wanted}, its last ones")
 
 
 def _count(shard_set: Any) -> int:

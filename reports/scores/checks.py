@@ -18,6 +18,7 @@ from reports.scores.identity import identity_findings
 from reports.scores.pooling import (
     Pool,
     config_differences,
+    contents_of,
     pool_name,
     pools,
     same_environment,
@@ -101,6 +102,7 @@ def _pool_findings(pool: Pool, runs: Sequence[ScoredRun]) -> Iterator[Finding]:
     yield from _unequal_lengths(pool, of_task)
     yield from _mixed_configs(pool, of_task)
     yield from _mixed_packages(pool, runs)
+    yield from _mixed_data(pool, runs)
 
 
 def _by_task(runs: Iterable[ScoredRun]) -> dict[str, list[ScoredRun]]:
@@ -178,6 +180,23 @@ def _mixed_packages(pool: Pool, runs: Sequence[ScoredRun]) -> Iterator[Finding]:
             f"{pool_name(pool)}: runs were made with different package versions: {'; '.join(list(lines)[:5])}",
             "check that these versions compute the same",
             [run.name for run in runs],
+        )
+
+
+def _mixed_data(pool: Pool, runs: Sequence[ScoredRun]) -> Iterator[Finding]:
+    """Models that saw sets of one name and other contents: of another task's episodes, or made from another release."""
+    contents: dict[str, list[str]] = {}
+    for run in runs:
+        contents.setdefault(contents_of(run), []).append(run.name)
+    contents.pop("", None)
+    if len(contents) > 1:
+        shown = ", ".join(f"{hashes[:12]}… ({len(names)} runs)" for hashes, names in contents.items())
+        yield warning(
+            "mixed_data",
+            f"{pool_name(pool)}: runs start from models of sets with one name and other contents (hash of the "
+            f"inventory: {shown}); they are pooled",
+            "choose one model's runs by `where: {parent.run: …}` in the report's config",
+            [name for names in contents.values() for name in names],
         )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ipv_bench.came_later import CAME_LATER
 from ipv_bench.config import differences, flatten
 from reports.scores.findings import Finding, refusal, warning
 from reports.scores.score_table import ScoredRun
@@ -32,10 +33,15 @@ def pool_of(run: ScoredRun) -> Pool:
 
 
 def origin(run: ScoredRun) -> str:
-    """What a run was pre-trained on, as text; empty when it was not, or when nothing says so."""
+    """What a run was pre-trained on, and how long, as text; empty when it was not, or when nothing says so."""
     data = "+".join(map(str, run.pretraining.get("data") or []))
-    number = run.pretraining.get("num_videos")
-    parts = [data, f"{number} videos" if data and number else "", *changes_of_its_model(run)]
+    number, updates = run.pretraining.get("num_videos"), run.pretraining.get("updates")
+    parts = [
+        data,
+        f"{number} videos" if data and number else "",
+        f"{updates:,} updates" if isinstance(updates, int) else "",
+        *changes_of_its_model(run),
+    ]
     return ", ".join(part for part in parts if part)
 
 
@@ -66,7 +72,8 @@ def pool_name(pool: Pool) -> str:
 def without_duplicates(runs: Sequence[ScoredRun]) -> tuple[list[ScoredRun], list[Finding]]:
     """Of several runs with one (method, variant, pre-training, task, seed): the longest, when their configs agree.
 
-    With different configs nobody can say which one is meant; the first in order of path is used, and it is a refusal.
+    With different configs, or models that they start from, nobody can say which one is meant; the first in order of
+    path is used, and it is a refusal.
     """
     same: dict[tuple[Any, ...], list[ScoredRun]] = {}
     for run in runs:
@@ -78,7 +85,7 @@ def without_duplicates(runs: Sequence[ScoredRun]) -> tuple[list[ScoredRun], list
         if len(copies) == 1:
             kept.add(id(copies[0]))
             continue
-        changed = config_differences(ordered)
+        changed = [*config_differences(ordered), *_other_starts(ordered)]
         chosen = ordered[0] if changed else max(ordered, key=lambda run: run.num_points)
         kept.add(id(chosen))
         findings.append(_duplicates(chosen, ordered, changed))
@@ -104,6 +111,30 @@ def _duplicates(chosen: ScoredRun, copies: Sequence[ScoredRun], changed: Sequenc
     )
 
 
+def _other_starts(runs: Sequence[ScoredRun]) -> list[str]:
+    """One line where runs start from different weights, or from videos of the same name that are others."""
+    lines = []
+    for name, of in (("parent.checkpoint_sha256", start_of), ("shard_sets.inventory_sha256", contents_of)):
+        known = list(dict.fromkeys(found for found in map(of, runs) if found))
+        if len(known) > 1:
+            lines.append(f"{name}: {' → '.join(repr(text[:12] + '…') for text in known[:3])}")
+    return lines
+
+
+def start_of(run: ScoredRun) -> str:
+    """Hash of the checkpoint that a run starts from; empty where there is none, or nothing says so."""
+    parent = run.record.get("parent")
+    found = parent.get("checkpoint_sha256") if isinstance(parent, Mapping) else None
+    return found if isinstance(found, str) else ""
+
+
+def contents_of(run: ScoredRun) -> str:
+    """Hashes of the inventories of the sets that a run's model saw, in order; empty where nothing says so."""
+    sets = run.record.get("shard_sets")
+    found = [one.get("inventory_sha256") for one in sets if isinstance(one, Mapping)] if isinstance(sets, list) else []
+    return "+".join(text for text in found if isinstance(text, str))
+
+
 def config_differences(runs: Sequence[ScoredRun]) -> list[str]:
     """One line per config field that is not the same in all runs, fields about the machine aside."""
     first = _config(runs[0])
@@ -116,7 +147,7 @@ def config_differences(runs: Sequence[ScoredRun]) -> list[str]:
 
 def _config(run: ScoredRun) -> dict[str, Any]:
     config = run.record.get("config")
-    found = flatten(config) if isinstance(config, Mapping) else {}
+    found = CAME_LATER | flatten(config) if isinstance(config, Mapping) else {}
     return {key: value for key, value in found.items() if key not in MACHINE_FIELDS and key != "seed"}
 
 

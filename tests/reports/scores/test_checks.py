@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from ipv_bench.errors import InputError
+from reports.analysis import Grouping
 from reports.scores.checks import check, zero_width
 from reports.scores.score_table import Collection, ScoredRun
 from reports.statistics.intervals import interval
@@ -83,6 +85,36 @@ def test_runs_pretrained_on_other_videos_are_no_duplicates() -> None:
     found, codes = checked(runs)
     assert len(found.runs) == 20
     assert "duplicate_runs" not in codes
+
+
+def test_runs_that_start_from_an_earlier_checkpoint_are_a_line_of_their_own() -> None:
+    seen = {"data": ["episodes"], "updates": 300}
+    runs = [*good_runs(pretraining=seen), *good_runs(pretraining=seen | {"updates": 100})]
+    found, codes = checked(runs)
+    assert len(found.runs) == 20
+    assert not {"duplicate_runs", "duplicate_configs", "mixed_data"} & codes.keys()
+    assert Grouping(found.runs).labels == [
+        "contextwm (episodes, 100 updates)", "contextwm (episodes, 300 updates)",
+    ]  # fmt: skip
+
+
+def test_videos_of_one_name_and_other_contents_are_pooled_with_a_warning_and_refused_as_copies() -> None:
+    def of(contents: str) -> dict[str, Any]:
+        parent = {"checkpoint_sha256": f"weights-of-{contents}"}
+        return {"record": {"parent": parent, "shard_sets": [{"name": "episodes", "inventory_sha256": contents}]}}
+
+    walker = good_runs(pretraining={"data": ["episodes"]}, **of("walker"))
+    other = scored_run(task="dmc/a", seed=9, env_fingerprint=ENV, pretraining={"data": ["episodes"]}, **of("hopper"))
+    found, codes = checked([*walker, other])
+    assert (codes["mixed_data"], len(found.runs)) == ("warning", 11)
+    text = next(finding.text for finding in found.findings if finding.code == "mixed_data")
+    assert "walker… (10 runs), hopper… (1 runs)" in text
+    found, codes = checked([*walker, replace(other, seed="0", source="z")])
+    assert (codes["duplicate_configs"], len(found.runs)) == ("refusal", 10)
+    text = next(finding.text for finding in found.findings if finding.code == "duplicate_configs")
+    assert "parent.checkpoint_sha256: 'weights-of-w…' → 'weights-of-h…'" in text
+    assert "shard_sets.inventory_sha256: 'walker…' → 'hopper…'" in text
+    assert "mixed_data" not in checked(walker)[1]
 
 
 def test_other_environments_are_left_out_or_marked() -> None:
