@@ -66,13 +66,14 @@ def command(folder: Path, *arguments: str, end: float | None = None) -> float:
         words, cwd=folder, env=environment, stdout=sys.stderr, preexec_fn=die_with(os.getpid())
     )  # fmt: skip
     over = threading.Event()
-    clock = None if end is None else threading.Timer(left, lambda: (over.set(), child.terminate()))
-    if clock is not None:
-        clock.start()
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if clock is not None:
+    clock = threading.Timer(min(left, threading.TIMEOUT_MAX), lambda: (over.set(), child.terminate()))
+    clock.daemon = True  # a script that ends by Ctrl-C does not wait for it
+    clock.start()
+    try:
+        _, status, usage = os.wait4(child.pid, 0)
+    finally:
         clock.cancel()
+    child.returncode = os.waitstatus_to_exitcode(status)
     seconds = usage.ru_utime + usage.ru_stime
     if child.returncode in (130, -signal.SIGTERM, -signal.SIGINT):
         raise StoppedError(seconds) if over.is_set() else StoppedError(seconds, "a command was interrupted")

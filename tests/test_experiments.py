@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -290,6 +291,23 @@ def test_a_killed_script_takes_its_command_with_it(tmp_path: Path) -> None:
     try:
         child = wait_for(lambda: children(script.pid))[0]
         wait_for(lambda: b"100000" in words_of(child))
+    finally:
+        script.kill()
+        script.wait()
+    wait_for(lambda: not words_of(child))
+
+
+def test_ctrl_c_ends_a_script_whose_minutes_are_far_from_over(tmp_path: Path) -> None:
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.path[:0] = sys.argv[1:3]; "
+        "from pathlib import Path; from one_command import command, deadline; command(Path(sys.argv[3]), 'sample', 'raw', '--dataset', 'ssv2', '--videos', '100000', end=deadline(60))"
+    )
+    script = subprocess.Popen([sys.executable, "-c", code, str(ROOT), str(ROOT / "benchmarks"), str(tmp_path)])
+    try:
+        child = wait_for(lambda: children(script.pid))[0]
+        wait_for(lambda: b"100000" in words_of(child))
+        script.send_signal(signal.SIGINT)
+        assert script.wait(timeout=60) != 0
     finally:
         script.kill()
         script.wait()
