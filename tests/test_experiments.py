@@ -300,7 +300,8 @@ def test_a_killed_script_takes_its_command_with_it(tmp_path: Path) -> None:
 def test_ctrl_c_ends_a_script_whose_minutes_are_far_from_over(tmp_path: Path) -> None:
     code = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.path[:0] = sys.argv[1:3]; "
-        "from pathlib import Path; from one_command import command, deadline; command(Path(sys.argv[3]), 'sample', 'raw', '--dataset', 'ssv2', '--videos', '100000', end=deadline(60))"
+        "from pathlib import Path; from one_command import command, deadline; "
+        "command(Path(sys.argv[3]), 'sample', 'raw', '--dataset', 'ssv2', '--videos', '100000', end=deadline(60))"
     )
     script = subprocess.Popen([sys.executable, "-c", code, str(ROOT), str(ROOT / "benchmarks"), str(tmp_path)])
     try:
