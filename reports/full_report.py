@@ -17,7 +17,7 @@ from ipv_bench.errors import InputError
 from ipv_bench.file_names import relative_path_inside
 from ipv_bench.progress import say
 from ipv_bench.run_record import package_versions
-from reports.analysis import Computation
+from reports.computation import Computation
 from reports.config import ReportConfig
 from reports.figures.drawing import Drawing
 from reports.figures.kept_drawings import KeptDrawings

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from ipv_bench.planned import Planned
-from reports.analysis import Computation, CurveResult, Curves, Groups, SuiteScores, curves
+from reports.computation import Computation
 from reports.config import FigureConfig
 from reports.figures.drawn import PlannedFigure
 from reports.figures.panels import Curve, Panel, PanelPlot
 from reports.figures.selection import Selection, missing_lines
+from reports.group_curves import CurveResult, Curves, curves
+from reports.grouping import Groups
 from reports.scores.align import FILL_WORDS
 from reports.scores.score_table import ScoredRun
+from reports.suite_scores import SuiteScores
 from reports.text import file_name, short_number
 
 PANELS_PER_SHEET = 30

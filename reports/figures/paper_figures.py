@@ -20,7 +20,7 @@ from typing import Protocol
 
 from ipv_bench.config import build, load_preset, preset_names
 from ipv_bench.errors import UnknownNameError, UsageError
-from reports.analysis import Computation
+from reports.computation import Computation
 from reports.config import FigureConfig
 from reports.figures.drawn import PlannedFigure
 from reports.readers.analyses import Analyses

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.analysis import Computation
+from reports.computation import Computation
 from reports.figures.drawn import PlannedFigure
 from reports.figures.panels import Curve, Panel, PanelPlot
 from reports.figures.pictures import PictureBlock, PicturePlot, PictureRow

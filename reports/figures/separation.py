@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.analysis import Computation
+from reports.computation import Computation
 from reports.figures.drawn import PlannedFigure
 from reports.figures.paper_figures import Material
 from reports.figures.pictures import PictureBlock, PicturePlot, PictureRow, Value

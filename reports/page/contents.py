@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ipv_bench.errors import UnknownNameError
-from reports.analysis import Computation, Ends, Grouping, Pooled, SuiteScores, pooled, suite_scores
+from reports.computation import Computation
 from reports.figures.agents import value_gap_figure
 from reports.figures.bars import BarPlot, IntervalBar
 from reports.figures.curve_figures import Sheet, aggregate_sheet, sources_of, style_indices, task_sheets
@@ -29,6 +29,7 @@ from reports.figures.wanted import PlannedWanted, plan_wanted
 from reports.frozen.check import CheckedRuns
 from reports.frozen.figure import figure_of, plain_name
 from reports.frozen.result import deviation_table, entries, result_table
+from reports.grouping import Grouping
 from reports.readers.analyses import NOT_DRAWABLE, Analyses, not_drawable
 from reports.readers.moving_pictures import MovingPicture, moving_pictures
 from reports.scores.align import Dropped
@@ -36,6 +37,7 @@ from reports.scores.ends import FinalScore, unequal_ends
 from reports.scores.findings import Finding, warning
 from reports.scores.normalise import normalise
 from reports.scores.score_table import Collection, ScoredRun
+from reports.suite_scores import Ends, Pooled, SuiteScores, pooled, suite_scores
 from reports.tables.comparison_tables import STATISTIC_NAMES, Comparison, k_of_n, steps_text
 from reports.tables.latent_action_table import latent_action_table, latent_action_verdicts
 from reports.tables.prediction_table import prediction_table

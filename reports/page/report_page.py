@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ipv_bench import __version__
-from reports.analysis import Computation, Grouping
+from reports.computation import Computation
 from reports.figures.drawn import DrawnFigure
+from reports.grouping import Grouping
 from reports.missing_commands import MissingCommands
 from reports.page import html
 from reports.page.contents import Contents

@@ -7,13 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from reports.analysis import Computation, Ends, Groups, SuiteScores
+from reports.computation import Computation
+from reports.grouping import Groups
 from reports.scores.checks import zero_width
 from reports.scores.findings import Finding, warning
 from reports.scores.protocols import PROTOCOLS
 from reports.statistics.comparisons import difference, ranks
 from reports.statistics.intervals import STATISTICS, Interval, interval, label_of
 from reports.statistics.profiles import probability_of_improvement
+from reports.suite_scores import Ends, SuiteScores
 from reports.tables.tables import Cell, Estimate, Table
 from reports.text import file_name, short_number
 

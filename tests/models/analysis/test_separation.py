@@ -18,7 +18,7 @@ from models.analysis.context_attention import recorded_attention
 from models.analysis.loaded_model import open_models
 from models.pretrain import build_training
 from models.world_models.stacked import StackedWorldModel
-from reports.analysis import Computation
+from reports.computation import Computation
 from reports.config import ReportConfig
 from reports.figures.paper_figures import Material
 from reports.figures.pictures import PicturePlot

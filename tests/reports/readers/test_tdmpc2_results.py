@@ -11,7 +11,6 @@ import pytest
 from rliable import library, metrics
 
 from ipv_bench.config import build
-from reports.analysis import Ends, pooled, suite_scores
 from reports.config import ReportConfig
 from reports.readers.registry import read_sources
 from reports.scores.align import Alignment, GridConfig, align
@@ -19,6 +18,7 @@ from reports.scores.checks import check
 from reports.scores.normalise import normalise
 from reports.scores.score_table import Collection
 from reports.statistics.intervals import STATISTICS, interval
+from reports.suite_scores import Ends, pooled, suite_scores
 from tests.reports.statistics.replayed_draws import ReplayedDraws
 
 METHODS = ("dreamerv3", "sac", "tdmpc", "tdmpc2")

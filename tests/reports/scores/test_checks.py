@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ipv_bench.errors import InputError
-from reports.analysis import Grouping
+from reports.grouping import Grouping
 from reports.scores.checks import check, zero_width
 from reports.scores.score_table import Collection, ScoredRun
 from reports.statistics.intervals import interval

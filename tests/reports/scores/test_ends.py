@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from ipv_bench.config import build
-from reports.analysis import Ends, common_tasks, pooled, suite_scores
 from reports.config import ReportConfig
+from reports.grouping import common_tasks
 from reports.scores.align import GridConfig
 from reports.scores.ends import final_scores, task_ends, unequal_ends
 from reports.scores.health import without_odd_runs
 from reports.scores.overlap import overlapping
 from reports.scores.score_table import ScoredRun
+from reports.suite_scores import Ends, pooled, suite_scores
 from tests.reports.scored_runs import scored_run
 
 

@@ -7,12 +7,12 @@ import pytest
 
 from ipv_bench.config import build
 from ipv_bench.errors import ConfigError
-from reports.analysis import Ends
 from reports.config import ReportConfig
 from reports.scores.align import GridConfig, align, read_off
 from reports.scores.checks import check
 from reports.scores.ends import final_scores
 from reports.scores.score_table import Collection, ScoredRun
+from reports.suite_scores import Ends
 from tests.reports.scored_runs import scored_run
 
 
