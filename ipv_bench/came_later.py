@@ -16,6 +16,7 @@ CAME_LATER: dict[str, Any] = {
     "init_allow": [],
     "loss.discount_scale": 1.0,
     "training.cuda_graph": False,
+    "training.deterministic": False,
 }
 """Dotted field → the value under which today's code does what the code of a record without the field did. A field that
 changes what a run is, and has no such value, does not stand here: then the run is another one."""

@@ -57,7 +57,7 @@ def adapt(parent: str | Path, **options: Any) -> Path:
         raise ConfigError("adapt was started by torchrun", expected="one process: labelled sets are small")
     device = choose_device(loop.device)
     prepare_torch(device, loop.threads, loop.deterministic)
-    plan = replace(plan, resolved=replace(plan.resolved, config=settled(plan.config, device)))
+    asked, plan = plan, replace(plan, resolved=replace(plan.resolved, config=settled(plan.config, device)))
     data = _open_data(plan)
     record = plan.record(data.videos.shard_sets, data.action_dim).model_copy(
         update={"git_commit": git_commit(), "hardware": hardware_record(device)}
@@ -70,7 +70,7 @@ def adapt(parent: str | Path, **options: Any) -> Path:
         if previous.status == "finished":
             say(f"{folder} is finished after {loop.updates} updates: nothing to do")
             return folder
-    training = _open_training(plan, device, data.action_dim, starts=latest_checkpoint(folder) is None)
+    training = _open_training(asked, device, data.action_dim, starts=latest_checkpoint(folder) is None)
     training.check_segment(data.videos.train[0])  # type: ignore[arg-type]
     with run_lock(folder):
         note_changes(previous, record)

@@ -103,8 +103,9 @@ def finetune(
 
 def _settled(plan: FinetunePlan) -> FinetunePlan:
     """The plan with what `auto` means on the device here; `run.json` holds that."""
-    config = settled(plan.config, choose_device(plan.config.training.device))
-    record = plan.record.model_copy(update={"config": config.model_dump(mode="json")})
+    device = choose_device(plan.config.training.device)
+    record = plan.record.model_copy(update={"config": settled(plan.config, device).model_dump(mode="json")})
+    config = settled(plan.config, device, graph_too=False)
     return replace(plan, resolved=replace(plan.resolved, config=config), record=record)
 
 
@@ -201,9 +202,9 @@ def _training_here(training: FinetuneTrainingConfig) -> FinetuneTrainingConfig:
 
 def _make_agent(config: FinetuneConfig, action_dim: int, seed: int) -> Agent:
     device = choose_device(config.training.device)
-    config = settled(config, device)
+    config = settled(config, device, graph_too=False)
     check_precision(device, config.training.precision)
-    prepare_torch(device, config.training.threads)
+    prepare_torch(device, config.training.threads, config.training.deterministic)
     return find_method(config.method).agent(config, action_dim, seed, device)
 
 
@@ -243,9 +244,9 @@ def _start_record(plan: FinetunePlan) -> tuple[RunRecord, Agent | None]:
         refuse_unknown_checkpoints(plan.folder)
         device = choose_device(plan.config.training.device)
         check_precision(device, plan.config.training.precision)
-        if plan.config.training.cuda_graph:
+        if plan.config.training.cuda_graph is True:
             check_cuda_graph(device, plan.config.training.precision)
-        prepare_torch(device, plan.config.training.threads)
+        prepare_torch(device, plan.config.training.threads, plan.config.training.deterministic)
         env = open_silent_env(plan.task, plan.config.env, plan.config.envs)
         with closing(env):
             agent = _start_agent(plan, env.action_dim)

@@ -65,9 +65,10 @@ def pretrain(**options: Any) -> Path:
     prepare_torch(device, training.threads, training.deterministic)
     if not ranks.is_main:
         set_quiet(True)  # one progress bar for all of them
-    plan = replace(plan, resolved=replace(plan.resolved, config=settled(plan.config, device, ranks.world_size)))
+    asked = plan.config
+    plan = replace(plan, resolved=replace(plan.resolved, config=settled(asked, device, ranks.world_size)))
     with process_group(ranks, device):
-        return _pretrain(plan, VideoTraining(plan.config, plan.seed, device, ranks), ranks)
+        return _pretrain(plan, VideoTraining(asked, plan.seed, device, ranks), ranks)
 
 
 def _pretrain(plan: PretrainPlan, training: VideoTraining, ranks: Ranks) -> Path:

@@ -82,7 +82,8 @@ def adapt_config_class(method: str) -> type[AdaptConfig]:
 
 FROM_DATA = ("length", "batch_size", "workers", "prefetch", "holdout", "cache", "every_seconds", "every_frames", "crop")
 FROM_TRAINING = (
-    "precision", "compile", "cuda_graph", "device", "threads", "log_every", "keep_last", "tensorboard", "wandb",
+    "precision", "compile", "cuda_graph", "deterministic", "device", "threads", "log_every", "keep_last", "tensorboard",
+    "wandb",
 )  # fmt: skip
 """Fields of these sections that are taken over from the run as well: how, not what, it was trained."""
 

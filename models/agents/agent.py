@@ -51,6 +51,7 @@ class Agent:
 
     def __init__(self, config: Any, action_dim: int, seed: int, device: torch.device) -> None:
         self.action_dim, self.seed, self.device = action_dim, seed, device
+        asked = config.training.cuda_graph
         config = settled(config, device)
         self.config: AgentConfig = config
         with torch.random.fork_rng(devices=[]):
@@ -72,7 +73,9 @@ class Agent:
         self._buffers = KeptValues(model.buffers())
         if config.training.cuda_graph:
             check_cuda_graph(device, config.training.precision)
-        self._recorded = RecordedUpdate(self.whole_update) if config.training.cuda_graph else None
+        self._recorded: RecordedUpdate | None = None
+        if config.training.cuda_graph:
+            self._recorded = RecordedUpdate(self.whole_update, optional=asked == "auto")
         self._metric_names: list[str] = []
         """Of the numbers that `whole_update` returns after the first."""
         self.updates, self.skips = 0, SkippedUpdates()
@@ -110,7 +113,9 @@ class Agent:
                 discount head, is_terminal (B, T); others are ignored.
 
         Returns:
-            Losses and norms; only `skipped_updates` (1) when something was not finite and nothing was changed.
+            Losses and norms; only `skipped_updates` (1) when something was not finite. Where it was the model's loss or
+            a gradient of it, nothing was changed. Where it was the actor's or the critic's, neither of the two was
+            changed, and the model's step stays: imagination goes through the model as this update left it.
 
         Raises:
             ConfigError: a field of the batch is absent, or has another shape, dtype or range.
@@ -138,22 +143,21 @@ class Agent:
         loss, metrics, posterior = self._model_loss(*seen)
         scaler = self._scalers[0]
         assign_gradients(loss if scaler is None else scaler.scale(loss), self._model_groups)
-        result = apply_update(self._model_groups, [loss], scaler)
-        norms = result.norms
-        if result.applied:
-            actor_loss, critic_loss, more = self._behavior_losses(posterior, seen[-1], self._behavior_draws(seen[0]))
-            metrics |= more
-            scaler = self._scalers[1]
-            # Neither loss reaches the other's network, so their sum has each one's gradients; a compiled graph, which
-            # both came from, can be walked back only once.
-            both = actor_loss + critic_loss
-            assign_gradients(both if scaler is None else scaler.scale(both), self._behavior_groups)
-            result = apply_update(self._behavior_groups, [actor_loss, critic_loss], scaler)
-            norms = norms | result.norms
-        if not result.applied:
+        model_step = apply_update(self._model_groups, [loss], scaler)
+        if not model_step.applied:
             self._buffers.restore()
             return None
+        actor_loss, critic_loss, more = self._behavior_losses(posterior, seen[-1], self._behavior_draws(seen[0]))
+        scaler = self._scalers[1]
+        # Neither loss reaches the other's network, so their sum has each one's gradients; a compiled graph, which
+        # both came from, can be walked back only once.
+        both = actor_loss + critic_loss
+        assign_gradients(both if scaler is None else scaler.scale(both), self._behavior_groups)
+        behavior_step = apply_update(self._behavior_groups, [actor_loss, critic_loss], scaler)
+        if not behavior_step.applied:
+            return None  # the model's step stands, and its statistics, bonus queue and magnitudes belong to it
         self.behavior.count_update()
+        metrics, norms = metrics | more, model_step.norms | behavior_step.norms
         values = torch.stack([value.detach().float() for value in metrics.values()]).tolist()
         return dict(zip(metrics, values, strict=True)) | {f"{name}_norm": value for name, value in norms.items()}
 
@@ -167,7 +171,7 @@ class Agent:
         return dict(zip(self._metric_names, values[1:], strict=True))
 
     def whole_update(self, allowed: Tensor, *inputs: Any) -> Tensor:
-        """The update without a decision of the host: 1 where it was applied, then metrics and gradient norms.
+        """The update without a decision of the host: 1 where all of it was applied, then metrics and gradient norms.
 
         Args:
             allowed: bool scalar; where it is false nothing is applied.
@@ -183,7 +187,7 @@ class Agent:
         actor_loss, critic_loss, more = self._behavior_losses(posterior, seen[-1], behavior_draws)
         assign_gradients(actor_loss + critic_loss, self._behavior_groups)
         second = apply_on_device(self._behavior_groups, [actor_loss, critic_loss], first.applied)
-        self._buffers.restore_unless(second.applied)
+        self._buffers.restore_unless(first.applied)
         told = metrics | more | {f"{name}_norm": value for name, value in (first.norms | second.norms).items()}
         self._metric_names = list(told)
         return torch.stack([second.applied.float(), *(value.detach().float() for value in told.values())])

@@ -76,8 +76,6 @@ class TrainingConfig(LoopConfig):
     """Updates between two checkpoints."""
     keep_every: int = Field(0, ge=0)
     """Checkpoints whose update number this divides are kept for ever; 0: none."""
-    deterministic: bool = False
-    """Ask torch for deterministic kernels on CUDA too (slower); the CPU always is."""
     sync_batch_norm: bool = False
     """Batch statistics over all ranks; CUDA only."""
 

@@ -47,6 +47,7 @@ class VideoTraining:
     ) -> None:
         self.seed, self.ranks = seed, ranks or Ranks()
         self.device = device or choose_device(config.training.device, self.ranks.local_rank)
+        asked = config.training.cuda_graph
         self.config = config = settled(config, self.device, self.ranks.world_size)
         self.precision = config.training.precision
         check_precision(self.device, self.precision)
@@ -67,7 +68,9 @@ class VideoTraining:
         self._statistics = KeptValues(_running_statistics(self.model))
         self._metric_names: list[str] = []
         """Of the numbers that `whole_update` returns after the first."""
-        self._recorded = RecordedUpdate(self.whole_update) if config.training.cuda_graph else None
+        self._recorded: RecordedUpdate | None = None
+        if config.training.cuda_graph:
+            self._recorded = RecordedUpdate(self.whole_update, optional=asked == "auto")
         self.updates, self.skipped, self.skipped_in_row, self.scale_skips = 0, 0, 0, 0
 
     def initial_model(self) -> Any:

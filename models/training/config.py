@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,8 @@ from ipv_bench.config import Config
 class LoopConfig(Config):
     """Device, arithmetic, intervals and mirrors of a training loop."""
 
+    recordable: ClassVar[bool] = True
+    """Whether a CUDA graph can hold an update; where none can, `cuda_graph: auto` is no graph."""
     log_every: int = Field(100, ge=1)
     """Updates between two lines of metrics.jsonl; a line holds means since the one before."""
     checkpoint_minutes: float = Field(10.0, gt=0, le=10)
@@ -26,7 +28,11 @@ class LoopConfig(Config):
     """Compile the updates with torch.compile."""
     cuda_graph: Literal["auto"] | bool = False
     """Record an update's kernels once as a CUDA graph, and replay them: one launch in place of thousands. CUDA only,
-    one process, not with fp16. The same kernels in the same order. auto: wherever that is possible."""
+    one process, not with fp16. The same operations in the same order (cuDNN may choose other kernels, as in any
+    run). auto: wherever that is possible."""
+    deterministic: bool = False
+    """Ask torch for deterministic kernels on CUDA too (slower): a run that is repeated, or goes on, has equal bits. The
+    CPU's always are."""
     device: str = "auto"
     """cpu, cuda, cuda:N, or auto: CUDA where there is one."""
     threads: int = Field(0, ge=0)

@@ -43,15 +43,23 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     return torch.device("cuda", index)
 
 
-def settled(config: ConfigT, device: torch.device, world_size: int = 1) -> ConfigT:
-    """A config whose section `training` has no `auto` left for arithmetic and graphs: what they are on this device."""
+def settled(config: ConfigT, device: torch.device, world_size: int = 1, *, graph_too: bool = True) -> ConfigT:
+    """A config whose section `training` has no `auto` left for arithmetic and graphs: what they are on this device.
+
+    Args:
+        config: with a section `training`.
+        device: where the run computes.
+        world_size: processes of the run.
+        graph_too: false leaves `cuda_graph: auto`, for a trainer: it goes on without a graph where nobody insisted on
+            one and the recording fails.
+    """
     training: LoopConfig = config.training  # type: ignore[attr-defined]
     cuda = device.type == "cuda"
     precision, graph = training.precision, training.cuda_graph
     if precision == "auto":
         precision = "bf16" if cuda and torch.cuda.is_bf16_supported() else "fp32"
-    if graph == "auto":
-        graph = cuda and world_size == 1 and precision != "fp16"
+    if graph == "auto" and graph_too:
+        graph = cuda and training.recordable and world_size == 1 and precision != "fp16"
     found = training.model_copy(update={"precision": precision, "cuda_graph": graph})
     return config.model_copy(update={"training": found})
 

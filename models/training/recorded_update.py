@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from ipv_bench.errors import TrainingError
+from ipv_bench.progress import say
 
 _WARM_UPS = 3
 """Passes before the recording: kernels are chosen and compiled, workspaces are allocated."""
@@ -25,10 +26,12 @@ class RecordedUpdate:
     Args:
         function: computes on the device alone (no value is read by the host) and returns a tensor; with `allowed`, a
             bool scalar, false it changes nothing that lasts, which is how it is warmed up.
+        optional: nobody insisted on a graph: where it cannot be recorded, that is said once, and the function is called
+            each time instead.
     """
 
-    def __init__(self, function: Callable[..., Tensor]) -> None:
-        self._function = function
+    def __init__(self, function: Callable[..., Tensor], *, optional: bool = False) -> None:
+        self._function, self._optional, self._fails = function, optional, False
         self._graph: torch.cuda.CUDAGraph | None = None
         self._key: Any = None
         self._inputs: list[Tensor] = []
@@ -41,13 +44,15 @@ class RecordedUpdate:
             The function's result; its memory is written again by the next call.
 
         Raises:
-            TrainingError: the function waits for the device, which no graph can hold.
+            TrainingError: the function waits for the device, which no graph can hold, and the graph is not optional.
         """
         leaves, spec = tree_flatten(inputs)
         key = (spec, *((leaf.shape, leaf.dtype) if isinstance(leaf, Tensor) else leaf for leaf in leaves))
-        if self._graph is None or key != self._key:
-            self._record(leaves, spec)
+        if not self._fails and (self._graph is None or key != self._key):
+            self._record_if_possible(leaves, spec)
             self._key = key
+        if self._fails:
+            return self._function(torch.ones((), dtype=torch.bool, device=_device(leaves)), *inputs)
         for kept, leaf in zip(self._inputs, leaves, strict=True):
             if isinstance(leaf, Tensor):
                 kept.copy_(leaf)
@@ -59,11 +64,22 @@ class RecordedUpdate:
         """Record anew at the next call: something that the graph reads now lies elsewhere in memory."""
         self._graph, self._key, self._inputs, self._result = None, None, [], torch.empty(0)
 
+    def _record_if_possible(self, leaves: list[Any], spec: TreeSpec) -> None:
+        try:
+            self._record(leaves, spec)
+        except (TrainingError, torch.OutOfMemoryError) as error:
+            if not self._optional:
+                raise
+            self.forget()
+            self._fails = True  # nothing of a recording is executed: the update is still to be done
+            why = error.found if isinstance(error, TrainingError) else "there is no memory left for its CUDA graph"
+            say(f"{why}; the run goes on without one (training.cuda_graph is auto), and is slower")
+
     def _record(self, leaves: list[Any], spec: TreeSpec) -> None:
         self.forget()  # its memory is free before the next graph takes its own
         self._inputs = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         inputs = tree_unflatten(self._inputs, spec)
-        device = next(leaf.device for leaf in leaves if isinstance(leaf, Tensor))
+        device = _device(leaves)
         allowed = torch.zeros((), dtype=torch.bool, device=device)
         stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream(device))
@@ -88,3 +104,9 @@ class RecordedUpdate:
                 fix="use --set training.cuda_graph=false",
             ) from error
         self._allowed, self._graph = allowed, graph
+
+
+def _device(leaves: list[Any]) -> torch.device:
+    """Where the inputs are."""
+    found: torch.device = next(leaf.device for leaf in leaves if isinstance(leaf, Tensor))
+    return found

@@ -5,7 +5,7 @@ Source: facebookresearch/drqv2, cfgs/config.yaml and cfgs/task/*.yaml.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
@@ -70,12 +70,19 @@ class DrQv2Section(Config):
         return size
 
 
+class DrQv2TrainingConfig(LoopConfig):
+    """The training section."""
+
+    recordable: ClassVar[bool] = False
+    """The actor's half waits for the critics' outcome on the host."""
+
+
 class DrQv2Config(MethodConfig):
     """What the agent needs."""
 
     image: StackImageConfig = StackImageConfig()
     drqv2: DrQv2Section = DrQv2Section()
-    training: LoopConfig = LoopConfig()
+    training: DrQv2TrainingConfig = DrQv2TrainingConfig()
 
     @model_validator(mode="before")
     @classmethod
@@ -99,7 +106,7 @@ class DrQv2Config(MethodConfig):
 
     @model_validator(mode="after")
     def _can_be_computed(self) -> DrQv2Config:
-        if self.training.cuda_graph:
+        if self.training.cuda_graph is True:
             raise ValueError("training.cuda_graph: the actor's half waits for the critics' outcome on the host")
         if self.drqv2.map_size(self.image.size) < 1:
             raise ValueError(

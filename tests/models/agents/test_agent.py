@@ -175,6 +175,29 @@ def test_a_skipped_update_changes_nothing_but_its_count():
     assert agent.skips.in_row == 0
 
 
+def test_where_only_the_behaviour_is_not_finite_the_models_step_stays():
+    """Imagination goes through the model as the update left it, so the model has stepped before the critic is known."""
+    agent, sound = small_agent(), small_agent()
+    for each in (agent, sound):
+        each.update(batch_of())
+    check_that_the_models_step_stays(agent, sound, batch_of(1))
+    assert (agent.skips.skipped, agent.skips.in_row) == (1, 1)
+
+
+def check_that_the_models_step_stays(agent: Agent, sound: Agent, batch: dict[str, np.ndarray]) -> None:
+    """Two agents with one model, of which one gets a bad critic: their models stay equal, buffers and moments too."""
+    with torch.no_grad():
+        next(agent.behavior.critic.parameters()).view(-1)[0] = float("inf")
+    before = {**tensors(agent), **{name: value.clone() for name, value in agent.optimizer_tensors().items()}}
+    assert sound.update(batch)["skipped_updates"] == 0
+    assert agent.update(batch) == {"skipped_updates": 1.0}
+    after, expected = ({**each.model_tensors(), **each.optimizer_tensors()} for each in (agent, sound))
+    behavior = {name for name in before if name.startswith(("behavior.", "actor/", "critic/"))}
+    assert all(torch.equal(before[name], after[name]) for name in behavior)
+    assert all(torch.equal(expected[name], after[name]) for name in before.keys() - behavior)
+    assert not torch.equal(before["model.intrinsic_bonus.queue"], after["model.intrinsic_bonus.queue"])
+
+
 def test_ten_skipped_updates_in_a_row_stop_the_run():
     agent = small_agent()
     bad = batch_of()

@@ -32,7 +32,8 @@ BF16 = {"training.precision": "bf16"}
 
 @pytest.fixture(autouse=True)
 def _exact_kernels() -> Any:
-    prepare_torch(choose_device(DEVICE), 0, deterministic=True)
+    """What the configs below ask for is taken back; nothing else sets it."""
+    prepare_torch(choose_device(DEVICE), 0)
     yield
     torch.use_deterministic_algorithms(False)
 
@@ -42,7 +43,8 @@ def training(**changes: Any) -> Any:
 
 
 def agent(**changes: Any) -> Agent:
-    return small_agent(**({"training.device": DEVICE, "training.encoder_frozen_updates": 1} | changes))
+    own = {"training.device": DEVICE, "training.deterministic": True, "training.encoder_frozen_updates": 1}
+    return small_agent(**(own | changes))
 
 
 def frames(seed: int) -> np.ndarray:
@@ -68,6 +70,16 @@ def saved(made: Any, folder: Path) -> Any:
     else:
         model, kept = made.model.state_dict(), made.state()
     return load_checkpoint(save_checkpoint(folder, made.updates, model, made.optimizer_tensors(), kept))
+
+
+@pytest.mark.parametrize("make", [training, agent])
+def test_the_config_alone_brings_deterministic_kernels(make: Any) -> None:
+    make(**{"training.deterministic": False})
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.backends.cudnn.benchmark
+    make()
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.benchmark
 
 
 @pytest.mark.parametrize("make", [training, agent])

@@ -5,20 +5,27 @@ The recording itself needs a GPU: see test_on_a_gpu.py.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import torch
 
-from ipv_bench.errors import ConfigError
+from ipv_bench.errors import ConfigError, TrainingError
+from models import finetune, pretrain
 from models.finetune import build_agent
 from models.finetuning.config import resolve_finetuning
 from models.pretrain import build_training
 from models.pretraining.plan import plan_pretraining
+from models.training import recorded_update
 from models.training.hardware import check_cuda_graph, settled
 from models.world_models.intrinsic_bonus import distances
-from tests.models.agents.test_agent import batch_of, small_agent
+from tests.models.agents.test_agent import batch_of, check_that_the_models_step_stays, small_agent
 from tests.models.pretraining.small_pretraining import SMALL
 
 EXACT = {"optimizer.lr": 2**-10, "optimizer.clip": 2.0**30}
@@ -85,6 +92,60 @@ def test_an_agents_update_that_decides_on_the_device_is_the_same_and_a_bad_one_c
     bad["reward"][0, 0] = np.nan
     assert whole.update(bad) == {"skipped_updates": 1.0}
     assert equal_states(before, whole.model_tensors() | whole.optimizer_tensors())
+    # The critic's weights are bad, not the batch: the model's own step was applied, and nothing of it is taken back.
+    sound = unrecorded(small_agent(**changes))
+    for number in range(3):
+        sound.update(batch_of(number))
+    for agent in (sound, whole):
+        agent.updates = 4
+    check_that_the_models_step_stays(whole, sound, batch_of(4))
+
+
+class RecordingFails:
+    """Stands for a driver: what a recording asks of `torch.cuda` does nothing, and the recording itself fails."""
+
+    def __init__(self, error: RuntimeError) -> None:
+        self._error = error
+
+    @contextmanager
+    def graph(self, *_: Any, **__: Any) -> Iterator[None]:
+        raise self._error
+        yield
+
+    @contextmanager
+    def stream(self, _: Any) -> Iterator[None]:
+        yield
+
+    def __getattr__(self, name: str) -> Any:
+        return MagicMock()
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("operation not permitted when stream is capturing"), "cannot be recorded.*not permitted"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "no memory left for its CUDA graph"),
+    ],
+    ids=["not permitted", "memory"],
+)
+def test_a_graph_that_nobody_insisted_on_may_fail(
+    error: RuntimeError, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(recorded_update, "torch", SimpleNamespace(**vars(torch) | {"cuda": RecordingFails(error)}))
+    total = torch.zeros(())
+
+    def add(allowed: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        total.add_(torch.where(allowed, value, 0))
+        return total.clone()
+
+    with pytest.raises((TrainingError, torch.OutOfMemoryError)):
+        recorded_update.RecordedUpdate(add)(torch.tensor(1.0))
+    assert total == 0
+    update = recorded_update.RecordedUpdate(add, optional=True)
+    assert [update(torch.tensor(value)).item() for value in (1.0, 2.0, 4.0)] == [1, 3, 7]
+    told = capsys.readouterr().out
+    assert re.search(words, told)
+    assert told.count("goes on without one") == 1
 
 
 def test_what_cannot_be_recorded_is_refused_before_anything_runs() -> None:
@@ -135,6 +196,27 @@ def test_auto_is_settled_by_the_device(
     config = plan_pretraining("paper", overrides=values).config
     training = settled(config, torch.device(device), ranks).training
     assert (training.precision, training.cuda_graph) == expected
+
+
+def test_where_no_graph_can_hold_an_update_auto_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    config = resolve_finetuning("tiny", "dmc", overrides={"method": "drqv2", "training.cuda_graph": "auto"}).config
+    assert settled(config, torch.device("cuda")).training.cuda_graph is False
+    # A trainer is left the word itself: it goes on without a graph where the recording fails.
+    paper = plan_pretraining("paper").config
+    assert settled(paper, torch.device("cuda"), graph_too=False).training.cuda_graph == "auto"
+
+
+def test_every_training_asks_for_the_kernels_that_its_config_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    for module in (pretrain, finetune):
+        monkeypatch.setattr(
+            module, "prepare_torch", lambda device, threads, deterministic=False: asked.append(deterministic)
+        )
+    for wanted in (True, False):
+        build_training("tiny", SMALL | {"training.deterministic": wanted})
+        build_agent("tiny", {"training.deterministic": wanted}, (64, 64, 3), 2)
+    assert asked == [True, True, False, False]
 
 
 def test_paper_and_small_leave_it_to_the_device() -> None:
