@@ -4,10 +4,10 @@
     python benchmarks/uwm_gates.py --out FOLDER    keeps the runs; started again, it goes on
 
 Moving blobs (200 videos, 64 pixels) → `pretrain --set method=uwm` (tiny) → `adapt --set parts=adapter` on 64 labelled
-videos. Gates, about half of what a toy gave: codes are used (perplexity above a quarter of the codebook), decide
-(shuffle ratio above 1.3) and predict (copy ratio below 0.7); real actions lose little (copy ratio under them at most
-1.5 times that under inferred ones) and matter (other actions at least 1.1 times worse); predictions are nearer to the
-next frame than to the present one in more than 80 % of pairs.
+videos. Gates, about half of what a toy gave: codes are used (geometric mean of their perplexities above a quarter of
+the codebook), decide (shuffle ratio above 1.3) and predict (copy ratio below 0.7); real actions lose little (copy ratio
+under them at most 1.5 times that under inferred ones) and matter (other actions at least 1.1 times worse); predictions
+are nearer to the next frame than to the present one in more than 80 % of pairs.
 
 All errors but those of the last gate are of features one step ahead. Pictures of them are drawn by the features' own
 decoder, and what that does not draw no ratio of pixels can show: `pixel_wrong_actions` stands beside the gates and
@@ -24,8 +24,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ipv_bench.analysis_record import read_analysis
 from ipv_bench.cli import run
+from models.metrics.latent_actions import typical_perplexity
 
 VIDEOS = 200
 HELD_OUT = "validation.segments=64"
@@ -78,7 +81,7 @@ def gates(pretrained: Path, adapted: Path) -> dict[str, tuple[float, float, bool
     """Name → value, limit, whether it holds."""
     learned, real = last(pretrained, "latent_action_verdict"), last(adapted, "feature_shuffle_ratio_by_step")
     config = json.loads((pretrained / "run.json").read_text())["config"]
-    perplexity = max(learned["latent_action_perplexity"]) / config["quantizer"]["codes"]
+    perplexity = typical_perplexity(np.array(learned["latent_action_perplexity"])) / config["quantizer"]["codes"]
     loss = real["validation_state_copy_ratio"] / real["validation_latent_state_copy_ratio"]
     numbers = read_analysis(pretrained / "pairs").numbers["models"]["UWM"]
     measure = "lpips" if "prediction_lpips_nearer_next" in numbers else "mse"
@@ -107,6 +110,7 @@ def beside(pretrained: Path, adapted: Path) -> dict[str, float]:
         "r2_action": learned["latent_action_r2_action"],
         "r2_action_given_state": learned["latent_action_r2_action_given_state"],
         "bits": learned["latent_action_bits"],
+        "smallest_perplexity": min(learned["latent_action_perplexity"]),
         "equal_codes": real["validation_equal_codes"],
     }
 

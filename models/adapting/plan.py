@@ -49,7 +49,9 @@ class Start:
 
     @property
     def action_dim(self) -> int | None:
-        """A of an adapted parent whose training had actions."""
+        """A of an adapted parent whose training had actions; None where its weights are not taken over."""
+        if self.checkpoint is None:
+            return None
         facts = (self.record.model_extra or {}).get("adaptation", {}) if self.adapted and self.record else {}
         try:
             return count_of(facts.get("action_dim", 0)) or None

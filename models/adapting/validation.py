@@ -134,7 +134,7 @@ def validate_actions(
     """Measure a model in evaluation mode; it is left in the mode it was in.
 
     The same segments, seed and batch size give the same latents, context frames and masks at any time of the training;
-    own and shuffled actions meet the same ones.
+    own and shuffled actions meet the same ones. Only the actions that follow the seen frames are another segment's.
 
     Args:
         model: the model.
@@ -152,6 +152,7 @@ def validate_actions(
     model.eval()
     device = next(model.parameters()).device
     exchanged = segments.action[others(len(segments.frames), videos)]
+    exchanged[:, : config.warmup] = segments.action[:, : config.warmup]  # what led to the seen frames
     losses, errors, feature_errors, predictions = MeanLosses(), [], [], []
     for first in range(0, len(segments.frames), batch_size):
         part = slice(first, first + batch_size)

@@ -18,6 +18,7 @@ from ipv_bench.errors import InputError
 from ipv_bench.extras import require
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+SUFFIX = ".safetensors"
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model.pt", "model.pt", "model.ckpt")
 EXTRA = "latent-actions"
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -128,4 +129,9 @@ def _listed(folder: Path) -> tuple[Path, ...]:
     for name in names:
         if Path(name).name != name or not (folder / name).is_file():
             raise InputError(f"{where} names {name!r}, which is not in the folder", expected="the files beside it")
+        if not name.endswith(SUFFIX):  # transformers would unpickle it, safetensors asked for or not
+            raise InputError(
+                f"{where} names {name!r}, which may hold pickled weights: these can run code and are never read",
+                expected=f"files that end in {SUFFIX}, as `save_pretrained` writes them",
+            )
     return tuple(folder / name for name in names)

@@ -43,9 +43,9 @@ class FrozenFeatures(nn.Module, ABC):
         """
         raise TypeError(f"{type(self).__name__} has no decoder")
 
-    def decoder_parts(self) -> list[nn.Module]:
-        """The modules that `decode` uses."""
-        return []
+    def decoder_parameters(self) -> dict[str, nn.Parameter]:
+        """What of `decode` may be trained, by the names that it has here."""
+        return {}
 
     def unused(self) -> list[nn.Parameter]:
         """Parameters that neither `encode` nor `decode` uses."""

@@ -20,6 +20,9 @@ from models.features.frozen import Frames, FrozenFeatures, frames_of, patches_of
 from models.nets.transformer import Transformer, learned_tokens
 from models.training.config import AdamWConfig
 
+DECODER = ("decoder_in", "decoder", "out")
+"""Modules that are the decoder's alone."""
+
 
 class OwnMAE(FrozenFeatures):
     """See the module; no class token.
@@ -64,9 +67,9 @@ class OwnMAE(FrozenFeatures):
         """See `FrozenFeatures.decode`."""
         return frames_of(self._drawn(self.decoder_in(tokens)), self.config.patch, self.size)
 
-    def decoder_parts(self) -> list[nn.Module]:
-        """See `FrozenFeatures.decoder_parts`."""
-        return [self.decoder_in, self.decoder, self.out]
+    def decoder_parameters(self) -> dict[str, nn.Parameter]:
+        """See `FrozenFeatures.decoder_parameters`."""
+        return {name: value for name, value in self.named_parameters() if name.split(".")[0] in DECODER}
 
     def unused(self) -> list[nn.Parameter]:
         """See `FrozenFeatures.unused`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from models.features.find_weights import FoundModel, find_model
 from models.features.frozen import IMAGENET_MEAN, IMAGENET_STD, FrozenFeatures, frames_of
 
 PREPROCESSOR = "preprocessor_config.json"
+POSITIONS = "network.decoder.decoder_pos_embed"
 SMALL_FILE = 1 << 20
 _DAMAGE = (
     OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError, AssertionError, SafetensorError
@@ -91,9 +93,11 @@ class ViTMAEFeatures(PretrainedFeatures):
         patches = self.network.decoder(tokens, ids_restore=order).logits  # (N, P, patch · patch · 3)
         return frames_of(patches, self.patch, self.size) * self.std + self.mean
 
-    def decoder_parts(self) -> list[nn.Module]:
-        """See `FrozenFeatures.decoder_parts`."""
-        return [self.network.decoder]
+    def decoder_parameters(self) -> dict[str, nn.Parameter]:
+        """See `FrozenFeatures.decoder_parameters`."""
+        # Positions are sines and cosines, which nobody trains; `from_pretrained` forgets that they are marked so.
+        own = (pair for pair in self.named_parameters() if pair[0].startswith("network.decoder."))
+        return {name: value for name, value in own if name != POSITIONS}
 
 
 class VisionFeatures(PretrainedFeatures):
@@ -101,23 +105,16 @@ class VisionFeatures(PretrainedFeatures):
 
     def __init__(self, found: FoundModel, network: nn.Module, published: bool, size: int) -> None:
         super().__init__(found, network, published)
-        with torch.no_grad():
-            probe = self.network(pixel_values=torch.zeros(1, 3, size, size)).last_hidden_state
+        probe = _tokens_of_a_frame(self.network, found.folder, size)
         if probe.dim() == 4:
             self.extra, self.places, self.width = 0, probe[0, 0].numel(), probe.shape[1]
-            return
-        patch = _patch_size(self.network.config)
-        if patch is None or size % patch:
+        else:
+            self.places, self.width = _places(found.folder, self.network.config, size, probe.shape[1]), probe.shape[2]
+            self.extra = probe.shape[1] - self.places
+        if math.isqrt(self.places) ** 2 != self.places:
             raise ConfigError(
-                f"{found.folder} is a model of patches of {patch} pixels, and image.size is {size}",
-                expected="an image.size that its patches divide (DINOv2: 224)",
-            )
-        self.places, self.width = (size // patch) ** 2, probe.shape[2]
-        self.extra = probe.shape[1] - self.places
-        if self.extra < 0:
-            raise ConfigError(
-                f"{found.folder} gives {probe.shape[1]} tokens of a frame with {self.places} patches",
-                expected="a token for each patch, and perhaps some before them",
+                f"the model in {found.folder} gives {self.places} places of a frame, which are no square",
+                expected="as many rows of places as columns, as frames have",
             )
 
     def encode(self, frames: Tensor) -> Tensor:
@@ -160,8 +157,7 @@ def _network(found: FoundModel, kind: str, published: bool) -> nn.Module:
                     f"{where} is a {config.model_type}", expected="a vit_mae", fix="set features.kind=vision"
                 )
             if not published:
-                fresh: nn.Module = of_kind(config) if kind == "mae" else of_kind.from_config(config)
-                return fresh
+                return _new_network(of_kind, config, kind)
             network, report = of_kind.from_pretrained(
                 where, config=config, local_files_only=True, use_safetensors=True, output_loading_info=True,
                 dtype=torch.float32,
@@ -176,8 +172,71 @@ def _network(found: FoundModel, kind: str, published: bool) -> nn.Module:
             f"the weights in {where} lack {', '.join(lacking[:5])}",
             expected="all weights" + (", the decoder's among them (a model for pre-training)" if kind == "mae" else ""),
         )
-    made: nn.Module = network
-    return made
+    return _seeing_part(network)
+
+
+def _new_network(of_kind: Any, config: Any, kind: str) -> nn.Module:
+    if kind != "mae":
+        return _seeing_part(of_kind.from_config(config))
+    made: Any = of_kind(config)
+    # transformers leaves the decoder's positions at zero, without which it draws every place alike.
+    made.decoder.initialize_weights((config.image_size // config.patch_size) ** 2)
+    fresh: nn.Module = made
+    return fresh
+
+
+def _seeing_part(network: nn.Module) -> nn.Module:
+    """Of models of pictures and words (CLIP, SigLIP) what sees; other models as they are."""
+    part = getattr(network, "vision_model", None)
+    return part if isinstance(part, nn.Module) else network
+
+
+def _tokens_of_a_frame(network: Any, folder: Path, size: int) -> Tensor:
+    """What a vision model makes of one frame: tokens (1, E + P, D), or a map (1, C, h, w).
+
+    Raises:
+        ConfigError: it takes no frames, takes them at another size alone, or gives something else.
+    """
+    network.eval()
+    try:
+        with torch.no_grad():
+            found = network(pixel_values=torch.zeros(1, 3, size, size)).last_hidden_state
+    except (*_DAMAGE, IndexError) as error:
+        made_for = getattr(network.config, "image_size", None)
+        if made_for not in (None, size, [size, size], (size, size)):
+            _check_size(folder, made_for, size)
+        raise _no_tokens(folder, next(iter(str(error).splitlines()), type(error).__name__)[:300]) from error
+    if not isinstance(found, Tensor) or found.dim() not in (3, 4):
+        raise _no_tokens(folder, f"it gives {tuple(found.shape) if isinstance(found, Tensor) else found!r}"[:300])
+    return found
+
+
+def _places(folder: Path, config: Any, size: int, tokens: int) -> int:
+    """How many of the tokens stand for a place of the frame: all but those before the patches.
+
+    Raises:
+        ConfigError: nothing says how large patches are, or they do not divide the frame.
+    """
+    patch = _patch_size(config)
+    if patch is None:
+        raise ConfigError(
+            f"the model in {folder} gives {tokens} tokens of a frame, and its config has no single patch_size",
+            expected="square patches, or a map of channels",
+        )
+    if size % patch:
+        raise ConfigError(
+            f"{folder} is a model of patches of {patch} pixels, and image.size is {size}",
+            expected="an image.size that its patches divide (DINOv2: 224)",
+        )
+    patches = (size // patch) ** 2
+    return patches if patches <= tokens else tokens  # fewer where patches are merged on the way (Swin)
+
+
+def _no_tokens(folder: Path, why: str) -> ConfigError:
+    return ConfigError(
+        f"the model in {folder} gives no tokens of frames: {why}",
+        expected="a vision model of transformers: frames in (pixel_values), a last layer of tokens or of a map out",
+    )
 
 
 def _check_size(folder: Path, found: Any, size: int) -> None:

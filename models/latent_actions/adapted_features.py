@@ -5,7 +5,7 @@ Legend: as in `models.latent_actions.feature_model`; `A` size of an action.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -47,14 +47,17 @@ class AdaptedFeatureModel(nn.Module):
             self.adapter = ActionAdapter(config.adapter, action_dim, features.width, features.places, codes, size)
         if parts == "adapter":
             video.requires_grad_(False)
-            for part in self._decoder_parts():
-                part.requires_grad_(True)
+            self._release_decoder()
         self.train()
 
-    def _decoder_parts(self) -> list[nn.Module]:
-        if not self.config.adapter.finetune_decoder:
-            return []
-        return self.video.features.decoder_parts() if self.video.pixels is None else [self.video.pixels]
+    @property
+    def _tunes_decoder(self) -> bool:
+        return self.parts == "adapter" and self.config.adapter.finetune_decoder
+
+    def _release_decoder(self) -> None:
+        if self._tunes_decoder:
+            for parameter in self.video.decoder_parameters().values():
+                parameter.requires_grad_(True)
 
     def without_actions(self) -> FeatureVideoModel:
         """The model of videos inside."""
@@ -82,8 +85,7 @@ class AdaptedFeatureModel(nn.Module):
     def prepare(self, frames: Any, seed: int) -> None:
         """See `FeatureVideoModel.prepare`."""
         self.video.prepare(frames, seed)
-        for part in self._decoder_parts():
-            part.requires_grad_(True)
+        self._release_decoder()
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """The names of the model of videos, and the adapter's."""
@@ -99,9 +101,14 @@ class AdaptedFeatureModel(nn.Module):
             self.adapter.load_state_dict(own)
         return self.video.load_state_dict({k: v for k, v in state_dict.items() if not k.startswith(PREFIX)})
 
+    def expect(self, names: Collection[str]) -> None:
+        """See `models.training.checkpoint.SometimesMore`."""
+        self.video.expect(names)
+
     def load_adapted(self, tensors: Mapping[str, Tensor], where: Any) -> None:
         """Take over an adapted model: a model of videos that was adapted to a domain has no adapter yet, and an adapter
-        is left out where the domain is learned anew.
+        is left out where the domain is learned anew. A decoder that was trained stays; one that is to be trained
+        and was not starts as it was published.
 
         Raises:
             CheckpointError: it is of another model.
@@ -110,7 +117,9 @@ class AdaptedFeatureModel(nn.Module):
             tensors = {name: value for name, value in tensors.items() if not name.startswith(PREFIX)}
         elif not any(name.startswith(PREFIX) for name in tensors):
             tensors = {**tensors, **{PREFIX + name: value for name, value in self.adapter.state_dict().items()}}
-        load_tensors(self, tensors, where)
+        own = self.video.state_dict()
+        decoder = {name: own[name] for name in self.video.decoder_parameters() if name in own}
+        load_tensors(self, {**decoder, **tensors}, where)
 
     # Training and prediction.
 
@@ -131,11 +140,10 @@ class AdaptedFeatureModel(nn.Module):
         found = self.adapter(before, action[:, 1:].flatten(0, 1).to(before.dtype))
         loss = F.mse_loss(full_precision(found), full_precision(target))
         metrics = {"adapter_loss": loss} | self._agreement(found, target, before, after)
-        parts = self._decoder_parts()
-        if parts or not self.training:
+        if self._tunes_decoder or not self.training:
             drawn = self._drawn(tokens, found, image)
             metrics["image_loss"] = drawn
-            loss = loss + (drawn if parts else 0)
+            loss = loss + (drawn if self._tunes_decoder else 0)
         return loss, {key: value.detach() for key, value in ({"loss": loss} | metrics).items()}
 
     @torch.no_grad()

@@ -6,7 +6,7 @@ places, `D` size of a feature, `C` codes of a latent action, `K` size of a code,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -78,6 +78,8 @@ class FeatureVideoModel(nn.Module):
             self.cycle = CycleConsistency(config.features.pixels, places, width, config.image.size)
         self.register_buffer("copy_error", torch.zeros(()))
         """Running mean of the squared error of a copy; 0 before the first batch."""
+        self._tuned: frozenset[str] = frozenset()
+        """Names of a decoder that was trained further by the run whose weights these are."""
         digest = self.features.digest()
         self.register_buffer(DIGEST, digest, persistent=digest is not None)
 
@@ -113,6 +115,17 @@ class FeatureVideoModel(nn.Module):
         """What a forward pass in training changes, without a gradient: to be restored where an update is skipped."""
         return [self.copy_error]
 
+    def decoder_parameters(self) -> dict[str, nn.Parameter]:
+        """What draws pictures and may be trained for that, by name."""
+        if self.pixels is not None:
+            return {f"pixels.{name}": value for name, value in self.pixels.named_parameters()}
+        return {f"features.{name}": value for name, value in self.features.decoder_parameters().items()}
+
+    def expect(self, names: Collection[str]) -> None:
+        """See `models.training.checkpoint.SometimesMore`: a published decoder that was trained further is kept from
+        then on, by every run that starts from these weights."""
+        self._tuned = frozenset(self.decoder_parameters()) & frozenset(names)
+
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """Without frozen weights that are not ours to keep."""
         values = super().state_dict(*args, **kwargs)
@@ -140,7 +153,7 @@ class FeatureVideoModel(nn.Module):
         if self.config.features.in_checkpoints:
             return
         for name, parameter in self.features.named_parameters():
-            if not parameter.requires_grad:
+            if not parameter.requires_grad and f"features.{name}" not in self._tuned:
                 yield f"features.{name}"
         yield from (f"features.{name}" for name, _ in _persistent_buffers(self.features))
 

@@ -68,7 +68,8 @@ def measure_latent_actions(
 ) -> LatentActionEvidence:
     """Predict every segment under its own latent actions, another segment's, and some of the prior.
 
-    All three predictions of a segment share every other random number. The same segments, seed and batch size give the
+    All three differ in the actions from the last seen frame on, and in nothing else: what led to the seen frames, and
+    every random number, is the same. The same segments, seed and batch size give the
     same evidence.
 
     Args:
@@ -98,6 +99,10 @@ def measure_latent_actions(
             "own": means[rows],
             "other": means[exchanged[rows]],
             "prior": model.prior_actions(len(image), image.shape[1], drawn),
+        }
+        # What led to the seen frames stays: a model that carries a state would else start from a worse one.
+        given = {
+            name: torch.cat([means[rows, : observed - 1], each[:, observed - 1 :]], 1) for name, each in given.items()
         }
         truth = model.targets(image)  # (B, T, ...)
         for name, actions in given.items():

@@ -19,16 +19,18 @@ from models.metrics.action_probes import FEWEST_GROUPS, probe_r2
 from models.metrics.ratios import copy_ratio, shuffle_ratio
 
 Numbers = NDArray[np.float64]
-Verdict = Literal["collapsed", "ignored", "usable"]
+Verdict = Literal["collapsed", "ignored", "worse_than_copy", "usable"]
 
 COLLAPSED_NATS = 0.1
 """Latent actions whose KL to the prior is below this say nothing."""
 COLLAPSED_SHARE = 0.25
-"""And so do codes whose perplexity is below this share of the codebook, or of the measured steps where those are fewer:
-few steps cannot use many codes."""
+"""And so do codes whose perplexity, on average, is below this share of the codebook, or of the measured steps where
+those are fewer: few steps cannot use many codes."""
 NO_PROBE = f"fewer than {FEWEST_GROUPS} held-out videos, or actions that never vary"
 IGNORED_BELOW = 1.3
 """A shuffle ratio below this: other latent actions would do as well. Perplexity alone does not show it."""
+WORSE_THAN_COPY_FROM = 1
+"""A copy ratio from this on: repeating the last frame predicts at least as well. The shuffle ratio does not show it."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class LatentActionReport:
         r2_action: R²(a | z); NaN without labels, or where a probe can say nothing.
         r2_action_given_state: R²(a | z, s): latent actions may code where something ends up instead of how it moved.
         r2_state_alone: R²(a | s), what the state alone tells.
-        verdict: collapsed, ignored or usable.
+        verdict: collapsed, ignored, worse_than_copy or usable.
         decided_by: the number that decides, and its limit, in words.
         labelled: whether true actions are known.
     """
@@ -147,7 +149,9 @@ def latent_action_report(evidence: LatentActionEvidence) -> LatentActionReport:
     if evidence.codes is not None:
         perplexity = code_perplexity(evidence.codes, evidence.num_codes)
         bits = float(np.log2(perplexity).sum())
-    verdict, decided_by = judge(float(by_shuffle[0]), evidence.action_kl, perplexity, _reachable(evidence))
+    verdict, decided_by = judge(
+        float(by_shuffle[0]), float(by_copy[0]), evidence.action_kl, perplexity, _reachable(evidence)
+    )
     nan = float("nan")
     return LatentActionReport(
         copy_ratio=float(by_copy[0]),
@@ -167,23 +171,41 @@ def latent_action_report(evidence: LatentActionEvidence) -> LatentActionReport:
 
 
 def judge(
-    shuffled: float, action_kl: float | None, perplexity: Numbers | None = None, num_codes: int = 0
+    shuffled: float,
+    copied: float,
+    action_kl: float | None,
+    perplexity: Numbers | None = None,
+    num_codes: int = 0,
 ) -> tuple[Verdict, str]:
     """The verdict, and the number that decides it.
 
+    Latent actions that decide where a prediction goes are not usable yet while repeating the last frame is the better
+    prediction: the model then has no skill, in the word of weather forecasts.
+
     Args:
         shuffled: shuffle ratio one step ahead.
+        copied: copy ratio one step ahead.
         action_kl: nats; None without a distribution.
         perplexity: (C,) of the codes; None without codes.
         num_codes: entries of the codebook that could have been used.
     """
     if action_kl is not None and not action_kl >= COLLAPSED_NATS:
         return "collapsed", f"KL {action_kl:.3g} nats < {COLLAPSED_NATS}"
-    if perplexity is not None and not perplexity.max() >= COLLAPSED_SHARE * num_codes:
-        return "collapsed", f"perplexity {perplexity.max():.3g} < {COLLAPSED_SHARE:.0%} of {num_codes} codes"
+    if perplexity is not None and not typical_perplexity(perplexity) >= COLLAPSED_SHARE * num_codes:
+        several = f" (geometric mean, the smallest {perplexity.min():.3g})" if len(perplexity) > 1 else ""
+        found = f"perplexity {typical_perplexity(perplexity):.3g}{several}"
+        return "collapsed", f"{found} < {COLLAPSED_SHARE:.0%} of {num_codes} codes"
     if not shuffled >= IGNORED_BELOW:
         return "ignored", f"shuffle ratio {shuffled:.3g} < {IGNORED_BELOW}"
+    if not copied < WORSE_THAN_COPY_FROM:
+        return "worse_than_copy", f"copy ratio {copied:.3g} ≥ {WORSE_THAN_COPY_FROM}"
     return "usable", f"shuffle ratio {shuffled:.3g} ≥ {IGNORED_BELOW}"
+
+
+def typical_perplexity(perplexity: Numbers) -> float:
+    """Geometric mean over the codes of an action, (C,): what their bits come to. The largest says nothing of codes
+    beside it that carry nothing."""
+    return float(np.exp(np.log(perplexity).mean()))
 
 
 def _reachable(evidence: LatentActionEvidence) -> int:

@@ -19,11 +19,11 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, NonNegativeInt
 
@@ -211,12 +211,22 @@ def checkpoint_sha256(path: str | Path) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+@runtime_checkable
+class SometimesMore(Protocol):
+    """A module whose checkpoints hold some tensors only where a run has changed these."""
+
+    def expect(self, names: Collection[str]) -> None:
+        """Be told what a checkpoint holds: `state_dict` names the same from now on, of what is held sometimes."""
+
+
 def load_tensors(module: torch.nn.Module, tensors: Tensors, where: str | Path) -> None:
     """Load `tensors` into `module`, every name and every shape equal.
 
     Raises:
         CheckpointError: names or shapes differ; the first ten differences are shown.
     """
+    if isinstance(module, SometimesMore):
+        module.expect(tensors)
     check_shapes(module, tensors, where)
     module.load_state_dict(dict(tensors))
 

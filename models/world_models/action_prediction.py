@@ -19,7 +19,7 @@ from models.nets.distributions import balanced_kl, categorical_entropy
 from models.training.checkpoint import load_tensors
 from models.training.optimizer import OptimizerGroup
 from models.world_models.image_model import image_loss
-from models.world_models.stacked import StackedDraws, StackedWorldModel
+from models.world_models.stacked import StackedDraws, StackedWorldModel, starts
 
 Part = Literal["world_model", "dynamics"]
 UNUSED = ("reward_head.", "aux_reward_head.", "discount_head.", "intrinsic_bonus.", "action_encoder.")
@@ -104,8 +104,7 @@ class ActionPrediction(nn.Module):
             draws: from `draw`.
         """
         model, weights = self.world_model, self.world_model.config.loss
-        is_first = torch.zeros(action.shape[:2], device=action.device)  # (B, T)
-        is_first[:, 0] = 1
+        is_first = starts(action)  # (B, T)
         target = model.vision.scaling(image)  # (B, T, 3, H, W)
         maps = model.vision.context_maps(target, draws.context)
         out = model.observe(model.vision.embed(target), action, is_first, draws)
@@ -129,6 +128,4 @@ class ActionPrediction(nn.Module):
 
     def open_loop(self, image: Tensor, action: Tensor, observed: int, generator: torch.Generator) -> Tensor:
         """(B, T, 3, H, W) in [0, 1]: the first `observed` frames are seen, the rest follow from actions alone."""
-        first = action.clone()
-        first[:, 0] = 0  # led there from a frame that the segment does not hold
-        return self.world_model.open_loop(image, observed, generator, first)
+        return self.world_model.open_loop(image, observed, generator, action)

@@ -272,7 +272,8 @@ class StackedWorldModel(nn.Module):
             image: uint8 (B, T, H, W, 3).
             observed: frames that the posterior sees, 1 ≤ observed ≤ T.
             generator: decides latents, context frame and token masks.
-            action: (B, T, A) action that led to each frame; None: zeros.
+            action: (B, T, A) action that led to each frame; the first one is masked, as in training: it came from a
+                frame that the sequence does not hold. None: zeros.
             sample: False takes the most likely latents.
             draws: of `draw` with the same `observed`, in place of a generator.
             decode_from: frames before this one are not decoded, and not returned.
@@ -295,7 +296,8 @@ class StackedWorldModel(nn.Module):
             action_free=Latents(lower[:observed] if sample and lower is not None else None),
             latents=Latents(upper[:observed] if sample and upper is not None else None),
         )
-        out = self.observe(self.vision.embed(scaled[:, :observed]), action[:, :observed], None, seen)
+        seen_actions = action[:, :observed]
+        out = self.observe(self.vision.embed(scaled[:, :observed]), seen_actions, starts(seen_actions), seen)
         states = out.posterior
         if observed < length:
             rest = Latents(upper[observed:] if sample and upper is not None else None)
@@ -308,7 +310,10 @@ class StackedWorldModel(nn.Module):
 
     @torch.no_grad()
     def features(self, image: Tensor, draws: StackedDraws, action: Tensor | None = None) -> Tensor:
-        """Posterior states of uint8 frames (B, T, H, W, 3) and actions (B, T, A; None: zeros): (B, T, F)."""
+        """Posterior states of uint8 frames (B, T, H, W, 3) and actions (B, T, A; None: zeros): (B, T, F).
+
+        As in `open_loop`, the first action is masked.
+        """
         return self._posterior(self.vision.scaling(image), self._actions(image, action), draws).feat
 
     @torch.no_grad()
@@ -329,7 +334,7 @@ class StackedWorldModel(nn.Module):
         return self.vision.scaling.to_unit(full_precision(self.vision.decode(posterior.feat, maps, context)))
 
     def _posterior(self, scaled: Tensor, action: Tensor, draws: StackedDraws) -> State:
-        return self.observe(self.vision.embed(scaled), action, None, draws).posterior
+        return self.observe(self.vision.embed(scaled), action, starts(action), draws).posterior
 
     def _actions(self, image: Tensor, action: Tensor | None) -> Tensor:
         if action is not None:
@@ -413,6 +418,14 @@ class StackedWorldModel(nn.Module):
         bonus = self.intrinsic_bonus(self.bonus_features(out).detach())  # (B, T - window + 1), or (B, T)
         learned = plain[:, : bonus.shape[1]] + self.config.intrinsic.beta * bonus
         return learned, {"bonus": bonus.mean(), "bonus_magnitude": self.intrinsic_bonus.norm.magnitude.float()}
+
+
+def starts(action: Tensor) -> Tensor:
+    """`is_first` (B, T) of sequences that start afresh with their first frame: where no state goes before, the action
+    (B, T, A) into that frame is no action, which zeros are not to every model."""
+    is_first = torch.zeros(action.shape[:2], device=action.device)
+    is_first[:, 0] = 1
+    return is_first
 
 
 def _first_step(latents: Latents) -> Latents:

@@ -18,7 +18,8 @@ PREFIX = "latent_action_"
 VERDICTS = {
     "collapsed": "the latent actions say nothing",
     "ignored": "the model does as well with another video's",
-    "usable": "the model needs the right ones",
+    "worse_than_copy": "the model needs the right ones, and repeating the last frame still predicts as well or better",
+    "usable": "the model needs the right ones, and predicts better than repeating the last frame",
 }
 COLUMNS = {
     "copy_ratio": "copy ratio", "shuffle_ratio": "shuffle ratio", "prior_ratio": "prior ratio", "action_kl": "nats",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,9 +23,10 @@ from models.features.config import FeaturesConfig
 from models.features.early_check import check_adapting
 from models.features.find_weights import find_model
 from models.features.frozen import FrozenFeatures
+from models.latent_actions.adapted_features import AdaptedFeatureModel
 from models.training.checkpoint import load_tensors
 from models.training.optimizer import apply_update
-from tests.models.latent_actions.small_uwm import draws_of, frames, video_model
+from tests.models.latent_actions.small_uwm import config, draws_of, frames, video_model
 
 SIZE = 32
 REAL_MAE = "IPV_BENCH_MAE"
@@ -48,11 +51,24 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "decoder_hidden_size": 16, "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 2,
         "decoder_intermediate_size": 32,
     }  # fmt: skip
+    words = {"vocab_size": 9, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
     torch.manual_seed(0)
     made = {
         "mae": transformers.ViTMAEForPreTraining(transformers.ViTMAEConfig(**small, **decoder)),
         "other_mae": transformers.ViTMAEForPreTraining(transformers.ViTMAEConfig(**small, **decoder)),
         "dino": transformers.Dinov2Model(transformers.Dinov2Config(**small)),
+        "vit": transformers.ViTModel(transformers.ViTConfig(**small)),
+        "clip": transformers.CLIPModel(
+            transformers.CLIPConfig(
+                text_config=words | {"bos_token_id": 0, "eos_token_id": 1}, vision_config=small, projection_dim=8
+            )
+        ),
+        "swin": transformers.SwinModel(
+            transformers.SwinConfig(
+                embed_dim=8, depths=[1, 1], num_heads=[1, 1], image_size=SIZE, patch_size=4, window_size=4
+            )
+        ),
+        "bert": transformers.BertModel(transformers.BertConfig(**words, intermediate_size=8)),
         "resnet": transformers.ResNetModel(
             transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
         ),
@@ -83,14 +99,34 @@ def test_tokens_of_a_mae_are_those_of_their_places(folders: dict[str, Path]) -> 
     assert difference.argmax() == 5
 
 
-@pytest.mark.parametrize("name", ["dino", "resnet"])
+@pytest.mark.parametrize("name", ["dino", "resnet", "vit", "clip", "swin"])
 def test_any_vision_model_gives_tokens(folders: dict[str, Path], name: str) -> None:
     found = features(kind="vision", name=str(folders[name]))
     tokens = found.encode(torch.rand(2, 3, SIZE, SIZE))
     assert tokens.shape == (2, found.extra + found.places, found.width)
     assert tokens.mean(-1).abs().max() < 1e-4  # on one scale
     assert not found.has_decoder
-    assert found.extra == {"dino": 1, "resnet": 0}[name]
+    assert found.extra == {"dino": 1, "resnet": 0, "vit": 1, "clip": 1, "swin": 0}[name]
+    images = torch.zeros(1, 3, SIZE, SIZE)
+    images[:, :, : SIZE // 2] = 1
+    rows = found.encode(images)[0, found.extra :].unflatten(0, (math.isqrt(found.places), -1))
+    assert (rows[0] - rows[-1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "words"),
+    [
+        ("vit", 64, "takes frames of 32 pixels, and image.size is 64"),
+        ("clip", 64, "takes frames of 32 pixels, and image.size is 64"),
+        ("dino", 36, "patches of 8 pixels, and image.size is 36"),
+        ("bert", SIZE, "gives no tokens of frames: "),
+    ],
+)
+def test_a_model_that_cannot_see_these_frames_is_refused(
+    folders: dict[str, Path], name: str, size: int, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        features(size, kind="vision", name=str(folders[name]), weights="random")
 
 
 @pytest.mark.parametrize("kind", ["alex", "vgg"])
@@ -123,6 +159,48 @@ def test_published_weights_stay_where_they_are(folders: dict[str, Path]) -> None
         load_tensors(other, kept, "there")
     random = video_model(features={"kind": "mae", "name": str(folders["mae"]), "weights": "random"})
     assert any(name.startswith("features.network.vit") for name in random.state_dict())
+
+
+def test_a_published_decoder_that_was_trained_is_kept_from_then_on(folders: dict[str, Path]) -> None:
+    """From videos to a domain, to actions with the decoder (Figure 5), to another domain, and from there again."""
+    changes = {
+        "features": {"kind": "mae", "name": str(folders["mae"])}, "adapter": {"finetune_decoder": True},
+    }  # fmt: skip
+
+    def adapted(action_dim: int, parts: str, start: AdaptedFeatureModel | None) -> AdaptedFeatureModel:
+        model = AdaptedFeatureModel(config(**changes), video_model(**changes), action_dim, parts)
+        if start is not None:
+            model.load_adapted(start.state_dict(), "there")
+        return model
+
+    def decoder(model: AdaptedFeatureModel) -> dict[str, torch.Tensor]:
+        return {key: value for key, value in model.state_dict().items() if key.startswith("features.network.decoder.")}
+
+    domain = adapted(0, "dynamics", None)
+    assert not decoder(domain)
+    tuned = adapted(2, "adapter", domain)
+    published = {key: value.clone() for key, value in decoder(tuned).items()}
+    assert published
+    [group] = tuned.optimizer_groups()
+    positions = tuned.video.features.network.decoder.decoder_pos_embed
+    before = positions.clone()
+    for update in range(2):
+        loss, _ = tuned(frames(), torch.ones(3, 4, 2), draws_of(tuned.video, update))
+        loss.backward()
+        assert apply_update([group], [loss]).applied
+    assert torch.equal(positions, before)  # sines and cosines
+    assert not positions.requires_grad
+    assert not all(torch.equal(value, published[key]) for key, value in decoder(tuned).items())
+    changes["adapter"] = {"finetune_decoder": False}
+    again = adapted(0, "dynamics", tuned)
+    last = adapted(2, "adapter", again)
+    resumed = adapted(2, "adapter", None)
+    load_tensors(resumed, last.state_dict(), "its own checkpoint")
+    images = frames()
+    for model in (again, last, resumed):
+        assert all(torch.equal(value, decoder(model)[key]) for key, value in decoder(tuned).items())
+    assert torch.equal(resumed.video.shown(resumed.video.encode(images)), tuned.video.shown(tuned.video.encode(images)))
+    assert last.optimizer_groups()[0].parameters.keys() == {f"adapter.{key}" for key in last.adapter.state_dict()}
 
 
 @pytest.mark.parametrize("kind", ["mae", "vision"])
@@ -164,6 +242,14 @@ def test_what_is_not_here_or_not_safe_is_refused(
     (pickled / "model.safetensors").write_bytes(b"no tensors")
     with pytest.raises(InputError, match="cannot be read"):
         features(kind="mae", name=str(pickled))
+    listed = tmp_path / "listed"
+    listed.mkdir()
+    (listed / "config.json").write_bytes((folders["mae"] / "config.json").read_bytes())
+    (listed / "a.bin").write_bytes(b"anything")
+    for name, words in (("a.bin", "may hold pickled weights"), ("../a.safetensors", "not in the folder")):
+        (listed / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"vit.x": name}}))
+        with pytest.raises(InputError, match=words):
+            find_model(str(listed))
     with pytest.raises(ConfigError, match="takes frames of 32 pixels, and image.size is 64"):
         features(64, kind="mae", name=str(folders["mae"]))
     with pytest.raises(InputError, match="is a dinov2"):

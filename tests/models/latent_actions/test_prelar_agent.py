@@ -21,6 +21,7 @@ from models.latent_actions.video import LatentActionVideoModel
 from models.nets.rssm import Latents
 from models.pretraining.config import pretrain_config_class
 from models.training.checkpoint import load_checkpoint, save_checkpoint
+from models.world_models.action_prediction import ActionPrediction
 from models.world_models.stacked import StackedDraws
 from tests.models.agents.test_agent import ACTION_DIM, batch_of, equal, tensors
 from tests.models.finetuning.finetune_runs import SMALL
@@ -91,6 +92,37 @@ def test_an_episodes_start_masks_the_embedded_action() -> None:
     assert torch.equal(features(action), features(other))
     other[1, 4] = 0.9
     assert not torch.equal(features(action), features(other))
+
+
+def test_predictions_start_as_training_does_without_an_action() -> None:
+    """What a network makes of the action 0 is an action, and none led into the first frame of a segment."""
+    model = agent_model().eval()
+    with torch.no_grad():
+        for layer in (model.rssm.embedding.hidden, model.rssm.embedding.out):
+            layer.bias.fill_(0.7)
+    image, action, _, _ = labelled()
+    draws, first = StackedDraws(Latents(), Latents(), None), torch.zeros(BATCH, LENGTH)
+    first[:, 0] = 1
+
+    def states(is_first: Tensor | None) -> Tensor:
+        embed = model.vision.embed(model.vision.scaling(image))
+        return model.rssm.observe(embed, action, is_first, Latents())[0].feat
+
+    as_trained = states(first)
+    assert not torch.allclose(as_trained, states(None), atol=1e-3)  # the mask is felt
+    assert torch.equal(model.features(image, draws, action), as_trained)
+    shown = model.open_loop(image, LENGTH, action=action, draws=draws)
+    drawn = model.vision.scaling.to_unit(model.vision.decode(as_trained, {}, None))
+    torch.testing.assert_close(shown, drawn.float(), check_dtype=False)
+    composed = model.compose(image, image, draws, action)
+    torch.testing.assert_close(composed, shown, check_dtype=False)
+    adapted = ActionPrediction(model, "world_model").eval()
+    losses = adapted(image, action, draws)[1]
+    seen = adapted.open_loop(image, action, LENGTH, torch.Generator().manual_seed(0))
+    other = action.clone()
+    other[:, 0] += 1
+    assert torch.equal(seen, adapted.open_loop(image, other, LENGTH, torch.Generator().manual_seed(0)))
+    assert losses["image_loss"] == adapted(image, other, draws)[1]["image_loss"]
 
 
 def small_agent(seed: int = 0, **changes: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ import torch
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_record
 from models.finetuning.plan import plan_finetuning
+from models.metrics.latent_actions import Verdict
 from models.training.checkpoint import latest_checkpoint, load_checkpoint
 from tests.episode_maker import write_episodes
 from tests.models.finetuning.finetune_runs import TASK, command_line, log_without_wall, run_until
@@ -53,7 +55,7 @@ def test_what_a_run_leaves(finished: Path) -> None:
     validations = [line for line in lines if "open_loop_mse" in line]
     assert [line["updates"] for line in validations] == [0, 3, 6]
     for line in validations:
-        assert line["latent_action_verdict"] in ("collapsed", "ignored", "usable")
+        assert line["latent_action_verdict"] in get_args(Verdict)
         assert len(line["latent_action_shuffle_ratio_by_step"]) == 4
         assert "latent_action_r2_action" not in line  # the set has no actions
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ import torch
 from ipv_bench.analysis_record import read_analysis, read_arrays
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_record
+from models.metrics.latent_actions import Verdict
 from models.pretraining.video_training import VideoTraining
 from models.training.checkpoint import latest_checkpoint, load_checkpoint
 from tests.models.latent_actions.small_uwm import SIZES
@@ -80,7 +81,7 @@ def test_what_a_run_leaves(finished: Path) -> None:
     validations = [line for line in lines if "open_loop_mse" in line]
     assert [line["updates"] for line in validations] == [0, 2, 4]
     for line in validations:
-        assert line["latent_action_verdict"] in ("collapsed", "ignored", "usable")
+        assert line["latent_action_verdict"] in get_args(Verdict)
         assert len(line["latent_action_shuffle_ratio_by_step"]) == 3
         assert {"latent_action_bits", "latent_action_r2_action", "validation_image_loss"} <= line.keys()
         assert "validation_kl" not in line
@@ -158,6 +159,8 @@ def test_a_domain_then_actions(labelled: Path, finished: Path, tmp_path: Path, c
     assert read_record(wide).model_extra["adaptation"]["action_dim"] == 6  # three steps between two frames
     assert run(adapt(wide, labelled, tmp_path / "narrow", data__every_frames=1)) == 2
     assert "2 components, the model was adapted to 6" in capsys.readouterr().err
+    anew = adapt(wide, labelled, tmp_path / "anew", data__every_frames=1, weights="random", training__updates=1)
+    assert run(anew) == 0  # new weights were adapted to nothing
     assert run(adapt(finished, unlabelled, tmp_path / "blind")) == 2
     assert "no tracks: it is an unlabelled set" in capsys.readouterr().err
     assert run(adapt(finished, labelled, tmp_path / "random", weights="random", training__updates=1)) == 0

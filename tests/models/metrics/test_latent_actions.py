@@ -90,23 +90,28 @@ def test_the_ratios_are_those_of_sums_over_sequences_step_by_step() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shuffled", "kl", "perplexity", "verdict", "number"),
+    ("shuffled", "copied", "kl", "perplexity", "verdict", "number"),
     [
-        (4.2, 4.1, None, "usable", "shuffle ratio 4.2"),
-        (4.2, 0.05, None, "collapsed", "KL 0.05 nats < 0.1"),
-        (1.02, 4.1, None, "ignored", "shuffle ratio 1.02 < 1.3"),
-        (1.0, 0.0, None, "collapsed", "KL 0 nats"),
-        (6.5, None, [39.9, 20.0], "usable", "shuffle ratio 6.5"),
-        (1.0, None, [38.0], "ignored", "shuffle ratio 1 < 1.3"),  # healthy perplexity does not mean used codes
-        (6.5, None, [1.1], "collapsed", "perplexity 1.1 < 25% of 64 codes"),
-        (float("nan"), 4.1, None, "ignored", "nan"),
-        (4.0, float("nan"), None, "collapsed", "nan"),
+        (4.2, 0.6, 4.1, None, "usable", "shuffle ratio 4.2"),
+        (4.2, 0.6, 0.05, None, "collapsed", "KL 0.05 nats < 0.1"),
+        (1.02, 0.6, 4.1, None, "ignored", "shuffle ratio 1.02 < 1.3"),
+        (1.0, 0.6, 0.0, None, "collapsed", "KL 0 nats"),
+        (6.5, 0.2, None, [39.9, 20.0], "usable", "shuffle ratio 6.5"),
+        (1.0, 0.8, None, [38.0], "ignored", "shuffle ratio 1 < 1.3"),  # healthy perplexity does not mean used codes
+        (6.5, 0.2, None, [1.1], "collapsed", "perplexity 1.1 < 25% of 64 codes"),
+        (6.5, 0.2, None, [40.0, 1.0, 1.0, 1.0], "collapsed", "2.51 (geometric mean, the smallest 1) < 25% of 64"),
+        (float("nan"), 0.6, 4.1, None, "ignored", "nan"),
+        (4.0, 0.6, float("nan"), None, "collapsed", "nan"),
+        (2.1, 19.9, 12.0, None, "worse_than_copy", "copy ratio 19.9 ≥ 1"),  # they decide where a bad guess goes
+        (2.1, 1.0, 12.0, None, "worse_than_copy", "copy ratio 1 ≥ 1"),
+        (2.1, float("nan"), 12.0, None, "worse_than_copy", "nan"),
+        (1.02, 19.9, 12.0, None, "ignored", "shuffle ratio 1.02"),
     ],
 )
 def test_the_verdict_and_the_number_that_decides(
-    shuffled: float, kl: float | None, perplexity: list[float] | None, verdict: str, number: str
+    shuffled: float, copied: float, kl: float | None, perplexity: list[float] | None, verdict: str, number: str
 ) -> None:
-    found = judge(shuffled, kl, None if perplexity is None else np.array(perplexity), 64)
+    found = judge(shuffled, copied, kl, None if perplexity is None else np.array(perplexity), 64)
     assert found[0] == verdict
     assert number in found[1]
 
@@ -141,7 +146,7 @@ def test_what_was_not_measured_is_left_out_and_said() -> None:
     assert "R²(a|z) unknown: fewer than 3 held-out videos" in few.sentence()
     assert "latent_action_r2_action" not in few.metrics()
     worse = latent_action_report(evidence(copy_error=np.full((N, 3), 0.5)))
-    assert worse.verdict == "usable"
+    assert worse.verdict == "worse_than_copy"
     assert "copy ratio 2, not better than repeating the last frame" in worse.sentence()
     with pytest.raises(ValueError, match="at least one"):
         latent_action_report(evidence(own_error=np.zeros((0, 3))))

@@ -7,14 +7,17 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from ipv_bench.errors import ConfigError
 from models.adapting.labelled_training import LabelledBatch
 from models.adapting.validation import validate_actions
+from models.latent_actions.gaussian import LatentActions
 from models.latent_actions.measure import measure_latent_actions
 from models.metrics.frechet import FeatureSums, frechet_distance
 from models.metrics.intervals import VideoBootstrap
 from models.metrics.ratios import copy_ratio, others, shuffle_ratio
+from models.pretraining.config import ValidationConfig
 
 
 def numbers(*shape: int, seed: int = 0) -> np.ndarray:
@@ -50,6 +53,57 @@ def test_another_segment_is_one_of_another_video() -> None:
         assert (videos[found] != videos).all()
     most = np.array([0, 0, 0, 1])  # two of three have no partner elsewhere
     assert (most[others(4, most)] != most).sum() == 2
+
+
+class Listener(nn.Module):
+    """A model that predicts nothing, and keeps the actions that it is given to predict under."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.heard = nn.Parameter(torch.zeros(())), list[Tensor]()
+
+    def draw(self, *shape: Any) -> None:
+        pass
+
+    def forward(self, image: Tensor, action: Tensor, draws: None) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.weight, {}
+
+    def targets(self, image: Tensor) -> Tensor:
+        return image.movedim(-1, -3).float() / 255
+
+    def infer(self, image: Tensor) -> LatentActions:
+        return LatentActions(image[:, 1:, 0, 0, :1].float(), None, None, 0)
+
+    def prior_actions(self, batch: int, length: int, generator: torch.Generator) -> Tensor:
+        return torch.full((batch, length - 1, 1), -1.0)
+
+    def action_kl(self, inferred: LatentActions) -> None:
+        return None
+
+    def rollout(self, image: Tensor, actions: Tensor, observed: int, generator: Any = None) -> Tensor:
+        self.heard.append(actions)
+        return self.targets(image)
+
+    def open_loop(self, image: Tensor, action: Tensor, observed: int, generator: torch.Generator) -> Tensor:
+        return self.rollout(image, action, observed)
+
+
+def test_what_led_to_the_seen_frames_stays_the_segments_own() -> None:
+    """A model that carries a state would start from a worse one: its ratio were not that of a model without."""
+    numbers = np.arange(12).reshape(3, 4)  # segments, frames
+    frames = np.broadcast_to(numbers[..., None, None, None], (3, 4, 8, 8, 3)).astype(np.uint8)
+    listener = Listener()
+    measure_latent_actions(cast(Any, listener), frames, 2, torch.device("cpu"), 0)
+    own, other, prior = (heard[..., 0].tolist() for heard in listener.heard)
+    assert own == [[1, 2, 3], [5, 6, 7], [9, 10, 11]]
+    assert other == [[1, 6, 7], [5, 10, 11], [9, 2, 3]]
+    assert prior == [[1, -1, -1], [5, -1, -1], [9, -1, -1]]
+    listener.heard.clear()
+    batch = LabelledBatch(frames, numbers[..., None].astype(np.float32))
+    validate_actions(cast(Any, listener), batch, ValidationConfig(warmup=2), 0)
+    assert listener.heard[0][..., 0].tolist() == numbers.tolist()
+    assert listener.heard[1][..., 0].tolist() == [[0, 1, 6, 7], [4, 5, 10, 11], [8, 9, 2, 3]]
+    assert batch.action[..., 0].tolist() == numbers.tolist()
 
 
 def test_an_interval_is_as_wide_as_theory_says() -> None:
