@@ -80,6 +80,28 @@ def _hold(descriptor: int) -> bool:
     return True
 
 
+@contextmanager
+def waited_lock(path: Path) -> Iterator[None]:
+    """Be the only one that makes `path`: waits for another thread or process that does, by `.<name>.lock` beside it.
+
+    Where the file system has no locks nothing is waited for: then each writes a file of its own (`atomic_writer`).
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # by name: a process forked meanwhile has the descriptor too
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
 def write_bytes(path: str | Path, data: bytes | memoryview) -> None:
     """Write `data` to `path`, complete or not at all."""
     with atomic_writer(path) as file:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -18,18 +18,25 @@ from typing import Any
 import numpy as np
 
 from ipv_bench.addresses import public_address, without_credentials
-from ipv_bench.atomic_file import atomic_writer
+from ipv_bench.atomic_file import atomic_writer, waited_lock
 from ipv_bench.bounded_arrays import read_npy
 from ipv_bench.errors import ShardSetError, UsageError
 from ipv_bench.extras import missing_extras
 from ipv_bench.file_names import path_inside
-from ipv_bench.shard_set import MANIFEST_FILE, MAX_MANIFEST_BYTES, parse_manifest
+from ipv_bench.file_versions import FileVersions
+from ipv_bench.shard_set import MANIFEST_FILE, MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from ipv_bench.shard_store import MAX_WHOLE_BYTES, REPAIR, LocalStore, cut_off, flat
-from ipv_bench.web_client import WebClient, WebError
+from ipv_bench.web_client import PATIENCE_SECONDS, WebClient, WebError
 
 SCHEMES = ("s3", "https", "http")
+PUBLISHED_ANEW = (
+    "the set was published anew under its address: start again to read the new one, or keep the old address's files "
+    "apart; a server that gives one file under several ETags is read with data.cache=FOLDER, by the manifest's hashes"
+)
 _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT")
-_RETRIES = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}
+_AT_FIRST: dict[str, Any] = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}
+_PATIENT = _AT_FIRST | {"max_retries": 100, "backoff": {"max_backoff": timedelta(seconds=10)}}
+"""Of a store that was reached before: an outage of less than a minute is waited for."""
 _CLIENT = {"connect_timeout": "10s", "timeout": "120s"}
 
 
@@ -64,6 +71,12 @@ class RemoteStore:
 
     location: str
     waits = True
+    _sha256: Mapping[str, str] = {}
+    """Of the tables, once the manifest is known."""
+
+    def expect(self, manifest: Manifest) -> None:
+        """Hear what the set's files are."""
+        self._sha256 = dict(manifest.tables)
 
     def read(self, name: str) -> bytes:
         """Contents of a file."""
@@ -79,8 +92,13 @@ class RemoteStore:
 
     def array(self, name: str) -> np.ndarray:
         """A one-dimensional `.npy` file, in memory."""
-        where = f"{self.location}/{name}"
-        return flat(read_npy(self.read(name), where, error=ShardSetError, fix=REPAIR), where)
+        where, data = f"{self.location}/{name}", self.read(name)
+        expected = self._sha256.get(name)
+        if expected is not None and hashlib.sha256(data).hexdigest() != expected:
+            raise ShardSetError(
+                f"{where} is not the file that the manifest describes", expected=f"sha256 {expected}", fix=REPAIR
+            )
+        return flat(read_npy(data, where, error=ShardSetError, fix=REPAIR), where)
 
     def _absent(self, name: str) -> ShardSetError:
         return ShardSetError(f"{self.location} has no {name}", expected="a complete shard set", fix="check the address")
@@ -95,6 +113,12 @@ class WebStore(RemoteStore):
             self._client = WebClient(location)
         except ValueError:  # what it says may quote a password
             raise UsageError(f"{self.location} is no address", expected="https://host[:port]/folder") from None
+
+    def expect(self, manifest: Manifest) -> None:
+        """Hear what the set's files are; from now on an outage of less than a minute is waited for."""
+        super().expect(manifest)
+        self._client.versions.expect(_shard_sizes(manifest))
+        self._client.patience_seconds = PATIENCE_SECONDS
 
     def read(self, name: str) -> bytes:
         """Contents of a file."""
@@ -121,10 +145,11 @@ class WebStore(RemoteStore):
         except WebError as error:
             if error.absent:
                 raise self._absent(name) from None
-            fix = "this server does not answer byte ranges: keep whole shards with data.cache=FOLDER"
+            fix = "check the address and the network"
+            if error.ranges:
+                fix = "this server does not answer byte ranges: keep whole shards with data.cache=FOLDER"
             raise ShardSetError(
-                f"{self.location}/{name} cannot be read: {error}",
-                fix=fix if error.ranges else "check the address and the network",
+                f"{self.location}/{name} cannot be read: {error}", fix=PUBLISHED_ANEW if error.changed else fix
             ) from None
 
 
@@ -133,6 +158,14 @@ class ObjectStore(RemoteStore):
 
     def __init__(self, location: str) -> None:
         self.location = public_address(location.rstrip("/"))
+        self._versions, self._retries = FileVersions(), _AT_FIRST
+        self._connect()
+
+    def expect(self, manifest: Manifest) -> None:
+        """Hear what the set's files are; from now on an outage of less than a minute is waited for."""
+        super().expect(manifest)
+        self._versions.expect(_shard_sizes(manifest))
+        self._retries = _PATIENT
         self._connect()
 
     def _connect(self) -> None:
@@ -144,7 +177,7 @@ class ObjectStore(RemoteStore):
         # Without TLS only where the endpoint was given so: a redirect to plain http then fails.
         plain = any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS)
         client: Any = {**_CLIENT, "allow_http": plain}
-        retries: Any = _RETRIES
+        retries: Any = self._retries
         unsigned = not _has_credentials()
         try:
             self._store: Any = S3Store.from_url(
@@ -156,10 +189,10 @@ class ObjectStore(RemoteStore):
         self._process = os.getpid()
 
     def __getstate__(self) -> dict[str, object]:
-        return {"location": self.location}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_store", "_process")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.location = state["location"]
+        self.__dict__.update(state)
         self._connect()
 
     def read(self, name: str) -> bytes:
@@ -170,21 +203,51 @@ class ObjectStore(RemoteStore):
         """`size` bytes of a file from byte `offset` on."""
         import obstore
 
-        data = bytes(self._ask(name, lambda: obstore.get_range(self._store, name, start=offset, length=size)))
+        range_: Any = {"range": (offset, offset + size)}
+        found = self._ask(name, lambda: obstore.get(self._store, name, options=range_))
+        self._check_version(name, found.meta)
+        data = bytes(self._ask(name, found.bytes))
         if len(data) != size:
             raise cut_off(f"{self.location}/{name}", offset, size)
         return data
 
     def pieces(self, name: str, limit: int) -> Iterator[bytes]:
-        """Contents of a file of at most `limit` bytes, piece by piece."""
+        """Contents of a file of at most `limit` bytes, piece by piece; goes on where an answer was cut off."""
+        versions, done = FileVersions(), 0
+        while True:
+            before = done
+            try:
+                for piece in self._rest(name, done, versions):
+                    done += len(piece)
+                    if done > limit:
+                        raise ShardSetError(f"{self.location}/{name} is longer than it may be", fix=REPAIR)
+                    yield piece
+                return
+            except _CutOffError as error:
+                if done == before:  # nothing has come since the last time
+                    raise error.reason from None
+
+    def _rest(self, name: str, start: int, versions: FileVersions) -> Iterator[bytes]:
+        """A file from byte `start` on."""
         import obstore
 
-        stream = self._ask(name, lambda: iter(obstore.get(self._store, name).stream(min_chunk_size=8 << 20)))
-        while piece := self._ask(name, lambda: next(stream, None)):
-            limit -= len(piece)
-            if limit < 0:
-                raise ShardSetError(f"{self.location}/{name} is longer than it may be", fix=REPAIR)
+        range_: Any = {"range": {"offset": start}} if start else {}
+        found = self._ask(name, lambda: obstore.get(self._store, name, options=range_))
+        self._check_version(name, found.meta, versions)
+        stream = iter(found.stream(min_chunk_size=8 << 20))
+        while True:
+            try:
+                piece = self._ask(name, lambda: next(stream, None))
+            except ShardSetError as error:
+                raise _CutOffError(error) from None
+            if not piece:
+                return
             yield bytes(piece)
+
+    def _check_version(self, name: str, meta: Any, versions: FileVersions | None = None) -> None:
+        difference = (versions or self._versions).difference(name, meta["size"], meta.get("e_tag") or "")
+        if difference:
+            raise ShardSetError(f"{self.location}/{name} cannot be read: {difference}", fix=PUBLISHED_ANEW)
 
     def _ask(self, name: str, request: Callable[[], Any]) -> Any:
         if os.getpid() != self._process:
@@ -214,6 +277,18 @@ class ObjectStore(RemoteStore):
         return ShardSetError(f"{self.location}/{name} cannot be read: {without_credentials(first)[:300]}", fix=fix)
 
 
+class _CutOffError(Exception):
+    """An answer ended too early.
+
+    Attributes:
+        reason: what to tell of it.
+    """
+
+    def __init__(self, reason: ShardSetError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
 class CachedStore:
     """Keeps whole files of a remote set in a local folder; each is checked against the manifest when it arrives."""
 
@@ -223,19 +298,27 @@ class CachedStore:
         self.location, self._remote = remote.location, remote
         text = remote.read(MANIFEST_FILE)
         manifest = parse_manifest(text, f"{remote.location}/{MANIFEST_FILE}")
+        remote.expect(manifest)
         version = hashlib.sha256(text).hexdigest()[:16]
         self._sha256 = manifest.tables | {shard.file: shard.sha256 for shard in manifest.shards}
-        self._sizes = {shard.file: shard.size_bytes for shard in manifest.shards}
+        self._sizes = _shard_sizes(manifest)
         self._sha256[MANIFEST_FILE] = hashlib.sha256(text).hexdigest()
         self._local = LocalStore(Path(cache) / f"{manifest.name}-{version}")
-        self._lock = threading.Lock()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._process = os.getpid()
+        self._locks: dict[str, threading.Lock] = {}
 
     def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_locks", "_process")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._lock = threading.Lock()
+        self._forget()
+
+    def expect(self, manifest: Manifest) -> None:
+        """Nothing new: each file is compared with the manifest when it arrives."""
 
     def read(self, name: str) -> bytes:
         """Contents of a file."""
@@ -253,21 +336,29 @@ class CachedStore:
         path = path_inside(self._local.folder, name, self.location, ShardSetError)
         if path.exists():
             return self._local
-        with self._lock:
+        if name not in self._sha256:
+            raise ShardSetError(f"{self.location}: the manifest does not know {name}", fix=REPAIR)
+        if self._process != os.getpid():  # forked: nobody here gives back what a thread there had locked
+            self._forget()
+        # One thread of one process fetches it; the inner lock is that of processes, where the file system has locks.
+        with self._locks.setdefault(name, threading.Lock()), waited_lock(path):
             if not path.exists():
                 self._fetch(name, path)
         return self._local
 
     def _fetch(self, name: str, path: Path) -> None:
         digest = hashlib.sha256()
-        if name not in self._sha256:
-            raise ShardSetError(f"{self.location}: the manifest does not know {name}", fix=REPAIR)
         with atomic_writer(path) as file:
             for piece in self._remote.pieces(name, self._sizes.get(name, MAX_WHOLE_BYTES)):
                 digest.update(piece)
                 file.write(piece)
             if digest.hexdigest() != self._sha256.get(name):
                 raise ShardSetError(f"{self.location}/{name} is not the file that the manifest describes", fix=REPAIR)
+
+
+def _shard_sizes(manifest: Manifest) -> dict[str, int]:
+    """Bytes of each shard."""
+    return {shard.file: shard.size_bytes for shard in manifest.shards}
 
 
 def _has_credentials() -> bool:

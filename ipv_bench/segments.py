@@ -76,6 +76,7 @@ class SegmentSource:
         text = store.read(MANIFEST_FILE)
         self.manifest = parse_manifest(text, f"{store.location}/{MANIFEST_FILE}")
         self.manifest_sha256 = hashlib.sha256(text).hexdigest()
+        store.expect(self.manifest)
         self.store, self.index = store, ShardIndex(store, self.manifest)
         self.videos = np.empty(0, np.int64)
 

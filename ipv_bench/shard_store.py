@@ -13,6 +13,7 @@ from ipv_bench.bounded_arrays import read_npy
 from ipv_bench.bounded_file import read_bytes
 from ipv_bench.errors import ShardSetError
 from ipv_bench.file_names import path_inside
+from ipv_bench.shard_set import Manifest
 
 
 class ShardStore(Protocol):
@@ -26,6 +27,9 @@ class ShardStore(Protocol):
     location: str
     waits: bool
 
+    def expect(self, manifest: Manifest) -> None:
+        """Hear what the set's files are: from now on another one is refused where that is seen while reading it."""
+
     def read(self, name: str) -> bytes:
         """Contents of a file.
 
@@ -37,14 +41,14 @@ class ShardStore(Protocol):
         """`size` bytes of a file from byte `offset` on.
 
         Raises:
-            ShardSetError: there is no such file, it cannot be read, or it ends before.
+            ShardSetError: there is no such file, it cannot be read, it ends before, or it is another one.
         """
 
     def array(self, name: str) -> np.ndarray:
         """A one-dimensional `.npy` file, memory-mapped where possible.
 
         Raises:
-            ShardSetError: there is no such file, or it is not a flat `.npy` file.
+            ShardSetError: there is no such file, it is another one, or not a flat `.npy` file.
         """
 
 
@@ -57,6 +61,9 @@ class LocalStore:
         self.folder = Path(folder)
         self.location = str(folder)
         self._descriptors: dict[str, int] = {}
+
+    def expect(self, manifest: Manifest) -> None:
+        """Nothing: to hash what is mapped would read it all; `ipv-bench verify` does."""
 
     def read(self, name: str) -> bytes:
         """Contents of a file."""

@@ -20,12 +20,15 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from ipv_bench.addresses import public_address
+from ipv_bench.file_versions import FileVersions
+from ipv_bench.patience import Patience
 
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 60.0
@@ -33,7 +36,10 @@ SILENCE_SECONDS = 60.0
 ANSWER_SECONDS = 120.0
 SLOWEST_BYTES_PER_SECOND = 50_000
 """An answer may take `ANSWER_SECONDS`, and longer for what is long at this rate."""
-TRIES, MAX_REDIRECTS, KEPT_CONNECTIONS = 3, 5, 16
+FIRST_PATIENCE_SECONDS, PATIENCE_SECONDS = 2.0, 60.0
+"""How long what fails in passing is tried again: a host that nobody has reached yet may not be there at all; one that
+answered before, or answers that it is busy, is waited for."""
+MAX_REDIRECTS, KEPT_CONNECTIONS = 5, 16
 
 _REDIRECTS, _PASSING = (301, 302, 303, 307, 308), (429, 500, 502, 503, 504)
 _SAFE = "/%:@!$&'()*+,;=~-._"
@@ -50,15 +56,24 @@ class WebError(Exception):
     Attributes:
         absent: the server says that there is no such file.
         ranges: the server does not answer byte ranges.
+        changed: it is another file than before.
     """
 
-    def __init__(self, reason: str, *, absent: bool = False, ranges: bool = False) -> None:
+    def __init__(self, reason: str, *, absent: bool = False, ranges: bool = False, changed: bool = False) -> None:
         super().__init__(reason)
-        self.absent, self.ranges = absent, ranges
+        self.absent, self.ranges, self.changed = absent, ranges, changed
+
+    def after(self, failure: str) -> WebError:
+        """The same, where another try followed on a failure."""
+        return WebError(f"{failure}; then {self}", absent=self.absent, ranges=self.ranges, changed=self.changed)
 
 
 class _PassingError(Exception):
-    """Something that another try may mend."""
+    """Something that another try may mend, after `wait_seconds` if the server asks for that."""
+
+    def __init__(self, reason: str, wait_seconds: float = 0.0) -> None:
+        super().__init__(reason)
+        self.wait_seconds = wait_seconds
 
 
 def reach(address: str) -> Reach:
@@ -144,6 +159,10 @@ class WebClient:
         address: `https://[user:password@]host[:port]/folder[?query]`; the query, a signature for instance, is sent with
             every file.
 
+    Attributes:
+        versions: of the files that ranges are read of.
+        patience_seconds: how long a server that cannot be reached is tried again.
+
     Raises:
         ValueError: no such address.
     """
@@ -156,13 +175,15 @@ class WebClient:
         token = base64.b64encode(f"{user}:{password}".encode()).decode()
         self._login = {"Authorization": f"Basic {token}"} if user or password else {}
         self._floor: Reach | None = None
+        self.versions, self.patience_seconds = FileVersions(), FIRST_PATIENCE_SECONDS
         self._forget()
 
-    def __getstate__(self) -> dict[str, object]:
-        return {"address": self._address}
+    def __getstate__(self) -> dict[str, Any]:
+        return {"address": self._address, "versions": self.versions, "patience_seconds": self.patience_seconds}
 
-    def __setstate__(self, state: dict[str, str]) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["address"])  # type: ignore[misc]
+        self.versions, self.patience_seconds = state["versions"], state["patience_seconds"]
 
     def get(self, name: str, limit: int) -> bytes:
         """Contents of a file of at most `limit` bytes.
@@ -176,42 +197,67 @@ class WebClient:
         """At most `size` bytes of a file from byte `start` on; fewer where it ends before.
 
         Raises:
-            WebError: it cannot be read, or the server does not answer byte ranges.
+            WebError: it cannot be read, the server does not answer byte ranges, or the file is another one than
+                `versions` knows.
         """
-        return b"".join(self._pieces(name, size, {"Range": f"bytes={start}-{start + size - 1}"}, start))
+        return b"".join(self._pieces(name, size, start))
 
     def pieces(self, name: str, limit: int) -> Iterator[bytes]:
-        """Contents of a file of at most `limit` bytes, piece by piece; tried again only before the first piece.
+        """Contents of a file of at most `limit` bytes, piece by piece.
 
         Raises:
-            WebError: it cannot be read, or is larger.
+            WebError: it cannot be read, is larger, or was changed while it was read.
         """
-        return self._pieces(name, limit, {}, None)
+        return self._pieces(name, limit, None)
 
-    def _pieces(self, name: str, limit: int, headers: dict[str, str], start: int | None) -> Iterator[bytes]:
-        for attempt in range(TRIES):
-            begun = False
+    def _pieces(self, name: str, limit: int, start: int | None) -> Iterator[bytes]:
+        """Bytes of a file from `start` on (None: all of it); goes on where an answer was cut off."""
+        versions = FileVersions() if start is None else self.versions
+        patience, done, failure = Patience(), 0, ""
+        while True:
             try:
-                for piece in self._answer(name, limit, headers, start):
-                    begun = True
+                for piece in self._answer(name, limit, start, done, versions):
+                    done += len(piece)
                     yield piece
                 return
             except (OSError, http.client.HTTPException, _PassingError) as error:
-                if (begun and start is None) or attempt == TRIES - 1 or isinstance(error, ssl.SSLCertVerificationError):
-                    raise WebError(_reason(error)) from None
-                if begun:
-                    raise WebError(f"cut off: {_reason(error)}") from None
-                time.sleep(0.3 * 3**attempt)
+                if start is not None and done == limit:
+                    return
+                failure = _reason(error)
+                if not self._is_tried_again(error, patience, done):
+                    raise WebError(failure) from None
+            except WebError as error:
+                if not failure:
+                    raise
+                raise error.after(failure) from None
 
-    def _answer(self, name: str, limit: int, headers: dict[str, str], start: int | None) -> Iterator[bytes]:
+    def _is_tried_again(self, error: Exception, patience: Patience, done: int) -> bool:
+        """Wait before another try, where there is one."""
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return False
+        if isinstance(error, _PassingError):  # there is a server
+            return patience.wait(PATIENCE_SECONDS, done=done, at_least=error.wait_seconds)
+        return patience.wait(self.patience_seconds, done=done)
+
+    def _answer(self, name: str, limit: int, start: int | None, done: int, versions: FileVersions) -> Iterator[bytes]:
+        """What one answer brings of the bytes that are still missing after `done` of them."""
+        first = None if start is None and not done else (start or 0) + done
+        last = "" if start is None else start + limit - 1
+        headers = {} if first is None else {"Range": f"bytes={first}-{last}"}
         seconds = ANSWER_SECONDS + min(limit, 1 << 40) / SLOWEST_BYTES_PER_SECOND
         with self._request(name, headers, seconds) as response:
-            _check_answer(response, limit, start)
-            left = limit + 1
+            again = start is None and response.status == 200  # all of it, also where a part was asked for
+            room, skipped = (limit, done) if again else (limit - done, 0)
+            _check_answer(response, room, None if again else first)
+            difference = versions.difference(name, _size_of_file(response), response.headers.get("ETag", ""))
+            if difference:
+                raise WebError(difference, changed=True)
+            left = room + 1
             while left > 0 and (piece := response.read(min(left, 1 << 20))):
                 left -= len(piece)
-                if left > 0:
-                    yield piece
+                new, skipped = piece[skipped:], max(0, skipped - len(piece))
+                if left > 0 and new:
+                    yield new
             if left <= 0:
                 raise WebError(f"it is longer than {limit:,} bytes")
             if response.length:
@@ -350,7 +396,9 @@ class WebClient:
 def _check_answer(response: http.client.HTTPResponse, limit: int, start: int | None) -> None:
     status = response.status
     if status in _PASSING:
-        raise _PassingError(f"the server answers {status} {response.reason[:60]}")
+        asked = response.headers.get("Retry-After", "")
+        words = f", and asks to come back later ({asked[:40]})" if asked else ""
+        raise _PassingError(f"the server answers {status} {response.reason[:60]}{words}", _seconds_until(asked))
     if status in (404, 410):
         raise WebError(f"the server answers {status}", absent=True)
     if start is not None and status == 200:
@@ -367,6 +415,25 @@ def _check_answer(response: http.client.HTTPResponse, limit: int, start: int | N
         found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if found is None or int(found[1]) != start:
             raise WebError("the server answers with another range than was asked for", ranges=True)
+
+
+def _size_of_file(response: http.client.HTTPResponse) -> int | None:
+    """Bytes of the whole file, where the answer says it."""
+    if response.status != 206:
+        return response.length
+    found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    return None if found is None or found[3] == "*" else int(found[3])
+
+
+def _seconds_until(retry_after: str) -> float:
+    """Seconds of a `Retry-After`, which holds a number of them or a date; 0 where it holds neither."""
+    text = retry_after.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def _hang_up(connection: http.client.HTTPConnection) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from ipv_bench.addresses import public_values
-from ipv_bench.errors import InterruptedRunError
+from ipv_bench.errors import InterruptedRunError, IpvBenchError
 from ipv_bench.progress import Bar, say
 from ipv_bench.run_record import METRICS_FILE, JsonlLog, RunRecord, mark_inexact
 from models.latent_actions.measure import Labels, LatentActionModel
@@ -103,15 +103,17 @@ class PretrainLoop:
         Raises:
             InterruptedRunError: SIGINT or SIGTERM arrived; the state is saved.
             TrainingError: ten updates in a row were not finite.
-            ShardSetError: a shard is damaged or unreadable.
+            ShardSetError: a shard is damaged or unreadable; the state is saved.
         """
         first, end = self.training.updates, self.config.training.updates
         with StopRequest() as stop:
             if first == 0:
                 self._validate_if_due()
+            elif self.config.validation.every and self.data.validation is not None and self.ranks.is_main:
+                self._held_out_segments()  # read now, before anything is learned that a failure could lose
             batches = self._batches.iterate(first, end)
             try:
-                for update, batch in enumerate(batches, start=first):
+                for update, batch in enumerate(self._saved_where_they_end(batches), start=first):
                     self._update(update, batch)
                     self._validate_if_due()
                     self._checkpoint_if_due()
@@ -121,6 +123,21 @@ class PretrainLoop:
                 batches.close()
         if self._saved_at != self.training.updates:
             self._checkpoint()
+
+    def _saved_where_they_end(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """The batches; where reading one fails (a server is away for good), what was learned until then is saved."""
+        try:
+            yield from batches
+        except Exception:
+            if self._saved_at != self.training.updates:
+                try:
+                    self._checkpoint()
+                except IpvBenchError as error:
+                    say(f"the state at update {self.training.updates} could not be saved: {error.found}")
+                else:
+                    say(f"no batch after update {self.training.updates}: the state is saved in {self.folder}, and the "
+                        "same command goes on from there")  # fmt: skip
+            raise
 
     def close(self) -> None:
         """Close log and mirrors."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import pickle
@@ -9,6 +10,8 @@ import re
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,8 +21,9 @@ import pytest
 
 from ipv_bench.cli import run
 from ipv_bench.errors import MissingDependencyError, ShardSetError, UsageError
+from ipv_bench.remote_store import ObjectStore, _CutOffError, open_remote_store
 from ipv_bench.segments import open_segments
-from ipv_bench.shard_set import SAMPLES_FILE, read_manifest
+from ipv_bench.shard_set import FRAMES_FILE, SAMPLES_FILE, read_manifest
 from tests.episode_maker import write_episodes
 from tests.shard_set_maker import Video, make_shard_set
 
@@ -81,6 +85,7 @@ class _RangeHandler(SimpleHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         if match and self.server.ranges:
             self.send_header("Content-Range", f"bytes {start}-{start + len(body) - 1}/{len(data)}")
+        self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()[:16]}"')
         self.end_headers()
         self.wfile.write(body)
 
@@ -100,6 +105,25 @@ def web(local):
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def serve_folder():
+    """Starts servers over folders."""
+    servers = []
+
+    def start(folder: Path) -> ThreadingHTTPServer:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_RangeHandler, directory=str(folder)))
+        server.sent, server.ranges = [], True
+        server.address = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
 def same_segments(address: str, local: Path, count: int = 8, **options) -> None:
@@ -155,6 +179,102 @@ def test_a_damaged_shard_never_enters_the_cache(web, local, tmp_path):
     assert not list((tmp_path / "cache").rglob("numbers-000000.tar*"))
     server.shutdown()
     server.server_close()
+
+
+RAW = [Video(f"v{n}", 30, size=(8, 8)) for n in range(4)]
+
+
+def test_a_set_that_is_published_anew_under_its_address_is_noticed(serve_folder, s3, tmp_path):
+    """Raw frames have no checksum: those of another video, of the same size, would be taken without a word."""
+    old, new = (make_shard_set(tmp_path / name, videos, encoding="raw", samples_per_shard=2)
+                for name, videos in (("old", RAW), ("new", RAW[::-1])))  # fmt: skip
+    shards = [shard.file for shard in read_manifest(old).shards]
+    assert [(old / name).stat().st_size for name in shards] == [(new / name).stat().st_size for name in shards]
+    store = obstore.store.from_url(f"s3://{BUCKET}/sets/anew", client_options={"allow_http": True})
+    for path in old.iterdir():
+        obstore.put(store, path.name, path.read_bytes())
+    opened = [open_segments(place, 25, 5) for place in (serve_folder(old).address, f"s3://{BUCKET}/sets/anew")]
+    for segments in opened:
+        assert [len(segments[i]) for i in range(12)] == [25] * 12  # each shard was read
+    for name in shards:
+        (old / name).write_bytes((new / name).read_bytes())
+        obstore.put(store, name, (new / name).read_bytes())
+    for segments in opened:
+        for each in (segments, pickle.loads(pickle.dumps(segments))):
+            with pytest.raises(ShardSetError, match="another ETag") as caught:
+                each[0]
+            assert "published anew" in caught.value.fix
+    for name in shards:  # another size is noticed by who reads them for the first time
+        (old / name).write_bytes((old / name).read_bytes() + b"\0" * 512)
+        obstore.put(store, name, (old / name).read_bytes())
+    for place in (serve_folder(old).address, f"s3://{BUCKET}/sets/anew"):
+        with pytest.raises(ShardSetError, match="bytes now, where .* are expected"):
+            open_segments(place, 25, 5)[0]
+
+
+def test_frame_offsets_of_another_set_are_refused(serve_folder, s3, tmp_path):
+    folder = make_shard_set(tmp_path / "set", VIDEOS)
+    offsets = np.load(folder / FRAMES_FILE)
+    np.save(folder / FRAMES_FILE, offsets[::-1].copy())
+    store = obstore.store.from_url(f"s3://{BUCKET}/sets/offsets", client_options={"allow_http": True})
+    for path in folder.iterdir():
+        obstore.put(store, path.name, path.read_bytes())
+    for place in (serve_folder(folder).address, f"s3://{BUCKET}/sets/offsets"):
+        with pytest.raises(ShardSetError, match=rf"{FRAMES_FILE} is not the file that the manifest describes"):
+            open_segments(place, 25, 5)
+
+
+def test_processes_that_share_a_cache_fetch_each_shard_once(serve_folder, local, tmp_path, monkeypatch):
+    server = serve_folder(local)
+    answer = _RangeHandler.do_GET
+
+    def slow(self) -> None:
+        if self.path.endswith(".tar"):
+            time.sleep(0.3)  # so that the other process, and the other threads, come while this one fetches
+        answer(self)
+
+    monkeypatch.setattr(_RangeHandler, "do_GET", slow)
+    segments = open_segments(server.address, 25, 5, cache=tmp_path / "cache")
+
+    def read_all() -> None:
+        with ThreadPoolExecutor(4) as pool:
+            assert all(len(frames) == 25 for frames in pool.map(segments.__getitem__, range(16)))
+
+    child = os.fork()
+    if not child:
+        try:
+            read_all()
+        finally:
+            os._exit(int(sys.exc_info()[0] is not None))
+    read_all()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    sent = [name for name, _ in server.sent if name.endswith(".tar")]
+    assert sorted(sent) == sorted(shard.file for shard in read_manifest(local).shards)
+
+
+def test_an_object_that_was_cut_off_is_read_on(s3, local, monkeypatch):
+    store, name = open_remote_store(s3), read_manifest(local).shards[0].file
+    data, asked = (local / name).read_bytes(), []
+    rest = ObjectStore._rest
+
+    def cut(self, name: str, start: int, versions: object):
+        asked.append(start)
+        piece = b"".join(rest(self, name, start, versions))
+        yield piece[:5000]
+        if len(piece) > 5000:
+            raise _CutOffError(ShardSetError("the connection was closed"))
+
+    monkeypatch.setattr(ObjectStore, "_rest", cut)
+    assert b"".join(store.pieces(name, len(data))) == data
+    assert asked == list(range(0, len(data), 5000))
+
+    def nothing(self, name: str, start: int, versions: object):
+        raise _CutOffError(ShardSetError("the connection was closed"))
+        yield
+
+    monkeypatch.setattr(ObjectStore, "_rest", nothing)
+    with pytest.raises(ShardSetError, match="connection was closed"):
+        list(store.pieces(name, len(data)))
 
 
 def test_tracks_of_remote_sets_are_those_of_local_ones(tmp_path):

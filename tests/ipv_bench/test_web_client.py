@@ -5,17 +5,19 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
+import pickle
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from ipv_bench import web_client
+from ipv_bench import patience, web_client
 from ipv_bench.cli import run
 from ipv_bench.errors import ShardSetError
 from ipv_bench.segments import open_segments
@@ -32,7 +34,7 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, answer: Answer, host: str = "127.0.0.1") -> None:
-        self.answer, self.asked = answer, []
+        self.answer, self.asked, self.ranges = answer, [], []
         super().__init__((host, 0), _Handler)
         self.url = f"http://{host}:{self.server_port}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -68,7 +70,7 @@ def serve() -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web_client.time, "sleep", lambda _: None)
+    monkeypatch.setattr(patience.time, "sleep", lambda _: None)
     monkeypatch.setattr(web_client, "SILENCE_SECONDS", 20.0)
 
 
@@ -181,7 +183,10 @@ def test_ranges_over_one_connection(serve) -> None:
         (reply(206, DATA, Content_Range="bytes 5-2052/9999"), "more than 7"),
         (reply(206, DATA[5:12], Content_Range="bytes 5-11/20", Content_Encoding="gzip"), "encoded as 'gzip'"),
         (reply(206, DATA, Content_Range="bytes 5-11/20", Content_Length=None, Connection="close"), "longer than 7"),
-        (reply(206, DATA[5:9], Content_Range="bytes 5-11/20", Content_Length="7", Connection="close"), "cut off"),
+        (
+            reply(206, DATA[5:9], Content_Range="bytes 5-11/20", Content_Length="7", Connection="close"),
+            "cut off 3 bytes before its end; then it has 7 bytes",
+        ),
         (reply(416), "ends before the range"),
         (reply(403), "answers 403"),
         (reply(503), "answers 503"),
@@ -214,6 +219,132 @@ def test_what_passes_is_tried_again(serve) -> None:
     answers = iter([reply(503), lambda request: request.connection.shutdown(socket.SHUT_RDWR), reply(200, DATA)])
     server.answer = lambda request: next(answers)(request)
     assert WebClient(server.url).get("x", 10**6) == DATA
+
+
+def served(data: bytes, *, ranges: bool = True, tag: str = "", cut_after: int | None = None) -> Answer:
+    """A file as web servers serve it; `cut_after`: no answer has more bytes than that, whatever it announces."""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        asked = request.headers.get("Range", "")
+        request.server.ranges.append(asked)
+        first, _, last = asked.removeprefix("bytes=").partition("-")
+        part = ranges and bool(asked)
+        body = data[int(first) : int(last) + 1 if last else None] if part else data
+        request.send_response(206 if part else 200)
+        request.send_header("Content-Length", str(len(body)))
+        if part:
+            request.send_header("Content-Range", f"bytes {first}-{int(first) + len(body) - 1}/{len(data)}")
+        if tag:
+            request.send_header("ETag", tag)
+        request.end_headers()
+        request.wfile.write(body[:cut_after])
+        request.close_connection = cut_after is not None and cut_after < len(body)
+
+    return answer
+
+
+def test_a_range_that_was_cut_off_is_read_on(serve) -> None:
+    """By a connection that is closed in order, which no socket takes for an error."""
+    server = serve(served(DATA, cut_after=30))
+    assert WebClient(server.url).get_range("x", 100, 70) == DATA[100:170]
+    assert server.ranges == ["bytes=100-169", "bytes=130-169", "bytes=160-169"]
+
+
+def test_a_file_that_was_cut_off_is_read_on_with_ranges_or_without(serve) -> None:
+    big = DATA * 600  # more than one piece
+    server = serve(None)
+    for ranges in (True, False):
+        answers = iter([served(big, cut_after=len(big) - 5), served(big, ranges=ranges)])
+        server.answer = lambda request, answers=answers: next(answers)(request)
+        assert b"".join(WebClient(server.url).pieces("x", len(big))) == big
+    assert server.ranges == ["", f"bytes={len(big) - 5}-"] * 2
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (served(DATA[::-1], tag='"2"'), "changed on the server since it was first read"),
+        (served(DATA + b"x", tag='"1"'), "2,049 bytes now, where 2,048 are expected"),
+    ],
+    ids=["other contents", "other size"],
+)
+def test_parts_of_two_versions_of_a_file_are_never_put_together(serve, other: Answer, words: str, whole: bool) -> None:
+    answers = iter([served(DATA, tag='W/"1"', cut_after=20), other])
+    client = WebClient(serve(lambda request: next(answers)(request)).url)
+    with pytest.raises(WebError, match=f"cut off.*; then .*{words}") as caught:
+        client.get("x", 10**6) if whole else client.get_range("x", 0, 50)
+    assert caught.value.changed
+
+
+def test_ranges_of_another_version_are_refused_also_by_a_copy_of_the_client(serve) -> None:
+    server = serve(served(DATA, tag='"1"'))
+    client = WebClient(server.url)
+    client.versions.expect({"y": 7})
+    assert client.get_range("x", 0, 4) == DATA[:4]
+    with pytest.raises(WebError, match="2,048 bytes now, where 7 are expected"):
+        client.get_range("y", 0, 4)
+    copy = pickle.loads(pickle.dumps(client))
+    assert copy.get_range("x", 4, 4) == DATA[4:8]
+    server.answer = served(DATA, tag='"2"')
+    for each in (client, copy):
+        with pytest.raises(WebError, match="another ETag"):
+            each.get_range("x", 8, 4)
+    assert copy.get("x", 10**6) == DATA  # whole files are compared with the manifest by those who read them
+
+
+def away(tries: int) -> Answer:
+    """A server that is away for some tries."""
+    left = iter(range(tries))
+    return lambda request: (reply(503) if next(left, None) is not None else served(DATA))(request)
+
+
+def test_a_server_that_is_away_for_a_while_is_waited_for(serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = []
+    monkeypatch.setattr(patience.time, "sleep", waited.append)
+    assert WebClient(serve(away(8)).url).get_range("x", 0, 9) == DATA[:9]
+    assert waited == pytest.approx([0.3, 0.6, 1.2, 2.4, 4.8, 9.6, 10, 10])
+    waited.clear()
+    with pytest.raises(WebError, match="answers 503"):
+        WebClient(serve(away(1000)).url).get_range("x", 0, 9)
+    assert 50 < sum(waited) <= web_client.PATIENCE_SECONDS
+    waited.clear()
+    nobody = WebClient("http://127.0.0.1:9")
+    for seconds in (web_client.FIRST_PATIENCE_SECONDS, 30.0):
+        nobody.patience_seconds = seconds
+        with pytest.raises(WebError, match="refused"):
+            nobody.get_range("x", 0, 9)
+        assert seconds / 3 < sum(waited) <= seconds
+        waited.clear()
+
+
+def test_the_time_that_a_server_asks_for_is_waited(serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = []
+    monkeypatch.setattr(patience.time, "sleep", waited.append)
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=40), usegmt=True)
+    for asked, least in (("7", 7), (later, 20), ("soon", 0.3)):
+        answers = iter([reply(429, Retry_After=asked), served(DATA)])
+        assert WebClient(serve(lambda request, a=answers: next(a)(request)).url).get("x", 10**6) == DATA
+        assert len(waited) == 1
+        assert least <= waited.pop() <= 40
+    with pytest.raises(WebError, match=r"asks to come back later \(3600\)"):
+        WebClient(serve(reply(503, Retry_After="3600")).url).get("x", 10**6)
+    assert not waited
+
+
+def test_bytes_that_come_one_at_a_time_renew_no_patience(serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = []
+    monkeypatch.setattr(patience.time, "sleep", waited.append)
+    server = serve(served(DATA, cut_after=1))
+    with pytest.raises(WebError, match="cut off"):
+        WebClient(server.url).get_range("x", 0, 1000)
+    assert sum(waited) <= web_client.PATIENCE_SECONDS
+    assert len(server.ranges) < 20
+    many = DATA * 256  # 512 KiB in answers of 64: each is a step forward
+    server = serve(served(many, cut_after=1 << 16))
+    waited.clear()
+    assert WebClient(server.url).get_range("x", 0, len(many)) == many
+    assert set(waited) == {0.3}
 
 
 def test_secrets_of_an_address_are_shown_nowhere(serve, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,8 +14,10 @@ import pytest
 import torch
 
 from ipv_bench.cli import run
+from ipv_bench.errors import ShardSetError
 from ipv_bench.run_lock import run_lock
 from ipv_bench.run_record import read_record
+from ipv_bench.segments import Segments
 from models.pretrain import build_training
 from models.pretraining.video_training import VideoTraining
 from models.training.checkpoint import Checkpoint, checkpoint_steps
@@ -42,6 +44,34 @@ def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "finished"
     assert run(arguments(data, folder)) == 0
     return folder
+
+
+def test_where_the_data_end_what_was_learned_is_saved(
+    data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = arguments(data, tmp_path / "run", training__checkpoint_every=100)
+    step, read, done = VideoTraining.step, Segments.__getitem__, []
+
+    def count(self: VideoTraining, batch: Any) -> dict[str, float]:
+        done.append(self.updates)
+        return step(self, batch)
+
+    def read_some(self: Segments, i: int) -> Any:
+        if len(done) == 5:
+            raise ShardSetError("the server is away")
+        return read(self, i)
+
+    monkeypatch.setattr(VideoTraining, "step", count)
+    monkeypatch.setattr(Segments, "__getitem__", read_some)
+    assert run(command) != 0
+    assert checkpoint_steps(tmp_path / "run") == [5]
+    assert read_record(tmp_path / "run").status == "failed"
+    assert "no batch after update 5: the state is saved" in capsys.readouterr().out
+    assert run(command) != 0  # still away: nothing more is learned, nothing is lost
+    monkeypatch.undo()
+    assert run(command) == 0
+    assert learned(tmp_path / "run") == learned(finished)
+    assert weights(tmp_path / "run") == weights(finished)
 
 
 def test_what_a_run_leaves(finished: Path) -> None:
