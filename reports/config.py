@@ -119,6 +119,10 @@ class FigureConfig(Config):
             for name in ("suite", "tasks", "methods"):
                 if not getattr(panel, name) and not getattr(self, name):
                     raise ValueError(f"panel {index + 1} has no {name}, and the figure has none either")
+            labels = [line.label for line in panel.methods or self.methods]
+            twice = next((label for label in labels if labels.count(label) > 1), None)
+            if twice is not None:
+                raise ValueError(f"panel {index + 1} has two lines labelled {twice!r}: a line's label is its name")
         return self
 
     def filled(self, panel: PanelConfig) -> PanelConfig:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ipv_bench.atomic_file import write_bytes
+from ipv_bench.atomic_file import disk_errors, write_bytes
 from ipv_bench.errors import InputError, OutputError
 from reports.report import make_report
 
@@ -90,6 +90,7 @@ def report_table(table: pd.DataFrame, out: str | Path = "report", **options: Any
     if not hasattr(table, "to_csv"):
         raise InputError(f"a {type(table).__name__} is no data frame", expected="a pandas.DataFrame, one row per score")
     source = Path(out) / TABLE_FILE
-    source.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors(source.parent):
+        source.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(source, table.to_csv(index=False).encode())
     return make_report([source], out, **options)

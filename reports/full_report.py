@@ -127,7 +127,9 @@ def _read(request: Request, wanted: Wanted) -> Collection:
     commands_alone = bool(wanted.described) and request.missing_commands is not None
     if commands_alone and not any(Path(source).is_file() or _has_entries(Path(source)) for source in sources):
         return Collection(())
-    needs_runs = not wanted.made and not any(any(analysis_folders(Path(source))) for source in sources)
+    needs_runs = (
+        not commands_alone and not wanted.made and not any(any(analysis_folders(Path(source))) for source in sources)
+    )
     collection = read_sources(sources, config.read_options, needs_runs=needs_runs)
     chosen = select(collection.runs, config.where)
     if collection.runs and not chosen:
@@ -137,7 +139,12 @@ def _read(request: Request, wanted: Wanted) -> Collection:
             fix="correct `where` in the report's config",
         )
     runs, multiplications = multiplied(chosen, config.normalise.factors)
-    checked = check(replace(collection, runs=runs), allow_mixed=request.allow_mixed, grid=config.grid)
+    checked = check(
+        replace(collection, runs=runs),
+        allow_mixed=request.allow_mixed,
+        grid=config.grid,
+        needs_scores=not commands_alone,
+    )
     ranges = outside_known_ranges(checked.runs, config.normalise)
     return replace(checked, findings=(*checked.findings, *multiplications, *ranges))
 
@@ -148,7 +155,8 @@ def _has_entries(path: Path) -> bool:
 
 def _commands(contents: Contents, collection: Collection, sources: Sequence[str | Path]) -> MissingCommands:
     folders = [str(source) for source in sources if Path(source).is_dir()]
-    return missing_commands(contents.missing, collection.pretraining, folders[0] if folders else "runs")
+    there = [*collection.runs, *(one.run for one in collection.left_out)]
+    return missing_commands(contents.missing, collection.pretraining, folders[0] if folders else "runs", there)
 
 
 def _write_commands(path: Path, commands: MissingCommands) -> None:
@@ -243,7 +251,14 @@ def _report_record(
         "runs": provenance_records(collection.runs, collection.pretraining),
         "lines": contents.lines,
         "missing_runs": [
-            {"figure": run.figure, "method": run.label, "suite": run.suite, "task": run.task, "seed": run.seed}
+            {
+                "figure": run.figure,
+                "method": run.label,
+                "suite": run.suite,
+                "task": run.task,
+                "seed": run.seed,
+                "drawn": run.drawn,
+            }
             for run in contents.missing
         ],
     }

@@ -10,8 +10,10 @@ import numpy as np
 
 from ipv_bench.errors import InputError
 from ipv_bench.run_record import METRICS_FILE
+from reports.figures.curve_figures import style_indices
 from reports.figures.drawn import PlannedFigure
 from reports.figures.panels import Curve, Panel, PanelPlot
+from reports.grouping import Grouping
 from reports.readers.jsonl_blocks import as_number, read_lines
 from reports.readers.run_format1 import RunFormat1
 from reports.scores.findings import Finding, warning
@@ -24,10 +26,13 @@ MAX_POINTS = 60
 """Points of a line; longer logs are averaged in blocks. Single episodes scatter too much to be read."""
 
 
-def value_gap_figure(runs: Sequence[ScoredRun], width: float) -> tuple[PlannedFigure | None, list[Finding]]:
+def value_gap_figure(
+    runs: Sequence[ScoredRun], width: float, grouping: Grouping
+) -> tuple[PlannedFigure | None, list[Finding]]:
     """Value gap and model error over env steps, one line per run, by task; None when nothing was logged.
 
-    `width` in points. A log that is damaged gives a finding and no line: the run's scores stand in another file.
+    `width` in points; names and colours are those of `grouping`, as in the report's other figures. A log that is
+    damaged gives a finding and no line: the run's scores stand in another file.
     """
     logs: list[tuple[ScoredRun, list[Mapping[str, Any]]]] = []
     findings: list[Finding] = []
@@ -38,7 +43,7 @@ def value_gap_figure(runs: Sequence[ScoredRun], width: float) -> tuple[PlannedFi
             found = error.found if isinstance(error, InputError) else f"{run.source}/{METRICS_FILE}: {error.strerror}"
             text = f"{found}; its scores are used, its training log is not"
             findings.append(warning("unreadable_log", text, "restore the file from a backup", [run.name]))
-    styles: dict[str, int] = {}
+    styles = style_indices(grouping.labels)
     panels = []
     for task in sorted({run.task_id for run, lines in logs if lines}):
         for name, title in MEASURES:
@@ -46,7 +51,8 @@ def value_gap_figure(runs: Sequence[ScoredRun], width: float) -> tuple[PlannedFi
             for run, lines in logs:
                 values = _values(lines, name)
                 if run.task_id == task and values is not None:
-                    curves.append(_curve(run.method, *values, styles.setdefault(run.method, len(styles))))
+                    label = grouping.label(run)
+                    curves.append(_curve(label, *values, styles[label]))
             if curves:
                 panels.append(Panel(f"{task}: {title}", curves, y_label=title, x_label="env steps"))
     if not panels:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from ipv_bench.config import flatten
-from ipv_bench.errors import UnknownNameError
+from ipv_bench.errors import ConfigError, UnknownNameError
 from ipv_bench.planned import Planned, planned_methods, planned_tasks
 from ipv_bench.plugins import plugin_names
 from reports.config import FigureConfig, MethodLine, PanelConfig
@@ -28,7 +28,11 @@ KNOWN_FIELDS = (
 
 @dataclass(frozen=True)
 class MissingRun:
-    """A run that a figure asks for and that was not among those read."""
+    """A run that a figure asks for and that was not among those read.
+
+    Attributes:
+        drawn: a run of its seed is drawn, which has not ended or is of another preset: it still is to be made.
+    """
 
     figure: str
     label: str
@@ -37,6 +41,7 @@ class MissingRun:
     task: str
     seed: int
     preset: str
+    drawn: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ def check_names(figure: FigureConfig, runs: Sequence[ScoredRun]) -> None:
 
     Raises:
         UnknownNameError: the name, with the nearest known one.
+        ConfigError: the data of a pre-training are no list, and would fit no run.
     """
     tasks_of = _tasks_of_suites(runs)
     fields = set(KNOWN_FIELDS).union(*(_field_names(run) for run in _one_per_format(runs)))
@@ -87,6 +93,11 @@ def check_names(figure: FigureConfig, runs: Sequence[ScoredRun]) -> None:
         _all_known("task in the figure:", panel.tasks, tasks_of[panel.suite])
         for line in panel.methods:
             where = flatten_where(_conditions(figure, panel, line))
+            if isinstance(where.get("pretraining.data"), str):
+                raise ConfigError(
+                    f"{line.label}: pretraining.data is {where['pretraining.data']!r}",
+                    expected="a list of data set names, such as [ssv2]",
+                )
             _all_known("field in the figure's where:", where, fields)
             for key, known in values.items():
                 _all_known(f"{key} in the figure:", _wanted(where.get(key)), known)
@@ -160,10 +171,28 @@ def _select(
                 found.append(run)
         groups[line.label] = tuple(found)
         for task in tasks:
-            seeds = [run.seed for run in found if run.task == task]
-            missing += _missing(name, figure, line, where, panel.suite, task, seeds)
+            drawn = [run.seed for run in found if run.task == task and run.num_points]
+            seeds = [run.seed for run in found if run.task == task and is_there(run, figure.preset)]
+            absent = _missing(name, figure, line, where, panel.suite, task, drawn)
+            known = {one.seed for one in absent}
+            missing += absent
+            missing += [
+                replace(one, drawn=True)
+                for one in _missing(name, figure, line, where, panel.suite, task, seeds)
+                if one.seed not in known
+            ]
     ids = tuple(f"{panel.suite}/{task}" for task in tasks)
     return Selection(title, panel.show, ids, groups, tuple(missing), panel, left_out)
+
+
+def is_there(run: ScoredRun, preset: str) -> bool:
+    """Whether a run need not be made any more: it has scores, has ended, and is of the figure's preset, if it says so.
+
+    A run of ours that is not finished has a command again: the same one, which goes on with it.
+    """
+    made_by = run.record.get("preset")
+    ended = run.status in ("finished", "unknown")
+    return bool(run.num_points) and ended and (not made_by or str(made_by) == preset)
 
 
 def unnamed_changes(run: ScoredRun, where: Mapping[str, Any], ignored: Sequence[str] | str) -> tuple[str, ...]:
@@ -213,6 +242,8 @@ def missing_lines(missing: Sequence[MissingRun], planned: Planned) -> list[str]:
     """For a panel: one line per method and task that lacks runs, shortened to the method where all tasks lack all."""
     counts: dict[tuple[str, str], int] = {}
     for run in missing:
+        if run.drawn:
+            continue
         counts[run.label, run.task] = counts.get((run.label, run.task), 0) + 1
     tasks_of: dict[str, dict[str, int]] = {}
     for (label, task), count in counts.items():

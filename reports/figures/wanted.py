@@ -87,7 +87,10 @@ def _plan_from_runs(
     planned.findings += _unlike(name, selections)
     if missing:
         labels = dict.fromkeys(f"{run.label}: {run.suite}/{run.task} seed {run.seed}" for run in missing)
+        half = sum(run.drawn for run in missing)
         text = f"{name} lacks {len(missing)} runs" + ("" if there or not optional else ", that is all: it is not drawn")
+        if half:
+            text += f"; {half} of them are drawn as they are: not finished, or of another preset than {figure.preset}"
         fix = "`--missing-commands FILE` writes the commands that make them"
         planned.findings.append(warning("missing_runs", text, fix, labels))
 

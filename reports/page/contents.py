@@ -189,7 +189,7 @@ def compute(
             contents.add_figure(figure, contents.analyses)
         _add_predictions(contents, analyses, computation)
     contents.findings += analyses.findings
-    gaps, unread = value_gap_figure(collection.runs, computation.width)
+    gaps, unread = value_gap_figure(collection.runs, computation.width, grouping)
     contents.findings += unread
     if gaps is not None:
         contents.add_figure(gaps, contents.agents)

@@ -15,7 +15,7 @@ from typing import Any
 
 from ipv_bench.errors import InputError
 from reports.scores.findings import Finding
-from reports.scores.score_table import UnknownFile
+from reports.scores.score_table import ScoredRun, UnknownFile
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz")
 LARGEST_BYTES = 4 << 30
@@ -56,9 +56,18 @@ def unpacked(path: Path) -> Iterator[tuple[Path, Callable[[Any], Any]]]:
                 )
             if isinstance(item, UnknownFile):
                 return replace(item, path=named(item.path), reason=named(item.reason))
+            if (
+                isinstance(item, ScoredRun) and item.method == Path(folder).name
+            ):  # files at the root: the archive names it
+                item = replace(item, method=_stem(path))
             return replace(item, source=named(item.source))
 
         yield Path(folder), renamed
+
+
+def _stem(path: Path) -> str:
+    """The archive's name without its suffix."""
+    return next(path.name.removesuffix(suffix) for suffix in SUFFIXES[::-1] if path.name.endswith(suffix))
 
 
 def _unpack(path: Path, folder: Path) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from pydantic import Field
+
 from ipv_bench.config import Config
 from ipv_bench.errors import ConfigError, InputError
 from reports.scores.findings import Finding
@@ -64,6 +66,10 @@ class Reader(Protocol):
         """
 
 
+MAX_ACTION_REPEAT = 1_000_000_000
+"""Steps of a log may count iterations of many control steps; 20 digits fit into no table."""
+
+
 class RunFields(Config):
     """Contents of `run_fields.yaml`: what a log does not say about its run. Every field is optional."""
 
@@ -77,7 +83,7 @@ class RunFields(Config):
     """Task within the suite."""
     seed: int | str | None = None
     """The seed."""
-    action_repeat: int | None = None
+    action_repeat: int | None = Field(None, ge=1, lt=MAX_ACTION_REPEAT)
     """Control steps per agent step."""
     steps_are: Literal["env_steps", "agent_steps"] = "env_steps"
     """Unit of the log's steps; agent steps are multiplied by `action_repeat`."""

@@ -8,6 +8,7 @@ and names that no column holds by its `names:` pattern for the file's path; DrQ-
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast, get_args
@@ -15,7 +16,7 @@ from typing import cast, get_args
 import numpy as np
 
 from ipv_bench.errors import InputError
-from reports.readers.base import Read, ReadOptions
+from reports.readers.base import MAX_ACTION_REPEAT, Read, ReadOptions
 from reports.readers.column_names import OPTIONAL, REQUIRED, as_line, our_columns, plain, suggested_columns
 from reports.readers.run_names import names_in_path
 from reports.readers.text_table import TextTable, table_header
@@ -121,8 +122,10 @@ def _run(path: Path, fields: Mapping[str, str], score: str, env_steps: np.ndarra
     if metric not in METRICS:
         raise InputError(f"{path}: metric {metric!r}", expected=", ".join(METRICS))
     repeat = fields.get("action_repeat", "")
-    if repeat and not repeat.isdigit():
-        raise InputError(f"{path}: action_repeat {repeat!r}", expected="a whole number")
+    if repeat and not re.fullmatch(r"[1-9][0-9]{0,8}", repeat):
+        raise InputError(
+            f"{path}: action_repeat {repeat!r}", expected=f"a whole number from 1 to {MAX_ACTION_REPEAT - 1:,}"
+        )
     return ScoredRun(
         method=fields["method"],
         variant=fields.get("variant", ""),

@@ -15,7 +15,7 @@ from ipv_bench.run_record import (
     RunRecord,
     read_record,
 )
-from reports.readers.base import Read, ReadOptions, check_pretraining
+from reports.readers.base import MAX_ACTION_REPEAT, Read, ReadOptions, check_pretraining
 from reports.readers.bounded import check_bounds
 from reports.readers.evaluation_log import read_evaluations
 from reports.readers.jsonl_blocks import as_number, read_lines
@@ -83,7 +83,7 @@ def _read_finetuning(folder: Path, record: RunRecord, options: ReadOptions) -> R
 def _action_repeat(record: RunRecord) -> int | None:
     env = record.config.get("env")
     found = record.env_fingerprint.get("action_repeat", env.get("action_repeat") if isinstance(env, dict) else None)
-    return found if isinstance(found, int) else None
+    return found if isinstance(found, int) and 0 < found < MAX_ACTION_REPEAT else None
 
 
 def _findings(log: Path, name: str, record: RunRecord) -> Iterator[Finding]:

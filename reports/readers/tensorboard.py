@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,11 +43,6 @@ class _Events:
     began: float = math.inf
     scalars: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     whole: bool = True
-
-    @property
-    def first_step(self) -> float:
-        """The lowest step of what is logged again and again: a tag of one value may be a setting, written at step 0."""
-        return min((points[0][0] for points in self.scalars.values() if len(points) > 1), default=math.inf)
 
 
 class TensorBoard:
@@ -96,17 +91,45 @@ def _order(events: _Events) -> tuple[float, list[tuple[int, str]]]:
 def _joined(files: Sequence[_Events], tag: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Steps and values of a tag over all files, and whether each is a score: others mark where a file goes on.
 
-    A resumed run logs its losses before it evaluates again: the step at which it went on is that of any of its tags.
+    A resumed run logs its losses before it evaluates again: the step at which it went on is the first of any of its
+    tags that count what the score's steps count.
     """
     points: list[tuple[float, float, bool]] = []
+    before: dict[str, float] = {}
     for events in files:
         if tag not in events.scalars:
             continue
-        if points and math.isfinite(events.first_step):
-            points.append((events.first_step, 0.0, False))
+        first = _went_on_at(events, tag, before)
+        before |= {name: its_points[-1][0] for name, its_points in events.scalars.items()}
+        if points and math.isfinite(first):
+            points.append((first, 0.0, False))
         points += [(step, value, True) for step, value in events.scalars[tag]]
     steps, values, is_score = np.array(points, dtype=np.float64).reshape(-1, 3).T
     return steps, values, is_score.astype(bool)
+
+
+def _went_on_at(events: _Events, tag: str, before: Mapping[str, float]) -> float:
+    """The first step of a file among the tags that count as the score does; infinite where there is none.
+
+    A tag of one value may be a setting, written at step 0. What stood elsewhere than the score when the files before
+    ended counts something else, updates or episodes; so, of a new tag, does what ends at less than half of the
+    score's last step or beyond twice that (agent steps with an action repeat of 2 are half of the environment's).
+
+    Args:
+        events: a file.
+        tag: the score's.
+        before: tag → its last step in the files before.
+    """
+    last = events.scalars[tag][-1][0]
+    found = math.inf
+    for name, points in events.scalars.items():
+        if name in before and tag in before:
+            alike = 0.75 * before[tag] <= before[name] <= 1.5 * before[tag]
+        else:
+            alike = 0.5 * last < points[-1][0] <= 2 * last
+        if alike and len(points) > 1:
+            found = min(found, points[0][0])
+    return found
 
 
 def _read_events(file: Path) -> _Events:

@@ -56,6 +56,8 @@ def _header(path: Path, changed: int, size: int) -> tuple[str, ...]:
             packed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
             data = gzip.GzipFile(fileobj=file).read(_HEADER_BYTES) if packed else file.read(_HEADER_BYTES)
+        if len(data) == _HEADER_BYTES:  # the cut may go through a letter
+            data = data[: data.rfind(b"\n") + 1] or data
     except (OSError, EOFError, zlib.error):
         return ()
     first = next((line for line in _text(data).splitlines() if not _is_passed_over(line)), "")

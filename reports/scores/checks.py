@@ -33,17 +33,20 @@ ENOUGH_SEEDS = 5
 """Runs per task below which bootstrap intervals are much too narrow."""
 
 
-def check(collection: Collection, *, allow_mixed: bool = False, grid: GridConfig | None = None) -> Collection:
+def check(
+    collection: Collection, *, allow_mixed: bool = False, grid: GridConfig | None = None, needs_scores: bool = True
+) -> Collection:
     """The runs that may be used, those that were left out, and all findings about them.
 
     Args:
         collection: what the readers found.
         allow_mixed: pool runs of different environments; they are marked as mixed.
         grid: how long a run must be.
+        needs_scores: refuse runs that have no scores yet.
 
     Raises:
-        InputError: there are runs, none of them has an evaluation with a finite score, and there is no pre-training
-            run to show either.
+        InputError: scores are needed, there are runs, none of them has an evaluation with a finite score, and there is
+            no pre-training run to show either.
     """
     runs, findings = clean_all(collection.runs)
     findings += _without_evaluations(runs)
@@ -57,7 +60,7 @@ def check(collection: Collection, *, allow_mixed: bool = False, grid: GridConfig
     left_out += odd
     findings += found
     scored = [run for run in runs if run.num_points]
-    if runs and not scored and not collection.pretraining:
+    if needs_scores and runs and not scored and not collection.pretraining:
         raise InputError(
             f"none of the {len(runs)} runs has an evaluation with a finite score",
             expected="runs with evaluations",

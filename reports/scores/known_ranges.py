@@ -14,7 +14,7 @@ FACTORS = (2, 4, 5, 8, 10, 100, 1000)
 """What explains scores that are too large: an action repeat that was multiplied in, percent, a sum over episodes."""
 
 SLACK = 1.001
-"""Scores above their range by less than this factor are rounding."""
+"""Scores outside their range by less than this share of its width, less 1, are rounding."""
 
 
 def outside_known_ranges(runs: Sequence[ScoredRun], config: NormaliseConfig) -> Iterator[Finding]:
@@ -47,14 +47,22 @@ def _rule(run: ScoredRun, rules: Mapping[str, ScoreRange]) -> ScoreRange | None:
 
 
 def _too_large(name: str, runs: Sequence[ScoredRun], rules: Mapping[str, ScoreRange]) -> Iterator[Finding]:
-    over = [(run, rule) for run in runs if (rule := _rule(run, rules)) and run.scores.max() > rule.high * SLACK]
+    def excess(run: ScoredRun, rule: ScoreRange) -> float:
+        return (float(run.scores.max()) - rule.high) / (rule.high - rule.low)
+
+    over = [(run, rule) for run in runs if (rule := _rule(run, rules)) and excess(run, rule) > SLACK - 1]
     if not over:
         return
-    worst, rule = max(over, key=lambda one: float(one[0].scores.max()) / one[1].high)
+    worst, rule = max(over, key=lambda one: excess(*one))
     largest = float(worst.scores.max())
+    why = (
+        _explained(largest / rule.high, worst)
+        if rule.high > 0
+        else "No factor explains it: the range ends at or below 0"
+    )
     text = (
         f"{name}: {len(over)} of {len(runs)} runs have a {worst.metric} above {rule.high:g}, which is the most that "
-        f"{worst.task_id} can give (largest: {largest:g}). {_explained(largest / rule.high, worst)}"
+        f"{worst.task_id} can give (largest: {largest:g}). {why}"
     )
     yield warning(
         "outside_range",

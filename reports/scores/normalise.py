@@ -113,7 +113,7 @@ def one_scale(runs: Sequence[ScoredRun]) -> tuple[list[ScoredRun], list[ScoredRu
     for run in runs:
         if scale_of(run).kind != "zero":
             tasks.setdefault(scale_of(run).kind, set()).add(run.task_id)
-    if len(tasks) < 2:
+    if not tasks:
         return list(runs), []
     main = min(tasks, key=lambda kind: (kind == "raw", -len(tasks[kind]), KINDS.index(kind)))
     fits = {main, "zero"} if main in ("share", "percent") else {main}

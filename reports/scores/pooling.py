@@ -12,7 +12,10 @@ from ipv_bench.config import differences, flatten
 from reports.scores.findings import Finding, refusal, warning
 from reports.scores.score_table import ScoredRun
 
-TASK_FIELDS = ("camera", "time_limit", "vary", "textures")
+TASK_FIELDS = (
+    "camera", "time_limit", "vary", "textures",
+    "environment", "kwargs", "picture", "image_key", "success_key", "action_low", "action_high",
+)  # fmt: skip
 """Fields of `env_fingerprint` that may differ from task to task of one suite; within a task they must not."""
 MACHINE_FIELDS = (
     "training.device",
@@ -86,10 +89,15 @@ def without_duplicates(runs: Sequence[ScoredRun]) -> tuple[list[ScoredRun], list
             kept.add(id(copies[0]))
             continue
         changed = [*config_differences(ordered), *_other_starts(ordered)]
-        chosen = ordered[0] if changed else max(ordered, key=lambda run: run.num_points)
+        chosen = ordered[0] if changed else max(ordered, key=_length)
         kept.add(id(chosen))
         findings.append(_duplicates(chosen, ordered, changed))
     return [run for run in runs if id(run) in kept], findings
+
+
+def _length(run: ScoredRun) -> tuple[float, int]:
+    """How far a run came, and in how many evaluations."""
+    return (float(run.env_steps[-1]) if run.num_points else -1.0), run.num_points
 
 
 def _duplicates(chosen: ScoredRun, copies: Sequence[ScoredRun], changed: Sequence[str]) -> Finding:

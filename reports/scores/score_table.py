@@ -7,6 +7,7 @@ A `ScoredRun` is one training run with its scores over env steps. Readers make t
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -251,7 +252,7 @@ def in_order(runs: Iterable[ScoredRun]) -> list[ScoredRun]:
 
 
 def _seed_order(seed: str) -> tuple[int, int, str]:
-    return (0, int(seed), "") if seed.lstrip("-").isdigit() else (1, 0, seed)
+    return (0, int(seed), "") if re.fullmatch(r"-?[0-9]{1,18}", seed) else (1, 0, seed)
 
 
 def tidy(runs: Sequence[ScoredRun]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ipv_bench.plugins import plugin_names
 from reports.scores.score_table import Metric
 
 SUITE_METRIC: dict[str, Metric] = {
@@ -77,7 +78,7 @@ def our_task(suite: str, task: str) -> str:
 def known_task(name: str) -> tuple[str, str] | None:
     """Suite and task of a name that is surely a task's; None for any other name.
 
-    `dmc_walker_walk` and `walker-walk` → ("dmc", "walker_walk"); `Hopper-v4` → ("", "Hopper-v4");
+    `dmc_walker_walk`, `walker-walk` and `dmc/walker_walk` → ("dmc", "walker_walk"); `Hopper-v4` → ("", "Hopper-v4");
     `ALE/Pong-v5` → ("ALE", "Pong-v5").
     """
     plain = name if "_" in name else name.replace("-", "_")
@@ -90,7 +91,7 @@ def known_task(name: str) -> tuple[str, str] | None:
     if name.startswith("mw-") and len(name) > 3:
         return split_tdmpc2_task(name)
     space, slash, task = name.partition("/")
-    if slash and space in _NAMESPACES and task:
+    if slash and task and (is_suite(space) or space in plugin_names("suites")):
         return space, task
     return ("", name) if _GYM_ID.fullmatch(name) else None
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -10,21 +12,25 @@ import numpy as np
 import pytest
 
 from ipv_bench import cli
+from ipv_bench.planned import Planned
 from reports.figures.paper_figures import wanted_figures
-from reports.figures.selection import select_panels
+from reports.figures.selection import MissingRun, missing_lines, select_panels
 from reports.missing_commands import MissingCommands, missing_commands
-from reports.scores.score_table import PretrainedRun
+from reports.scores.score_table import PretrainedRun, ScoredRun
+from tests.reports.scored_runs import scored_run
 
 
-def commands_of(names: str, pretrained: list[PretrainedRun] | None = None) -> MissingCommands:
+def commands_of(
+    names: str, pretrained: list[PretrainedRun] | None = None, there: Sequence[ScoredRun] = ()
+) -> MissingCommands:
     figures = wanted_figures([names], {}).described
     missing = [
         run
         for name, figure in figures.items()
-        for selection in select_panels(name, figure, [])
+        for selection in select_panels(name, figure, there)
         for run in selection.missing
     ]
-    return missing_commands(missing, pretrained or [], "runs")
+    return missing_commands(missing, pretrained or [], "runs", there)
 
 
 def option(command: str, name: str) -> list[str]:
@@ -94,6 +100,86 @@ def test_a_finished_world_model_is_used_and_not_made_again():
     assert "elsewhere/model" in {one for line in found.finetuning for one in option(line, "--init")}
     running = PretrainedRun("p", "elsewhere/model", record | {"status": "running"}, empty, {})
     assert len(commands_of("fig5a", [running]).pretraining) == 2
+
+
+def test_a_model_of_another_preset_is_not_the_papers_and_its_folder_is_not_free():
+    record = {"method": "contextwm", "status": "finished", "pretraining": {"data": ["ssv2"]}, "preset": "tiny"}
+    empty = np.zeros(0)
+    elsewhere = commands_of("fig5a", [PretrainedRun("p", "elsewhere/model", record, empty, {})])
+    assert len(elsewhere.pretraining) == 2
+    there = commands_of("fig5a", [PretrainedRun("p", "runs/pretrain/ssv2/contextwm/seed0", record, empty, {})])
+    assert [option(line, "--set") for line in there.pretraining] == [["method=apv"]]
+    assert len(there.finetuning) == 2 * 48
+    (reason,) = there.planned
+    assert "the preset tiny, not paper" in reason
+    assert there.planned[reason] == 48
+    papers = PretrainedRun("p", "elsewhere/model", record | {"preset": "paper"}, empty, {})
+    assert len(commands_of("fig5a", [papers]).pretraining) == 1
+
+
+def one_run(seed: int, **changes: object) -> ScoredRun:
+    """DrQ-v2 on one of figure 9b's tasks, in the folder that its command names."""
+    source = f"runs/metaworld/{TASK}/drqv2/seed{seed}"
+    fields = {"metric": "success", "record": {"preset": "paper"}, "source": source, "status": "finished", **changes}
+    return scored_run("drqv2", f"metaworld/{TASK}", seed, scores=[0.1, 0.2, 0.3], **fields)
+
+
+TASK = "lever_pull"
+
+
+def test_what_has_not_ended_has_its_command_and_what_lies_elsewhere_is_told():
+    def folders(*there: ScoredRun) -> set[str]:
+        found = commands_of("fig9b", there=there)
+        ours = [option(line, "--run")[0] for line in found.finetuning if "method=drqv2" in line]
+        return {name.rpartition("/")[2] for name in ours if f"/{TASK}/" in name}
+
+    everything = {f"seed{seed}" for seed in range(8)}
+    assert folders() == everything
+    assert folders(one_run(2)) == everything - {"seed2"}
+    for status in ("running", "interrupted", "failed"):
+        assert folders(one_run(2, status=status)) == everything  # the same command goes on with it
+    none = np.zeros(0)
+    assert folders(replace(one_run(2, status="running"), env_steps=none, scores=none)) == everything
+    small = one_run(2, record={"preset": "small"})
+    assert folders(small) == everything - {"seed2"}  # `finetune` would refuse: another config lies there
+    (reason,) = commands_of("fig9b", there=[small]).planned
+    assert "the preset small, not paper" in reason
+    assert folders(replace(small, source="elsewhere/seed2")) == everything
+    left_out = replace(one_run(2), method="drqv2-of-old")  # finished, in that folder, and not of the line
+    assert folders(left_out) == everything - {"seed2"}
+
+
+def test_an_unfinished_run_that_is_drawn_is_no_gap_of_the_picture():
+    figure = wanted_figures(["fig9b"], {}).described["fig9b"]
+    for panel in select_panels("fig9b", figure, [one_run(2, status="running")]):
+        absent = [run for run in panel.missing if run.seed == 2 and run.task == TASK and run.label == "DrQ-v2"]
+        if panel.tasks == (f"metaworld/{TASK}",):
+            assert [run.drawn for run in absent] == [True]
+            assert "missing 7 runs: DrQ-v2" in missing_lines(panel.missing, Planned())
+
+
+@pytest.mark.parametrize(
+    ("where", "reason"),
+    [
+        ({"method": "contextwm", "variant": "loss.kl_scale=0.1"}, "their line chooses by variant, which is no setting"),
+        ({"method": "contextwm", "parent.run": "runs/x"}, "their line chooses by parent.run, which is no setting"),
+        ({"method": "dreamerv2", "env_fingerprint.mujoco": "3.3.0"}, "their line chooses by env_fingerprint.mujoco"),
+        ({"pretraining.kind": "none"}, "their line names no method"),
+    ],
+)
+def test_what_no_command_can_be_told_is_told_to_the_user(where: dict[str, str], reason: str):
+    missing = MissingRun("own", "line", tuple(where.items()), "dmc", "walker_run", 0, "tiny")
+    found = missing_commands([missing], [])
+    assert not found.text()
+    ((said, count),) = found.planned.items()
+    assert said.startswith(reason)
+    assert count == 1
+
+
+def test_a_field_of_the_config_is_a_setting_with_or_without_its_prefix():
+    where = (("method", "dreamerv2"), ("config.behavior.horizon", 5))
+    (line,) = missing_commands([MissingRun("own", "line", where, "dmc", "walker_run", 0, "tiny")], []).finetuning
+    assert option(line, "--set") == ["method=dreamerv2", "behavior.horizon=5"]
 
 
 @pytest.mark.parametrize("figure", ["fig5", "fig6", "fig7", "fig9", "fig10", "prelar"])

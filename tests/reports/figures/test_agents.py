@@ -11,7 +11,11 @@ import pytest
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_record, write_record
 from reports.figures.agents import MAX_POINTS, _values, value_gap_figure
+from reports.figures.drawn import PlannedFigure
+from reports.figures.panels import PanelPlot
+from reports.grouping import Grouping
 from reports.readers.registry import read_sources
+from reports.scores.findings import Finding
 from tests.reports.synthetic_runs import write_finetuning, write_pretraining
 
 
@@ -21,13 +25,25 @@ def with_gaps(folder: Path, count: int) -> None:
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
+def gaps(folder: Path) -> tuple[PlannedFigure | None, list[Finding]]:
+    runs = read_sources([folder]).runs
+    return value_gap_figure(runs, 500.0, Grouping(runs))
+
+
 def test_lines_are_drawn_where_a_run_logged_them(tmp_path: Path) -> None:
     write_finetuning(tmp_path, "dmc/cheetah_run", "apv", 0)
-    assert value_gap_figure(read_sources([tmp_path]).runs, 500.0) == (None, [])
+    assert gaps(tmp_path) == (None, [])
     with_gaps(write_finetuning(tmp_path, "dmc/cheetah_run", "contextwm", 0), 200)
-    drawn, _ = value_gap_figure(read_sources([tmp_path]).runs, 500.0)
+    drawn, _ = gaps(tmp_path)
     assert drawn is not None
     assert drawn.name == "value_gap"
+    variant = write_finetuning(tmp_path, "dmc/cheetah_run", "contextwm", 0, variant="reward.dual=False")
+    with_gaps(variant, 10)
+    drawn, _ = gaps(tmp_path)
+    assert drawn is not None
+    assert isinstance(drawn.plot, PanelPlot)
+    lines = {curve.label: curve.style_index for curve in drawn.plot.panels[0].curves}
+    assert lines == {"contextwm": 1, "contextwm@reward.dual=False": 2}  # "apv", without a log, is the first
 
 
 def test_long_logs_are_averaged_and_numbers_that_are_none_left_out() -> None:

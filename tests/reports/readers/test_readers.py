@@ -15,7 +15,8 @@ from ipv_bench.config import build
 from ipv_bench.errors import ConfigError, InputError
 from reports.readers.base import ReadOptions
 from reports.readers.registry import read_sources
-from reports.scores.score_table import Collection, matches
+from reports.readers.text_table import table_header
+from reports.scores.score_table import Collection, matches, tidy
 from tests.reports.synthetic_runs import write_finetuning, write_pretraining
 
 
@@ -232,6 +233,18 @@ def test_archive_reads_as_its_folder(tmp_path: Path) -> None:
         read_sources([archive])
 
 
+def test_an_archive_of_files_without_a_folder_names_their_method(tmp_path: Path) -> None:
+    table = tmp_path / "walker-run.csv"
+    table.write_text("step,reward,seed\n0,1.0,1\n1000,2.0,1\n")
+    with tarfile.open(tmp_path / "ours.tar.gz", "w:gz") as file:
+        file.add(table, "walker-run.csv")
+    (first,), (again,) = (read_sources([tmp_path / "ours.tar.gz"]).runs for _ in range(2))
+    assert (first.method, first.task_id, first.source) == (
+        "ours", "dmc/walker_run", f"{tmp_path}/ours.tar.gz/walker-run.csv",
+    )  # fmt: skip
+    assert again.method == "ours"
+
+
 def test_tensorboard_events(tmp_path: Path) -> None:
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -265,6 +278,44 @@ def test_tensorboard_events(tmp_path: Path) -> None:
 
 
 HEADER = "method,suite,task,seed,step,score,variant\n"
+
+
+@pytest.mark.parametrize(
+    ("task", "task_id", "metric"),
+    [
+        ("dmc/walker_run", "dmc/walker_run", "return"),
+        ("metaworld/drawer_open", "metaworld/drawer_open", "success"),
+        ("highway/highway_fast", "highway/highway_fast", "score"),
+        ("ALE/Pong-v5", "ALE/Pong-v5", "score"),
+        ("lab3/reach", "lab3/reach", "score"),  # no suite: one name
+    ],
+)
+def test_a_task_in_a_table_may_bring_its_suite(task: str, task_id: str, metric: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"method,task,seed,step,score\nsac,{task},0,10,0.5\n")
+    (run,) = read_sources([tmp_path / "a.csv"]).runs
+    assert (run.task_id, run.metric, bool(run.suite)) == (task_id, metric, task != "lab3/reach")
+
+
+def test_odd_cells_of_one_table_cost_no_report(tmp_path: Path) -> None:
+    """Seeds that look like numbers and are none, and an action repeat that fits into no column."""
+    head = "method,task,seed,step,score"
+    (tmp_path / "seeds.csv").write_text(f"{head}\nsac,dmc/walker_run,²,10,1\nsac,dmc/walker_run,--5,10,2\n")
+    (tmp_path / "repeat.csv").write_text(f"{head},action_repeat\nsac,dmc/walker_run,0,10,1,99999999999999999999\n")
+    found = read_sources([tmp_path])
+    assert {run.seed for run in found.runs} == {"²", "--5"}
+    assert len(tidy(found.runs)) == 2
+    said = " ".join([*(one.reason for one in found.unknown), *(one.text for one in found.findings)])
+    assert "action_repeat '99999999999999999999'" in said
+
+
+def test_a_long_header_is_not_cut_within_a_letter(tmp_path: Path) -> None:
+    """The first mebibyte ends in the middle of the two bytes of an ö, ü or ß, wherever the rows begin."""
+    rows = f"sac,dmc/walker_run,0,10,0.5,{'ö' * (1 << 20)}\n"
+    for shift in range(2):
+        path = tmp_path / f"{shift}.csv"
+        path.write_text(f"method,task,seed,step,score,größe{'x' * shift}\n{rows}")
+        assert path.stat().st_size > 1 << 20
+        assert table_header(path)[-1] == "größe" + "x" * shift
 
 
 def test_plain_csv(tmp_path: Path) -> None:

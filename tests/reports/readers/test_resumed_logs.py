@@ -48,6 +48,17 @@ def test_the_losses_of_the_second_file_say_where_it_went_on(tmp_path: Path) -> N
     assert (run.env_steps.tolist(), run.scores.tolist()) == ([1000, 2000, 4200], [1.0, 2.0, pytest.approx(4.2)])
 
 
+def test_losses_by_updates_say_nothing_of_where_a_score_by_env_steps_went_on(tmp_path: Path) -> None:
+    folder = tmp_path / "dmc_walker_walk" / "sac" / "0"
+    scores = [(10_000 * n, float(n)) for n in range(1, 41)]
+    for place, part in enumerate((scores[:20], scores[20:])):
+        losses = [(step // 10 - 900 + extra, 0.5) for step, _ in part for extra in (0, 450)]
+        events(folder, {"loss": losses, "eval_return": part}, f"events.out.tfevents.{place}.host", began=10 + place)
+    found = read_sources([tmp_path])
+    assert only(found).scores.tolist() == [score for _, score in scores]
+    assert "restarted" not in {finding.code for finding in found.findings}
+
+
 def test_jsonl_with_losses_between(tmp_path: Path) -> None:
     folder = tmp_path / "dmc_walker_walk" / "dreamerv2" / "0"
     lines = [{"step": step, "eval_return": score} for step, score in FIRST]

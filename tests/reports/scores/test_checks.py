@@ -139,6 +139,30 @@ def test_tasks_may_differ_in_camera_but_seeds_of_a_task_may_not() -> None:
     assert len(found.runs) == 9
 
 
+def test_gym_tasks_differ_in_what_is_their_own_and_seeds_of_a_task_may_not() -> None:
+    env = {"suite": "gym", "gymnasium": "1.4.0", "environment": "gymnasium 1.4.0", "action_low": [-2.0], "kwargs": {}}
+    other = env | {"environment": "gymnasium-robotics 1.4", "action_low": [-1.0, -1.0], "kwargs": {"maze": 1}}
+    runs = [
+        scored_run(task=f"gym/{task}", seed=seed, env_fingerprint=its_env, scores=[seed, 1, 2], status="finished")
+        for task, its_env in (("Pendulum-v1", env), ("Maze-v3", other))
+        for seed in range(5)
+    ]
+    found, codes = checked(runs)
+    assert len(found.runs) == 10
+    assert "mixed_environments" not in codes
+    runs[0] = replace(runs[0], env_fingerprint=env | {"kwargs": {"g": 5}})
+    assert checked(runs)[1]["mixed_environments"] == "refusal"
+
+
+def test_of_copies_the_one_that_came_furthest_is_used() -> None:
+    crashed = scored_run(
+        task="dmc/a", seed=0, steps=range(0, 15, 2), source="crashed", env_fingerprint=ENV, status="finished"
+    )
+    found, codes = checked([*good_runs(), crashed])
+    assert codes["duplicate_runs"] == "warning"
+    assert all(run.source != "crashed" for run in found.runs)
+
+
 def test_methods_of_different_environments_are_warned_about() -> None:
     others = [
         scored_run("apv", run.task_id, int(run.seed), env_fingerprint={**ENV, "mujoco": "2.1"}) for run in good_runs()

@@ -96,6 +96,31 @@ def test_returns_and_success_of_one_suite_are_not_pooled() -> None:
     assert "return, not normalised" in texts["other_scale"]
 
 
+def test_success_that_never_came_is_not_pooled_with_returns() -> None:
+    never = scored_run(task="metaworld/d", scores=[0, 0, 0], metric="success")
+    tasks, texts = pooled_tasks([scored_run(task="metaworld/c"), scored_run(task="metaworld/e"), never])
+    assert tasks == {"metaworld/c", "metaworld/e"}
+    assert "success rate" in texts["other_scale"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "largest", "expected"),
+    [
+        (-1600, 0, 0.1, ""),
+        (-1600, 0, 5.0, "No factor explains it: the range ends at or below 0"),
+        (-500, -60, -60.0, ""),
+        (-500, -60, -59.0, "No factor explains it"),
+        (-10, 100, 150.0, "A factor of 2 would"),
+    ],
+)
+def test_ranges_that_end_at_or_below_zero(low: float, high: float, largest: float, expected: str) -> None:
+    config = build(NormaliseConfig, {"ranges": {"gym/Pendulum-v1": {"low": low, "high": high}}})
+    run = scored_run(task="gym/Pendulum-v1", scores=[low, low, largest])
+    texts = [finding.text for finding in outside_known_ranges([run], config)]
+    assert len(texts) == (1 if expected else 0), texts
+    assert all(expected in text for text in texts)
+
+
 def test_rules_that_nothing_uses_are_named() -> None:
     _, texts = pooled_tasks([scored_run()], ranges={"dmc/walker_rum": {"high": 3}}, factors={"contextvm": 2})
     assert "walker_rum (nearest: dmc/walker_run)" in texts["unused_rules"] or "contextwm" in texts["unused_rules"]
