@@ -10,8 +10,10 @@ are frames per CPU-second of all processes, between finished shards, so that sta
 
 - `rate_last_vs_second`: of the last fifth of the frames over that of the second fifth (the first holds warm-up);
 - `growth_megabytes`: median resident memory in the last fifth minus that in the second;
-- `two_workers_cpu`, `ray_two_workers_cpu`: CPU seconds of a job of a twentieth of the videos with one worker over those
-  with two, without start-up, medians of ten in turn (quick: one): 1 means that on idle cores two are twice as fast.
+- `two_workers`, `ray_two_workers`: wall time of a job of a twentieth of the videos with one worker over that with two,
+  without start-up, medians of ten in turn (quick: one). Two cores must be idle: `load` says whether they were.
+- `two_workers_cpu`, `ray_two_workers_cpu`: the same of CPU seconds. 1 means that two workers cost no more than one; it
+  does not mean that they are twice as fast, since what waits for something else costs no CPU.
 
 The last line is JSON.
 """
@@ -34,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from paired_timing import machine
-from prepare_throughput import job, make_release
+from prepare_throughput import make_release
 
 DISTINCT = 200
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -139,23 +141,60 @@ def growth(moments: list[Moment], total: int) -> dict[str, Any]:
     }
 
 
-def workers_cpu(release: Path, out: Path, videos: int, pairs: int) -> dict[str, Any]:
-    """CPU seconds of one worker over those of two, by this machine's processes and by Ray, without start-up."""
+def job_of_session(release: Path, out: Path, *options: str) -> tuple[float, float]:
+    """(CPU seconds, wall seconds) of one `prepare` command with all processes of its session.
+
+    Ray's workers are children of its own server, which does not wait for them: no parent is told of their time. So the
+    processes are looked at while they live; what each did after the last look, a twentieth of a second before its end
+    at most, is not seen.
+    """
+    shutil.rmtree(out, ignore_errors=True)
+    words = [sys.executable, "-P", "-m", "ipv_bench", "prepare", "ssv2", "--quiet", "--source", str(release)]
+    seconds: dict[tuple[int, int], float] = {}
+    begun = time.perf_counter()
+    with subprocess.Popen([*words, "--out", str(out), *options], start_new_session=True) as process:
+        while process.poll() is None:
+            seconds |= session_seconds(process.pid)
+            time.sleep(0.05)
+        wall = time.perf_counter() - begun
+    if process.returncode:
+        raise SystemExit(f"prepare ended with {process.returncode}")
+    return sum(seconds.values()), wall
+
+
+def session_seconds(session: int) -> dict[tuple[int, int], float]:
+    """(process, its start) → its own CPU seconds so far, of all processes of a session."""
+    found = {}
+    for place in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = place.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session:
+            found[int(place.parent.name), int(fields[19])] = (int(fields[11]) + int(fields[12])) / TICKS
+    return found
+
+
+def workers(release: Path, out: Path, videos: int, pairs: int) -> dict[str, Any]:
+    """Wall and CPU seconds of one worker over those of two, by processes and by Ray, without start-up."""
     forms = {"one": ("--workers", "1"), "two": ("--workers", "2"), "ray": ("--workers", "2", "--executor", "ray")}
     if shutil.which("ray") is None and not (Path(sys.executable).parent / "ray").exists():
         del forms["ray"]
-    spent: dict[str, list[float]] = {name: [] for name in forms}
+    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in forms}  # (CPU, wall)
+    load = []
     for _ in range(pairs):
+        load.append(os.getloadavg()[0])
         for name, options in forms.items():
-            start, _ = job(release, out, *options, "--limit", "1")
-            whole, _ = job(release, out, *options, "--limit", str(videos))
-            spent[name].append(whole - start)
+            start = job_of_session(release, out, *options, "--limit", "1")
+            whole = job_of_session(release, out, *options, "--limit", str(videos))
+            spent[name].append((whole[0] - start[0], whole[1] - start[1]))
     shutil.rmtree(out, ignore_errors=True)
-    found: dict[str, Any] = {"pairs": pairs}
-    for name, key in (("two", "two_workers_cpu"), ("ray", "ray_two_workers_cpu")):
-        ratios = [one / other for one, other in zip(spent["one"], spent.get(name, ()), strict=False)]
-        found[key] = round(statistics.median(ratios), 3) if ratios else None
-        found[f"{key}_range"] = [round(min(ratios), 3), round(max(ratios), 3)] if ratios else None
+    found: dict[str, Any] = {"pairs": pairs, "load": [round(min(load), 1), round(max(load), 1)]}
+    for name, key in (("two", "two_workers"), ("ray", "ray_two_workers")):
+        for which, suffix in ((1, ""), (0, "_cpu")):
+            ratios = [one[which] / other[which] for one, other in zip(spent["one"], spent.get(name, ()), strict=False)]
+            found[f"{key}{suffix}"] = round(statistics.median(ratios), 3) if ratios else None
+            found[f"{key}{suffix}_range"] = [round(min(ratios), 3), round(max(ratios), 3)] if ratios else None
     return found
 
 
@@ -200,7 +239,7 @@ def run(
         done.touch()
     result = {"videos": videos // distinct * distinct, "distinct": distinct}
     result |= growth(read(notes), result["videos"] * frames)
-    return result | workers_cpu(release, folder / "workers", max(100, videos // 20), pairs)
+    return result | workers(release, folder / "workers", max(100, videos // 20), pairs)
 
 
 if __name__ == "__main__":

@@ -134,7 +134,7 @@ def decode(frames: list[bytes]) -> np.ndarray:
 def main() -> None:
     """Measure, and print one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer videos and rounds, under 90 s")
+    parser.add_argument("--quick", action="store_true", help="fewer videos and rounds, under 50 s on two quiet cores")
     quick = parser.parse_args().quick
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,6 +1,6 @@
 """A pre-training step: ours against the plain computation, in one process.
 
-    python benchmarks/train_step.py           all measurements
+    python benchmarks/train_step.py           all measurements; about half an hour of a quiet core
     python benchmarks/train_step.py --quick   fewer repetitions, no peak memory; under 50 s on a quiet core
     python benchmarks/train_step.py --data data/shards/ssv2   also the rate of the input pipeline on a shard set
 
@@ -9,9 +9,9 @@ the CPU with channels last, in which it is as fast as the published code.
 Equal losses are asserted first, in the same process, with dropout 0 and forced draws; time is measured with the
 published training settings (dropout 0.1, mask 0.75, sampled latents), on random images, optimiser included, data
 loading not.
-On the CPU: one thread, CPU seconds, alternating; the ratio is the median over pairs. The last line is JSON:
-`cpu_full_2x25`, `cpu_tiny_16x25`; without --quick `cpu_full_16x25` (the batch of the paper),
-`cpu_full_16x25_vanilla` and `peak_gb_full_16x25` too; and where there is CUDA `gpu_full_16x25`.
+One thread, CPU seconds, alternating; the ratio is the median over pairs. The last line is JSON: `cpu_full_2x25`,
+`cpu_tiny_16x25`; without --quick `cpu_full_16x25` (the batch of the paper), `cpu_full_16x25_vanilla` and
+`peak_gb_full_16x25` too. It is printed whatever happens, with what was measured until then. On a GPU: `gpu_step.py`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ import torch.nn.functional as F
 from paired_timing import machine, paired_cpu_seconds, show
 from plain_reading import PlainOptimizer, video_loss
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from ipv_bench.segments import open_segments
 from models.nets.rssm import Latents
@@ -46,7 +45,6 @@ TINY = {
     "encoder.cnn_depth": 8, "decoder.cnn_depth": 8,
     "rssm.deter": 32, "rssm.hidden": 32, "rssm.stoch": 4, "rssm.discrete": 4,
 }  # fmt: skip
-PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}  # dense bf16, by the maker's data sheets
 
 
 def frames(batch: int, device: torch.device) -> Tensor:
@@ -88,7 +86,7 @@ def assert_equal_losses(model: VideoWorldModel, image: Tensor) -> None:
 
 
 def plain_step(model: VideoWorldModel, image: Tensor, dtype: torch.dtype | None = None) -> Callable[[], None]:
-    """The baseline; `dtype` float16 as published on GPUs, with a gradient scaler."""
+    """The baseline; `dtype` float16 as published on GPUs, with a gradient scaler (`gpu_step.py`)."""
     # Channels last on the CPU, where the published order of operations is fastest so; on a GPU as published.
     layout = torch.channels_last if image.device.type == "cpu" else torch.contiguous_format
     model = copy.deepcopy(model).to(memory_format=layout)  # type: ignore[call-overload]
@@ -130,39 +128,6 @@ def one_full_step() -> None:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
 
 
-def gpu(repeats: int) -> dict[str, Any]:
-    """Milliseconds of the full-size 16x25 step on the GPU: plain fp16, ours in bf16, ours in bf16 compiled."""
-    eager = training({}, **{"training.device": "cuda", "training.precision": "bf16"})
-    image = frames(16, eager.device)
-    assert_equal_losses(eager.model, image)
-    compiled = training({}, **{"training.device": "cuda", "training.precision": "bf16", "training.compile": True})
-    steps = {
-        "plain_fp16": plain_step(eager.model, image, torch.float16),
-        "bf16": lambda: eager.step(image),
-        "bf16_compiled": lambda: compiled.step(image),
-    }
-    found: dict[str, Any] = {f"{name}_ms": _gpu_milliseconds(step, repeats) for name, step in steps.items()}
-    with FlopCounterMode(display=False) as counter:
-        eager.step(image)
-    seconds = found["bf16_compiled_ms"] / 1000
-    flops = counter.get_total_flops() / seconds
-    peak = next((value for name, value in PEAK_FLOPS.items() if name in torch.cuda.get_device_name()), None)
-    found |= {"samples_per_s": 16 / seconds, "model_tflops": flops / 1e12}
-    found["ratio"] = found["plain_fp16_ms"] / found["bf16_compiled_ms"]
-    return found | ({"share_of_peak": flops / peak} if peak else {})
-
-
-def _gpu_milliseconds(step: Callable[[], Any], repeats: int) -> float:
-    for _ in range(5):
-        step()
-    torch.cuda.synchronize()
-    before = time.perf_counter()
-    for _ in range(repeats):
-        step()
-    torch.cuda.synchronize()
-    return (time.perf_counter() - before) / repeats * 1000
-
-
 def segments_per_second(data: str, seconds: float) -> float:
     """Decoded segments of LENGTH frames per second, one thread."""
     segments, index, before = open_segments([data], LENGTH, 0), 0, time.perf_counter()
@@ -191,20 +156,30 @@ def main() -> None:
         sizes |= {"full_16x25": ({}, 16), "full_16x25_vanilla": ({"method": "apv"}, 16)}
     if options.only:
         sizes = {name: sizes[name] for name in options.only}
+    result: dict[str, Any] = {}
     details: dict[str, Any] = {}
+    try:
+        measure(sizes, options, result, details)
+    finally:
+        print(json.dumps({"benchmark": "train_step", **result, "details": details, "machine": machine()}))
+
+
+def measure(
+    sizes: dict[str, tuple[dict[str, Any], int]],
+    options: argparse.Namespace,
+    result: dict[str, Any],
+    details: dict[str, Any],
+) -> None:
+    """All that the options ask for; `result` and `details` are filled as it comes."""
     for name, (changes, batch) in sizes.items():
         details[name] = cpu(changes, batch, 2 if options.quick else options.pairs)
+        result[f"cpu_{name}"] = details[name]["ratio"]
         show(name, details[name])
-    result = {f"cpu_{name}": found["ratio"] for name, found in details.items()}
     if not (options.quick or options.only):
         result["peak_gb_full_16x25"] = round(peak_memory_gb(), 2)
         print(f"peak memory of a full-size 16x25 step: {result['peak_gb_full_16x25']} GB")
-    if torch.cuda.is_available():
-        details["gpu"] = gpu(10 if options.quick else 50)
-        result["gpu_full_16x25"] = round(details["gpu"]["ratio"], 2)
     if options.data:
         result["segments_per_s"] = round(segments_per_second(str(Path(options.data)), 3.0), 1)
-    print(json.dumps({"benchmark": "train_step", **result, "details": details, "machine": machine()}))
 
 
 if __name__ == "__main__":
