@@ -20,7 +20,9 @@ JOBS   ?= 2
 
 DATA_NAME     = $(shell $(BIN)/python -c "from ipv_bench.shard_set import read_manifest as m; print('+'.join(m(d).name for d in '$(DATA)'.split()))")
 PRETRAIN_RUN  = $(if $(RUN),$(RUN),runs/pretrain/$(DATA_NAME)/$(MODEL)/seed$(SEED))
-FINETUNE_INIT = $(if $(filter dreamerv2,$(MODEL)),none,$(PRETRAIN_RUN))
+FROM_NOTHING  = dreamerv2 drqv2 isodream
+ALONE         = $(filter $(FROM_NOTHING),$(MODEL))
+FINETUNE_INIT = $(if $(ALONE),none,$(PRETRAIN_RUN))
 
 .PHONY: help install system-libraries demo test test-slow test-robosuite lint docs wheel prepare pretrain finetune report bench clean
 
@@ -76,10 +78,10 @@ data/shards/ssv2-sample/manifest.json: | data/raw/ssv2-sample
 
 prepare: install data/shards/ssv2-sample/manifest.json ## shards of the sample data
 
-pretrain: install $(if $(filter data/shards/ssv2-sample,$(DATA)),data/shards/ssv2-sample/manifest.json) ## pre-train MODEL on DATA
-	$(IPV) pretrain --preset $(PRESET) --set method=$(MODEL) $(foreach d,$(DATA),--data $(d)) --seed $(SEED) $(if $(RUN),--run $(RUN))
+pretrain: $(if $(ALONE),,install $(if $(filter data/shards/ssv2-sample,$(DATA)),data/shards/ssv2-sample/manifest.json)) ## pre-train MODEL on DATA
+	$(if $(ALONE),@echo "$(MODEL) learns without pre-training: nothing to do before make finetune",$(IPV) pretrain --preset $(PRESET) --set method=$(MODEL) $(foreach d,$(DATA),--data $(d)) --seed $(SEED) $(if $(RUN),--run $(RUN)))
 
-finetune: $(if $(filter dreamerv2,$(MODEL)),install,pretrain) ## fine-tune the pre-trained MODEL on TASK (dreamerv2: without pre-training)
+finetune: $(if $(ALONE),install,pretrain) ## fine-tune the pre-trained MODEL on TASK (dreamerv2, drqv2, isodream: without pre-training)
 	$(IPV) finetune --preset $(PRESET) --set method=$(MODEL) --task $(TASK) --init $(FINETUNE_INIT) --seed $(SEED)
 
 report: install ## figures, tables and one page from RUNS

@@ -10,14 +10,17 @@
                                                                              in its middle and taken up again
 
 The preset is `paper` as it is; only the budget and the distance of evaluations (20,000 frames, as in the curves) are
-set. An update takes seconds on a core, an episode (250 updates) a quarter of an hour, and a run goes on from the end of
-its last episode: so `--minutes` ends a piece with the episode that runs then, and so does an end of this script by
-any other means.
+set. An update takes seconds on a core, an episode (250 updates) a quarter of an hour, and a piece (`--minutes`) ends
+with the episode that runs then. What is lost by a kill is what came after the last checkpoint, which is taken at the
+first end of an episode after five minutes.
 
 The curves are `curves/dmc_<task>.csv` in github.com/facebookresearch/drqv2: columns agent, task, seed, frame,
 episode_reward, hour; ten seeds of cheetah_run, eight of some others. They are not part of this repository. `report`
-reads that file too. Record and evaluations of finished runs are copied to benchmarks/results/drqv2_calibration/. The
-last line is JSON: per frame the published mean and range over seeds, and our runs.
+reads that file too. Record and evaluations of finished runs at the published settings are copied to
+benchmarks/results/drqv2_calibration/<frames>/, and a run that is there is not made again. With `--set` a run may be
+made otherwise, on another device for one; where that changes what is learned, the run is not kept, and such runs are
+drawn without the kept ones, under a name that says so. The last line is JSON: per frame the published mean and range
+over seeds, and our runs.
 """
 
 from __future__ import annotations
@@ -31,17 +34,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kept_record import keep_files
+from kept_record import check_alike, is_kept, keep_files
 from one_command import die_with, side_by_side
 
-from ipv_bench.run_record import read_jsonl, read_record
+from ipv_bench.config import flatten
+from ipv_bench.run_record import RunRecord, read_jsonl, read_record
+from models.finetuning.config import RESOURCE_KEYS
 
 METHOD, PRESET, EVERY = "drqv2", "paper", 20_000
+OWN_KEYS = ("method", "training.env_steps", "evaluation.every")
+"""Config that this script sets."""
 KEPT = Path(__file__).parent / "results" / "drqv2_calibration"
 KEPT_FILES = ("run.json", "evaluations.jsonl")
 QUICK_FRAMES, QUICK_EVERY = 2400, 800
@@ -72,7 +79,7 @@ def main() -> None:
     parser.add_argument("--summary", action="store_true", help="only read what is there")
     parser.add_argument("--quick", action="store_true", help="a very small agent, in a temporary folder")
     options = parser.parse_args()
-    options.kept, options.every = KEPT, EVERY
+    options.kept, options.every, options.known = KEPT, EVERY, ()
     if options.quick:
         with tempfile.TemporaryDirectory() as folder:
             result = quick(options, Path(folder))
@@ -87,7 +94,7 @@ def quick(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """The whole way in small: a run that is ended in its middle, taken up again, kept, compared and drawn."""
     options.out, options.kept, options.every = folder / "runs", folder / "kept", QUICK_EVERY
     options.env_steps, options.seeds, options.jobs = QUICK_FRAMES, [1], 1
-    options.overrides = [*QUICK, *options.overrides]
+    options.overrides, options.known = [*QUICK, *options.overrides], [key_of(text) for text in QUICK]
     run = options.out / run_path(options.task, 1)
     options.out.mkdir(parents=True)
     log = run / "metrics.jsonl"
@@ -99,11 +106,62 @@ def quick(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def summary(options: argparse.Namespace) -> dict[str, Any]:
     """Our runs beside the published ones, drawn where that was asked for, and their hours."""
-    ours = our_curves((options.kept, options.out), options.task, options.every)
+    runs, changed = our_runs(options)
+    check_alike(list(runs.values()))
+    ours = our_curves(runs, options.every)
     published = read_curves(options.curves, options.task) if options.curves else {}
+    name = ", ".join(["ours", *(f"{key}={value}" for key, value in changed.items())])
     if options.figure:
-        draw(options.figure, options.task, ours, published, options.env_steps)
-    return {**compared(ours, published), "hours": hours(options.out, options.task, options.env_steps)}
+        draw(options.figure, options.task, ours, published, options.env_steps, name)
+    hours_left = hours(options.out, options.task, options.env_steps)
+    return {"changed": changed, **compared(ours, published), "hours": hours_left}
+
+
+def our_runs(options: argparse.Namespace) -> tuple[dict[int, Path], dict[str, Any]]:
+    """Seed → folder of a run of this budget, finished or not; and what they change of the published settings.
+
+    Kept runs stand for those of the workspace that they are copies of. Where the workspace holds runs of other
+    settings, it is those that are asked about, and no kept one is among them.
+    """
+    of_budget = {
+        seed: path
+        for seed, path in seeds_in(options.out, options.task).items()
+        if flatten(read_record(path).config)["training.env_steps"] == options.env_steps
+    }
+    changed: dict[str, Any] = {}
+    for path in of_budget.values():
+        changed |= changes(read_record(path), options)
+    return (of_budget if changed else of_budget | seeds_in(kept_root(options), options.task)), changed
+
+
+def seeds_in(root: Path, task: str) -> dict[int, Path]:
+    """Seed → folder of the runs of a task in a workspace."""
+    paths = sorted((root / run_path(task, 0)).parent.glob("seed*/run.json"))
+    return {int(path.parent.name.removeprefix("seed")): path.parent for path in paths}
+
+
+def kept_root(options: argparse.Namespace) -> Path:
+    """Where finished runs of this budget are kept: those of another one are others."""
+    found: Path = options.kept / str(options.env_steps)
+    return found
+
+
+def key_of(override: str) -> str:
+    """The config key of `key=value`."""
+    return override.partition("=")[0]
+
+
+def of_method(keys: Iterable[str], options: argparse.Namespace) -> list[str]:
+    """Those of some overridden keys that change what is learned and are not this script's own."""
+    return [key for key in keys if key not in (*OWN_KEYS, *RESOURCE_KEYS, *options.known)]
+
+
+def changes(record: RunRecord, options: argparse.Namespace) -> dict[str, Any]:
+    """What a run has otherwise than published, dotted key → value."""
+    overrides, every = flatten(record.overrides), flatten(record.config)["evaluation.every"]
+    found = {key: overrides[key] for key in of_method(overrides, options)}
+    found |= {"evaluation.every": every} if every != options.every else {}
+    return found | ({"preset": record.preset} if record.preset != PRESET else {})
 
 
 def experiment(options: argparse.Namespace) -> None:
@@ -116,13 +174,12 @@ def experiment(options: argparse.Namespace) -> None:
 def piece(options: argparse.Namespace, seed: int, end: float, enough: Callable[[], bool] = lambda: False) -> None:
     """Make, or go on with, one run until `end` (of the monotonic clock) or `enough`; keep it when it is finished."""
     folder = run_path(options.task, seed)
-    remaining = end - time.monotonic()
-    if remaining <= 0:
+    as_published = not of_method(map(key_of, options.overrides), options)
+    if time.monotonic() >= end or (as_published and is_kept(kept_root(options) / folder, KEPT_FILES)):
         return
     sets = {
         "method": METHOD, "training.env_steps": options.env_steps, "evaluation.every": options.every,
-        "training.checkpoint_episodes": 1, "training.threads": 1,
-        "training.stop_grace_seconds": LONGEST_EPISODE_SECONDS,
+        "training.threads": 1, "training.stop_grace_seconds": LONGEST_EPISODE_SECONDS,
     }  # fmt: skip
     words = [f"{key}={value}" for key, value in sets.items()] + options.overrides
     process = subprocess.Popen(
@@ -137,7 +194,7 @@ def piece(options: argparse.Namespace, seed: int, end: float, enough: Callable[[
     status = process.wait()
     if status not in (0, 130):
         raise SystemExit(f"the run of seed {seed} ended with status {status}")
-    keep(options.out / folder, options.kept / folder)
+    keep(options, folder)
 
 
 def run_path(task: str, seed: int) -> Path:
@@ -145,26 +202,25 @@ def run_path(task: str, seed: int) -> Path:
     return Path("runs") / task / METHOD / f"seed{seed}"
 
 
-def keep(run: Path, place: Path) -> None:
-    """Copy a finished run's record and evaluations; the record last: it says that all is there."""
-    if not (run / KEPT_FILES[0]).is_file() or read_record(run).status != "finished":
-        return
-    keep_files(run, place, KEPT_FILES)
+def keep(options: argparse.Namespace, folder: Path) -> None:
+    """Copy record and evaluations of a finished run at the published settings; one that is kept already stays."""
+    run, place = options.out / folder, kept_root(options) / folder
+    if is_kept(run, KEPT_FILES) and not changes(read_record(run), options) and not is_kept(place, KEPT_FILES):
+        keep_files(run, place, KEPT_FILES)
 
 
-def our_curves(roots: Sequence[Path], task: str, every: int = EVERY) -> Curves:
-    """Mean returns of the evaluations of all runs, finished or not, in these folders.
+def our_curves(runs: Mapping[int, Path], every: int = EVERY) -> Curves:
+    """Mean returns of the evaluations of runs (seed → folder), finished or not.
 
     An evaluation is booked at the mark that it was due at: it waits for the end of an episode.
     """
     found: Curves = {}
-    for root in roots:
-        for path in sorted((root / run_path(task, 0)).parent.glob("seed*/evaluations.jsonl")):
-            seed = int(path.parent.name.removeprefix("seed"))
-            for line in read_jsonl(path):
-                frame = line["env_steps"] // every * every
-                if frame:  # the first one follows the random steps, where the curves have none
-                    found.setdefault(frame, {})[seed] = sum(line["returns"]) / len(line["returns"])
+    for seed, folder in runs.items():
+        path = folder / "evaluations.jsonl"
+        for line in read_jsonl(path) if path.is_file() else ():
+            frame = line["env_steps"] // every * every
+            if frame:  # the first one follows the random steps, where the curves have none
+                found.setdefault(frame, {})[seed] = sum(line["returns"]) / len(line["returns"])
     return dict(sorted(found.items()))
 
 
@@ -217,13 +273,13 @@ def compared(ours: Curves, published: Mapping[int, Mapping[int, float]]) -> dict
     return {"frames": rows}
 
 
-def draw(path: Path, task: str, ours: Curves, published: Curves, last: int) -> None:
-    """Each published seed as a thin line, ours as thick ones."""
+def draw(path: Path, task: str, ours: Curves, published: Curves, last: int, name: str = "ours") -> None:
+    """Each published seed as a thin line, ours as thick ones of that name."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     lines(axes, published, last, color="0.6", linewidth=0.8, label="published, one line a seed")
-    lines(axes, ours, last, color="C3", linewidth=2, marker="o", label="ours")
+    lines(axes, ours, last, color="C3", linewidth=2, marker="o", label=name)
     axes.set(xlabel="frames", ylabel="return", title=f"DrQ-v2 on {task}")
     axes.legend()
     figure.savefig(path, dpi=120)

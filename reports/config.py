@@ -43,6 +43,8 @@ class MethodLine(Config):
     accepts several. Unset fields are not looked at."""
     usual: dict[str, Any] = {}
     """Conditions that a method fulfils by itself: runs must have them, commands that make runs do not say them."""
+    on_task: dict[str, dict[str, Any]] = {}
+    """Task → conditions beside `where` for its runs: for what was set on one task alone."""
 
 
 class PanelConfig(Config):

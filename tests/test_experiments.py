@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +21,7 @@ import av
 import filmed
 import filmed_clips
 import kept_record
+import learning
 import miniature_protocol as miniature
 import miniature_summary
 import numpy as np
@@ -27,11 +30,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import rehearsal_layouts
+import yaml
 from one_command import OutOfTimeError, StoppedError, command, deadline, side_by_side
 
 from ipv_bench.errors import SourceError
 from ipv_bench.run_record import RunRecord, write_record
 from pipelines.datasets.split_archive import list_members
+from reports.config import FigureConfig
+from reports.figures.selection import check_names, select_panels
+from reports.missing_commands import missing_commands
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -73,6 +80,29 @@ def test_the_miniature_has_the_runs_of_its_protocol(tmp_path: Path) -> None:
     (model / "checkpoints" / "7").mkdir()
     record(model)
     assert miniature.remaining_models(whole) == models[1:]
+
+
+def test_figure_9_in_miniature_asks_for_the_runs_of_the_learning_experiment() -> None:
+    text = (ROOT / "benchmarks/figure9_miniature.yaml").read_text()
+    figure = FigureConfig.model_validate(yaml.safe_load(text)["figures"]["fig9_miniature"])
+    check_names(figure, [])
+    missing = [run for selection in select_panels("fig9_miniature", figure, []) for run in selection.missing]
+    found = missing_commands(missing, [])
+    methods = [dict(line.where)["method"] for line in figure.methods]
+    wanted = {
+        (task, method, seed, bool(changed) and method not in learning.MODEL_FREE)
+        for task, changed in learning.TASKS.items() for method in methods for seed in learning.SEEDS
+    }  # fmt: skip
+    made = set()
+    for words in map(shlex.split, found.finetuning):
+        sets = {word for name, word in pairwise(words) if name == "--set"}
+        (method,) = (word.removeprefix("method=") for word in sets if word.startswith("method="))
+        assert sets - {f"method={method}"} <= {"reward.gain=0.1"}
+        assert ("--init" in words) == (method in learning.PRETRAINED)
+        assert words[words.index("--preset") + 1] == learning.PRESET
+        made.add((words[words.index("--task") + 1], method, int(words[words.index("--seed") + 1]), len(sets) == 2))
+    assert made == wanted
+    assert len(found.pretraining) == 1
 
 
 def test_one_run_has_no_interval_and_the_summary_is_json() -> None:

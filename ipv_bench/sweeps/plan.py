@@ -135,7 +135,9 @@ def _jobs_of(config: SweepConfig, choice: MethodChoice, task: str) -> list[Job]:
     words, shown = _agent(config, choice, task, {**config.set, **choice.set})
     fixed = load_protocol(config.protocol).fixed.finetune[task.partition("/")[0]] if config.protocol else {}
     more = _missing(fixed, shown["config"])
-    if more:  # a preset of another package need not know the protocol
+    if "env.image_size" in more and "image.size" not in {**config.set, **choice.set}:
+        more["image.size"] = more["env.image_size"]  # what the environment shows is what the agent looks at
+    if more:  # a preset of another package, or of a method with its own protocol, need not know this one
         words, shown = _agent(config, choice, task, {**config.set, **choice.set, **more})
     variant, steps = shown["variant"], _steps(shown["config"], "env_steps")
     starts: list[tuple[str, str, list[Job]]] = []

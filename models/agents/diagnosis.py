@@ -42,7 +42,8 @@ def examine_episode(
     unless the task ended it.
 
     Args:
-        model: in evaluation mode; has `reconstruct`, as `StackedWorldModel`.
+        model: in evaluation mode; has `reconstruct`, as `StackedWorldModel`: what a frame is decoded beside, such as a
+            context frame, is from its own window of `replay.length` frames, as in the batches.
         behavior: its actor and critic.
         config: the agent's.
         episode: image (T, H, W, 3), action (T, A), reward (T,), is_first and is_terminal (T,), as the replay stores it.
@@ -57,7 +58,9 @@ def examine_episode(
         for name in ("image", "action", "reward", "is_first")
     )
     with autocast(generator.device, config.training.precision):
-        states, frames, target, predicted = model.reconstruct(image, action.float(), is_first, generator)
+        states, frames, target, predicted = model.reconstruct(
+            image, action.float(), is_first, generator, config.replay.length
+        )
         states = states.map(lambda values: values[0])  # (T, ...)
         value = behavior.values(model.rssm, states, generator).float()  # (T,)
         starts = torch.arange(0, image.shape[1] - 1, IMAGINED_EVERY, device=generator.device)

@@ -60,12 +60,21 @@ class IsolatedBranches(nn.Module):
             self.free = FramePredictor(config, embed_size)
 
     def observe_free(
-        self, embed: Tensor, is_first: Tensor | None, noise: Tensor | None, state: GaussianState | None = None
+        self,
+        embed: Tensor,
+        is_first: Tensor | None,
+        noise: Tensor | None,
+        state: GaussianState | None = None,
+        *,
+        known: int | None = None,
     ) -> GaussianState:
-        """States (B, T, ...) of the action-free branch, from embeddings (B, T, E); `noise` (B, T, S)."""
+        """States (B, T, ...) of the action-free branch, from embeddings (B, T, E); `noise` (B, T, S).
+
+        Where it is predictive, the embeddings of the first `known` frames enter; None: all do.
+        """
         if isinstance(self.free, GaussianRSSM):
             return self.free.observe(embed, None, is_first, noise, state)
-        return self.free.observe(embed, is_first, noise, self.isolation.free_steps)
+        return self.free.observe(embed, is_first, noise, known)
 
     @torch.no_grad()
     def roll_free(self, start: GaussianState | None, noise: Tensor) -> Tensor:

@@ -128,7 +128,7 @@ class IsolatedWorldModel(nn.Module):
         maps = self.vision.maps(target)
         embed, free_embed = self.vision.both_embeds(maps)
         own = self.rssm.action.observe(embed, action, is_first, draws.action)
-        free = self.rssm.observe_free(free_embed, is_first, draws.free)
+        free = self.rssm.observe_free(free_embed, is_first, draws.free, known=self.config.isolation.free_steps)
         prior = self.rssm.action.prior(own.deter, draws.action_prior)
         corrected = isinstance(self.rssm.free, GaussianRSSM)
         free_prior = self.rssm.free.prior(free.deter, draws.free_prior) if corrected else None
@@ -239,17 +239,28 @@ class IsolatedWorldModel(nn.Module):
 
     @torch.no_grad()
     def reconstruct(
-        self, image: Tensor, action: Tensor, is_first: Tensor | None, generator: torch.Generator
+        self, image: Tensor, action: Tensor, is_first: Tensor | None, generator: torch.Generator, window: int
     ) -> Reconstruction:
-        """What the model makes of frames uint8 (B, T, H, W, 3), seen one after the other as in acting."""
-        target = self.vision.scaling(image)
-        draws = self.draw(image.shape[0], image.shape[1], generator)
-        out = self.observe(target, action, is_first, draws)
-        own, free = out.posterior
-        assert free is not None
+        """What the model makes of frames uint8 (B, T, H, W, 3), seen one after the other as in acting.
+
+        `action_steps` and `free_steps` count from the start of a training segment, and have no meaning here: every
+        frame is decoded from what is known when it is seen. The background is that of each `window` of frames: in
+        training none had to last longer. A predictive branch knows nothing of a first frame, and is not asked for it.
+        """
+        target, (batch, length) = self.vision.scaling(image), image.shape[:2]
+        draws = self.draw(batch, length, generator)
+        maps = self.vision.maps(target)
+        embed, free_embed = self.vision.both_embeds(maps)
+        own = self.rssm.action.observe(embed, action, is_first, draws.action)
+        free = self.rssm.observe_free(free_embed, is_first, draws.free)
+        parts = []
+        for begin in range(0, length, window):
+            whole = max(0, min(begin, length - window))  # the last window reaches back to be as long as the others
+            some, background = slice(begin, begin + window), self.vision.background(maps[:, whole:])
+            parts.append(self.vision.decode(own.feat[:, some], free.feat[:, some], background).frame)
+        first = int(not isinstance(self.rssm.free, GaussianRSSM))
         reward = self.reward_head(self.rssm.head_features(own.feat, free.feat))
-        frames = self.vision.decode(*self.features(out), out.background).frame
-        return Reconstruction(out.posterior, frames, target, reward)
+        return Reconstruction(IsolatedState(own, free), torch.cat(parts, 1)[:, first:], target[:, first:], reward)
 
     @torch.no_grad()
     def open_loop(

@@ -52,8 +52,8 @@ class Reconstruction(NamedTuple):
 
     Attributes:
         states: (B, T, ...) posterior states.
-        frames: (B, T, 3, H, W) decoded frames, scaled.
-        target: (B, T, 3, H, W) the frames themselves, scaled.
+        frames: (B, N, 3, H, W) decoded frames, scaled: the last N ≤ T, those that the model is trained to decode.
+        target: (B, N, 3, H, W) the frames themselves, scaled.
         reward: (B, T) predicted reward, without a bonus where the model can tell the two apart.
     """
 
@@ -241,14 +241,23 @@ class StackedWorldModel(nn.Module):
 
     @torch.no_grad()
     def reconstruct(
-        self, image: Tensor, action: Tensor, is_first: Tensor | None, generator: torch.Generator
+        self, image: Tensor, action: Tensor, is_first: Tensor | None, generator: torch.Generator, window: int
     ) -> Reconstruction:
-        """What the model makes of frames uint8 (B, T, H, W, 3) that it sees one after the other, as in acting."""
-        draws = self.draw(image.shape[0], image.shape[1], generator)
+        """What the model makes of frames uint8 (B, T, H, W, 3) that it sees one after the other, as in acting.
+
+        A context frame serves the `window` of frames that it is from: in training none was further away.
+        """
+        batch, length = image.shape[:2]
+        draws = self.draw(batch, length, generator)
         target = self.vision.scaling(image)  # (B, T, 3, H, W)
-        maps = self.vision.context_maps(target, draws.context)
         states = self.observe(self.vision.embed(target), action, is_first, draws).posterior
-        frames = self.vision.decode(states.feat, maps, draws.context)
+        parts, step = [], window if self.vision.has_context else length
+        for begin in range(0, length, step):
+            some = target[:, begin : begin + step]
+            context = self.vision.draw(batch, some.shape[1], generator)
+            maps = self.vision.context_maps(some, context)
+            parts.append(self.vision.decode(states.feat[:, begin : begin + step], maps, context))
+        frames = torch.cat(parts, 1)
         return Reconstruction(states, frames, target, (self.aux_reward_head or self.reward_head)(states.feat))
 
     @torch.no_grad()

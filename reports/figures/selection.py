@@ -16,12 +16,12 @@ from ipv_bench.planned import Planned, planned_methods, planned_tasks
 from ipv_bench.plugins import plugin_names
 from reports.config import FigureConfig, MethodLine, PanelConfig
 from reports.scores.pooling import changes_of_its_model
-from reports.scores.score_table import ScoredRun, flatten_where, select
+from reports.scores.score_table import ScoredRun, flatten_where, matches
 
 KNOWN_FIELDS = (
     "method", "variant", "suite", "task", "seed", "metric", "format", "status", "preset", "label",
     "pretraining.kind", "pretraining.data", "pretraining.num_videos", "pretraining.updates", "pretraining.variant",
-    "context.fusion", "reward.dual", "init_parts", "latent_action.posterior",
+    "context.fusion", "reward.dual", "reward.gain", "init_parts", "latent_action.posterior",
 )  # fmt: skip
 """Fields that a `where` may name although no run that was read has them."""
 
@@ -87,20 +87,25 @@ def check_names(figure: FigureConfig, runs: Sequence[ScoredRun]) -> None:
         "method": {*plugin_names("methods"), *planned_methods(), *(run.method for run in runs)},
         "suite": set(tasks_of),
     }
-    for panel in map(figure.filled, figure.panels):
+    panels = [figure.filled(panel) for panel in figure.panels]
+    for panel in panels:
         if panel.suite not in tasks_of:
             raise UnknownNameError("suite in the figure:", panel.suite, tasks_of)
         _all_known("task in the figure:", panel.tasks, tasks_of[panel.suite])
+    shown = {task for panel in panels for task in panel.tasks}
+    for panel in panels:
         for line in panel.methods:
-            where = flatten_where(_conditions(figure, panel, line))
-            if isinstance(where.get("pretraining.data"), str):
-                raise ConfigError(
-                    f"{line.label}: pretraining.data is {where['pretraining.data']!r}",
-                    expected="a list of data set names, such as [ssv2]",
-                )
-            _all_known("field in the figure's where:", where, fields)
-            for key, known in values.items():
-                _all_known(f"{key} in the figure:", _wanted(where.get(key)), known)
+            _all_known(f"on_task of {line.label}, task of the figure:", line.on_task, shown)
+            for task in ("", *line.on_task):
+                where = flatten_where(_conditions(figure, panel, line, task))
+                if isinstance(where.get("pretraining.data"), str):
+                    raise ConfigError(
+                        f"{line.label}: pretraining.data is {where['pretraining.data']!r}",
+                        expected="a list of data set names, such as [ssv2]",
+                    )
+                _all_known("field in the figure's where:", where, fields)
+                for key, known in values.items():
+                    _all_known(f"{key} in the figure:", _wanted(where.get(key)), known)
 
 
 def _tasks_of_suites(runs: Sequence[ScoredRun]) -> dict[str, set[str]]:
@@ -161,16 +166,18 @@ def _select(
     left_out: dict[str, dict[str, tuple[str, ...]]] = {}
     candidates = [run for run in runs if run.suite == panel.suite and run.task in tasks]
     for line in panel.methods:
-        where = _conditions(figure, panel, line)
+        conditions = {task: _conditions(figure, panel, line, task) for task in tasks}
         found = []
-        for run in select(candidates, where):
-            unnamed = unnamed_changes(run, where, figure.ignore_changes)
+        for run in candidates:
+            if not matches(run, conditions[run.task]):
+                continue
+            unnamed = unnamed_changes(run, conditions[run.task], figure.ignore_changes)
             if unnamed:
                 left_out.setdefault(line.label, {})[run.name] = unnamed
             else:
                 found.append(run)
         groups[line.label] = tuple(found)
-        for task in tasks:
+        for task, where in conditions.items():
             drawn = [run.seed for run in found if run.task == task and run.num_points]
             seeds = [run.seed for run in found if run.task == task and is_there(run, figure.preset)]
             absent = _missing(name, figure, line, where, panel.suite, task, drawn)
@@ -214,9 +221,9 @@ def unnamed_changes(run: ScoredRun, where: Mapping[str, Any], ignored: Sequence[
     return tuple(part for part, key in keys.items() if key not in {"init", *named, *ignored})
 
 
-def _conditions(figure: FigureConfig, panel: PanelConfig, line: MethodLine) -> dict[str, Any]:
-    """What the runs of a line fulfil."""
-    return {**figure.usual, **panel.where, **line.usual, **line.where}
+def _conditions(figure: FigureConfig, panel: PanelConfig, line: MethodLine, task: str) -> dict[str, Any]:
+    """What the runs of a line on a task fulfil."""
+    return {**figure.usual, **panel.where, **line.usual, **line.where, **line.on_task.get(task, {})}
 
 
 _ABSENT = object()

@@ -19,6 +19,7 @@ from reports.scores.pooling import (
     Pool,
     config_differences,
     contents_of,
+    methods_own,
     pool_name,
     pools,
     same_environment,
@@ -272,8 +273,16 @@ def _between_pools(runs: Sequence[ScoredRun]) -> Iterator[Finding]:
 def _compared_environments(firsts: dict[Pool, ScoredRun]) -> Iterator[Finding]:
     runs = list(firsts.values())
     for pool, run in list(firsts.items())[1:]:
-        lines = differences(scored_under(runs[0]), scored_under(run)) if run.task == runs[0].task else []
-        if lines:
+        one, other = scored_under(runs[0]), scored_under(run)
+        lines = differences(one, other) if run.task == runs[0].task else []
+        if lines and {line.split(": ", 1)[0] for line in lines} <= methods_own(runs[0], run):
+            yield note(
+                "compared_observations",
+                f"{pool_name(pool)} is compared with {runs[0].label}, and each sees and is scored in its own way: "
+                f"{'; '.join(lines)}",
+                subjects=[run.name, runs[0].name],
+            )
+        elif lines:
             yield warning(
                 "compared_environments",
                 f"{pool_name(pool)} is compared with {runs[0].label} of another environment: {'; '.join(lines)}",

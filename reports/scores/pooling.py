@@ -27,6 +27,9 @@ MACHINE_FIELDS = (
 )
 """Config fields that say where a run was computed, not what."""
 
+SAMPLED = "evaluation.explore"
+"""Config field: evaluations sample their actions."""
+
 Pool = tuple[str, str, str]
 
 
@@ -194,7 +197,21 @@ def scored_under(run: ScoredRun) -> dict[str, Any]:
     config = run.record.get("config")
     evaluation = config.get("evaluation") if isinstance(config, Mapping) else None
     sampled = isinstance(evaluation, Mapping) and evaluation.get("explore") is True
-    return {**run.env_fingerprint, **({"evaluation.explore": True} if sampled else {})}
+    return {**run.env_fingerprint, **({SAMPLED: True} if sampled else {})}
+
+
+def methods_own(one: ScoredRun, other: ScoredRun) -> set[str]:
+    """Fields of `scored_under` in which two methods may differ and still be compared: each has its own.
+
+    The size of the pictures is what a method looks at, not what it is asked to do. How its evaluations choose actions
+    is its own where one preset says so for both; what somebody set for one of them alone, or nobody recorded, is not.
+    """
+    recorded = all(SAMPLED in _config(run) for run in (one, other))
+    overrides = [run.record.get("overrides") for run in (one, other)]
+    overridden = any(SAMPLED in flatten(changed) for changed in overrides if isinstance(changed, Mapping))
+    preset = one.record.get("preset")
+    as_preset = recorded and not overridden and preset and preset == other.record.get("preset")
+    return {"image_size", *([SAMPLED] if as_preset else [])}
 
 
 def _key(run: ScoredRun, *, suite_wide: bool) -> str:

@@ -16,6 +16,8 @@ SHARD_SET = {
     "num_samples": 100, "num_frames": 4000,
 }  # fmt: skip
 FUSION = {"contextwm": "cross_attention"}
+IMAGE_SIZES = {("drqv2", "dmcr"): 84, ("drqv2", "carla"): 84}
+"""Pixels where a method's `paper` preset has its own."""
 CARLA_RANGES = {"clear_noon": (-400, 1200), "wet_sunset": (-400, 800), "dynamic_weather": (-400, 600)}
 
 
@@ -57,7 +59,10 @@ def write_finetuning(
         parent={"run": f"runs/pretrain/{'+'.join(data)}/{method}/seed0", "checkpoint_sha256": "ef" * 32}
         if data else {},
         shard_sets=[SHARD_SET] if data else [],
-        env_fingerprint={"suite": suite, "physics": "mujoco 3.3.0", "render_profile": "faithful"},
+        env_fingerprint={
+            "suite": suite, "physics": "mujoco 3.3.0", "render_profile": "faithful",
+            "image_size": IMAGE_SIZES.get((method, suite), 64),
+        },
     )  # fmt: skip
     if random_policy:
         record = record.model_copy(update={"random_policy": {"returns": [10.0, 14.0], "successes": [0.0, 0.0]}})

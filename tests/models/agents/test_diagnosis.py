@@ -39,6 +39,19 @@ def test_the_realised_return_is_the_episodes_own_and_bootstraps_only_where_it_wa
     assert ended["value_gap"] == pytest.approx(gap, rel=1e-5)
 
 
+def test_a_context_frame_serves_its_own_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = small_agent(**{"context.frame": "last"})
+    window, episode = agent.config.replay.length, episode_of(2 * agent.config.replay.length + 3, terminal=False)
+    vision, seen = agent.model.vision, []
+    maps_of = vision.context_maps
+    monkeypatch.setattr(vision, "context_maps", lambda image, draws: (seen.append(image), maps_of(image, draws))[1])
+    agent.examine(episode, 0)
+    whole = vision.scaling(torch.from_numpy(episode["image"])[None])
+    expected = (whole[:, :window], whole[:, window : 2 * window], whole[:, 2 * window :])
+    assert len(seen) == 3
+    assert all(torch.equal(found, wanted) for found, wanted in zip(seen, expected, strict=True))
+
+
 def test_an_agent_that_expects_too_much_is_seen_and_nothing_is_changed() -> None:
     quiet, busy = small_agent(), small_agent()
     episode = episode_of(20, terminal=False)

@@ -83,7 +83,7 @@ def predicted_rewards(agent, batch: dict[str, np.ndarray]) -> tuple[float, float
     image, action, is_first = (torch.from_numpy(batch[name]) for name in ("image", "action", "is_first"))
     agent.mode.set(training=False)
     with torch.no_grad():
-        states = agent.model.reconstruct(image, action, is_first, torch.Generator().manual_seed(0)).states
+        states = agent.model.reconstruct(image, action, is_first, torch.Generator().manual_seed(0), 8).states
         reward = agent.model.reward_head(states.feat)  # (B, T)
     ended = torch.from_numpy(batch["is_terminal"])
     return float(reward[ended].mean()), float(reward[~ended].mean())

@@ -132,6 +132,41 @@ def test_shares_are_shares_and_parts_stay_inside_the_colours():
     assert parts.action.min() == -2.0
 
 
+@pytest.mark.parametrize("kind", [{}, LOOKS_AHEAD])
+def test_an_episode_is_examined_by_what_is_known_at_each_of_its_frames(kind):
+    """With the switches of training segments most of it would come from priors, and a good model would be suspected."""
+    episode = {name: value[0] for name, value in batch_of(5, 1, 12).items()}
+    switched = small_agent(**kind, **{"isolation.action_steps": 2, "isolation.free_steps": 2})
+    assert switched.examine(episode, 0) == small_agent(**kind).examine(episode, 0)
+
+
+@pytest.mark.parametrize(("kind", "first"), [({}, 1), (LOOKS_AHEAD, 0)])
+def test_the_background_of_a_long_episode_is_that_of_each_window(kind, first):
+    agent = small_agent(**kind)
+    agent.mode.set(training=False)
+    vision = agent.model.vision
+    with torch.no_grad():
+        for decoder in (vision.action_decoder, vision.free_decoder):  # the frames are the background's alone
+            for value in decoder.parameters():
+                value.zero_()
+    batch = batch_of(6, 1, 15)
+    batch["is_first"][:, 1:] = False
+
+    def frames(some):
+        image, action, starts = (torch.from_numpy(batch[name])[:, some] for name in ("image", "action", "is_first"))
+        found = agent.model.reconstruct(image, action, starts, torch.Generator().manual_seed(0), 6)
+        assert found.frames.shape == found.target.shape
+        return found.frames
+
+    whole = frames(slice(0, 15))
+    assert whole.shape[1] == 15 - first  # a predictive branch foresees no first frame
+    for begin, here in ((6, slice(6, 12)), (9, slice(12, 15))):  # the last window is as long as the others
+        own = frames(slice(begin, begin + 6))[:, -1]
+        for frame in range(here.start, here.stop):
+            torch.testing.assert_close(whole[:, frame - first], own)
+    assert not torch.allclose(whole[:, 5 - first], whole[:, 6 - first])
+
+
 @pytest.mark.parametrize("changes", [{}, LOOKS_AHEAD, {"behavior.discount_head": True}])
 def test_an_update_trains_every_part_and_acting_follows_the_state(changes):
     agent = small_agent(**changes)

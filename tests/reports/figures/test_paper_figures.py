@@ -17,7 +17,7 @@ from reports.figures import paper_figures
 from reports.figures.paper_figures import figure_names, wanted_figures
 from reports.figures.selection import check_names, known_tasks, select_panels
 from reports.readers.registry import read_sources
-from tests.reports.synthetic_runs import CARLA, DMCR, METAWORLD, SUITES, VARIANTS, write_paper_runs
+from tests.reports.synthetic_runs import CARLA, DMCR, METAWORLD, SUITES, VARIANTS, write_finetuning, write_paper_runs
 
 SEEDS = 2
 MAIN = {"IPV w/ ContextWM": "full", "IPV w/ vanilla WM": "vanilla", "DreamerV2": "dreamer"}
@@ -99,6 +99,14 @@ def test_every_line_holds_exactly_its_runs(name: str, paper_report: dict[str, An
     for line in paper_report["lines"][name]:
         drawn.setdefault(line["panel"], set()).update((line["line"], source) for source in line["runs"])
     assert list(drawn.values()) == expected
+
+
+def test_a_method_with_its_own_pictures_is_compared_without_a_warning(paper_report: dict[str, Any]):
+    levels: dict[str, set[str]] = {}
+    for one in paper_report["findings"]:
+        levels.setdefault(one["code"], set()).add(one["level"])
+    assert levels["compared_observations"] == {"note"}
+    assert "compared_environments" not in levels
 
 
 def test_all_figures_from_runs_are_drawn_with_their_own_axes(paper_report: dict[str, Any], paper_runs: Path):
@@ -209,6 +217,32 @@ def test_a_line_may_accept_changes_by_name(paper_runs: Path):
     assert kinds(loose) == {"full", "few", "more", "no_bonus"}
     every = figure.model_copy(update={"ignore_changes": "all"})
     assert kinds(every) == {"full", "few", "more", "no_bonus", "one_head", "parts", "other_model"}
+
+
+def test_what_was_set_on_one_task_alone_is_asked_of_its_runs(tmp_path: Path):
+    for task, seed, gain in (("walker_stand", 0, 0.1), ("walker_stand", 1, None), ("cheetah_run", 0, None),
+                             ("cheetah_run", 1, 0.1)):  # fmt: skip
+        changed = {"overrides": {"reward.gain": gain}, "variant": f"reward.gain={gain}"} if gain else {}
+        folder = write_finetuning(tmp_path / "runs", f"dmc/{task}", "dreamerv2", seed, **changed)
+        record = json.loads((folder / "run.json").read_text())
+        record["config"]["reward"]["gain"] = gain or 0.5
+        (folder / "run.json").write_text(json.dumps(record))
+    runs = read_sources([tmp_path / "runs"]).runs
+    line = {"label": "x", "where": {"method": "dreamerv2"}, "on_task": {"walker_stand": {"reward.gain": 0.1}}}
+    figure = FigureConfig.model_validate(
+        {"title": "t", "suite": "dmc", "tasks": ["cheetah_run", "walker_stand"], "methods": [line], "seeds": 2,
+         "panels": [{"show": "aggregate"}]}
+    )  # fmt: skip
+    check_names(figure, [])  # without a run that has the field
+    (selection,) = select_panels("mine", figure, runs)
+    assert {(run.task, run.seed) for run in selection.groups["x"]} == {("walker_stand", "0"), ("cheetah_run", "0")}
+    assert [(run.task, run.seed, dict(run.where).get("reward.gain")) for run in selection.missing] == [
+        ("cheetah_run", 1, None), ("walker_stand", 1, 0.1),
+    ]  # fmt: skip
+    assert set(selection.left_out["x"]) == {"dmc/cheetah_run/dreamerv2@reward.gain=0.1/seed1"}
+    elsewhere = figure.model_copy(update={"tasks": ["cheetah_run"]})
+    with pytest.raises(UnknownNameError, match="walker_stand"):
+        check_names(elsewhere, [])
 
 
 def test_a_panel_may_have_its_own_methods_and_needs_some():

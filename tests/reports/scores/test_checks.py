@@ -188,6 +188,30 @@ def test_scores_of_sampled_actions_are_not_pooled_with_those_of_most_likely_ones
     assert checked([*good_runs(), *others])[1]["compared_environments"] == "warning"
 
 
+def in_its_own_way(explore: bool, size: int, preset: str = "tiny", **overrides: Any) -> dict[str, Any]:
+    record = {"preset": preset, "config": {"evaluation": {"explore": explore}}, "overrides": overrides}
+    return {"record": record, "env_fingerprint": {**ENV, "image_size": size}}
+
+
+@pytest.mark.parametrize(
+    ("other", "found"),
+    [
+        (in_its_own_way(True, 84), {"compared_observations": "note"}),
+        (in_its_own_way(False, 84), {"compared_observations": "note"}),
+        (in_its_own_way(True, 64), {}),
+        (in_its_own_way(False, 64, "small"), {"compared_environments": "warning"}),
+        (in_its_own_way(False, 64, **{"evaluation.explore": False}), {"compared_environments": "warning"}),
+        (in_its_own_way(True, 84) | {"env_fingerprint": {**ENV, "image_size": 84, "camera": 1}},
+         {"compared_environments": "warning"}),
+    ],
+)  # fmt: skip
+def test_what_a_method_sees_and_how_its_preset_scores_it_is_its_own(other: dict[str, Any], found: dict[str, str]):
+    ours = good_runs(**in_its_own_way(True, 64))
+    others = [scored_run("drqv2", run.task_id, int(run.seed), **other) for run in ours]
+    codes = checked([*ours, *others])[1]
+    assert {code: level for code, level in codes.items() if code.startswith("compared")} == found
+
+
 def one_more(**changes: Any) -> list[ScoredRun]:
     return [*good_runs(), scored_run(**{"task": "dmc/a", "seed": 5, "env_fingerprint": ENV, **changes})]
 

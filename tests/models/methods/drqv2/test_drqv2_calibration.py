@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks.drqv2_calibration import EVERY, compared, draw, hours, our_curves, read_curves, run_path
+from benchmarks.drqv2_calibration import (
+    EVERY,
+    compared,
+    draw,
+    experiment,
+    hours,
+    keep,
+    kept_root,
+    our_curves,
+    our_runs,
+    read_curves,
+    run_path,
+    summary,
+)
+from ipv_bench.run_record import RunRecord, read_record, write_record
 
 TASK = "dmc/cheetah_run"
 
@@ -21,9 +37,25 @@ def published(folder: Path) -> Path:
     return path
 
 
-def made_run(root: Path, seed: int, evaluations: dict[int, list[float]]) -> None:
+def options_of(folder: Path, env_steps: int = 40_000) -> argparse.Namespace:
+    return argparse.Namespace(
+        task=TASK, seeds=[1], env_steps=env_steps, out=folder / "out", kept=folder / "kept", every=EVERY, known=(),
+        overrides=[], jobs=1, minutes=float("inf"), curves=None, figure=None,
+    )  # fmt: skip
+
+
+def made_run(
+    root: Path, seed: int, evaluations: dict[int, list[float]], env_steps: int = 40_000, **overrides: Any
+) -> None:
     folder = root / run_path(TASK, seed)
     folder.mkdir(parents=True)
+    config = {"training": {"env_steps": env_steps}, "evaluation": {"every": EVERY}, "drqv2": overrides}
+    own = {"method": "drqv2", "training.env_steps": env_steps, "training.threads": 1}
+    record = RunRecord(
+        kind="finetune", method="drqv2", seed=seed, suite="dmc", task="cheetah_run", preset="paper", status="finished",
+        overrides=own | {f"drqv2.{key}": value for key, value in overrides.items()}, config=config,
+    )  # fmt: skip
+    write_record(folder, record)
     lines = [json.dumps({"env_steps": step, "returns": returns}) for step, returns in evaluations.items()]
     (folder / "evaluations.jsonl").write_text("\n".join(lines) + "\n")
     metrics = [
@@ -35,9 +67,12 @@ def made_run(root: Path, seed: int, evaluations: dict[int, list[float]]) -> None
 
 
 def test_our_evaluations_stand_at_their_marks_beside_the_published_ones(tmp_path: Path) -> None:
-    made_run(tmp_path, 1, {4000: [0.1], 20_500: [25.0, 35.0]})
-    made_run(tmp_path, 2, {20_000: [90.0]})
-    rows = compared(our_curves([tmp_path], TASK), read_curves(published(tmp_path), TASK))["frames"]
+    options = options_of(tmp_path)
+    made_run(options.out, 1, {4000: [0.1], 20_500: [25.0, 35.0]})
+    made_run(options.out, 2, {20_000: [90.0]})
+    runs, changed = our_runs(options)
+    assert changed == {}
+    rows = compared(our_curves(runs), read_curves(published(tmp_path), TASK))["frames"]
     assert list(rows) == [str(EVERY)]
     assert rows["20000"] == {
         "ours": {"1": 30.0, "2": 90.0}, "published_mean": 30.0, "published_low": 20.0, "published_high": 40.0,
@@ -58,6 +93,50 @@ def test_the_hours_to_the_end_follow_the_pace_of_the_updates(tmp_path: Path) -> 
 
 
 def test_both_are_drawn(tmp_path: Path) -> None:
-    made_run(tmp_path, 1, {20_000: [25.0]})
-    draw(tmp_path / "a.png", TASK, our_curves([tmp_path], TASK), read_curves(published(tmp_path), TASK), 40_000)
+    options = options_of(tmp_path)
+    made_run(options.out, 1, {20_000: [25.0]})
+    runs, _ = our_runs(options)
+    draw(tmp_path / "a.png", TASK, our_curves(runs), read_curves(published(tmp_path), TASK), 40_000)
     assert (tmp_path / "a.png").stat().st_size > 5000
+
+
+def kept_returns(options: argparse.Namespace) -> dict[int, dict[int, float]]:
+    return our_curves({1: kept_root(options) / run_path(TASK, 1)})
+
+
+def test_what_is_kept_is_as_published_and_each_budget_has_a_place_of_its_own(tmp_path: Path) -> None:
+    short, long = options_of(tmp_path), options_of(tmp_path, 3_100_000)
+    made_run(short.out, 1, {20_000: [25.0]})
+    keep(short, run_path(TASK, 1))
+    long.out = tmp_path / "gpu"
+    made_run(long.out, 1, {20_000: [70.0], 100_000: [300.0]}, 3_100_000)
+    keep(long, run_path(TASK, 1))
+    assert (kept_returns(short), kept_returns(long)) == ({20_000: {1: 25.0}}, {20_000: {1: 70.0}, 100_000: {1: 300.0}})
+    short.out = tmp_path / "again"
+    made_run(short.out, 1, {20_000: [99.0]})
+    keep(short, run_path(TASK, 1))
+    assert kept_returns(short) == {20_000: {1: 25.0}}
+    experiment(short)  # the run is kept: nothing is started
+    assert read_record(short.out / run_path(TASK, 1)).status == "finished"
+
+
+def test_other_settings_are_neither_kept_nor_shown_as_the_published_ones(tmp_path: Path) -> None:
+    options = options_of(tmp_path)
+    made_run(options.out, 1, {20_000: [25.0]})
+    keep(options, run_path(TASK, 1))
+    options.out = tmp_path / "changed"
+    made_run(options.out, 2, {20_000: [3.0]}, shift_pad=0)
+    keep(options, run_path(TASK, 2))
+    assert not (kept_root(options) / run_path(TASK, 2)).exists()
+    found = summary(options)
+    assert found["changed"] == {"drqv2.shift_pad": 0}
+    assert found["frames"]["20000"]["ours"] == {"2": 3.0}
+    made_run(options.out, 3, {20_000: [4.0]})
+    with pytest.raises(SystemExit, match="shift_pad"):
+        summary(options)
+
+
+def test_a_run_of_another_budget_is_not_among_those_asked_about(tmp_path: Path) -> None:
+    options = options_of(tmp_path)
+    made_run(options.out, 1, {20_000: [25.0]}, 2_000)
+    assert our_runs(options) == ({}, {})

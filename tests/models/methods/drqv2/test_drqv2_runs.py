@@ -132,11 +132,17 @@ def test_windows_that_follow_from_the_steps_are_no_override_of_their_own():
     assert found.overrides == {"method": "drqv2", "drqv2.n_step": 5}
 
 
-@pytest.mark.parametrize("preset", ["tiny", "small", "demo"])
-@pytest.mark.parametrize("task", ["dmc/cheetah_run", "metaworld/reach", "highway/merge", "carla/clear_noon"])
-def test_every_preset_resolves_on_every_suite(preset, task):
+@pytest.mark.parametrize("preset", ["paper", "tiny", "small", "demo"])
+@pytest.mark.parametrize("suite", plugin_names("suites"))
+def test_every_preset_resolves_on_every_suite_that_has_it(preset, suite):
+    """`paper` is for the papers' suites; the others are for all."""
     try:
-        config = resolved(preset, task)
+        config = resolved(preset, f"{suite}/any")
+    except UnknownNameError as error:
+        assert (preset, suite in PAPERS_SUITES) == ("paper", False), str(error)
+        return
     except ConfigError as error:
         pytest.fail(str(error))
     assert config.replay.length == config.drqv2.n_step + 1
+    assert config.env.image_size == config.image.size
+    assert config.evaluation.explore is False  # mean actions are scored everywhere, as published
