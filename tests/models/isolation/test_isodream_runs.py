@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from ipv_bench.cli import run
+from ipv_bench.plugins import plugin_names
 from ipv_bench.run_record import read_record
 from models.finetuning.config import resolve_finetuning
 from models.methods.released_settings import departures
@@ -55,10 +55,14 @@ def test_there_is_nothing_to_start_from(tmp_path, capsys):
     assert "isodream" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("preset", ["paper", "small", "tiny"])
+PAPERS_SUITES = ("dmc", "dmcr", "metaworld", "metaworld-remastered", "carla")
+
+
+@pytest.mark.parametrize("preset", ["paper", "small", "tiny", "demo"])
 def test_every_suite_has_a_preset_with_its_own_switches(preset):
+    """`paper` is for the papers' suites; the others are for all."""
     looking = {}
-    for suite in ("dmc", "dmcr", "metaworld", "metaworld-remastered", "carla"):
+    for suite in PAPERS_SUITES if preset == "paper" else plugin_names("suites"):
         parts = (f"{suite}-reach", suite)
         config = resolve_finetuning(preset, suite, parts=parts, overrides={"method": "isodream"}).config
         looking[suite] = (config.isolation.free_branch, config.isolation.use_free, config.isolation.window > 0)
@@ -68,13 +72,3 @@ def test_every_suite_has_a_preset_with_its_own_switches(preset):
             assert suite not in ("dmc", "carla") or "behavior.critic_layers" not in reasons
     assert looking.pop("carla") == ("posterior", True, True)
     assert set(looking.values()) == {("predictive", False, False)}
-
-
-def test_figures_and_sweeps_know_it(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "sweep.yaml").write_text(
-        json.dumps({"preset": "paper", "methods": ["isodream"], "tasks": ["dmc/cheetah_run"]})
-    )
-    assert run(["sweep", "sweep.yaml", "--dry-run"]) == 0
-    assert "method=isodream" in capsys.readouterr().out
