@@ -70,6 +70,7 @@ def _facts(checked: CheckedRuns, found: Sequence[Entry]) -> Iterable[str]:
         state = "complete" if entry.is_complete else f"**partial**: {len(entry.runs)} of {entry.wanted} runs"
         exact = sum(not record.get("exact", True) for record in records)
         more = f"; {exact} of the runs are not exact" if exact else ""
+        more += f"; the protocol's {', '.join(entry.imposed)}, not its preset's" if entry.imposed else ""
         yield f"- `{entry.name}`: {state}; {' | '.join(machines)}; {' | '.join(versions)}{more}"
     for one in checked.deviating:
         fields = ", ".join(deviation.field for deviation in one.deviations)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ipv_bench.came_later import CAME_LATER
 from ipv_bench.config import flatten
 from ipv_bench.frozen_protocol import Protocol, load_protocol, protocol_hash
+from ipv_bench.run_record import variant_name
 from reports.readers.protocol_result import points_hash
 from reports.scores.score_table import Collection, ScoredRun
 
@@ -48,11 +49,15 @@ class CheckedRun:
         run: the run.
         pretrain: record of the pre-training run that it starts from; None where there is none, or it is not known.
         deviations: empty where it follows the protocol.
+        entry: its line on a leaderboard; see `entry_of`.
+        imposed: fields that it sets to the protocol's values because its method's preset has others.
     """
 
     run: ScoredRun
     pretrain: Mapping[str, Any] | None
     deviations: tuple[Deviation, ...]
+    entry: str
+    imposed: tuple[str, ...]
 
     @property
     def sha256(self) -> str:
@@ -97,20 +102,45 @@ def check_runs(name: str, collection: Collection) -> CheckedRuns:
     for run in collection.runs:
         pretrain = _start_of(run, models)
         found = tuple(_deviations(protocol, digest, run, pretrain))
-        key = (run.label, str(run.pretraining.get("kind")), run.task_id, run.seed)
-        checked = CheckedRun(run, pretrain, found)
+        entry, imposed = entry_of(protocol, run)
+        key = (entry, str(run.pretraining.get("kind")), run.task_id, run.seed)
+        checked = CheckedRun(run, pretrain, found, entry, imposed)
         other = following.get(key)
         if not found and other is not None:
             if other.sha256 == checked.sha256:
                 continue  # the same run, given twice
-            checked = CheckedRun(run, pretrain, (Deviation("seed", f"{run.seed}, as {other.run.source}", "each once"),))
+            twice = Deviation("seed", f"{run.seed}, as {other.run.source}", "each once")
+            checked = replace(checked, deviations=(twice,))
         elif not found:
-            checked = CheckedRun(run, pretrain, tuple(_unlike(checked, first.setdefault(key[:-1], checked))))
+            checked = replace(checked, deviations=tuple(_unlike(checked, first.setdefault(key[:-1], checked))))
         if checked.deviations:
             deviating.append(checked)
         else:
             following[key] = checked
     return CheckedRuns(name.removeprefix("protocol:"), digest, protocol, tuple(following.values()), tuple(deviating))
+
+
+def entry_of(protocol: Protocol, run: ScoredRun) -> tuple[str, tuple[str, ...]]:
+    """What a run is called on a leaderboard, and the fields that it only has as the protocol wants them.
+
+    The name is the method with what was chosen. A value that the protocol fixes is no choice; where a method's presets
+    have another one on some suites, the runs of all suites are one entry all the same. (The size of the pictures that
+    an agent looks at follows from that of the environment's.)
+    """
+    overrides, fixed = flatten(run.record.get("overrides") or {}), dict(protocol.fixed.finetune.get(run.suite, {}))
+    if fixed.get("env.image_size") == overrides.get("env.image_size", ()):
+        fixed["image.size"] = fixed["env.image_size"]
+    imposed = tuple(sorted(key for key, value in overrides.items() if fixed.get(key, ()) == value))
+    if not imposed:
+        return run.label, ()
+    apart = (*imposed, *NOT_CONFIG, *NO_MATTER)
+    chosen = variant_name({key: value for key, value in overrides.items() if not _within(key, apart)})
+    starts = [part for part in run.variant.split(",") if part.startswith("init=")]
+    return replace(run, variant=",".join(part for part in (chosen, *starts) if part)).label, imposed
+
+
+def _within(key: str, sections: Sequence[str]) -> bool:
+    return any(key == one or key.startswith(f"{one}.") for one in sections)
 
 
 def _start_of(run: ScoredRun, models: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
@@ -213,20 +243,16 @@ def _unlike(one: CheckedRun, first: CheckedRun) -> Iterator[Deviation]:
 def kept_config(record: Mapping[str, Any]) -> dict[str, Any]:
     """A record's config, dotted key → value, without what does not matter."""
     config = flatten(record.get("config") or {})
-    return {
-        key: value
-        for key, value in config.items()
-        if not any(key == one or key.startswith(f"{one}.") for one in NO_MATTER)
-    }
+    return {key: value for key, value in config.items() if not _within(key, NO_MATTER)}
 
 
 def known_entries(runs: Sequence[CheckedRun]) -> dict[str, list[CheckedRun]]:
-    """Runs by entry: a method with its variant, apart by whether it was pre-trained."""
+    """Runs by entry: a method with what it chose, apart by whether it was pre-trained."""
     kinds: dict[str, set[str]] = {}
     for one in runs:
-        kinds.setdefault(one.run.label, set()).add(str(one.run.pretraining.get("kind")))
+        kinds.setdefault(one.entry, set()).add(str(one.run.pretraining.get("kind")))
     found: dict[str, list[CheckedRun]] = {}
     for one in runs:
-        random = len(kinds[one.run.label]) > 1 and one.run.pretraining.get("kind") in (None, "none")
-        found.setdefault(f"{one.run.label}, from random weights" if random else one.run.label, []).append(one)
+        random = len(kinds[one.entry]) > 1 and one.run.pretraining.get("kind") in (None, "none")
+        found.setdefault(f"{one.entry}, from random weights" if random else one.entry, []).append(one)
     return dict(sorted(found.items()))

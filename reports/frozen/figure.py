@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ipv_bench.frozen_protocol import PREFIX
 from reports.config import FigureConfig, MethodLine, PanelConfig
-from reports.frozen.check import CheckedRuns, known_entries
+from reports.frozen.check import CheckedRun, CheckedRuns, known_entries
 
 
 def plain_name(name: str) -> str:
@@ -25,7 +24,7 @@ def split_names(names: Sequence[str]) -> tuple[list[str], list[str]]:
 def figure_of(checked: CheckedRuns) -> FigureConfig | None:
     """Its description; None where no run follows the protocol."""
     protocol = checked.protocol
-    lines = [_line(name, runs[0]) for name, runs in known_entries(checked.following).items()]
+    lines = [_line(name, runs) for name, runs in known_entries(checked.following).items()]
     if not lines:
         return None
     suites: dict[str, list[str]] = {}
@@ -41,12 +40,14 @@ def figure_of(checked: CheckedRuns) -> FigureConfig | None:
         panels=panels,
         seeds=protocol.seeds,
         y_label="normalised score",
-        ignore_changes="all",  # the lines are entries, each of one variant
+        ignore_changes="all",  # the lines are entries, each of one method and what it chose
         preset=protocol.preset,
     )
 
 
-def _line(name: str, one: Any) -> MethodLine:
-    run = one.run
+def _line(name: str, runs: Sequence[CheckedRun]) -> MethodLine:
+    run = runs[0].run
     usual = {"pretraining.kind": run.pretraining.get("kind"), "pretraining.data": run.pretraining.get("data") or []}
-    return MethodLine(label=name, where={"method": run.method, "variant": run.variant}, usual=usual)
+    variants = sorted({one.run.variant for one in runs})  # several where a suite's presets have not what is fixed
+    variant = variants[0] if len(variants) == 1 else {"any": variants}
+    return MethodLine(label=name, where={"method": run.method, "variant": variant}, usual=usual)

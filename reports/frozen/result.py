@@ -27,13 +27,14 @@ class Entry:
     """One line of a leaderboard.
 
     Attributes:
-        name: method and variant.
+        name: method, and what was chosen.
         display_name: as papers write the method.
         pretraining: what its agents start from, in words.
         scores: task → seed → score in the task's own units.
         aggregate: IQM of the normalised scores over all runs and tasks; None while a task has no run.
         runs: the runs behind it.
         wanted: runs that the protocol asks for.
+        imposed: fields whose values are the protocol's and not the method's own preset's, on some suite at least.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Entry:
     aggregate: Estimate | None
     runs: tuple[CheckedRun, ...]
     wanted: int
+    imposed: tuple[str, ...]
 
     @property
     def is_complete(self) -> bool:
@@ -70,6 +72,7 @@ def _entry(name: str, runs: Sequence[CheckedRun], protocol: Protocol, resamples:
         _aggregate(scores, protocol, resamples),
         tuple(sorted(runs, key=lambda one: (one.run.task_id, int(one.run.seed)))),
         len(protocol.tasks) * protocol.seeds,
+        tuple(sorted({key for one in runs for key in one.imposed})),
     )
 
 
@@ -128,7 +131,7 @@ def _entry_record(line: Entry, resamples: int) -> dict[str, Any]:
         "name": line.name, "display_name": line.display_name, "pretraining": line.pretraining,
         "runs": len(line.runs), "runs_wanted": line.wanted, "complete": line.is_complete,
         "scores": {task: {str(seed): score for seed, score in seeds.items()} for task, seeds in line.scores.items()},
-        "aggregate": aggregate,
+        "aggregate": aggregate, "set_by_protocol": list(line.imposed),
     }  # fmt: skip
 
 
@@ -184,6 +187,9 @@ def result_table(checked: CheckedRuns, lines: Sequence[Entry], name: str) -> Tab
         f"runs. IQM: over all runs and tasks, each task on its range ({_ranges(protocol)}), with its 95 % interval; – "
         "while a task has no run. Only runs that follow the protocol count."
     )
+    for line in lines:
+        if line.imposed:
+            note += f" {line.name} has the protocol's {', '.join(line.imposed)}, not its preset's."
     columns = ("method", "pre-training", *protocol.tasks, "IQM", "runs")
     return Table(name, f"{protocol.title}: results", columns, rows, note)
 

@@ -15,8 +15,10 @@ from ipv_bench.cli import run
 from ipv_bench.config import flatten, load_preset, merge, nested
 from ipv_bench.errors import InputError, UnknownNameError
 from ipv_bench.frozen_protocol import Protocol, load_protocol, protocol_hash, protocol_names
-from ipv_bench.run_record import read_record, write_record
+from ipv_bench.run_record import read_record, variant_name, write_record
+from reports.figures.selection import select_panels
 from reports.frozen.check import check_runs
+from reports.frozen.figure import figure_of
 from reports.frozen.result import entries, result_bytes
 from reports.readers.registry import read_sources
 from tests.reports.synthetic_runs import write_finetuning, write_pretraining
@@ -200,6 +202,43 @@ def test_runs_of_before_a_preset_sampled_its_evaluations_are_another_entry(tmp_p
     assert {one.run.seed for one in checked.following} == {"0", "2"}
     (deviation,) = checked.deviating[0].deviations
     assert vars(deviation) == {"field": "evaluation.explore", "found": "True", "wanted": "False, as seed 0 has it"}
+
+
+def test_values_that_the_protocol_fixes_are_no_choice_of_an_entry_s(tmp_path: Path) -> None:
+    """Isodream's preset has another prefill on DMC Remastered, DrQ-v2's other pictures on some suites only."""
+    protocol, chosen = load_protocol("v1/paper"), {"behavior.entropy": 0.1}
+    imposed: dict[str, dict[str, Any]] = {
+        "metaworld/reach": {}, "dmcr/cheetah_run": {"training.prefill": 1000},
+        "carla/clear_noon": {"env.image_size": 64, "image.size": 64, "training.device": "cuda"},
+    }  # fmt: skip
+    for task, fixed in imposed.items():
+        values = protocol.fixed.finetune[task.partition("/")[0]]
+        for more in ({}, chosen):
+            overrides = {"method": "isodream", **fixed, **more}
+            variant = variant_name(fixed | more, ("training.device",))
+            folder = write_finetuning(tmp_path / "runs", task, "isodream", 0, variant=variant, overrides=overrides)
+            record = read_record(folder)
+            config = _nested(values | {"image.size": 64})
+            write_record(folder, record.model_copy(update={"config": config}))
+    sources = [tmp_path / "runs"]
+    for _ in range(2):  # from the runs, then from the file that was made of them
+        checked = check_runs("v1/paper", read_sources(sources))
+        assert [run.deviations for run in checked.deviating] == []
+        found = {one.name: one for one in entries(checked, resamples=20)}
+        assert {name: len(one.runs) for name, one in found.items()} == {
+            "isodream": 3, "isodream@behavior.entropy=0.1": 3,
+        }  # fmt: skip
+        assert found["isodream"].imposed == ("env.image_size", "image.size", "training.prefill")
+        sources = [tmp_path / "result.json"]
+        sources[0].write_bytes(result_bytes(checked))
+    figure = figure_of(checked)
+    assert figure is not None
+    drawn = [
+        (label, run.task) for one in select_panels("f", figure, [run.run for run in checked.following])
+        if one.show == "tasks" for label, runs in one.groups.items() for run in runs
+    ]  # fmt: skip
+    tasks = ("reach", "cheetah_run", "clear_noon")
+    assert sorted(drawn) == sorted((label, task) for label in found for task in tasks)
 
 
 def test_another_run_of_a_seed_and_a_result_of_another_protocol_are_refused(lab: Path, tmp_path: Path) -> None:
