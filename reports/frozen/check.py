@@ -127,7 +127,8 @@ def entry_of(protocol: Protocol, run: ScoredRun) -> tuple[str, tuple[str, ...]]:
     have another one on some suites, the runs of all suites are one entry all the same. (The size of the pictures that
     an agent looks at follows from that of the environment's.)
     """
-    overrides, fixed = flatten(run.record.get("overrides") or {}), dict(protocol.fixed.finetune.get(run.suite, {}))
+    recorded, fixed = run.record.get("overrides"), dict(protocol.fixed.finetune.get(run.suite, {}))
+    overrides = flatten(recorded) if isinstance(recorded, Mapping) else {}
     if fixed.get("env.image_size") == overrides.get("env.image_size", ()):
         fixed["image.size"] = fixed["env.image_size"]
     imposed = tuple(sorted(key for key, value in overrides.items() if fixed.get(key, ()) == value))
