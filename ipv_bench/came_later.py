@@ -15,6 +15,7 @@ CAME_LATER: dict[str, Any] = {
     "evaluation.explore": False,
     "init_allow": [],
     "loss.discount_scale": 1.0,
+    "num_segments": None,
     "training.cuda_graph": False,
     "training.deterministic": False,
 }

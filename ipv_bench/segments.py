@@ -7,6 +7,7 @@ same sequence. Only the frames needed are read, one byte range per clip, and dec
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, cast, overload
 
 import numpy as np
 import simplejpeg
@@ -220,7 +221,7 @@ class Segments:
         every_seconds: float | None = None, every_frames: int = 1,
     ) -> None:  # fmt: skip
         self.sources, self.length, self.seed, self._crop = list(sources), length, seed, crop
-        self._every = every_seconds, every_frames
+        self._every, self._count = (every_seconds, every_frames), cast(int | None, None)
         self._strides = [source.index.strides(every_seconds, every_frames) for source in self.sources]
         total = math.fsum(weights)
         self._bounds = [bound / total for bound in accumulate(weights)]
@@ -240,6 +241,13 @@ class Segments:
     def of(self, sources: Sequence[SegmentSource], weights: Sequence[float]) -> Segments:
         """The same kind of segments of other sets."""
         return Segments(sources, self.length, self.seed, weights, self._crop, *self._every)
+
+    def of_first(self, count: int) -> Segments:
+        """The same kind of segments of which only `count` places are ever read: segment i has the frames of segment
+        i mod `count`. Where segments are cropped, each is cropped anew."""
+        found = copy.copy(self)
+        found._count = count
+        return found
 
     def stride(self, number: int, video: int) -> int:
         """Stored frames from one frame of a segment to the next, in a video of set `number`."""
@@ -267,6 +275,8 @@ class Segments:
         i = operator.index(i)
         if i < 0:
             raise IndexError(f"segments are numbered from 0, found {i}")
+        if self._count is not None:
+            i %= self._count
         share = derive_seed(self.seed, i, "segment data set") / _SEED_RANGE
         number = min(bisect_right(self._bounds, share), self._last)
         source = self.sources[number]

@@ -103,7 +103,8 @@ def _open_data(plan: AdaptPlan) -> LabelledData:
             expected=f"labelled sets with {known}",
             fix="adapt the pre-trained model instead, or another labelled set",
         )
-    train, held_out = (None if s is None else TrackedSegments(s, tracks) for s in (found.train, found.validation))
+    chosen = found.train if config.num_segments is None else found.train.of_first(config.num_segments)
+    train, held_out = (None if s is None else TrackedSegments(s, tracks) for s in (chosen, found.validation))
     videos: Any = VideoData(train, held_out, found.shard_sets)  # type: ignore[arg-type]
     if held_out is None and config.validation.every:
         say("no labelled video is held out, so nothing is validated (data.holdout=0 and no validation split)")

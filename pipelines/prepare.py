@@ -95,6 +95,8 @@ def plan_job(job: Job) -> tuple[DataSet, Plan]:
     inventory = release.inventory(source, config)
     for warning in inventory.warnings:
         say(f"warning: {warning}")
+    for line in inventory.notes:
+        say(line)
     if not inventory.items:
         raise SourceError(f"{job.source} holds no source items", expected=f"a {job.name} release", fix=release.help)
     out = job.out.resolve()

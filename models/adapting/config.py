@@ -10,7 +10,7 @@ from pydantic import Field, create_model, model_validator
 
 from ipv_bench.config import Resolved, build, check_key, flatten, flatten_fields, merge, nested, parse_overrides
 from models.agents.config import AgentTrainingConfig
-from models.methods.base import adaptation_of, find_method
+from models.methods.base import adaptation_of, defaults_of, find_method
 from models.pretraining.config import DataConfig, TrainingConfig, ValidationConfig
 from models.world_models.config import MethodConfig
 from models.world_models.parent_weights import OF_THE_START
@@ -44,6 +44,9 @@ class AdaptConfig(MethodConfig):
     (the action-conditional RSSM, everything else frozen)."""
     num_sequences: int | None = Field(None, ge=1)
     """Train on a fixed subset of this many labelled videos per set (nested: 64 are among 256); unset: all."""
+    num_segments: int | None = Field(None, ge=1)
+    """Train on so many fixed segments, drawn once: segment i is segment i mod `num_segments` (nested as well; with
+    data.length=2 they are pairs of frames, as the 2,000 of UWM's domains). Unset: each is drawn anew."""
     preset: str = ""
     """Where `none` stands for the run: the fine-tuning preset (`tiny`, `paper/dmc`, …) whose model is made."""
     weights: Weights = "pretrained"
@@ -89,23 +92,30 @@ FROM_TRAINING = (
 
 
 def resolve_adapting(
-    method: str, found: Mapping[str, Any], preset: str, overrides: Mapping[str, Any] | Iterable[str]
-) -> Resolved[AdaptConfig]:
-    """Lay overrides over what the run to start from says.
+    method: str, found: Mapping[str, Any], preset: str, overrides: Mapping[str, Any] | Iterable[str], *,
+    starts_from: str = "random",
+) -> Resolved[AdaptConfig]:  # fmt: skip
+    """Lay overrides over what the run to start from says, and what the method's source says of adapting.
 
     Args:
         method: of the run.
         found: its config, nested, as in `run.json`.
         preset: its preset, for the record.
         overrides: `key=value` texts, or dotted key → value.
+        starts_from: "pretrained" or "adapted" weights, or "random" ones.
 
     Raises:
         ConfigError: unknown key, wrong value, or another method.
     """
-    config_class = adapt_config_class(method)
+    config_class, changes = adapt_config_class(method), parse_overrides(overrides)
+    adaptation = adaptation_of(find_method(method))
+    parts = str(changes.get("parts") or next(iter(adaptation.parts)))
+    first = starts_from == "pretrained" and changes.get("weights") != "random"
     base = _taken_over(method, found)
+    for key, value in defaults_of(adaptation, preset, parts, first=first).items():
+        base = merge(base, nested(key, value))
     values = base
-    for key, value in parse_overrides(overrides).items():
+    for key, value in changes.items():
         check_key(config_class, key)
         values = merge(values, nested(key, value))
     before = flatten(build(config_class, merge(base, {"method": method})).model_dump(mode="json"))

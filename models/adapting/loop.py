@@ -32,10 +32,9 @@ class AdaptLoop(PretrainLoop):
         """See `PretrainLoop.compares_segments`."""
         return True
 
-    def _prepare_model(self) -> None:
+    def _prepare_model(self) -> bool:
         # An adapted model goes on whole: with the mean image that it learned beside, whatever videos come now.
-        if not self.training.goes_on:
-            super()._prepare_model()
+        return not self.training.goes_on and super()._prepare_model()
 
     def pairs_of(self, held_out: LabelledBatch) -> tuple[np.ndarray, np.ndarray | None]:
         """See `PretrainLoop.pairs_of`."""
@@ -43,10 +42,13 @@ class AdaptLoop(PretrainLoop):
         at = self.config.validation.warmup
         return frames, held_out.action[:, at] if held_out.action.shape[-1] else None
 
-    @property
-    def parts(self) -> str:  # type: ignore[override]
-        """See `PretrainLoop.parts`."""
-        return str(getattr(self.training.model, "parts", ""))
+    def adapted(self) -> dict[str, Any]:
+        """See `PretrainLoop.adapted`."""
+        config = self.training.config
+        return {
+            "parts": str(getattr(self.training.model, "parts", "")),
+            "num_sequences": config.num_sequences, "num_segments": config.num_segments,
+        }  # fmt: skip
 
     def validate(self, held_out: LabelledBatch) -> Validation:
         """See `PretrainLoop.validate`; without actions the model of videos is looked at."""

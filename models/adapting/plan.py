@@ -48,6 +48,13 @@ class Start:
         return self.record is not None and self.record.kind == "adapt"
 
     @property
+    def weights(self) -> str:
+        """ "pretrained", "adapted" or "random"."""
+        if self.checkpoint is None:
+            return "random"
+        return "adapted" if self.adapted else "pretrained"
+
+    @property
     def action_dim(self) -> int | None:
         """A of an adapted parent whose training had actions; None where its weights are not taken over."""
         if self.checkpoint is None:
@@ -105,6 +112,7 @@ class AdaptPlan:
                 "data": [entry["name"] for entry in shard_sets],
                 "parts": self.parts,
                 "num_sequences": config.num_sequences,
+                "num_segments": config.num_segments,
                 "updates": config.training.updates,
                 "action_dim": action_dim,
             },
@@ -181,7 +189,9 @@ def plan_adapting(
         raise UsageError("no labelled shard set is named", expected="--data SHARDS, with actions")
     start = _start(parent, changes)
     changes.pop("method", None)
-    resolved = resolve_adapting(start.method, start.config, start.preset, changes)
+    resolved = resolve_adapting(
+        start.method, start.config, start.preset, changes, starts_from=start.weights
+    )  # fmt: skip
     known = adaptation_of(find_method(start.method)).parts
     parts = resolved.config.parts or next(iter(known))
     if parts not in known:

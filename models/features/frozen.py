@@ -51,8 +51,13 @@ class FrozenFeatures(nn.Module, ABC):
         """Parameters that neither `encode` nor `decode` uses."""
         return []
 
-    def fit(self, frames: Frames, seed: int) -> None:
-        """Train what is to be trained before the features are frozen: nothing, for those that somebody else trained."""
+    def fit(self, frames: Frames, seed: int) -> bool:
+        """Train what is to be trained before the features are frozen: nothing, for those that somebody else trained.
+
+        Returns:
+            Whether anything was trained.
+        """
+        return False
 
     def digest(self) -> Tensor | None:
         """(32,) uint8, sha256 of weights that checkpoints do not hold; None where they do."""

@@ -8,6 +8,8 @@ it is used for here (the published one draws hidden patches well and seen ones b
 
 from __future__ import annotations
 
+import time
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,6 +22,8 @@ from models.features.frozen import Frames, FrozenFeatures, frames_of, patches_of
 from models.nets.transformer import Transformer, learned_tokens
 from models.training.config import AdamWConfig
 
+TELL_SECONDS = 30
+"""Between two lines about a training under way."""
 DECODER = ("decoder_in", "decoder", "out")
 """Modules that are the decoder's alone."""
 
@@ -90,16 +94,16 @@ class OwnMAE(FrozenFeatures):
         full = full.scatter(1, seen, tokens)
         return F.mse_loss(self._drawn(full), patches_of(frames, self.config.patch))
 
-    def fit(self, frames: Frames, seed: int) -> None:
+    def fit(self, frames: Frames, seed: int) -> bool:
         """Train it, once; one that came with a checkpoint is left as it is."""
         if bool(self.fitted):
-            return
+            return False
         config, device = self.config, self.embed.weight.device
         self.requires_grad_(True)
         schedule = AdamWConfig(lr=config.lr, warmup=config.warmup, weight_decay=0.01)
         betas = schedule.beta1, schedule.beta2
         adam = torch.optim.AdamW(self.parameters(), schedule.lr, betas, weight_decay=schedule.weight_decay)
-        last = float("nan")
+        last, told = float("nan"), time.monotonic()
         with torch.enable_grad():
             for update in range(config.updates):
                 generator = torch.Generator(device).manual_seed(derive_seed(seed, update, "own masked autoencoder"))
@@ -112,11 +116,17 @@ class OwnMAE(FrozenFeatures):
                 loss.backward()  # type: ignore[no-untyped-call]
                 adam.step()
                 last = loss.item()
+                if time.monotonic() - told > TELL_SECONDS:
+                    told = time.monotonic()
+                    say(
+                        f"own masked autoencoder: {update + 1} of {config.updates} updates, error of a patch {last:.3g}"
+                    )
         self.fitted.fill_(1)
         for parameter in self.parameters():
             parameter.grad = None
         self.freeze()
         say(f"own masked autoencoder: {config.updates} updates, error of a patch {last:.3g} (squared, of [0, 1])")
+        return True
 
     def _embedded(self, frames: Tensor) -> Tensor:
         embedded: Tensor = self.embed(patches_of(frames, self.config.patch) - 0.5) + self.position

@@ -32,7 +32,7 @@ class ActionAdapter(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.shape = config, (num_codes, size)
-        width = config.width
+        width = config.size
         if config.kind == "mlp":
             self.mlp = nn.Sequential(
                 nn.Linear(features + action_dim, width), nn.GELU(),

@@ -82,10 +82,11 @@ class AdaptedFeatureModel(nn.Module):
     def set_mean_image(self, images: Tensor) -> None:
         """Nothing: frozen features have their own scaling."""
 
-    def prepare(self, frames: Any, seed: int) -> None:
+    def prepare(self, frames: Any, seed: int) -> bool:
         """See `FeatureVideoModel.prepare`."""
-        self.video.prepare(frames, seed)
+        trained = self.video.prepare(frames, seed)
         self._release_decoder()
+        return trained
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """The names of the model of videos, and the adapter's."""

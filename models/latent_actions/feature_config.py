@@ -66,8 +66,8 @@ class AdapterConfig(Config):
     kind: Literal["tokens", "mlp"] = "tokens"
     """tokens: the action becomes one query for each code, which attend to the places of S. mlp: three dense layers on
     the mean of S and the action."""
-    width: int = Field(256, ge=8)
-    """Size of a token of `tokens`, or of the dense layers of `mlp` (published nowhere; 512 is usual there)."""
+    width: int | None = Field(None, ge=8)
+    """Size of a token of `tokens`, or of the dense layers of `mlp`; published nowhere. Unset: 256 and 512."""
     layers: int = Field(2, ge=1)
     """Blocks of `tokens`."""
     heads: int = Field(4, ge=1)
@@ -78,9 +78,14 @@ class AdapterConfig(Config):
 
     @model_validator(mode="after")
     def _heads_divide(self) -> AdapterConfig:
-        if self.kind == "tokens" and self.width % self.heads:
-            raise ValueError(f"adapter.width {self.width} is no multiple of adapter.heads {self.heads}")
+        if self.kind == "tokens" and self.size % self.heads:
+            raise ValueError(f"adapter.width {self.size} is no multiple of adapter.heads {self.heads}")
         return self
+
+    @property
+    def size(self) -> int:
+        """`width`, or what it is where that is unset."""
+        return self.width or {"tokens": 256, "mlp": 512}[self.kind]
 
 
 class FeatureModelConfig(MethodConfig):

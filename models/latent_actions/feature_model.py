@@ -106,10 +106,9 @@ class FeatureVideoModel(nn.Module):
     def set_mean_image(self, images: Tensor) -> None:
         """Nothing: frozen features have their own scaling."""
 
-    def prepare(self, frames: Frames, seed: int) -> None:
-        """Train frozen features that a run has to train itself, before its first update."""
-        if self.cycle is None:
-            self.features.fit(frames, seed)
+    def prepare(self, frames: Frames, seed: int) -> bool:
+        """Train frozen features that a run has to train itself, before its first update; whether it did."""
+        return self.cycle is None and self.features.fit(frames, seed)
 
     def statistics(self) -> list[Tensor]:
         """What a forward pass in training changes, without a gradient: to be restored where an update is skipped."""

@@ -39,7 +39,8 @@ class VideoModel(Protocol):
 
     One that has something to learn before a run's first update also has `prepare(frames, seed)`: `frames` gives, for
     the number of a batch and its size N, uint8 (N, H, W, 3) on its device. It does nothing where a checkpoint brought
-    that. One that learns from pairs of frames has `fewest_frames`, 2: the smallest T of a batch.
+    that, and returns whether it did something (then a checkpoint keeps it at once). One that learns from pairs of
+    frames has `fewest_frames`, 2: the smallest T of a batch.
     """
 
     training: bool
@@ -212,6 +213,8 @@ class Adaptation(Protocol):
     Attributes:
         parts: names of what can be trained, the first is the default → whether it needs actions.
         config: sections of the model, beside those of the loop.
+
+    It may have a function `defaults`, see `defaults_of`.
     """
 
     parts: Mapping[str, bool]
@@ -234,6 +237,22 @@ class Adaptation(Protocol):
             ConfigError: the actions do not fit the model.
             CheckpointError: the checkpoint is of another model.
         """
+
+
+def defaults_of(adaptation: Adaptation, preset: str, parts: str, *, first: bool) -> Mapping[str, Any]:
+    """What a method's source says of adapting, dotted key → value: `adapt` takes it where nobody sets anything else.
+
+    It comes from `adaptation.defaults(preset, parts, first=...)`, which a method need not have.
+
+    Args:
+        adaptation: of the method.
+        preset: of the run that is started from.
+        parts: what is trained.
+        first: pre-trained weights meet real actions for the first time; false of random weights, and of a model that
+            was adapted before.
+    """
+    found = getattr(adaptation, "defaults", None)
+    return {} if found is None else cast(Mapping[str, Any], found(preset, parts, first=first))
 
 
 def adaptation_of(method: Method) -> Adaptation:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LATENT_SIZE = 64
 """Size of a latent action, as published (`rssm.action_dim`)."""
+HELD_UPDATES = 100
+"""First updates in which what was pre-trained stays, as published."""
 VALUES = {**RESIDUAL, "context.fusion": "none", "rssm.action_dim": LATENT_SIZE}
 
 
@@ -39,6 +41,11 @@ class PreLARConfig(RealActionAgentConfig):
 @dataclass(frozen=True)
 class PreLARAdaptation(WorldModelAdaptation):
     """See `WorldModelAdaptation`; a warm start belongs to an agent, whose first updates it takes."""
+
+    def defaults(self, preset: str, parts: str, *, first: bool) -> dict[str, Any]:
+        """See `models.methods.base.defaults_of`: image encoder and RSSM wait until the new network of real actions
+        says something, as in the release (`enc_lr_type: no_pretrain`, `pretrain: 100`)."""
+        return {"training.encoder_frozen_updates": HELD_UPDATES} if first else {}
 
     def model(
         self, config: Any, action_dim: int, seed: int, device: torch.device, parts: str, pretrained: Checkpoint | None

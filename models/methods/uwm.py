@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from models.latent_actions.adapted_features import AdaptedFeatureModel
     from models.training.checkpoint import Checkpoint
 
+PAPER_LENGTHS: Mapping[str, dict[str, Any]] = {
+    "adapter": {"training.updates": 20_000, "data.batch_size": 128},
+    "dynamics": {"training.updates": 5_000},
+}
+"""What is trained of a model of the preset `paper` → for how long, and in what batches."""
+
 
 class UWMVideoConfig(FeatureModelConfig):
     """Model of videos."""
@@ -37,6 +43,11 @@ class UWMAdaptation:
 
     parts: ClassVar[Mapping[str, bool]] = PARTS
     config: ClassVar[type[UWMAdaptConfig]] = UWMAdaptConfig
+
+    def defaults(self, preset: str, parts: str, *, first: bool) -> dict[str, Any]:
+        """See `models.methods.base.defaults_of`: lengths that fit models of the paper's size. The paper says of them
+        but that a domain needs some 2,000 pairs; see docs/methods/uwm.md."""
+        return PAPER_LENGTHS[parts] if preset.split("/")[0] == "paper" and parts in PAPER_LENGTHS else {}
 
     def model(
         self, config: Any, action_dim: int, seed: int, device: torch.device, parts: str, pretrained: Checkpoint | None

@@ -44,9 +44,6 @@ class PretrainLoop:
         training: the model; continued from the folder's newest checkpoint, if there is one.
     """
 
-    parts = ""
-    """What of the model is trained, where that is a choice."""
-
     def __init__(
         self, folder: Path, record: RunRecord, config: PretrainConfig, data: VideoData, training: VideoTraining
     ) -> None:
@@ -63,6 +60,8 @@ class PretrainLoop:
         self._log = JsonlLog(folder / METRICS_FILE) if self.ranks.is_main else None
         self._held_out: Any = None
         self._known: Labels | None = None
+        self._stop: StopRequest | None = None
+        """Whether to stop, while a model learns its features."""
         self._saved_at = 0
         """Update of the newest checkpoint."""
         self._resume()
@@ -77,6 +76,10 @@ class PretrainLoop:
         """The frames of a training segment, uint8 (T, H, W, 3)."""
         frames: np.ndarray = segment
         return frames
+
+    def adapted(self) -> dict[str, Any]:
+        """What of the model is trained, where that is a choice, and on how much; for the pictures of pairs."""
+        return {"parts": ""}
 
     def pairs_of(self, held_out: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """The newest seen frame of held-out segments and the next, (N, 2, H, W, 3), and the actions between them."""
@@ -107,6 +110,8 @@ class PretrainLoop:
         """
         first, end = self.training.updates, self.config.training.updates
         with StopRequest() as stop:
+            if self._is_new:
+                self._prepare(stop)
             if first == 0:
                 self._validate_if_due()
             elif self.config.validation.every and self.data.validation is not None and self.ranks.is_main:
@@ -213,7 +218,7 @@ class PretrainLoop:
         self.training.model.eval()
         found = write_pairs(
             self.folder / (AFTER if done else BEFORE), self._record, model, frames, action, updates=done,
-            shown=self.config.validation.strips, device=self.training.device, parts=self.parts,
+            shown=self.config.validation.strips, device=self.training.device, adapted=self.adapted(),
         )  # fmt: skip
         self.training.model.train(was_training)
         say(f"update {done}: {found.verdicts[0]}")
@@ -258,8 +263,8 @@ class PretrainLoop:
         """Continue from the newest checkpoint, or start; the log is cut to what the checkpoint knows of."""
         self.ranks.wait()
         path = latest_checkpoint(self.folder)
+        self._is_new = path is None
         if path is None:
-            self._prepare_model()
             self._cut_log(0)
             return
         checkpoint = load_checkpoint(path)
@@ -288,18 +293,33 @@ class PretrainLoop:
             mark_inexact(self.folder, cut.loss)
         return cut.dropped
 
-    def _prepare_model(self) -> None:
-        """What a model takes from the videos before the first update."""
+    def _prepare(self, stop: StopRequest) -> None:
+        """What a model takes from the videos before the first update; kept at once where it took long to learn."""
+        self._stop = stop
+        if self._prepare_model():
+            self._checkpoint()
+        self._stop = None
+
+    def _prepare_model(self) -> bool:
+        """Whether the model learned something that is not learned twice."""
         training = self.training
         if self.config.image.offset == "mean_image":
             count = MEAN_IMAGE_SEGMENTS
             firsts = [self.frames_of(self.data.train[i])[:1] for i in range(count)]
             training.model.set_mean_image(training.to_device(stack_segments(firsts)[:, 0]))  # (N, H, W, 3)
-        if hasattr(training.model, "prepare"):
-            training.model.prepare(self._frames, training.seed)
+        return hasattr(training.model, "prepare") and bool(training.model.prepare(self._frames, training.seed))
 
     def _frames(self, number: int, count: int) -> Tensor:
-        """Batch `number` of `count` single frames (count, H, W, 3) on the device; every rank's is the same."""
+        """Batch `number` of `count` single frames (count, H, W, 3) on the device; every rank's is the same.
+
+        Raises:
+            InterruptedRunError: SIGINT or SIGTERM arrived.
+        """
+        if self._stop is not None and self.ranks.any(bool(self._stop.requested), self.training.device):
+            raise InterruptedRunError(
+                f"{self._stop.requested or 'a signal'} while the features were trained, before the first update",
+                fix="run the same command again: it trains them anew",
+            )
         needed = -(-count // self.config.data.length)
         segments = [self.data.train[i] for i in range(number * needed, (number + 1) * needed)]
         frames = stack_segments([self.frames_of(segment) for segment in segments])  # (B, T, H, W, 3)

@@ -47,7 +47,7 @@ class PairModel(Protocol):
 
 def write_pairs(
     folder: Path, record: RunRecord, model: PairModel, frames: np.ndarray, action: np.ndarray | None, *,
-    updates: int, shown: int, device: torch.device, parts: str = "", batch_size: int = 16,
+    updates: int, shown: int, device: torch.device, adapted: Mapping[str, Any], batch_size: int = 16,
 ) -> AnalysisRecord:  # fmt: skip
     """Measure pairs, and write the analysis.
 
@@ -60,7 +60,7 @@ def write_pairs(
         updates: done so far.
         shown: pairs whose pictures are kept.
         device: where the model is.
-        parts: what `adapt` trains.
+        adapted: `parts`, what `adapt` trains, and on how much; `parts` is empty in pre-training.
         batch_size: pairs computed at once.
     """
     arrays = measure_pairs(model, frames, action, shown, device, batch_size)
@@ -73,7 +73,7 @@ def write_pairs(
         step=updates, checkpoint_sha256="",
     )  # fmt: skip
     found = AnalysisRecord(
-        kind=KIND, seed=record.seed, config={"updates": updates, "parts": parts, "lpips": BACKBONE if lpips else None},
+        kind=KIND, seed=record.seed, config={"updates": updates, **adapted, "lpips": BACKBONE if lpips else None},
         models=[run], shard_sets=record.shard_sets, numbers={"models": {label: numbers}},
         verdicts=[_verdict(numbers, lpips or "mse")], packages=record.packages,
     )  # fmt: skip

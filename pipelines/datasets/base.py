@@ -301,6 +301,7 @@ class Inventory:
             an id that says so).
         anomalies: known oddities that were met.
         warnings: lines for the user: what is missing or unexpected, and what was done about it.
+        notes: lines for the user that are no warnings: what was taken for granted, and how to say otherwise.
         archive: pieces of the split archive that holds the items' files, in order; the items' paths are then those
             that its members get once they are laid out. Where the files lay is no part of the inventory's hash.
         tracks: that every written item has; none for unlabelled sets.
@@ -310,6 +311,7 @@ class Inventory:
     items: tuple[SourceItem, ...]
     anomalies: tuple[Anomaly, ...] = ()
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     archive: tuple[str, ...] = ()
     tracks: tuple[TrackSpec, ...] = ()
     licence: str = ""

@@ -77,11 +77,13 @@ class TrackRule:
         specs: the tracks.
         taken_at: those that are shifted by one.
         warnings: lines for the user.
+        notes: lines for the user that are no warnings.
     """
 
     specs: tuple[TrackSpec, ...] = ()
     taken_at: tuple[str, ...] = ()
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def find_tracks(source: Path, paths: Sequence[str], config: EpisodesConfig) -> TrackRule:
@@ -112,7 +114,10 @@ def find_tracks(source: Path, paths: Sequence[str], config: EpisodesConfig) -> T
             fix="leave both at their defaults, or keep no tracks with `--set 'tracks=[]'`",
         )
     if ACTION in (spec.name for spec in rule.specs):
-        taken_at = config.action_time == "taken_at" or (config.action_time == "auto" and _taken_at(source, paths))
+        taken_at = config.action_time == "taken_at"
+        if config.action_time == "auto":
+            taken_at, note = _told_by_first_actions(source, paths)
+            rule.notes.append(note)
         rule.taken_at = (ACTION,) if taken_at else ()
         rule.specs = tuple(_with_note(spec, taken_at) if spec.name == ACTION else spec for spec in rule.specs)
     return rule
@@ -164,8 +169,9 @@ def stored_type(dtype: np.dtype[Any]) -> str | None:
     return "float32" if dtype.kind in "fiu" else None
 
 
-def _taken_at(source: Path, paths: Sequence[str]) -> bool:
-    """Whether most of the first actions are not zero, as in files that hold the action taken at each frame."""
+def _told_by_first_actions(source: Path, paths: Sequence[str]) -> tuple[bool, str]:
+    """Whether the files hold the action taken at each frame: most of the first actions are not zero. And what was
+    seen, since recordings of such actions that begin at rest look like the others."""
     step = max(1, len(paths) // _LOOK_AT)
     nonzero = looked_at = 0
     for path in paths[::step][:_LOOK_AT]:
@@ -175,7 +181,16 @@ def _taken_at(source: Path, paths: Sequence[str]) -> bool:
             continue
         if values is not None and len(values.shape) and len(values) and stored_type(values.dtype):
             looked_at, nonzero = looked_at + 1, nonzero + bool(values[0].any())
-    return 2 * nonzero > looked_at
+    seen = f"action_time=auto: at frame 0 they are zero in {looked_at - nonzero} of {looked_at} files looked at"
+    if 2 * nonzero > looked_at:
+        return True, (
+            f"actions are taken for those done at each frame, and shifted by one ({seen}); if each led into its frame, "
+            "--set action_time=led_into"
+        )
+    return False, (
+        f"actions are taken for those that led into each frame ({seen}); if each was done at its frame, in recordings "
+        "that begin at rest, --set action_time=taken_at"
+    )
 
 
 def _with_note(spec: TrackSpec, taken_at: bool) -> TrackSpec:

@@ -57,7 +57,7 @@ def episode_inventory(source: Path, config: PrepareConfig, help_text: str) -> In
         raise SourceError(f"{source} has no episode file", expected="….npz files with `image`", fix=help_text)
     rule = find_tracks(source, [file.path for file in files if not file.problem], config)
     items = sorted_unique(_item(file, rule) for file in files)
-    return Inventory(items, warnings=(*tree.warnings, *rule.warnings), tracks=rule.specs)
+    return Inventory(items, warnings=(*tree.warnings, *rule.warnings), notes=tuple(rule.notes), tracks=rule.specs)
 
 
 def _item(file: FoundFile, rule: TrackRule) -> SourceItem:

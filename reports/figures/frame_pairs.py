@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from reports.figures.bars import BarPlot, IntervalBar
+from reports.figures.chosen_pairs import choose, told_run
 from reports.figures.drawn import PlannedFigure
 from reports.figures.paper_figures import Material
 from reports.figures.pictures import PictureBlock, PicturePlot, PictureRow, Value
 from reports.readers.analyses import Analysis, folders_of
 
-SET_TITLES: Mapping[str, str] = {"ssv2": "Something-Something v2", "ego4d": "Ego4D"}
 SHOWN = 8
 """Pairs in a figure, at most."""
 BEFORE = "pairs_before"
@@ -38,27 +38,18 @@ def _kind(analysis: Analysis) -> str:
     return str(parts) if parts else str(analysis.record.models[0].kind)
 
 
-def _title(analysis: Analysis) -> str:
-    return "+".join(SET_TITLES.get(name, name) for name in analysis.sets)
-
-
-def _by_set(found: Sequence[Analysis]) -> dict[str, Analysis]:
-    """The analysis of most updates for each set of data sets."""
-    chosen: dict[str, Analysis] = {}
-    for analysis in found:
-        title = _title(analysis)
-        if title not in chosen or analysis.record.models[0].step > chosen[title].record.models[0].step:
-            chosen[title] = analysis
-    return chosen
+def _of(material: Material, kind: str) -> list[Analysis]:
+    """What runs of a kind left after their last update."""
+    return [one for one in _pairs(material) if _kind(one) == kind and not _is_before(one)]
 
 
 def _rows(analysis: Analysis, named: Sequence[tuple[str, str]]) -> list[PictureRow]:
     return [PictureRow(label, analysis.arrays[name][:SHOWN]) for name, label in named]
 
 
-def _pictured(found: Mapping[str, Analysis]) -> dict[str, Analysis]:
-    """Those with pictures: a run that keeps none (`validation.strips=0`) has its distances alone."""
-    return {title: one for title, one in found.items() if len(one.arrays["observation"])}
+def _has_pictures(analysis: Analysis) -> bool:
+    """A run that keeps none (`validation.strips=0`) has its distances alone."""
+    return len(analysis.arrays["observation"]) > 0
 
 
 def _measure(analysis: Analysis) -> str:
@@ -102,7 +93,8 @@ class Table1:
 
     def plan(self, name: str, material: Material) -> PlannedFigure | None:
         """See `MadeFigure.plan`."""
-        found = _by_set([one for one in _pairs(material) if _kind(one) == "pretrain" and not _is_before(one)])
+        chosen = choose(_of(material, "pretrain"))
+        found = chosen.shown
         if not found:
             return None
         measures = {_measure(one) for one in found.values()}
@@ -117,7 +109,8 @@ class Table1:
         words = _measure_title(measure) + (" (AlexNet)" if measure == "lpips" else "; no LPIPS weights were found")
         caption = (
             f"Distance of the predicted frame to the reconstructions of both frames, {words}: nearer to the next frame "
-            f"than to the present one means no copy. Mean over held-out pairs, 95 % interval. {_verdicts(found)}"
+            f"than to the present one means no copy. Mean over held-out pairs, 95 % interval. {_verdicts(found)} "
+            f"{chosen.words()}"
         )
         return PlannedFigure(
             name, "UWM, Table 1: is the prediction a copy?", caption, BarPlot(groups), folders_of(found.values())
@@ -132,8 +125,8 @@ class Figure3:
 
     def plan(self, name: str, material: Material) -> PlannedFigure | None:
         """See `MadeFigure.plan`."""
-        found = _by_set([one for one in _pairs(material) if _kind(one) == "pretrain" and not _is_before(one)])
-        found = _pictured(found)
+        chosen = choose(_of(material, "pretrain")).only(_has_pictures)
+        found = chosen.shown
         if not found:
             return None
         named = (*SEEN_ROWS, ("prediction", "predicted"))
@@ -141,7 +134,8 @@ class Figure3:
         numbers = [row for title, one in found.items() for row in _distances(one, title)]
         caption = (
             "Held-out pairs: two frames O, their reconstructions R by the features' decoder, and the second frame "
-            f"as predicted from the first one's features and the latent action inferred from both. {_verdicts(found)}"
+            f"as predicted from the first one's features and the latent action inferred from both. {_verdicts(found)} "
+            f"{chosen.words()}"
         )
         plot = PicturePlot(blocks, material.computation.width, numbers=numbers)
         return PlannedFigure(
@@ -157,31 +151,52 @@ class Figure4:
 
     def plan(self, name: str, material: Material) -> PlannedFigure | None:
         """See `MadeFigure.plan`."""
-        found = _pairs(material)
-        tuned = _pictured(_by_set([one for one in found if _kind(one) == "dynamics" and not _is_before(one)]))
-        if not tuned:
+        chosen = choose(_of(material, "dynamics")).only(_has_pictures)
+        if not chosen.shown:
             return None
-        before = _by_set([one for one in found if _kind(one) == "dynamics" and _is_before(one)])
-        scratch = _by_set([one for one in found if _kind(one) == "pretrain" and not _is_before(one)])
-        blocks, numbers, shown = [], list[Value](), list(tuned.values())
-        for title, one in tuned.items():
+        blocks, numbers, shown, told = [], list[Value](), list[Analysis](), []
+        for title, one in chosen.shown.items():
             rows = _rows(one, SEEN_ROWS)
-            for label, others in (("W pre", before), ("W tfs", scratch), ("W ft", tuned)):
-                other = others.get(title)
+            scratch = _from_scratch(material, one)
+            for label, other in (("W pre", _before(material, one)), ("W tfs", scratch), ("W ft", one)):
                 if other is not None and _same_pairs(one, other):
                     shown.append(other)
                     rows += _rows(other, [("prediction", label)])
                     numbers += _distances(other, f"{title}, {label}")
             blocks.append(PictureBlock(title, [], rows))
+            told.append(f"{title}: fine-tuned on {_tuned_on(one)}")
+            if scratch is not None:
+                told[-1] += f"; from scratch: {told_run(scratch)}"
         caption = (
             "Held-out pairs of the domain. W pre: pre-trained on other videos; W tfs: trained on all of the domain "
-            "from scratch; W ft: the first one, fine-tuned on a little of the domain. Rows without a run are left out. "
-            + _verdicts(tuned)
+            "from scratch; W ft: the first one, fine-tuned on videos of the domain. Rows without a run are left out. "
+            f"{_verdicts(chosen.shown)} {'. '.join(told)}. {chosen.words()}"
         )
         plot = PicturePlot(blocks, material.computation.width, numbers=numbers)
         return PlannedFigure(
             name, "UWM, Figure 4: fine-tuning on videos of the domain", caption, plot, folders_of(shown)
         )
+
+
+def _before(material: Material, tuned: Analysis) -> Analysis | None:
+    """The same run before its first update."""
+    place = tuned.folder.parent / BEFORE
+    return next((one for one in _pairs(material) if one.folder == place), None)
+
+
+def _from_scratch(material: Material, tuned: Analysis) -> Analysis | None:
+    """A model that was pre-trained on the domain itself and looked at on the same pairs: the plainest variant."""
+    rivals = [one for one in _of(material, "pretrain") if one.sets == tuned.sets and _same_pairs(tuned, one)]
+    return next(iter(choose(rivals).shown.values()), None)
+
+
+def _tuned_on(tuned: Analysis) -> str:
+    """How much of a domain a run was fine-tuned on, as it says itself."""
+    said = tuned.record.config
+    for key, words in (("num_segments", "fixed segments"), ("num_sequences", "videos, whose pairs are drawn anew")):
+        if isinstance(said.get(key), int):
+            return f"{said[key]:,} {words}"
+    return "all of its videos" if "num_sequences" in said else "videos whose number it does not say"
 
 
 def _same_pairs(one: Analysis, other: Analysis) -> bool:
@@ -196,8 +211,9 @@ class Figure5:
 
     def plan(self, name: str, material: Material) -> PlannedFigure | None:
         """See `MadeFigure.plan`."""
-        found = _pictured(_by_set([one for one in _pairs(material) if _kind(one) == "adapter" and not _is_before(one)]))
-        found = {title: one for title, one in found.items() if "action_prediction" in one.arrays}
+        acting = [one for one in _of(material, "adapter") if "action_prediction" in one.arrays]
+        chosen = choose(acting).only(_has_pictures)
+        found = chosen.shown
         if not found:
             return None
         named = (
@@ -211,7 +227,8 @@ class Figure5:
         ]  # fmt: skip
         caption = (
             "Held-out pairs of labelled videos: both frames, the second one as predicted under the latent action "
-            "inferred from both (R LA), and under the real action through the adapter (R GT)."
+            "inferred from both (R LA), and under the real action through the adapter (R GT). "
+            f"{chosen.words()}"
         )
         plot = PicturePlot(blocks, material.computation.width, numbers=numbers)
         return PlannedFigure(

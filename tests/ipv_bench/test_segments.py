@@ -100,6 +100,18 @@ def test_fixed_subsets_are_nested(sets):
     assert all(small < large for small, large in pairwise(subsets))
 
 
+def test_a_fixed_number_of_segments_comes_again_and_again(sets):
+    segments = open_segments(sets["other"], 5, 0)
+    few, fewer = segments.of_first(6), segments.of_first(2)
+    for i in range(14):
+        assert few.describe(i) == segments.describe(i % 6)
+        assert np.array_equal(few[i], segments[i % 6])
+        assert fewer.describe(i) == few.describe(i % 2)  # nested
+    assert len({segments.describe(i) for i in range(14)}) > 6
+    with pytest.raises(IndexError):
+        few.describe(-1)
+
+
 def test_split_and_labels_select_videos(sets):
     segments = open_segments(sets["mjpeg"], 25, 0, split="validation")
     assert {segments.describe(i).source_id for i in range(60)} == {"ä", "z"}

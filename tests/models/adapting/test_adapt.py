@@ -14,8 +14,9 @@ import torch
 from ipv_bench.cli import run
 from ipv_bench.errors import CheckpointError, ConfigError
 from ipv_bench.run_record import read_record, write_record
-from models.adapting.config import adapt_config_class
+from models.adapting.config import adapt_config_class, resolve_adapting
 from models.adapting.labelled_training import LabelledBatch, LabelledTraining
+from models.adapting.plan import plan_adapting
 from models.agents.config import AgentConfig
 from models.training.checkpoint import latest_checkpoint, load_checkpoint
 from models.world_models.action_prediction import ActionPrediction
@@ -79,7 +80,8 @@ def test_a_pretrained_model_goes_on_with_actions(labelled, parents, tmp_path, me
     assert (record.kind, record.method, record.status) == ("adapt", method, "finished")
     assert record.pretraining["data"] == ["numbers"]
     assert record.model_extra["adaptation"] == {
-        "data": ["episodes"], "parts": "world_model", "num_sequences": 4, "updates": 6, "action_dim": 2,
+        "data": ["episodes"], "parts": "world_model", "num_sequences": 4, "num_segments": None, "updates": 6,
+        "action_dim": 2,
     }  # fmt: skip
     assert record.shard_sets[0]["num_videos"] == 4
     assert record.parent["run"] == str(parents[method])
@@ -172,6 +174,44 @@ def test_real_actions_are_tied_to_latent_ones(labelled, parents, tmp_path, capsy
     changes = {"latent_action__align": "nll", "weights": "random"}
     assert adapt(parents["prelar"], labelled, tmp_path / "random", **changes) == 2
     assert "starts from random weights" in capsys.readouterr().err
+
+
+def test_what_a_methods_source_says_of_adapting_is_its_default(labelled, parents, tmp_path):
+    """PreLAR holds what was pre-trained until its new network of actions says something; nothing is held twice."""
+
+    def plan(parent: Path, **changes: Any) -> Any:
+        return plan_adapting(parent, data=[labelled], overrides=FAST | {"training.updates": 1} | changes)
+
+    def held(parent: Path, **changes: Any) -> int:
+        return int(plan(parent, **changes).config.training.encoder_frozen_updates)
+
+    assert held(parents["prelar"]) == 100
+    assert held(parents["prelar"], parts="dynamics") == 100
+    assert held(parents["prelar"], weights="random") == 0
+    assert held(parents["prelar"], **{"training.encoder_frozen_updates": 3}) == 3
+    assert held(parents["apv"]) == held(parents["contextwm"]) == 0  # as released but for one suite
+    assert "encoder_frozen_updates" not in plan(parents["prelar"]).describe().split('"config"')[0]  # no variant
+    folder = tmp_path / "run"
+    assert adapt(parents["prelar"], labelled, folder, training__updates=2) == 0
+    before, after = tensors(parents["prelar"]), tensors(folder)
+    for name, value in after.items():
+        if name.startswith("rssm.") and name in before:
+            assert torch.equal(value, before[name]), name
+    assert held(folder) == 0
+
+
+def test_uwm_of_the_papers_size_is_adapted_as_long_as_its_documents_say():
+    found = {"method": "uwm", "image": {"size": 224}, "features": {"kind": "mae", "name": "x"},
+             "data": {"length": 2, "batch_size": 256}, "validation": {"warmup": 1}}  # fmt: skip
+
+    def resolved(preset: str, **changes: Any) -> tuple[int, int]:
+        config = resolve_adapting("uwm", found, preset, {"data.sets": ["x"], **changes}).config
+        return config.training.updates, config.data.batch_size
+
+    assert resolved("paper") == resolved("paper", parts="adapter") == (20_000, 128)
+    assert resolved("paper", parts="dynamics") == (5_000, 256)
+    assert resolved("paper", **{"training.updates": 7, "data.batch_size": 9}) == (7, 9)
+    assert resolved("tiny") == (1000, 256)
 
 
 def test_rows_without_pretraining(labelled, parents, tmp_path):

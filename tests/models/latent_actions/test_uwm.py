@@ -12,7 +12,9 @@ from ipv_bench.errors import CheckpointError, ConfigError, IpvBenchError
 from models.adapting.labelled_training import LabelledBatch
 from models.adapting.validation import validate_actions
 from models.features.frozen import frames_of, patches_of
+from models.latent_actions.action_adapter import ActionAdapter
 from models.latent_actions.adapted_features import AdaptedFeatureModel
+from models.latent_actions.feature_config import AdapterConfig
 from models.latent_actions.feature_model import FeatureVideoModel
 from models.latent_actions.measure import LatentActionModel
 from models.nets.quantizer import QuantizerConfig, VectorQuantizer, batch_perplexity
@@ -244,6 +246,13 @@ def test_an_adapted_model_is_adapted_further() -> None:
     again.load_adapted(adapter.state_dict(), "there")
     with pytest.raises(CheckpointError, match="of another model"):
         AdaptedFeatureModel(config(), video_model(3), 3, "adapter").load_adapted(adapter.state_dict(), "there")
+
+
+@pytest.mark.parametrize(("kind", "width", "size"), [("tokens", None, 256), ("mlp", None, 512), ("mlp", 24, 24)])
+def test_an_adapters_width_is_that_of_its_kind(kind: Any, width: int | None, size: int) -> None:
+    adapter = ActionAdapter(AdapterConfig(kind=kind, width=width), 2, 16, 4, 3, 4)
+    layers = [layer.out_features for layer in adapter.modules() if isinstance(layer, torch.nn.Linear)]
+    assert layers == [size, size, 12] if kind == "mlp" else layers[0] == size
 
 
 def test_ficc_learns_its_features_by_three_losses() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,6 +15,7 @@ import torch
 from ipv_bench.analysis_record import read_analysis, read_arrays
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_record
+from models.features.own import OwnMAE
 from models.metrics.latent_actions import Verdict
 from models.pretraining.video_training import VideoTraining
 from models.training.checkpoint import latest_checkpoint, load_checkpoint
@@ -117,18 +120,40 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(
             raise KeyboardInterrupt
         return real(self, batch)
 
+    fitted = OwnMAE.loss
+
+    def ended(self: OwnMAE, *seen: Any) -> torch.Tensor:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return fitted(self, *seen)
+
+    def refused(*seen: Any) -> torch.Tensor:
+        raise AssertionError("the features are trained once")
+
+    def at_once(self: VideoTraining, batch: Any) -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(OwnMAE, "loss", ended)
+        assert run(pretrain(labelled, folder)) == 130
+    assert (read_record(folder).status, latest_checkpoint(folder)) == ("interrupted", None)
+    with monkeypatch.context() as patch:
+        patch.setattr(VideoTraining, "step", at_once)
+        assert run(pretrain(labelled, folder)) == 130
+    assert tensors(folder)["features.fitted"] == 1  # kept as soon as they were trained
+    monkeypatch.setattr(OwnMAE, "loss", refused)
     with monkeypatch.context() as patch:
         patch.setattr(VideoTraining, "step", step)
-        assert run(pretrain(labelled, tmp_path / "run")) == 130
-    assert run(pretrain(labelled, tmp_path / "run")) == 0
-    assert weights(tmp_path / "run") == weights(finished)
-    assert learned(tmp_path / "run") == learned(finished)
+        assert run(pretrain(labelled, folder)) == 130
+    assert run(pretrain(labelled, folder)) == 0
+    assert weights(folder) == weights(finished)
+    assert learned(folder) == learned(finished)
 
 
 def test_a_domain_then_actions(labelled: Path, finished: Path, tmp_path: Path, capsys: Any) -> None:
     domain, adapted = tmp_path / "domain", tmp_path / "adapted"
     unlabelled = small_shard_set(tmp_path / "videos")
-    assert run(adapt(finished, unlabelled, domain, parts="dynamics", num_sequences=3)) == 0
+    assert run(adapt(finished, unlabelled, domain, parts="dynamics", num_sequences=3, num_segments=5)) == 0
     before, after = tensors(finished), tensors(domain)
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"extractor", "quantizer", "dynamics", "copy_error"}
@@ -150,6 +175,9 @@ def test_a_domain_then_actions(labelled: Path, finished: Path, tmp_path: Path, c
     assert "W pre" in lines
     assert "W ft" in lines
     assert "W tfs" not in lines  # the run from scratch was not given
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "fine-tuned on 5 fixed segments" in page
+    assert "seed 0, 4 updates" in page
     wide = tmp_path / "wide"
     capsys.readouterr()
     assert run(adapt(finished, labelled, wide, data__every_frames=3, training__updates=1)[:-1]) == 0  # not --quiet

@@ -116,13 +116,21 @@ def test_plain_webdataset_and_numpy_read_the_tracks(labelled):
     assert np.array_equal(found["push_2fe1"]["action"], episode(1, LENGTHS[1])["action"])
 
 
-def test_actions_taken_at_a_frame_are_shifted_and_the_manifest_says_so(tmp_path):
+def test_actions_taken_at_a_frame_are_shifted_and_the_manifest_says_so(tmp_path, capsys):
     taken = np.arange(1, 11, dtype=np.float32)[:, None]
     source, out = write_episodes(tmp_path / "raw", (10, 10), action=taken, reward=None), tmp_path / "set"
-    assert prepare(source, out) == 0
+    assert run([*command(source, out), "--workers", "1"]) == 0
     tracks = open_segments(out, 10, 0, tracks=["action"])[0].tracks
     assert tracks["action"][:, 0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
     assert "shifted by one" in read_manifest(out).tracks["action"].note
+    told = capsys.readouterr().out
+    assert "shifted by one (action_time=auto: at frame 0 they are zero in 0 of 2 files" in told
+    assert "--set action_time=led_into" in told
+    rest = write_episodes(tmp_path / "rest", (10,), action=np.maximum(taken - 3, 0), reward=None)
+    assert run([*command(rest, tmp_path / "at rest"), "--workers", "1"]) == 0
+    assert "led into each frame (action_time=auto: at frame 0 they are zero in 1 of 1 files" in capsys.readouterr().out
+    assert run([*command(rest, tmp_path / "said", "--set", "action_time=taken_at"), "--workers", "1"]) == 0
+    assert "action_time=auto" not in capsys.readouterr().out
     assert prepare(source, tmp_path / "as is", "--set", "action_time=led_into") == 3  # not zero at frame 0
     assert prepare(source, tmp_path / "frames", "--set", "tracks=[]") == 0
     assert not read_manifest(tmp_path / "frames").tracks
