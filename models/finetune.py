@@ -113,7 +113,7 @@ def _finetune(plan: FinetunePlan) -> None:
     """Train, and keep `run.json`'s status true whatever happens."""
     record, agent = _start_record(plan)
     try:
-        short = _train(plan, record, agent)
+        said = [*_train(plan, record, agent), *(f"warning: {text}" for text in _finish(plan))]
     except (InterruptedRunError, KeyboardInterrupt):
         _set_status(plan.folder, "interrupted")
         raise
@@ -121,6 +121,11 @@ def _finetune(plan: FinetunePlan) -> None:
         if not (isinstance(error, UsageError) and take_back(plan.folder)):
             _set_status(plan.folder, "failed", str(error) or type(error).__name__)
         raise
+    say("; ".join([f"{plan.folder}", *said]))
+
+
+def _finish(plan: FinetunePlan) -> list[str]:
+    """Write what a complete run's log shows, and that it is finished; the warnings of it."""
     warnings = drift_warnings(plan.folder)
     update: dict[str, Any] = {"status": "finished", "warnings": warnings}
     ends = unlearned_ends(read_jsonl(plan.folder / METRICS_FILE), plan.config)
@@ -128,7 +133,7 @@ def _finetune(plan: FinetunePlan) -> None:
         update["ends_not_learned"] = ends
         warnings = [*warnings, ends["warning"]]
     write_record(plan.folder, read_record(plan.folder).model_copy(update=update))
-    say("; ".join([f"{plan.folder}", *short, *(f"warning: {text}" for text in warnings)]))
+    return warnings
 
 
 def build_agent(

@@ -24,7 +24,7 @@ Range = tuple[float, float]
 Scores = Literal["normalised", "logged"]
 """normalised: on the suite's scale (returns of DMControl / 1000, CARLA's of each weather to [0, 1], shares of success
 as they are), so that tasks can be pooled; logged: as the log has them."""
-MACHINE_CHANGES = ["training.precision", "training.compile", "training.cuda_graph"]
+MACHINE_CHANGES = ["training.precision", "training.compile", "training.cuda_graph", "training.deterministic"]
 """Overrides that say how a run was computed."""
 
 

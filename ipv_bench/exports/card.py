@@ -172,9 +172,8 @@ def run_card(facts: Mapping[str, Any], licence: str, private: bool) -> str:
             "datasets": [],
         }
     )
-    title = (
-        f"{plain(facts['name'])} on {plain(facts['task'])}" if facts["task"] else f"{plain(facts['name'])}, pre-trained"
-    )
+    name = plain(facts["name"])
+    title = f"{name} on {plain(facts['task'])}" if facts["task"] else f"{name}, {facts['made']}"
     parts = [
         f"{top}\n# {title}\n",
         table(("", ""), facts["rows"]) + "\n",

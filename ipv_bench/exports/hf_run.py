@@ -22,6 +22,7 @@ from ipv_bench.exports.card import run_card
 from ipv_bench.exports.checked_copy import checked_copy
 from ipv_bench.exports.config import HfExportConfig
 from ipv_bench.exports.licence import check_licence, not_to_be_passed_on
+from ipv_bench.exports.run_usage import run_usage
 from ipv_bench.exports.score_interval import RESAMPLES, SEED, mean_interval
 from ipv_bench.file_names import path_inside, shown
 from ipv_bench.run_record import EVALUATIONS_FILE, RunRecord, read_jsonl, read_record, write_record
@@ -128,7 +129,8 @@ def run_facts(
         ("method", record.display_name or record.method), ("variant", record.variant or "as the preset is"),
         ("preset", record.preset), ("task", task), ("seed", record.seed), ("checkpoint", f"step {checkpoint.name}"),
         ("pre-training", f"{pretraining.get('kind', '')} {data}".strip()),
-        ("videos", pretraining.get("num_videos") or "all"), ("commit", record.git_commit),
+        ("videos", pretraining.get("num_videos") or "all"), ("adapted", _adapted(record)),
+        ("commit", record.git_commit),
         ("exact", "yes" if record.exact else "no: " + "; ".join(record.inexact_because)),
         *((f"package {name}", version) for name, version in sorted(record.packages.items())),
     ]  # fmt: skip
@@ -144,6 +146,7 @@ def run_facts(
         "name": record.display_name or record.method,
         "method": record.method,
         "task": task,
+        "made": "adapted to actions" if record.kind == "adapt" else "pre-trained",
         "rows": [row for row in rows if row[1] != ""],
         "licences": [
             f"Trained on {entry.get('name')}: {reason}."
@@ -152,7 +155,7 @@ def run_facts(
         "scores": _scores(record, evaluations),
         "parents": parents,
         "files": [(f"{CHECKPOINTS}/{checkpoint.name}/{name}", size, digest) for name, size, digest in files],
-        "use": _use(record, task),
+        "use": run_usage(record, checkpoint),
     }  # fmt: skip
 
 
@@ -179,9 +182,12 @@ def _numbers(values: object) -> list[float]:
     return [float(value) for value in found if isinstance(value, int | float)]
 
 
-def _use(record: RunRecord, task: str) -> str:
-    get = "hf download <this repository> --local-dir model"
-    if record.kind == "finetune":
-        return f"{get}\nipv-bench evaluate model        # {task}"
-    method = f" --set method={record.method}"
-    return f"{get}\nipv-bench finetune --init model --task dmc/cheetah_run --preset {record.preset}{method}"
+def _adapted(record: RunRecord) -> str:
+    """On what an adapted model was trained, in words; empty for other runs."""
+    facts = (record.model_extra or {}).get("adaptation")
+    if record.kind != "adapt" or not isinstance(facts, dict):
+        return ""
+    names = facts.get("data")
+    data = ", ".join(map(str, names)) if isinstance(names, list) else ""
+    number = facts.get("num_sequences") or "all"
+    return f"{facts.get('parts', '')}: {data} ({number} videos), {facts.get('updates')} updates"

@@ -29,7 +29,10 @@ from ipv_bench.run_record import is_finished, variant_name
 from ipv_bench.sweeps.config import MethodChoice, SweepConfig
 
 USUAL_SHARDS = "data/shards/"
-NOT_IN_NAMES = ("training.device", "training.threads", "training.cuda_graph", "training.tensorboard", "training.wandb")
+NOT_IN_NAMES = (
+    "training.device", "training.threads", "training.cuda_graph", "training.deterministic", "training.tensorboard",
+    "training.wandb",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class Agent:
             check_cuda_graph(device, config.training.precision)
         self._recorded: RecordedUpdate | None = None
         if config.training.cuda_graph:
-            self._recorded = RecordedUpdate(self.whole_update, optional=asked == "auto")
+            self._recorded = RecordedUpdate(self.whole_update, self._buffers, optional=asked == "auto")
         self._metric_names: list[str] = []
         """Of the numbers that `whole_update` returns after the first."""
         self.updates, self.skips = 0, SkippedUpdates()
@@ -254,12 +254,13 @@ class Agent:
         Raises:
             CheckpointError: the checkpoint is of another model size, or has no context path where this model has one.
         """
+        of_agent = any(name.startswith(_MODEL) for name in checkpoint.model)
+        found = {name.removeprefix(_MODEL): value for name, value in checkpoint.model.items()}
+        if of_agent:
+            found = self.model.as_pretrained(found)
         for prefix, module in self.model.pretrained_parts(self.config.init_parts).items():
-            tensors = {
-                name.removeprefix(_MODEL).removeprefix(f"{prefix}."): value
-                for name, value in checkpoint.model.items()
-                if name.removeprefix(_MODEL).startswith(f"{prefix}.")
-            }
+            start = f"{prefix}."
+            tensors = {name.removeprefix(start): value for name, value in found.items() if name.startswith(start)}
             load_tensors(module, tensors, f"{checkpoint.path} ({prefix})")
 
     def model_tensors(self) -> dict[str, Tensor]:

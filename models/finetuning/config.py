@@ -211,7 +211,7 @@ def _kinds_of_older_records(record: RunRecord, config_class: type[FinetuneConfig
 RESOURCE_KEYS = (
     "envs.workers", "envs.step_timeout_seconds", "training.checkpoint_minutes", "training.checkpoint_episodes",
     "training.keep_last", "training.stop_grace_seconds", "training.tensorboard", "training.wandb", "training.device",
-    "training.threads", "training.cuda_graph",
+    "training.threads", "training.cuda_graph", "training.deterministic",
 )  # fmt: skip
 """Keys that may change when a run is continued, and that never change what is learned."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from ipv_bench.run_record import METRICS_FILE, read_jsonl
 
@@ -15,26 +17,47 @@ LARGEST_ERROR_RATIO = 1.5
 
 
 def drift_warnings(folder: Path) -> list[str]:
-    """Sentences about a run's newest episodes; none while imagination and episodes agree, or nothing was logged."""
+    """Sentences about a run's newest episodes; none while imagination and episodes agree, or too little was logged.
+
+    Numbers that were not finite (null in a log) are left out, and so is what a method's agent does not log.
+    """
     lines = list(read_jsonl(folder / METRICS_FILE))
-    episodes = [line for line in lines if "value_gap" in line][-NEWEST_EPISODES:]
-    batches = [line["image_loss"] for line in lines if "updates" in line and "image_loss" in line][-NEWEST_EPISODES:]
-    found: list[str] = []
-    if len(episodes) < NEWEST_EPISODES:
-        return found
-    gap = median(line["value_gap"] for line in episodes)
-    if gap > LARGEST_GAP:
-        imagined = median(line["imagined_return"] for line in episodes)
-        realised = median(line["realised_return"] for line in episodes)
-        found.append(
-            f"in the newest {len(episodes)} episodes the imagination promised {imagined:.3g} and the episodes brought "
-            f"{realised:.3g} (value_gap {gap:+.2f}): the policy exploits its model"
-        )
-    if batches:
-        ratio = median(line["episode_image_loss"] for line in episodes) / max(median(batches), 1e-8)
-        if ratio > LARGEST_ERROR_RATIO:
-            found.append(
-                f"the model's image loss on the newest {len(episodes)} episodes is {ratio:.1f} times that of its "
-                "batches: the policy has come to states that the model does not know"
-            )
-    return found
+    return [text for text in (_gap(lines), _error(lines)) if text]
+
+
+def _gap(lines: list[dict[str, Any]]) -> str:
+    episodes = _with(lines, "value_gap", "imagined_return", "realised_return")
+    gap = _median(episodes, "value_gap") if len(episodes) == NEWEST_EPISODES else 0.0
+    if gap <= LARGEST_GAP:
+        return ""
+    imagined, realised = _median(episodes, "imagined_return"), _median(episodes, "realised_return")
+    return (
+        f"in the newest {len(episodes)} episodes the imagination promised {imagined:.3g} and the episodes brought "
+        f"{realised:.3g} (value_gap {gap:+.2f}): the policy exploits its model"
+    )
+
+
+def _error(lines: list[dict[str, Any]]) -> str:
+    episodes, batches = _with(lines, "episode_image_loss"), _with(lines, "updates", "image_loss")
+    if len(episodes) < NEWEST_EPISODES or not batches:
+        return ""
+    ratio = _median(episodes, "episode_image_loss") / max(_median(batches, "image_loss"), 1e-8)
+    if ratio <= LARGEST_ERROR_RATIO:
+        return ""
+    return (
+        f"the model's image loss on the newest {len(episodes)} episodes is {ratio:.1f} times that of its "
+        "batches: the policy has come to states that the model does not know"
+    )
+
+
+def _with(lines: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
+    """The newest lines that have a finite number under each name."""
+    return [line for line in lines if all(_finite(line.get(name)) for name in names)][-NEWEST_EPISODES:]
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and isfinite(value)
+
+
+def _median(lines: list[dict[str, Any]], name: str) -> float:
+    return float(median(line[name] for line in lines))

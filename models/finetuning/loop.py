@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ipv_bench.addresses import public_values
-from ipv_bench.errors import InterruptedRunError, RunError
+from ipv_bench.errors import CheckpointError, InterruptedRunError, RunError
 from ipv_bench.progress import Bar, say
 from ipv_bench.run_record import (
     EVALUATIONS_FILE,
@@ -36,7 +36,16 @@ from models.finetuning.rollout import EnvGroup, Policy, UniformPolicy, play_roun
 from models.finetuning.short_episodes import short_episodes, short_episodes_told
 from models.finetuning.unlearned_ends import ENDED
 from models.methods.base import Agent
-from models.training.checkpoint import BEST, FOLDER, count_of, load_checkpoint, save_checkpoint, state_errors
+from models.training.checkpoint import (
+    BEST,
+    FOLDER,
+    count_of,
+    load_checkpoint,
+    read_state,
+    remove_best,
+    save_checkpoint,
+    state_errors,
+)
 from models.training.interruption import StopRequest
 from models.training.metric_means import MetricMeans
 from models.training.tracking import MetricMirrors
@@ -354,9 +363,27 @@ class FinetuneLoop:
         with state_errors(path):
             self.agent.load(checkpoint)
             self.counters = Counters.of(state["counters"])
+            self._drop_cut_best()
             self._means = MetricMeans.of(state["means"])
             self._cut_logs(state["logs"])
         return state
+
+    def _drop_cut_best(self) -> None:
+        """Forget the weights of an evaluation that the run does not know any more, for it goes on from before that.
+
+        On a CPU it comes again, the same to the bit. On a GPU it may come out otherwise: then `checkpoints/best` would
+        be of a score that stands nowhere. The best of those that come is kept instead; older weights are gone.
+        """
+        try:
+            kept = count_of(read_state(self.folder / FOLDER / BEST)["counters"]["env_steps"])
+        except (CheckpointError, LookupError, TypeError, ValueError):  # there is none, or nobody can take it
+            return
+        if kept <= self.counters.env_steps:
+            return
+        self.counters.best_score = None
+        self.record = read_record(self.folder).model_copy(update={"best_evaluation": None})
+        write_record(self.folder, self.record)
+        remove_best(self.folder)
 
     def _cut_logs(self, sizes: Mapping[str, int]) -> None:
         """Bring the logs back to what the checkpoint knows; one that somebody shortened is kept as it is."""

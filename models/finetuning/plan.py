@@ -223,7 +223,9 @@ def _find_init(config: FinetuneConfig, init: str | Path | None, seed: int, root:
                 expected="--init none, or no --init",
                 fix="leave --init out, or choose a method that is pre-trained (--set method=...)",
             )
-        return find_checkpoint(init)
+        checkpoint = find_checkpoint(init)
+        _refuse_adapted(checkpoint, init)
+        return checkpoint
     if init is not None or not _starts_from_videos(config):
         return None
     base = root / "pretrain" / DEFAULT_DATA / config.method
@@ -235,6 +237,22 @@ def _find_init(config: FinetuneConfig, init: str | Path | None, seed: int, root:
         expected="--init with a pre-training run or checkpoint folder",
         fix=f"make one with `ipv-bench pretrain --set method={config.method}`, or use --init none for random weights",
     )
+
+
+def _refuse_adapted(checkpoint: Path, init: str | Path) -> None:
+    """An agent takes what videos alone taught; what `adapt` trained, the part under actions, would be left behind."""
+    folder = checkpoint.parent.parent
+    if not (folder / RUN_FILE).is_file():
+        return
+    record = read_record(folder)
+    if record.kind == "adapt":
+        parent = record.parent.get("run")
+        raise UsageError(
+            f"{init} is a model that `ipv-bench adapt` trained under actions, and an agent takes over no such part",
+            expected="a pre-training run, or an agent's",
+            fix=f"start from the run that it was adapted from: --init {shown(parent)}" if isinstance(parent, str)
+            else "leave --init out, or use --init none for random weights",
+        )  # fmt: skip
 
 
 def _origin(checkpoint: Path | None) -> dict[str, Any]:

@@ -16,14 +16,14 @@ def unlearned_ends(lines: Iterable[Mapping[str, Any]], config: Any) -> dict[str,
 
     Args:
         lines: of the run's `metrics.jsonl`.
-        config: of the run; a method whose config has no `behavior` imagines nothing.
+        config: of the run; of a method whose config has no `behavior.discount_head` nothing is known.
 
     Returns:
         `episodes` that ended, `of` training episodes, and `warning`, a sentence with what to set; empty where ends are
         predicted, or no more than `LARGEST_SHARE` of the episodes had one.
     """
-    behavior = getattr(config, "behavior", None)
-    if behavior is None or behavior.discount_head:
+    # Only where there is such a switch, and it is off: a method of another package may have a `behavior` of its own.
+    if getattr(getattr(config, "behavior", None), "discount_head", None) is not False:
         return {}
     ended = [bool(line[ENDED]) for line in lines if ENDED in line]
     if sum(ended) <= LARGEST_SHARE * len(ended):

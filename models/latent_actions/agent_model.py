@@ -5,9 +5,12 @@ Legend: `B` batch, `T` time, `C H W` frame, `A` size of a real action, `L` of a 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
+from ipv_bench.errors import CheckpointError
 from models.latent_actions.action_encoder import ActionEncoder
 from models.latent_actions.config import RealActionModelConfig
 from models.latent_actions.gaussian import negative_log_density
@@ -16,6 +19,9 @@ from models.nets.config import RSSMConfig
 from models.nets.distributions import full_precision
 from models.nets.rssm import RSSM
 from models.world_models.stacked import StackedOutput, StackedWorldModel
+
+_REAL_ACTIONS = "rssm.embedding."
+"""What the names of the network of real actions begin with; it starts anew in every run."""
 
 
 class RealActionWorldModel(StackedWorldModel):
@@ -81,9 +87,25 @@ class RealActionWorldModel(StackedWorldModel):
         }
         return {prefix: module for prefix, module in chosen.items() if module is not None}
 
+    def as_pretrained(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See `StackedWorldModel.as_pretrained`: without the network of that agent's actions.
+
+        Raises:
+            CheckpointError: this model is aligned with an action encoder, which that agent had none of.
+        """
+        found = {name: value for name, value in tensors.items() if not name.startswith(_REAL_ACTIONS)}
+        if self.action_encoder is not None and not any(name.startswith("action_encoder.") for name in found):
+            raise CheckpointError(
+                "the agent to start from kept no action encoder (it was trained with latent_action.align=none), and "
+                f"this run has latent_action.align={self.config.latent_action.align}",
+                expected="an agent that was aligned, or a pre-training run",
+                fix="--set latent_action.align=none, or --init with the pre-training run",
+            )
+        return found
+
     def is_held(self, name: str) -> bool:
         """See `StackedWorldModel.is_held`; the network of real actions moves at once."""
-        if name.startswith("rssm.embedding."):
+        if name.startswith(_REAL_ACTIONS):
             return False
         held = ("vision.encoder.", "rssm.") if self.config.latent_action.hold_rssm else ("vision.encoder.",)
         return name.startswith(held)

@@ -152,15 +152,15 @@ def resolve_pretraining(
 
 RESOURCE_KEYS = (
     "data.workers", "data.prefetch", "data.cache", "data.sets",
-    "training.device", "training.threads", "training.cuda_graph", "training.log_every", "training.checkpoint_every",
-    "training.checkpoint_minutes", "training.keep_last", "training.keep_every", "training.tensorboard",
-    "training.wandb", "validation",
+    "training.device", "training.threads", "training.cuda_graph", "training.deterministic", "training.log_every",
+    "training.checkpoint_every", "training.checkpoint_minutes", "training.keep_last", "training.keep_every",
+    "training.tensorboard", "training.wandb", "validation",
 )  # fmt: skip
 """Keys that do not change what is learned; they give a run no variant name. (Data sets stand in its path.)"""
 
 RESUMABLE_KEYS = (
     "data.workers", "data.prefetch", "data.cache", "data.sets",
-    "training.device", "training.threads", "training.cuda_graph", "training.checkpoint_every",
+    "training.device", "training.threads", "training.cuda_graph", "training.deterministic", "training.checkpoint_every",
     "training.checkpoint_minutes",
     "training.keep_last", "training.keep_every", "training.tensorboard", "training.wandb",
     "features.name",

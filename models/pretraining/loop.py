@@ -23,6 +23,7 @@ from models.pretraining.prediction_strips import write_gif, write_strips
 from models.pretraining.validation import Validation, validate
 from models.pretraining.video_batches import VideoBatches, VideoData, read_labels, stack_segments, videos_of
 from models.pretraining.video_training import VideoTraining
+from models.training.begun_run import VIDEOS_FOLDER
 from models.training.checkpoint import count_of, latest_checkpoint, load_checkpoint, save_checkpoint, state_errors
 from models.training.interruption import StopRequest
 from models.training.metric_means import MetricMeans
@@ -201,7 +202,7 @@ class PretrainLoop:
         return self._known
 
     def _draw(self, result: Validation) -> None:
-        folder, number = self.folder / "videos", f"{self.training.updates:09d}"
+        folder, number = self.folder / VIDEOS_FOLDER, f"{self.training.updates:09d}"
         warmup = self.config.validation.warmup
         write_strips(folder / f"prediction-{number}.png", result.truth, result.prediction, warmup)
         for n, (truth, prediction) in enumerate(zip(result.truth, result.prediction, strict=True)):

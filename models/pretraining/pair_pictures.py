@@ -23,9 +23,10 @@ from ipv_bench.run_record import RunRecord
 from models.metrics.image_quality import mean_squared_error
 from models.metrics.lpips import LPIPS, SMALLEST
 from models.metrics.lpips_files import Backbone, find_weights
+from models.training.begun_run import PAIRS_BEFORE
 
 KIND = "pairs"
-BEFORE, AFTER = "pairs_before", "pairs"
+BEFORE, AFTER = PAIRS_BEFORE, "pairs"
 BACKBONE: Backbone = "alex"
 """Of LPIPS; the paper does not say which."""
 FIRST, NEXT = "reconstruction", "next_reconstruction"

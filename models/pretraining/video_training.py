@@ -70,7 +70,7 @@ class VideoTraining:
         """Of the numbers that `whole_update` returns after the first."""
         self._recorded: RecordedUpdate | None = None
         if config.training.cuda_graph:
-            self._recorded = RecordedUpdate(self.whole_update, optional=asked == "auto")
+            self._recorded = RecordedUpdate(self.whole_update, self._statistics, optional=asked == "auto")
         self.updates, self.skipped, self.skipped_in_row, self.scale_skips = 0, 0, 0, 0
 
     def initial_model(self) -> Any:

@@ -7,10 +7,14 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from ipv_bench.analysis_record import ANALYSIS_FILE, ARRAYS_FILE
 from ipv_bench.errors import RunError
 from ipv_bench.run_record import EVALUATIONS_FILE, METRICS_FILE, RUN_FILE, read_jsonl, read_record
 from models.training.checkpoint import FOLDER
 from models.training.tracking import TENSORBOARD_FOLDER
+
+VIDEOS_FOLDER, PAIRS_BEFORE = "videos", "pairs_before"
+"""Folders in a run's, of pictures that a validation draws: of predictions, and of pairs before the first update."""
 
 
 def has_begun(folder: str | Path) -> bool:
@@ -47,10 +51,21 @@ def take_back(folder: str | Path) -> bool:
     shutil.rmtree(folder / TENSORBOARD_FOLDER, ignore_errors=True)
     for name in (METRICS_FILE, EVALUATIONS_FILE, RUN_FILE):
         (folder / name).unlink(missing_ok=True)
-    for name in ("replay", FOLDER):
+    _remove_pictures(folder)
+    for name in ("replay", VIDEOS_FOLDER, FOLDER):
         with suppress(OSError):  # something is in it
             (folder / name).rmdir()
     return True
+
+
+def _remove_pictures(folder: Path) -> None:
+    """What a validation of the model as it came has drawn; files of other names, whosever they are, stay."""
+    for path in (folder / VIDEOS_FOLDER).glob(f"prediction-{0:09d}*"):
+        path.unlink()
+    for name in (ANALYSIS_FILE, ARRAYS_FILE):
+        (folder / PAIRS_BEFORE / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        (folder / PAIRS_BEFORE).rmdir()
 
 
 def _has_logged(path: Path) -> bool:

@@ -289,6 +289,11 @@ def remove_unfinished(run_folder: str | Path) -> None:
             entry.unlink(missing_ok=True)
 
 
+def remove_best(run_folder: str | Path) -> None:
+    """Delete the checkpoint of a run's best evaluation."""
+    _discard(Path(run_folder) / FOLDER / BEST)
+
+
 def _whole(entry: Path) -> re.Match[str] | None:
     """The match of its name, when a folder that was being written has all that its index lists."""
     match = _UNFINISHED.fullmatch(entry.name)

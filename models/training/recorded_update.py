@@ -15,6 +15,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from ipv_bench.errors import TrainingError
 from ipv_bench.progress import say
+from models.training.kept_values import KeptValues
 
 _WARM_UPS = 3
 """Passes before the recording: kernels are chosen and compiled, workspaces are allocated."""
@@ -26,12 +27,16 @@ class RecordedUpdate:
     Args:
         function: computes on the device alone (no value is read by the host) and returns a tensor; with `allowed`, a
             bool scalar, false it changes nothing that lasts, which is how it is warmed up.
+        kept: what a pass changes in place (statistics, queues, magnitudes): put back where a recording ends halfway.
         optional: nobody insisted on a graph: where it cannot be recorded, that is said once, and the function is called
             each time instead.
     """
 
-    def __init__(self, function: Callable[..., Tensor], *, optional: bool = False) -> None:
+    def __init__(
+        self, function: Callable[..., Tensor], kept: KeptValues | None = None, *, optional: bool = False
+    ) -> None:
         self._function, self._optional, self._fails = function, optional, False
+        self._buffers = kept or KeptValues(())
         self._graph: torch.cuda.CUDAGraph | None = None
         self._key: Any = None
         self._inputs: list[Tensor] = []
@@ -65,13 +70,17 @@ class RecordedUpdate:
         self._graph, self._key, self._inputs, self._result = None, None, [], torch.empty(0)
 
     def _record_if_possible(self, leaves: list[Any], spec: TreeSpec) -> None:
+        self._buffers.keep()
         try:
             self._record(leaves, spec)
         except (TrainingError, torch.OutOfMemoryError) as error:
+            # Nothing of a recording is executed, but the memory may end in the middle of a warm-up, whose forward pass
+            # has moved statistics by then: the update that is still to be done would count its batch twice.
+            self._buffers.restore()
             if not self._optional:
                 raise
             self.forget()
-            self._fails = True  # nothing of a recording is executed: the update is still to be done
+            self._fails = True
             why = error.found if isinstance(error, TrainingError) else "there is no memory left for its CUDA graph"
             say(f"{why}; the run goes on without one (training.cuda_graph is auto), and is slower")
 

@@ -6,6 +6,7 @@ naive fine-tuning, and what stands in `models.latent_actions`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -157,6 +158,16 @@ class StackedWorldModel(nn.Module):
             "action_free_rssm": rssm if init_parts == "all" else None,
         }
         return {prefix: module for prefix, module in chosen.items() if module is not None}
+
+    def as_pretrained(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of a fine-tuned agent's model, by the names that they have in a pre-trained one.
+
+        Naive fine-tuning goes on with the one RSSM of an agent that was fine-tuned so itself.
+        """
+        found = dict(tensors)
+        if self.action_free_rssm is None and not any(name.startswith("action_free_rssm.") for name in found):
+            found |= {f"action_free_{name}": value for name, value in tensors.items() if name.startswith("rssm.")}
+        return found
 
     def is_held(self, name: str) -> bool:
         """Whether a parameter is held for the first updates: of what was pre-trained, all but the decoder."""

@@ -11,6 +11,7 @@ from ipv_bench.came_later import CAME_LATER
 from ipv_bench.config import flatten
 from ipv_bench.frozen_protocol import Protocol, load_protocol, protocol_hash
 from ipv_bench.run_record import variant_name
+from ipv_bench.suite_facts import suite_resource_keys
 from reports.readers.protocol_result import points_hash
 from reports.scores.score_table import Collection, ScoredRun
 
@@ -18,12 +19,17 @@ NOT_CONFIG = ("data.sets", "method")
 """Overrides of every run: where the data lie is checked by their names, the method is what is compared."""
 
 NO_MATTER = (
-    "training.device", "training.threads", "training.cuda_graph", "training.tensorboard", "training.wandb",
-    "training.log_every", "training.checkpoint_minutes", "training.checkpoint_every", "training.checkpoint_episodes",
-    "training.keep_last", "training.stop_grace_seconds", "envs", "data.sets", "data.workers", "data.prefetch",
-    "evaluation.parallel", "evaluation.video_episodes", "evaluation.random_episodes", "validation", "init_allow",
+    "training.device", "training.threads", "training.cuda_graph", "training.deterministic", "training.tensorboard",
+    "training.wandb", "training.log_every", "training.checkpoint_minutes", "training.checkpoint_every",
+    "training.checkpoint_episodes", "training.keep_last", "training.keep_every", "training.stop_grace_seconds", "envs",
+    "data.sets", "data.workers", "data.prefetch", "data.cache", "evaluation.parallel", "evaluation.video_episodes",
+    "evaluation.random_episodes", "validation", "init_allow",
 )  # fmt: skip
-"""Config that decides where and how fast a run is made, and what it logs: runs of an entry may differ in it."""
+"""Config that decides where and how fast a run is made, and what it logs: runs of an entry may differ in it, and from
+the preset. A suite names its own beside these (its servers' ports): see `_no_matter`."""
+
+SCORED_BY = "evaluation.explore"
+"""Which actions are scored: one answer for all tasks of an entry, which tables show."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,7 @@ def check_runs(name: str, collection: Collection) -> CheckedRuns:
     models = {str(Path(run.source).resolve()): run.record for run in collection.pretraining}
     following: dict[tuple[str, ...], CheckedRun] = {}
     first: dict[tuple[str, ...], CheckedRun] = {}
+    first_of_entry: dict[tuple[str, ...], CheckedRun] = {}
     deviating: list[CheckedRun] = []
     for run in collection.runs:
         pretrain = _start_of(run, models)
@@ -112,7 +119,9 @@ def check_runs(name: str, collection: Collection) -> CheckedRuns:
             twice = Deviation("seed", f"{run.seed}, as {other.run.source}", "each once")
             checked = replace(checked, deviations=(twice,))
         elif not found:
-            checked = replace(checked, deviations=tuple(_unlike(checked, first.setdefault(key[:-1], checked))))
+            unlike = tuple(_unlike(checked, first.setdefault(key[:-1], checked)))
+            unlike = unlike or _scored_otherwise(checked, first_of_entry.setdefault(key[:2], checked))
+            checked = replace(checked, deviations=unlike)
         if checked.deviations:
             deviating.append(checked)
         else:
@@ -134,7 +143,7 @@ def entry_of(protocol: Protocol, run: ScoredRun) -> tuple[str, tuple[str, ...]]:
     imposed = tuple(sorted(key for key, value in overrides.items() if fixed.get(key, ()) == value))
     if not imposed:
         return run.label, ()
-    apart = (*imposed, *NOT_CONFIG, *NO_MATTER)
+    apart = (*imposed, *NOT_CONFIG, *NO_MATTER, *suite_resource_keys(run.suite))
     chosen = variant_name({key: value for key, value in overrides.items() if not _within(key, apart)})
     starts = [part for part in run.variant.split(",") if part.startswith("init=")]
     return replace(run, variant=",".join(part for part in (chosen, *starts) if part)).label, imposed
@@ -186,7 +195,7 @@ def _deviations(
     if record.get("preset") != protocol.preset:
         yield Deviation("preset", str(record.get("preset")), protocol.preset)
     yield from _of_config(protocol, run.method, record, protocol.fixed.finetune.get(run.suite, {}), "")
-    if run.pretraining.get("kind") not in (None, "none"):
+    if run.pretraining.get("kind") not in (None, "none") or record.get("parent") or pretrain is not None:
         yield from _of_pretraining(protocol, run, pretrain)
 
 
@@ -203,6 +212,8 @@ def _of_pretraining(protocol: Protocol, run: ScoredRun, pretrain: Mapping[str, A
         parent = run.record.get("parent") or {}
         yield Deviation("pretrain", f"{parent.get('run') or 'unknown'} was not given", "the run that it starts from")
         return
+    if pretrain.get("kind", "pretrain") != "pretrain":  # it saw actions, which videos do not have
+        yield Deviation("pretrain.kind", str(pretrain["kind"]), "pretrain")
     if pretrain.get("preset") != protocol.pretrain_preset:
         yield Deviation("pretrain.preset", str(pretrain.get("preset")), protocol.pretrain_preset)
     if pretrain.get("status") != "finished":
@@ -221,13 +232,14 @@ def _count(shard_set: Any) -> int:
 def _of_config(
     protocol: Protocol, method: str, record: Mapping[str, Any], fixed: Mapping[str, Any], prefix: str
 ) -> Iterator[Deviation]:
-    """Fixed values that differ, and overrides of what is not free."""
-    config = flatten(record.get("config") or {})
+    """Fixed values that differ, and overrides of what is not free and does matter."""
+    config, suite = flatten(record.get("config") or {}), str(record.get("suite") or "")
     for key, wanted in fixed.items():
         if config.get(key, "absent") != wanted:
             yield Deviation(prefix + key, str(config.get(key, "absent")), str(wanted))
     for key, value in flatten(record.get("overrides") or {}).items():
-        if key not in fixed and key not in NOT_CONFIG and not protocol.is_free(key, method):
+        allowed = key in NOT_CONFIG or _no_matter(key, suite) or protocol.is_free(key, method)
+        if key not in fixed and not allowed:
             yield Deviation(prefix + key, str(value), f"as in preset {record.get('preset')}")
 
 
@@ -241,10 +253,38 @@ def _unlike(one: CheckedRun, first: CheckedRun) -> Iterator[Deviation]:
                 yield Deviation(prefix + key, str(found[key]), f"{wanted[key]}, as seed {first.run.seed} has it")
 
 
+def _scored_otherwise(one: CheckedRun, first: CheckedRun) -> tuple[Deviation, ...]:
+    """Of an entry's runs on all tasks, one that was scored otherwise than the first: the IQM would mix the two."""
+    found, wanted = _samples(one.run.record), _samples(first.run.record)
+    if found == wanted:
+        return ()
+    return (Deviation(SCORED_BY, str(found), f"{wanted}, as {first.run.task_id} seed {first.run.seed} has it"),)
+
+
 def kept_config(record: Mapping[str, Any]) -> dict[str, Any]:
     """A record's config, dotted key → value, without what does not matter."""
-    config = flatten(record.get("config") or {})
-    return {key: value for key, value in config.items() if not _within(key, NO_MATTER)}
+    config, suite = flatten(record.get("config") or {}), str(record.get("suite") or "")
+    return {key: value for key, value in config.items() if not _no_matter(key, suite)}
+
+
+def kept_overrides(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record's overrides without what does not matter, and without where data lay."""
+    suite = str(record.get("suite") or "")
+    found = flatten(record.get("overrides") or {})
+    return {key: value for key, value in found.items() if key != "data.sets" and not _no_matter(key, suite)}
+
+
+def _no_matter(key: str, suite: str) -> bool:
+    return key in suite_resource_keys(suite) or _within(key, NO_MATTER)
+
+
+def scored_actions(record: Mapping[str, Any]) -> str:
+    """Which actions a run's evaluations played, in words."""
+    return "sampled" if _samples(record) else "most likely"
+
+
+def _samples(record: Mapping[str, Any]) -> bool:
+    return flatten(record.get("config") or {}).get(SCORED_BY, CAME_LATER[SCORED_BY]) is True
 
 
 def known_entries(runs: Sequence[CheckedRun]) -> dict[str, list[CheckedRun]]:

@@ -13,7 +13,14 @@ from ipv_bench import __version__
 from ipv_bench.addresses import public_values
 from ipv_bench.frozen_protocol import Protocol
 from ipv_bench.seeding import numpy_generator
-from reports.frozen.check import CheckedRun, CheckedRuns, kept_config, known_entries
+from reports.frozen.check import (
+    CheckedRun,
+    CheckedRuns,
+    kept_config,
+    kept_overrides,
+    known_entries,
+    scored_actions,
+)
 from reports.readers.protocol_result import FORMAT, VERSION
 from reports.statistics.intervals import TABLE_RESAMPLES, interval
 from reports.tables.tables import Estimate, Table
@@ -30,6 +37,7 @@ class Entry:
         name: method, and what was chosen.
         display_name: as papers write the method.
         pretraining: what its agents start from, in words.
+        actions: which ones its evaluations played: `sampled`, or the `most likely` ones.
         scores: task → seed → score in the task's own units.
         aggregate: IQM of the normalised scores over all runs and tasks; None while a task has no run.
         runs: the runs behind it.
@@ -40,6 +48,7 @@ class Entry:
     name: str
     display_name: str
     pretraining: str
+    actions: str
     scores: Mapping[str, Mapping[int, float]]
     aggregate: Estimate | None
     runs: tuple[CheckedRun, ...]
@@ -68,6 +77,7 @@ def _entry(name: str, runs: Sequence[CheckedRun], protocol: Protocol, resamples:
         name,
         str(run.record.get("display_name") or run.method),
         _start(runs),
+        scored_actions(run.record),
         {task: dict(sorted(of_task.items())) for task, of_task in scores.items()},
         _aggregate(scores, protocol, resamples),
         tuple(sorted(runs, key=lambda one: (one.run.task_id, int(one.run.seed)))),
@@ -129,7 +139,7 @@ def _entry_record(line: Entry, resamples: int) -> dict[str, Any]:
     }  # fmt: skip
     return {
         "name": line.name, "display_name": line.display_name, "pretraining": line.pretraining,
-        "runs": len(line.runs), "runs_wanted": line.wanted, "complete": line.is_complete,
+        "actions": line.actions, "runs": len(line.runs), "runs_wanted": line.wanted, "complete": line.is_complete,
         "scores": {task: {str(seed): score for seed, score in seeds.items()} for task, seeds in line.scores.items()},
         "aggregate": aggregate, "set_by_protocol": list(line.imposed),
     }  # fmt: skip
@@ -141,7 +151,7 @@ def _or_none(value: float) -> float | None:
 
 def _run_record(one: CheckedRun) -> dict[str, Any]:
     run, record = one.run, one.run.record
-    kept = ("status", "exact", "preset", "overrides", "env_fingerprint", "packages", "hardware", "git_commit")
+    kept = ("status", "exact", "preset", "env_fingerprint", "packages", "hardware", "git_commit")
     return {
         "id": run.name,
         "method": run.method, "variant": run.variant, "display_name": record.get("display_name", ""),
@@ -150,7 +160,7 @@ def _run_record(one: CheckedRun) -> dict[str, Any]:
         "episodes": run.episodes.tolist() if run.episodes is not None else [0] * run.num_points,
         "sha256": one.sha256,
         **{name: record[name] for name in kept if name in record},
-        "config": kept_config(record),
+        "overrides": kept_overrides(record), "config": kept_config(record),
         "pretraining": dict(run.pretraining),
         "shard_sets": [_set_record(shards) for shards in record.get("shard_sets") or []],
         "pretrain": one.pretrain and _model_record(one.pretrain),
@@ -158,10 +168,9 @@ def _run_record(one: CheckedRun) -> dict[str, Any]:
 
 
 def _model_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    kept = ("preset", "overrides", "status", "packages", "hardware", "git_commit")
-    overrides = {key: value for key, value in (record.get("overrides") or {}).items() if key != "data.sets"}
+    kept = ("kind", "preset", "status", "packages", "hardware", "git_commit")
     found = {name: record[name] for name in kept if name in record}
-    return {**found, "overrides": overrides, "config": kept_config(record)}
+    return {**found, "overrides": kept_overrides(record), "config": kept_config(record)}
 
 
 def _set_record(shards: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,6 +185,7 @@ def result_table(checked: CheckedRuns, lines: Sequence[Entry], name: str) -> Tab
         (
             line.name,
             line.pretraining,
+            line.actions,
             *(_mean(line.scores[task], protocol.seeds) for task in protocol.tasks),
             line.aggregate if line.aggregate is not None else "–",
             f"{len(line.runs)} of {line.wanted}",
@@ -185,12 +195,13 @@ def result_table(checked: CheckedRuns, lines: Sequence[Entry], name: str) -> Tab
     note = (
         f"A run's score: the mean of its last {protocol.score.evaluations} evaluations. Per task: the mean over its "
         f"runs. IQM: over all runs and tasks, each task on its range ({_ranges(protocol)}), with its 95 % interval; – "
-        "while a task has no run. Only runs that follow the protocol count."
+        "while a task has no run. Only runs that follow the protocol count. Actions: which ones were scored; sampled "
+        "and most likely ones are two measures: compare entries of one kind."
     )
     for line in lines:
         if line.imposed:
             note += f" {line.name} has the protocol's {', '.join(line.imposed)}, not its preset's."
-    columns = ("method", "pre-training", *protocol.tasks, "IQM", "runs")
+    columns = ("method", "pre-training", "actions", *protocol.tasks, "IQM", "runs")
     return Table(name, f"{protocol.title}: results", columns, rows, note)
 
 

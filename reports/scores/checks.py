@@ -16,6 +16,7 @@ from reports.scores.findings import Finding, note, warning
 from reports.scores.health import without_odd_runs
 from reports.scores.identity import identity_findings
 from reports.scores.pooling import (
+    SAMPLED,
     Pool,
     config_differences,
     contents_of,
@@ -247,12 +248,13 @@ def _few_seeds(runs: Sequence[ScoredRun]) -> Iterator[Finding]:
 def _between_pools(runs: Sequence[ScoredRun]) -> Iterator[Finding]:
     """What methods that are compared do not have in common."""
     for suite in sorted({run.suite for run in runs}):
-        firsts = {pool: its_runs[0] for pool, its_runs in pools(r for r in runs if r.suite == suite).items()}
+        of_pool = pools(run for run in runs if run.suite == suite)
+        firsts = {pool: its_runs[0] for pool, its_runs in of_pool.items()}
         metrics = {pool_name(pool): run.metric for pool, run in firsts.items()}
         if len(set(metrics.values())) > 1:
             shown = ", ".join(f"{name}: {metric}" for name, metric in metrics.items())
             yield warning("mixed_metrics", f"different scores are compared: {shown}", "choose one", list(metrics))
-        known = {pool: run for pool, run in firsts.items() if run.env_fingerprint}
+        known = {pool: its_runs for pool, its_runs in of_pool.items() if its_runs[0].env_fingerprint}
         unknown = [pool_name(pool) for pool in firsts if pool not in known]
         yield from _compared_environments(known)
         if unknown:
@@ -270,25 +272,39 @@ def _between_pools(runs: Sequence[ScoredRun]) -> Iterator[Finding]:
         )
 
 
-def _compared_environments(firsts: dict[Pool, ScoredRun]) -> Iterator[Finding]:
-    runs = list(firsts.values())
-    for pool, run in list(firsts.items())[1:]:
-        one, other = scored_under(runs[0]), scored_under(run)
-        lines = differences(one, other) if run.task == runs[0].task else []
-        if lines and {line.split(": ", 1)[0] for line in lines} <= methods_own(runs[0], run):
+def _compared_environments(known: dict[Pool, list[ScoredRun]]) -> Iterator[Finding]:
+    """Whether methods were scored alike: on a task of both where there is one, for environments differ between tasks.
+
+    Where there is none, which actions were scored is compared: that is one for all tasks of a method.
+    """
+    pools_and_runs = list(known.items())
+    for pool, runs in pools_and_runs[1:]:
+        here, there = _of_one_task(runs, pools_and_runs[0][1])
+        found = [scored_under(there), scored_under(here)]
+        if here.task != there.task:
+            found = [{name: value for name, value in one.items() if name == SAMPLED} for one in found]
+        lines = differences(*found)
+        if lines and {line.split(": ", 1)[0] for line in lines} <= methods_own(there, here):
             yield note(
                 "compared_observations",
-                f"{pool_name(pool)} is compared with {runs[0].label}, and each sees and is scored in its own way: "
+                f"{pool_name(pool)} is compared with {there.label}, and each sees and is scored in its own way: "
                 f"{'; '.join(lines)}",
-                subjects=[run.name, runs[0].name],
+                subjects=[here.name, there.name],
             )
         elif lines:
             yield warning(
                 "compared_environments",
-                f"{pool_name(pool)} is compared with {runs[0].label} of another environment: {'; '.join(lines)}",
-                "run both in one environment",
-                [run.name, runs[0].name],
+                f"{pool_name(pool)} is compared with {there.label} of another environment, or way of scoring: "
+                f"{'; '.join(lines)}",
+                "run both in one environment, and score them in one way",
+                [here.name, there.name],
             )
+
+
+def _of_one_task(runs: Sequence[ScoredRun], others: Sequence[ScoredRun]) -> tuple[ScoredRun, ScoredRun]:
+    """A run of each that have a task in common; the first ones where they have none."""
+    of_task = {run.task: run for run in reversed(others)}
+    return next(((run, of_task[run.task]) for run in runs if run.task in of_task), (runs[0], others[0]))
 
 
 def _unfinished(runs: Iterable[ScoredRun]) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ipv_bench.came_later import CAME_LATER
 from ipv_bench.config import differences, flatten
+from ipv_bench.suite_facts import suite_resource_keys
 from reports.scores.findings import Finding, refusal, warning
 from reports.scores.score_table import ScoredRun
 
@@ -18,14 +19,14 @@ TASK_FIELDS = (
 )  # fmt: skip
 """Fields of `env_fingerprint` that may differ from task to task of one suite; within a task they must not."""
 MACHINE_FIELDS = (
-    "training.device",
-    "training.threads",
-    "training.compile",
-    "training.cuda_graph",
-    "data.workers",
-    "envs.workers",
-)
-"""Config fields that say where a run was computed, not what."""
+    "training.device", "training.threads", "training.compile", "training.cuda_graph", "training.deterministic",
+    "training.tensorboard", "training.wandb", "training.log_every", "training.checkpoint_minutes",
+    "training.checkpoint_every", "training.checkpoint_episodes", "training.keep_last", "training.keep_every",
+    "training.stop_grace_seconds", "data.workers", "data.prefetch", "data.cache", "envs.workers",
+    "envs.step_timeout_seconds",
+)  # fmt: skip
+"""Config fields that say where a run was computed, and what it logs and keeps, not what it learned; a suite names its
+own beside them."""
 
 SAMPLED = "evaluation.explore"
 """Config field: evaluations sample their actions."""
@@ -159,7 +160,8 @@ def config_differences(runs: Sequence[ScoredRun]) -> list[str]:
 def _config(run: ScoredRun) -> dict[str, Any]:
     config = run.record.get("config")
     found = CAME_LATER | flatten(config) if isinstance(config, Mapping) else {}
-    return {key: value for key, value in found.items() if key not in MACHINE_FIELDS and key != "seed"}
+    aside = {*MACHINE_FIELDS, *suite_resource_keys(run.suite), "seed"}
+    return {key: value for key, value in found.items() if key not in aside}
 
 
 def same_environment(runs: Sequence[ScoredRun], *, allow_mixed: bool = False) -> tuple[list[ScoredRun], list[Finding]]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ipv_bench.cli import run
-from ipv_bench.run_record import read_jsonl, read_record
+from ipv_bench.run_record import RunRecord, read_jsonl, read_record, write_record
+from models.finetuning.counters import Counters
 from models.finetuning.drift import drift_warnings
-from models.training.checkpoint import BEST, checkpoint_steps, load_checkpoint
+from models.finetuning.loop import FinetuneLoop
+from models.training.checkpoint import BEST, checkpoint_steps, load_checkpoint, save_checkpoint
 from tests.models.finetuning.finetune_runs import command_line
 
 
@@ -44,6 +47,21 @@ def test_what_parts_is_said_with_both_numbers(tmp_path: Path) -> None:
     assert "2.2 times" in error
 
 
+def test_numbers_that_were_not_finite_are_left_out(tmp_path: Path) -> None:
+    log(tmp_path, [1.0, 1.1, 0.9, 1.0, 1.0], error=220.0)
+    file = tmp_path / "metrics.jsonl"
+    odd = [
+        {"episode": 5, "value_gap": None, "imagined_return": None, "realised_return": 3.0, "episode_image_loss": None},
+        {"updates": 9, "image_loss": None},
+    ]
+    file.write_text(file.read_text() + "".join(json.dumps(line) + "\n" for line in odd))
+    gap, error = drift_warnings(tmp_path)
+    assert "value_gap +1.00" in gap
+    assert "2.2 times" in error
+    file.write_text("".join(json.dumps({"episode": n, "value_gap": 2.0}) + "\n" for n in range(9)))
+    assert drift_warnings(tmp_path) == []  # of a method whose agent tells no returns
+
+
 def test_a_run_logs_what_it_expected_and_keeps_its_best_checkpoint(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,3 +91,20 @@ def test_a_run_logs_what_it_expected_and_keeps_its_best_checkpoint(
     capsys.readouterr()
     assert run(["evaluate", str(folder / "checkpoints" / BEST), "--episodes", "1"]) == 0
     assert json.loads(capsys.readouterr().out)["env_steps"] == 640
+
+
+@pytest.mark.parametrize(("kept_at", "stays"), [(480, True), (640, False)])
+def test_a_run_that_goes_on_knows_the_best_of_what_it_knows(tmp_path: Path, kept_at: int, stays: bool) -> None:
+    """A kill came after the evaluation at 640 steps, and the newest checkpoint is of 500."""
+    record = RunRecord(
+        kind="finetune", method="apv", seed=0, suite="dmc", task="cartpole_balance", preset="tiny", config={}
+    )
+    record = RunRecord.model_validate(record.model_dump() | {"best_evaluation": {"env_steps": kept_at}})
+    write_record(tmp_path, record)
+    save_checkpoint(tmp_path, 80, {}, {}, {"counters": asdict(Counters(env_steps=kept_at))}, name=BEST)
+    loop = FinetuneLoop.__new__(FinetuneLoop)
+    loop.folder, loop.record, loop.counters = tmp_path, record, Counters(env_steps=500, best_score=9.0)
+    loop._drop_cut_best()
+    assert (loop.counters.best_score == 9.0) is stays
+    assert (tmp_path / "checkpoints" / BEST).exists() is stays
+    assert bool((read_record(tmp_path).model_extra or {}).get("best_evaluation")) is stays

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +14,15 @@ import torch
 import yaml
 
 from ipv_bench.cli import run
-from ipv_bench.run_record import read_record, write_record
+from ipv_bench.exports.card import plain, run_card
+from ipv_bench.exports.hf_run import run_facts
+from ipv_bench.exports.run_usage import run_usage
+from ipv_bench.run_record import RunRecord, read_record, write_record
 from models.finetune import build_agent
 from models.finetuning.plan import plan_finetuning
-from models.training.checkpoint import checkpoint_sha256, load_checkpoint
+from models.pretraining.config import resolve_pretraining
+from models.training.checkpoint import checkpoint_sha256, load_checkpoint, save_checkpoint
+from models.world_models.weight_facts import FACTS, weight_facts
 from tests.models.finetuning.finetune_runs import SMALL, TASK, command_line
 from tests.models.finetuning.test_finetune_cli import video_model_run
 
@@ -149,3 +156,51 @@ def test_a_replay_becomes_a_lerobot_data_set(
 def test_a_pretrained_model_has_no_replay(snapshot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["export", str(snapshot), "--to", "lerobot", "--out", str(tmp_path / "out")]) == 2
     assert "has no replay" in capsys.readouterr().err
+
+
+def commands_of(folder: Path, method: str, preset: str, changes: dict[str, Any], **fields: Any) -> list[list[str]]:
+    """What the card of a run without tensors says to do with it, as arguments of `ipv-bench`, for its real folder."""
+    config = resolve_pretraining(preset, overrides={"method": method, **changes}).config.model_dump(mode="json")
+    checkpoint = save_checkpoint(folder, 9, {}, {}, {FACTS: weight_facts(config)})
+    record = RunRecord(kind="pretrain", method=method, seed=0, preset=preset, config=config, status="finished")
+    record = RunRecord.model_validate(
+        record.model_dump() | {"pretraining": {"kind": "video", "data": ["ssv2"]}} | fields
+    )
+    write_record(folder, record)
+    words = [shlex.split(line) for line in run_usage(record, checkpoint).splitlines()[1:] if "<" not in line]
+    return [[str(folder) if word == "model" else word for word in line[1:]] for line in words]
+
+
+@pytest.mark.parametrize(
+    ("method", "preset", "changes"),
+    [
+        ("contextwm", "tiny", {}),
+        ("apv", "sample", {}),  # `finetune` has no preset of that name
+        ("prelar", "tiny", {}),
+        ("contextwm", "paper", {"context.heads": 2, "rssm.stoch": 16, "encoder.norm": "none"}),
+        ("prelar", "small", {"latent_action.posterior": "deterministic"}),
+    ],
+)
+def test_the_card_of_a_pretrained_model_has_a_command_that_starts_from_it(
+    method: str, preset: str, changes: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (finetune,) = commands_of(tmp_path / "start", method, preset, changes)
+    assert finetune[:3] == ["finetune", "--init", str(tmp_path / "start")]
+    assert run([*finetune, "--dry-run"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["config"]["method"] == method
+    assert all(plan["overrides"].get(key) == value for key, value in changes.items())
+
+
+def test_cards_name_no_command_that_is_refused(tmp_path: Path) -> None:
+    assert commands_of(tmp_path / "uwm", "uwm", "tiny", {}) == []  # no agent; `adapt` wants a set with actions
+    facts = {"data": ["cheetah"], "parts": "world_model", "updates": 9, "action_dim": 6}
+    assert commands_of(tmp_path / "adapted", "apv", "tiny", {}, kind="adapt", adaptation=facts) == []
+    record = read_record(tmp_path / "adapted")
+    said = run_usage(record, tmp_path / "adapted/checkpoints/9")
+    assert "ipv-bench adapt model" in said
+    assert "ipv-bench analyze predict model" in said
+    card = run_card(run_facts(record, tmp_path / "adapted/checkpoints/9", [], []), "mit", False)
+    assert ", adapted to actions" in card
+    assert plain("world_model: cheetah (all videos), 9 updates") in card
+    assert len(run_usage(record.model_copy(update={"method": "of-nobody"}), tmp_path).splitlines()) == 2

@@ -16,7 +16,7 @@ from ipv_bench.errors import ConfigError, RunError
 from ipv_bench.run_record import EVALUATIONS_FILE, METRICS_FILE, RunRecord, read_record, write_record
 from models.finetune import build_agent
 from models.finetuning.plan import plan_finetuning
-from models.training.begun_run import has_begun
+from models.training.begun_run import has_begun, take_back
 from models.training.checkpoint import latest_checkpoint, save_checkpoint
 from models.world_models.video import VideoWorldModel
 from tests.models.finetuning.finetune_runs import SMALL, TASK, command_line
@@ -51,12 +51,22 @@ def naive(folder: Path) -> Path:
     return folder
 
 
+def adapted(folder: Path) -> Path:
+    """A model that learned under actions, from a run of its own."""
+    record = read_record(parent(folder))
+    write_record(folder, record.model_copy(update={"kind": "adapt", "parent": {"run": "runs/pretrain/ssv2/apv/seed0"}}))
+    return folder
+
+
 REFUSED: dict[str, tuple[Any, tuple[str, ...], str]] = {
     "a truncated parent": (truncated, (), "is truncated"),
     "a parent of another size that does not say so": (
         lambda folder: parent(folder, **{"rssm.hidden": 9}), (), "instead of",
     ),
     "a model that went on with its one RSSM": (naive, (), "action_free_rssm"),
+    "a model that learned under actions": (
+        adapted, (), "start from the run that it was adapted from: --init 'runs/pretrain/ssv2/apv/seed0'",
+    ),
     "heads that divide nothing": (None, ("--set", "context.heads=3"), "context.heads=3"),
     "more actions than columns": (
         None, ("--task", "dmc/humanoid_CMU_stand"), "--set rssm.action_dim=56",
@@ -131,6 +141,17 @@ def test_a_run_that_made_nothing_binds_nobody(tmp_path: Path, found: dict[str, A
             mended()
     else:
         mended()
+
+
+def test_a_run_that_is_taken_back_leaves_what_is_not_its_own(tmp_path: Path) -> None:
+    folder = left(tmp_path / "run", updates=0)
+    for name in ("videos/prediction-000000000-1.gif", "pairs_before/analysis.json", "pairs_before/arrays.npz"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    (folder / "videos" / "notes.txt").touch()
+    assert take_back(folder)
+    assert [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()] == ["videos/notes.txt"]
+    assert not (folder / "pairs_before").exists()
 
 
 def test_a_checkpoint_binds_also_one_that_was_being_saved(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from models.finetuning.config import resolve_finetuning
@@ -31,3 +33,8 @@ def test_ends_that_are_not_predicted_are_a_warning_with_what_to_set(method: str)
 
 def test_a_method_that_imagines_nothing_needs_no_such_head() -> None:
     assert unlearned_ends(LINES, config("drqv2")) == {}
+
+
+def test_a_behavior_of_another_package_need_not_have_such_a_switch() -> None:
+    assert unlearned_ends(LINES, SimpleNamespace(behavior=SimpleNamespace(temperature=1.0))) == {}
+    assert unlearned_ends(LINES, SimpleNamespace(behavior=None)) == {}

@@ -302,3 +302,33 @@ def test_naive_fine_tuning_goes_on_with_the_action_free_rssm(tmp_path: Path) -> 
     agent.update(batch_of())
     assert not equal(before, tensors(agent), "model.rssm.img_in.weight")
     assert "bonus" in small_agent(**(changes | {"intrinsic.beta": 0.1})).update(batch_of())
+
+
+def agent_checkpoint(folder: Path, agent: Any) -> Any:
+    return load_checkpoint(save_checkpoint(folder, 1, agent.model_tensors(), {}, {}))
+
+
+def test_naive_fine_tuning_goes_on_from_an_agent_with_one_rssm(tmp_path: Path) -> None:
+    changes = {"method": "apv", "finetuning": "naive", "intrinsic.beta": 0}
+    first, second = small_agent(0, **changes), small_agent(1, **changes)
+    second.load_pretrained(agent_checkpoint(tmp_path, first))
+    assert equal(tensors(first), tensors(second), "model.rssm.")
+    assert not equal(tensors(first), tensors(second), "model.reward_head.")
+    with pytest.raises(CheckpointError, match="action_free_rssm"):  # two RSSMs want one that saw no actions
+        small_agent(method="apv").load_pretrained(agent_checkpoint(tmp_path, first))
+
+
+def test_a_prelar_agent_starts_from_another_with_its_own_action_network(tmp_path: Path) -> None:
+    first, second = small_agent(0), small_agent(1)
+    before = tensors(second)
+    second.load_pretrained(agent_checkpoint(tmp_path, first))
+    for name, value in tensors(second).items():
+        source = tensors(first) if name.startswith(("model.vision.", "model.rssm.")) else before
+        source = before if name.startswith("model.rssm.embedding.") else source
+        assert torch.equal(value, source[name]), name
+    with pytest.raises(CheckpointError, match="kept no action encoder"):
+        small_agent(**{"latent_action.align": "nll"}).load_pretrained(agent_checkpoint(tmp_path, first))
+    aligned = small_agent(0, **{"latent_action.align": "nll"})
+    third = small_agent(1, **{"latent_action.align": "nll"})
+    third.load_pretrained(agent_checkpoint(tmp_path / "aligned", aligned))
+    assert equal(tensors(aligned), tensors(third), "model.action_encoder.")

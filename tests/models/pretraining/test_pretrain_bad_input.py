@@ -72,6 +72,7 @@ PAIRWISE = {
         ({"validation.warmup": 6}, ["validation.warmup 6", "data.length 6"]),
         ({"image.size": 48}, ["32x32 pixels", "image.size 48"]),
         (PAIRWISE, ["a batch holds one", "data.batch_size"]),  # which comes with the first update
+        (PAIRWISE | {"validation.every": 4}, ["a batch holds one"]),  # and after pictures of a first validation
         ({"data.length": 40}, ["40 frames or more", "shorter segments"]),
         ({"data.num_videos": 100}, ["100", "fewer videos"]),
         ({"data.labels": ["label9"]}, ["unknown label", "label9", "label0"]),

@@ -24,6 +24,7 @@ from models.pretrain import build_training
 from models.pretraining.plan import plan_pretraining
 from models.training import recorded_update
 from models.training.hardware import check_cuda_graph, settled
+from models.training.kept_values import KeptValues
 from models.world_models.intrinsic_bonus import distances
 from tests.models.agents.test_agent import batch_of, check_that_the_models_step_stays, small_agent
 from tests.models.pretraining.small_pretraining import SMALL
@@ -229,3 +230,27 @@ def test_paper_and_small_leave_it_to_the_device() -> None:
         assert (config.training.precision, config.training.cuda_graph) == ("auto", "auto")
     made = build_training("small", SMALL | {"training.device": "cpu"})
     assert (made.config.training.precision, made.config.training.cuda_graph) == ("fp32", False)
+
+
+def test_a_warm_up_that_runs_out_of_memory_moves_no_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = RecordingFails(RuntimeError())
+    monkeypatch.setattr(recorded_update, "torch", SimpleNamespace(**vars(torch) | {"cuda": cuda}))
+    mean, calls = torch.zeros(()), []
+
+    def update(allowed: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        calls.append(bool(allowed))
+        mean.add_(value)  # as a batch norm does in the forward pass
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        if not allowed:
+            mean.sub_(value)  # what `restore_unless` does at the end of a pass that is not applied
+        return mean.clone()
+
+    kept = KeptValues([mean])
+    recorded = recorded_update.RecordedUpdate(update, kept, optional=True)
+    assert recorded(torch.tensor(3.0)) == 3
+    assert calls == [False, False, True]
+    with pytest.raises(torch.OutOfMemoryError):
+        calls.clear()
+        recorded_update.RecordedUpdate(update, kept)(torch.tensor(3.0))
+    assert mean == 3

@@ -19,8 +19,9 @@ from ipv_bench.run_record import read_record, variant_name, write_record
 from reports.figures.selection import select_panels
 from reports.frozen.check import check_runs
 from reports.frozen.figure import figure_of
-from reports.frozen.result import entries, result_bytes
+from reports.frozen.result import entries, result_bytes, result_table
 from reports.readers.registry import read_sources
+from reports.scores.pooling import config_differences
 from tests.reports.synthetic_runs import write_finetuning, write_pretraining
 
 NAME = "v1/cpu-night"
@@ -183,6 +184,17 @@ def test_each_deviation_is_named(
     assert len(checked.following) == (field is None)
 
 
+def test_an_adapted_model_is_no_start_of_a_protocols_run(tmp_path: Path) -> None:
+    folder = write(tmp_path / "runs", "contextwm", "dmc/cheetah_run", 0, 0.4)
+    start = next((tmp_path / "runs/pretrain").glob("**/run.json")).parent
+    write_record(start, read_record(start).model_copy(update={"kind": "adapt"}))
+    record = read_record(folder)
+    for made in (record.pretraining, {"kind": "none"}):  # `adapt` from random weights
+        write_record(folder, record.model_copy(update={"pretraining": made}))
+        (odd,) = check_runs(NAME, read_sources([tmp_path / "runs"])).deviating
+        assert ("pretrain.kind", "adapt", "pretrain") in [(one.field, one.found, one.wanted) for one in odd.deviations]
+
+
 def test_runs_of_an_entry_have_one_config(tmp_path: Path) -> None:
     for seed, (device, discount) in enumerate((("cpu", 0.95), ("cuda", 0.95), ("cpu", 0.99))):
         config = {"behavior.discount": discount, "training.device": device}
@@ -239,6 +251,50 @@ def test_values_that_the_protocol_fixes_are_no_choice_of_an_entry_s(tmp_path: Pa
     ]  # fmt: skip
     tasks = ("reach", "cheetah_run", "clear_noon")
     assert sorted(drawn) == sorted((label, task) for label in found for task in tasks)
+
+
+def test_an_entry_is_scored_in_one_way_on_all_tasks_and_the_table_says_which(tmp_path: Path) -> None:
+    write(tmp_path / "runs", "dreamerv2", "dmc/cheetah_run", 0, 0.4, config={"evaluation.explore": True})
+    write(tmp_path / "runs", "dreamerv2", "dmc/walker_stand", 0, 0.4)
+    write(tmp_path / "runs", "apv", "dmc/walker_stand", 0, 0.4)
+    checked = check_runs(NAME, read_sources([tmp_path / "runs"]))
+    (odd,) = checked.deviating
+    assert odd.run.name.startswith("dmc/walker_stand/dreamerv2")
+    assert [vars(one) for one in odd.deviations] == [
+        {"field": "evaluation.explore", "found": "False", "wanted": "True, as dmc/cheetah_run seed 0 has it"}
+    ]
+    lines = entries(checked, resamples=10)
+    assert {one.name: one.actions for one in lines} == {"dreamerv2": "sampled", "apv": "most likely"}
+    table = result_table(checked, lines, "results")
+    assert {row[0]: row[table.columns.index("actions")] for row in table.rows} == {
+        "dreamerv2": "sampled", "apv": "most likely",
+    }  # fmt: skip
+    assert {one["actions"] for one in json.loads(result_bytes(checked))["entries"]} == {"sampled", "most likely"}
+
+
+def write_carla(root: Path, seed: int, **changes: Any) -> None:
+    """A run of `v1/paper` on CARLA, as the preset has it but for overrides in `changes`."""
+    protocol = load_protocol("v1/paper")
+    folder = write_finetuning(root, "carla/clear_noon", "dreamerv2", seed, data=(), last_step=152_000, points=3)
+    made = merge(_nested(protocol.fixed.finetune["carla"]), {"env": {"host": "127.0.0.1", "port": 2000}})
+    config = merge(made, _nested(changes))
+    update = {"preset": "paper", "config": config, "overrides": changes}
+    write_record(folder, read_record(folder).model_copy(update=update))
+
+
+def test_where_the_servers_of_a_run_listen_is_nobodys_business(tmp_path: Path) -> None:
+    write_carla(tmp_path, 0)
+    write_carla(tmp_path, 1, **{"env.host": "10.0.0.7", "env.port": 2100, "env.server_command": "CarlaUE4.sh {port}"})
+    write_carla(tmp_path, 2, **{"env.port": 2200, "training.cuda_graph": False, "training.deterministic": True})
+    write_carla(tmp_path, 3, **{"env.port": 2300, "env.camera": "rear_left"})
+    collection = read_sources([tmp_path])
+    checked = check_runs("v1/paper", collection)
+    assert [one.run.seed for one in checked.following] == ["0", "1", "2"]
+    assert [(one.field, one.found) for one in checked.deviating[0].deviations] == [("env.camera", "rear_left")]
+    assert b"10.0.0.7" not in result_bytes(checked)
+    assert b"CarlaUE4" not in result_bytes(checked)
+    assert config_differences(collection.runs[:3]) == []
+    assert [line.partition(":")[0] for line in config_differences(collection.runs)] == ["env.camera"]
 
 
 def test_another_run_of_a_seed_and_a_result_of_another_protocol_are_refused(lab: Path, tmp_path: Path) -> None:

@@ -212,6 +212,23 @@ def test_what_a_method_sees_and_how_its_preset_scores_it_is_its_own(other: dict[
     assert {code: level for code, level in codes.items() if code.startswith("compared")} == found
 
 
+def test_methods_with_other_first_tasks_are_compared_on_a_task_of_both() -> None:
+    first, second = sorted({run.task_id for run in good_runs()})
+
+    def of(method: str, tasks: tuple[str, ...], env: dict[str, Any], explore: bool = False) -> list[ScoredRun]:
+        record = {"config": {"evaluation": {"explore": explore}}}
+        return [scored_run(method, task, seed, env_fingerprint=env, record=record) for task in tasks for seed in (0, 1)]
+
+    base, old = of("contextwm", (first, second), ENV), {**ENV, "mujoco": "2.1"}
+    assert checked([*base, *of("apv", (second,), old)])[1]["compared_environments"] == "warning"
+    alone = of("contextwm", (first,), ENV)  # environments of two tasks differ, ways of scoring must not
+    assert "compared_environments" not in checked([*alone, *of("apv", (second,), old)])[1]
+    found, codes = checked([*alone, *of("apv", (second,), old, explore=True)])
+    assert codes["compared_environments"] == "warning"
+    text = next(finding.text for finding in found.findings if finding.code == "compared_environments")
+    assert text.endswith("way of scoring: evaluation.explore: '(absent)' → True")
+
+
 def one_more(**changes: Any) -> list[ScoredRun]:
     return [*good_runs(), scored_run(**{"task": "dmc/a", "seed": 5, "env_fingerprint": ENV, **changes})]
 
