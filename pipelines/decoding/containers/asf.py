@@ -42,7 +42,17 @@ def walk_asf(data: SourceBytes) -> Generator[None, None, Structure]:
             raise broken("no data packet", place)
         if number % _TICK_PACKETS == 0:
             yield
+    _refuse_second(data, start + count * packet)
     return Structure()
+
+
+def _refuse_second(data: SourceBytes, position: int) -> None:
+    """Behind the packets lie indexes; readers pass over another file there."""
+    while position + 24 <= data.size_bytes:
+        head = data.at(position, 24)
+        if head[:16] == MAGIC:
+            raise broken("a second file is joined to the first", position)
+        position += max(int.from_bytes(head[16:], "little"), 24)
 
 
 def _packet_bytes(data: SourceBytes, header_end: int) -> int:

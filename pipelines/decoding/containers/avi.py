@@ -1,4 +1,8 @@
-"""The structure of AVI files: chunks one after another, and the index that lists them once more."""
+"""The structure of AVI files: chunks one after another, and the index that lists them once more.
+
+Files above a gigabyte (OpenDML) have several parts, `RIFF AVI ` and then `RIFF AVIX`; the index `idx1` lists the
+chunks of the first alone.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +43,7 @@ class _Walk:
         self._data, self._size = data, data.size_bytes
         self._streams: list[bytes] = []
         self._chunks: Counter[int] = Counter()  # with contents: empty ones repeat the picture before
+        self._in_first_part: Counter[int] = Counter()
         self._indexed: Counter[int] | None = None
         self._index_place = 0
         self._seen = 0
@@ -47,8 +52,9 @@ class _Walk:
     def structure(self) -> Structure:
         if self._indexed is not None:
             for number, kind in enumerate(self._streams):
-                if kind == b"vids" and self._indexed[number] != self._chunks[number] and not self._open_ended:
-                    what = f"the index lists {self._indexed[number]} pictures of {self._chunks[number]}"
+                held = self._in_first_part[number]
+                if kind == b"vids" and self._indexed[number] != held and not self._open_ended:
+                    what = f"the index lists {self._indexed[number]} pictures of {held}"
                     raise broken(what, self._index_place)
         return Structure([self._chunks[n] for n, kind in enumerate(self._streams) if kind == b"vids"])
 
@@ -58,12 +64,16 @@ class _Walk:
             head = self._data.at(position, 12)
             if head[:4] != b"RIFF" or head[8:12] not in (b"AVI ", b"AVIX"):
                 return  # bytes behind the last part are nobody's
+            if position and head[8:12] == b"AVI ":
+                raise broken("a second file is joined to the first", position)
             length = int.from_bytes(head[4:8], "little")
             self._open_ended = length in (0, 0xFFFFFFFF)  # a recorder that was stopped
             end = self._size if self._open_ended else position + 8 + length
             if end > self._size:
                 raise cut_off(self._size, end)
             yield from self._inside(position + 12, end)
+            if not position:
+                self._in_first_part = self._chunks.copy()
             position = end + (end & 1)
 
     def _inside(self, start: int, end: int) -> Walk:

@@ -7,6 +7,7 @@ from collections.abc import Generator
 from pipelines.decoding.containers.source_bytes import SourceBytes
 from pipelines.decoding.containers.structure import Structure, broken, cut_off
 
+MAGICS = (b"GIF87a", b"GIF89a")
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
 _TICK_IMAGES = 500
 
@@ -23,8 +24,10 @@ def walk_gif(data: SourceBytes) -> Generator[None, None, Structure]:
         if not kind:
             raise cut_off(data.size_bytes, position + 1)
         if kind[0] == _TRAILER:
-            return Structure([images])
-        if kind[0] == _EXTENSION:
+            if data.at(position + 1, 6) not in MAGICS:
+                return Structure([images])
+            position += 14 + _colours(data.at(position + 11, 1))  # joined files: readers go on with the second
+        elif kind[0] == _EXTENSION:
             position = _sub_blocks(data, position + 2)
         elif kind[0] == _IMAGE:
             position = _sub_blocks(data, position + 11 + _colours(data.at(position + 9, 1)))

@@ -42,7 +42,7 @@ def _walk(data: SourceBytes) -> Any:
         return flv.walk_flv(data)
     if head.startswith(b"OggS"):
         return ogg.walk_ogg(data)
-    if head[:6] in (b"GIF87a", b"GIF89a"):
+    if head[:6] in gif.MAGICS:
         return gif.walk_gif(data)
     if head.startswith(asf.MAGIC):
         return asf.walk_asf(data)

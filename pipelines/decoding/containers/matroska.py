@@ -1,7 +1,8 @@
 """The structure of Matroska and WebM files: every element must fit into its parent, and clusters hold known elements.
 
 A reader that meets a broken element searches for the next cluster and goes on without a word; the frames between are
-lost. So all elements down to the blocks are walked, and the blocks of each video track counted.
+lost. So all elements down to the blocks are walked, and the blocks of each video track counted. Files that were joined
+hold several segments, which readers show one after another.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Generator, Iterator
+from typing import NamedTuple
 
 from pipelines.decoding.containers.source_bytes import SourceBytes
 from pipelines.decoding.containers.structure import Structure, broken, cut_off
@@ -24,7 +26,7 @@ _SIMPLE_BLOCK, _BLOCK_GROUP, _BLOCK = 0xA3, 0xA0, 0xA1
 _NUMBERS = frozenset({0xE7, 0xA7, 0xAB})  # time, position, size of the cluster before
 _IN_CLUSTER = frozenset({*_NUMBERS, 0x5854, _SIMPLE_BLOCK, _BLOCK_GROUP, _VOID, _CRC})
 _IN_GROUP = frozenset({_BLOCK, 0xA2, 0x75A1, 0x9B, 0xFA, 0xFB, 0xFD, 0xA4, 0x75A2, 0x8E, 0xC8, 0xCA, 0xEB, _VOID, _CRC})
-_TRACK_ENTRY, _NUMBER, _TYPE = 0xAE, 0xD7, 0x83
+_TRACK_ENTRY, _NUMBER, _TYPE, _CODEC, _PRIVATE = 0xAE, 0xD7, 0x83, 0x86, 0x63A2
 _TICK_ELEMENTS = 20_000
 _SMALL = 1 << 20  # an element without frames is checked against its CRC up to this size
 
@@ -42,15 +44,24 @@ def walk_matroska(data: SourceBytes) -> Generator[None, None, Structure]:
     return walk.structure()
 
 
+class _Track(NamedTuple):
+    """What a track entry says: video is 1, sound 2; the codec's name, and its headers."""
+
+    kind: int
+    codec: bytes
+    private: bytes
+
+
 class _Walk:
     def __init__(self, data: SourceBytes) -> None:
         self._data, self._size = data, data.size_bytes
         self._blocks: Counter[int] = Counter()
-        self._tracks: dict[int, int] = {}
+        self._tracks: dict[int, _Track] = {}
+        self._first: dict[int, _Track] = {}
         self._elements = 0
 
     def structure(self) -> Structure:
-        video = [number for number, kind in self._tracks.items() if kind == 1]
+        video = [number for number, track in self._tracks.items() if track.kind == 1]
         return Structure([self._blocks[number] for number in video])
 
     def file(self) -> Walk:
@@ -60,9 +71,11 @@ class _Walk:
                 return  # text or another file behind the last segment
             kind, start, end = self._element(position, self._size, "the file")
             if kind == _SEGMENT:
-                if self._tracks:
-                    return  # a second file was appended: what players show is the first
+                before = position
                 position = yield from self._segment(start, end)
+                self._first = self._first or self._tracks
+                if self._tracks != self._first:  # readers go on with the first one's decoders
+                    raise broken("a second film with other tracks: two files were joined", before)
             else:
                 if end is None or end > self._size:
                     raise broken("a header of unknown length", position)
@@ -84,6 +97,7 @@ class _Walk:
             if stop is None:
                 raise broken(f"element {kind:x} of unknown length", position)
             if kind == _TRACKS:
+                self._tracks = {}
                 self._read_tracks(inside, stop)
             elif stop - inside < _SMALL:
                 self._check_crc(inside, stop)
@@ -173,18 +187,19 @@ class _Walk:
             position = after
 
     def _read_track(self, start: int, end: int) -> None:
-        values: dict[int, int] = {}
+        values: dict[int, bytes] = {}
         position = start
         while position < end:
             kind, inside, after = self._element(position, end, "a track")
             if after is None:
                 raise broken("an element of unknown length in a track", position)
-            if kind in (_NUMBER, _TYPE) and after - inside <= 8:
-                values[kind] = int.from_bytes(self._data.at(inside, after - inside), "big")
+            if kind in (_NUMBER, _TYPE, _CODEC, _PRIVATE):
+                values[kind] = self._data.at(inside, min(after - inside, _SMALL))
             position = after
         if _NUMBER not in values:
             raise broken("a track without a number", start)
-        self._tracks[values[_NUMBER]] = values.get(_TYPE, 0)
+        number, kind = (int.from_bytes(values.get(name, b""), "big") for name in (_NUMBER, _TYPE))
+        self._tracks[number] = _Track(kind, values.get(_CODEC, b""), values.get(_PRIVATE, b""))
 
     def _check_crc(self, start: int, end: int) -> None:
         """A CRC-32, where the element begins with one."""

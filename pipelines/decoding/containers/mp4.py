@@ -82,6 +82,8 @@ class _Walk:
                     break
                 raise cut_off(self._size, end)
             if kind == b"moov":
+                if self._moov:  # readers pass over its pictures
+                    raise broken("a second film: two files were joined", position)
                 self._moov = True
                 self._read_moov(start, end)
             elif kind == b"mdat":

@@ -76,6 +76,7 @@ def test_good_videos_and_odd_names_are_all_there(videos: tuple[Path, Path]) -> N
     frames = {row["path"]: samples.get(row["source_id"]) for row in rows}
     for name in (*ODD_NAMES, "good.webm", "good.mp4", "wrong_extension.avi"):
         assert frames[name] == 30, name
+    assert frames["joined.webm"] == 60
 
 
 def test_reasons_are_typed(videos: tuple[Path, Path]) -> None:

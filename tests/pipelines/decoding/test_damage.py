@@ -56,6 +56,45 @@ def test_no_damaged_file_is_shortened_without_a_word(
     assert reason in {"corrupt", "truncated"}
 
 
+JOINED_WHOLE = {"vp9.webm", "live.webm", "h264.mkv", "h264.ts", "mpeg2.mpg", "anim.gif", "raw.mjpeg"}
+"""Formats of which readers show both of two joined files."""
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_joined_files_are_whole_or_refused(intact: dict[str, bytes], tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(2 * intact[name])
+    reason, frames = verdict(path)
+    assert (reason, frames) == ("ok", 2 * NUM_FRAMES) if name in JOINED_WHOLE else reason == "corrupt"
+    path.write_bytes(intact[name] + DAMAGE["cut"](intact[name]))
+    assert verdict(path)[0] in {"corrupt", "truncated"}
+
+
+def test_joined_films_of_other_codecs_are_refused(intact: dict[str, bytes], tmp_path: Path) -> None:
+    """Readers go on with the first one's decoder."""
+    (tmp_path / "a.mkv").write_bytes(intact["vp9.webm"] + intact["h264.mkv"])
+    assert verdict(tmp_path / "a.mkv")[0] == "corrupt"
+
+
+def with_second_part(avi: bytes) -> bytes:
+    """The pictures of an AVI once more in a second part, as in files above a gigabyte: `idx1` knows the first only."""
+    start = avi.index(b"movi") - 8
+    body = b"AVIX" + avi[start : start + 8 + int.from_bytes(avi[start + 4 : start + 8], "little")]
+    return avi + b"RIFF" + len(body).to_bytes(4, "little") + body
+
+
+def test_an_avi_of_several_parts_is_whole(intact: dict[str, bytes], tmp_path: Path) -> None:
+    path, avi = tmp_path / "a.avi", intact["mjpeg.avi"]
+    path.write_bytes(with_second_part(avi))
+    assert verdict(path) == ("ok", 2 * NUM_FRAMES)
+    path.write_bytes(with_second_part(avi)[:-3000])
+    assert verdict(path)[0] == "truncated"
+    index = avi.index(b"idx1")
+    lists_too_few = avi[:index] + avi[index:].replace(b"00dc", b"01dc", 1)
+    path.write_bytes(with_second_part(lists_too_few))
+    assert verdict(path)[0] == "corrupt"
+
+
 @pytest.mark.parametrize(("box", "place"), [(b"elst", 12), (b"stts", 16)])
 def test_a_damaged_length_in_an_mp4_does_not_trim_the_film(
     intact: dict[str, bytes], tmp_path: Path, box: bytes, place: int
