@@ -19,9 +19,17 @@ from ipv_bench.shard_set import MANIFEST_FILE, Manifest, read_manifest
 from pipelines.datasets.base import DataSet, data_set
 from pipelines.datasets.prepare_config import PrepareConfig
 from pipelines.datasets.split_archive import extract
+from pipelines.decoding.selection import refuse_unknown_rates
 from pipelines.jobs.execute import Executor, LocalExecutor
 from pipelines.jobs.resume import Progress, locked, look_at, note
-from pipelines.jobs.source_times import changed_since_noted, changed_warning, note_source, note_times, source_times
+from pipelines.jobs.source_times import (
+    changed_since_noted,
+    changed_warning,
+    note_source,
+    note_times,
+    num_planned,
+    source_times,
+)
 from pipelines.jobs.tally import Tally
 from pipelines.shards.plan import Plan, make_plan
 from pipelines.shards.shard_writer import remove_leftovers
@@ -80,6 +88,7 @@ def plan_job(job: Job) -> tuple[DataSet, Plan]:
 
     Raises:
         SourceError: the release is missing, half extracted, or empty.
+        ConfigError: a field has a wrong value, or one that this release cannot follow.
         UsageError: an option is out of range.
     """
     for option, number in (("--workers", job.workers), ("--limit", job.limit)):
@@ -89,7 +98,7 @@ def plan_job(job: Job) -> tuple[DataSet, Plan]:
     config = resolve_config(release, job.profile, job.overrides)
     if config.decoder == "decord":
         require("decoder=decord", "decord")
-    if not job.source.is_dir():
+    if not os.path.isdir(job.source):  # `Path.is_dir` raises where a disk is away
         raise SourceError(f"{job.source} is not a folder", expected=f"a {job.name} release", fix=release.help)
     source = job.source.resolve()
     inventory = release.inventory(source, config)
@@ -99,6 +108,7 @@ def plan_job(job: Job) -> tuple[DataSet, Plan]:
         say(line)
     if not inventory.items:
         raise SourceError(f"{job.source} holds no source items", expected=f"a {job.name} release", fix=release.help)
+    refuse_unknown_rates(inventory.items, config)
     out = job.out.resolve()
     if inventory.archive:
         source = out / EXTRACTED_FOLDER
@@ -106,7 +116,7 @@ def plan_job(job: Job) -> tuple[DataSet, Plan]:
 
 
 def prepare(job: Job) -> Manifest:
-    """Make, resume, repair or extend a shard set.
+    """Make, resume or repair a shard set.
 
     Raises:
         SourceError, ConfigError, ShardSetError, OutputError: see `ipv_bench.errors`.
@@ -116,7 +126,7 @@ def prepare(job: Job) -> Manifest:
     release, plan = plan_job(job)
     out = plan.tasks[0].out
     with locked(out):
-        state = look_at(plan, out, job.retry_failed)
+        state = look_at(plan, out, job.retry_failed, num_planned(out))
         tally = Tally(sum(1 for item in plan.inventory.items if not item.excluded), plan.config)
         tally.add_all(state.finished)
         done = {outcome.row.source_id for outcome in state.finished}

@@ -20,6 +20,7 @@ from pipelines.datasets.base import data_set
 from pipelines.datasets.prepare_config import PrepareConfig
 from pipelines.datasets.split_archive import extract
 from pipelines.jobs.decode_worker import WorkItem, WorkOrder
+from pipelines.jobs.lost_source import refuse_lost_source
 from pipelines.jobs.supervise import DecodeWorker
 from pipelines.shards.plan import Plan, ShardTask, make_plan
 from pipelines.shards.sample_block import Outcome, without_frames
@@ -41,7 +42,7 @@ def verify_source(folder: Path, source: Path, decode: Literal["all"] | int, resu
 
     Raises:
         ShardSetError: there is no complete set in `folder`, or it was made by other package versions.
-        SourceError: `source` is no such release.
+        SourceError: `source` is no such release, or goes away meanwhile.
     """
     manifest = read_manifest(folder)
     plan = _plan(manifest, folder, source)
@@ -51,7 +52,8 @@ def verify_source(folder: Path, source: Path, decode: Literal["all"] | int, resu
         places = [places[int(number * step)] for number in range(min(decode, len(places)))]
     with tempfile.TemporaryDirectory() as scratch:
         laid_out = _lay_out(plan, source, places, Path(scratch))
-        worker = DecodeWorker(plan.config.supervision, Event())
+        limits = plan.config.supervision
+        worker = DecodeWorker(limits, Event(), limits.retry_factor)  # as the second try, which was the final one
         try:
             with progress("verify: source", len(places), "videos") as bar:
                 for task, place, shard in places:
@@ -135,7 +137,11 @@ def _compare(
     if found is None:
         found = _decode(task, place, worker, source, path)
         result.num_sources_decoded += 1
-    if stored.machine_dependent and found.machine_dependent:
+    if found.row.reason == "unreadable":
+        refuse_lost_source(source, item.path)
+    if found.machine_dependent or stored.machine_dependent:
+        if not (found.machine_dependent and stored.machine_dependent):
+            result.not_compared.append(f"{item.path}: {_why_not(stored, found)}")
         return
     if found.row != stored.row:
         _add(result, task, f"{item.path} {', '.join(_row_differences(stored, found))}")
@@ -159,6 +165,16 @@ def _decode(task: ShardTask, place: int, worker: DecodeWorker, source: Path, pat
     work = WorkItem(task.first + place, task.keys[place], item, seconds * limits.retry_factor)
     worker.run(WorkOrder(path, 0, source, task.config, [work]), lambda _, outcome: outcomes.append(outcome))
     return outcomes[0]
+
+
+def _why_not(stored: Outcome, found: Outcome) -> str:
+    """Why an outcome that depends on the machine says nothing of the source."""
+    if found.machine_dependent:
+        return f"{found.row.reason} here ({found.row.message})"
+    here = " ".join(filter(None, (found.row.status, found.row.reason)))
+    return (
+        f"{here} here; the set has it as {stored.row.reason}: `prepare --retry-failed {stored.row.reason}` tries again"
+    )
 
 
 def _row_differences(stored: Outcome, found: Outcome) -> Iterator[str]:

@@ -12,7 +12,8 @@ REASONS = {
     "bad_annotation": "label, joints or lists do not fit the item",
     "duplicate_id": "another item has the same id",
     "too_long": "its stream would pass 4 GiB, which the index of frame offsets cannot hold: set `clip_frames`",
-    "unreadable": "the operating system could not read the file (permission, I/O error, symlink loop)",
+    "unreadable": "the operating system could not read the file (permission, I/O error, symlink loop), or it "
+    "vanished after the release was listed",
     "timeout": "the decoder used more CPU time than the limit, or gave no frame for too long",
     "crashed": "the decoder killed its process",
     "out_of_memory": "the decoder used more memory than the limit",

@@ -64,11 +64,15 @@ class FrameReader(Protocol):
 
 @contextmanager
 def system_errors() -> Iterator[None]:
-    """Turn errors of the operating system while reading a source into `missing` or `unreadable`."""
+    """Turn errors of the operating system while reading a source into `unreadable`.
+
+    Whatever is decoded was there when the release was listed, so a file that is not there now may come back: its disk
+    may be away for a moment. That is another thing than a release that lacks a file.
+    """
     try:
         yield
     except FileNotFoundError as error:
-        raise SourceFailure("missing", "no such file") from error
+        raise SourceFailure("unreadable", "it vanished since the release was listed") from error
     except OSError as error:
         raise SourceFailure("unreadable", error.strerror or type(error).__name__) from error
 
@@ -77,7 +81,7 @@ def check_file(path: Path) -> None:
     """Refuse a source file that cannot be read: what is no regular file could block its reader for ever.
 
     Raises:
-        SourceFailure: `missing`, `unreadable` or `empty_file`.
+        SourceFailure: `unreadable` or `empty_file`.
     """
     with system_errors():
         status = path.stat()

@@ -2,18 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 
-from pipelines.datasets.base import FrameSelection, SourceItem
+from ipv_bench.errors import ConfigError
+from pipelines.datasets.base import ArrayFile, FrameSelection, ImageFiles, SourceItem, TablePictures
 from pipelines.datasets.prepare_config import PrepareConfig
 
 _JITTER = Fraction(1, 1000)
 """Timestamps in milliseconds (WebM) are rounded: 0.2 s may be written 0.1999."""
 
 
+_TIMELESS = (ImageFiles, ArrayFile, TablePictures)
+"""Frames without times: they have those that the item's rate gives them."""
+
+
 def selection_of(item: SourceItem, config: PrepareConfig) -> FrameSelection:
     """The item's own selection, or the config's."""
     return item.selection or FrameSelection(config.skip_frames, config.frame_stride, config.fps)
+
+
+def refuse_unknown_rates(items: Iterable[SourceItem], config: PrepareConfig) -> None:
+    """Refuse to pick frames by time where they have none: all would be kept, and called so many per second.
+
+    Raises:
+        ConfigError: pictures or arrays of unknown rate are to be resampled.
+    """
+    timeless = [item for item in items if isinstance(item.frames, _TIMELESS) and not item.fps]
+    resampled = [item for item in timeless if (chosen := selection_of(item, config)).fps and chosen.positions is None]
+    if resampled:
+        says = "say their rate with `--set source_fps=30`, or " if hasattr(config, "source_fps") else ""
+        fps = selection_of(resampled[0], config).fps
+        raise ConfigError(
+            f"fps={fps:g}, and {len(resampled)} source items of pictures state no rate of their own, such as "
+            f"{resampled[0].source_id}",
+            expected="times by which frames can be picked",
+            fix=f"{says}keep every N-th frame with `--set frame_stride=N` in place of fps",
+        )
+
+
+def exact_rate(fps: float) -> Fraction:
+    """The rate that a number stands for: 30000/1001 for 29.97002997…, else the number as it is written."""
+    simple = Fraction(fps).limit_denominator(1001)  # rates in files are rounded, 29.970029 for example
+    # 1/30 is not 0.03333: what is off by more than rounding is another rate
+    return simple if abs(simple - Fraction(fps)) < Fraction(fps) / 10**7 else Fraction(str(fps))
 
 
 class FrameSelector:
@@ -26,7 +58,7 @@ class FrameSelector:
     def __init__(self, selection: FrameSelection) -> None:
         self._selection = selection
         self._positions = frozenset(selection.positions) if selection.positions is not None else None
-        self._fps = Fraction(selection.fps).limit_denominator(1001) if selection.fps else None
+        self._fps = exact_rate(selection.fps) if selection.fps else None
         self._start: Fraction | float | None = None
         self._last_interval = -1
 

@@ -36,7 +36,7 @@ def read_rows(rows: TableRows, source: Path, columns: Sequence[str]) -> Iterator
         columns: names of columns.
 
     Raises:
-        SourceFailure: `missing`, `unreadable`, `empty_file`; `corrupt`: it is no Parquet file; `bad_annotation`: a
+        SourceFailure: `unreadable`, `empty_file`; `corrupt`: it is no Parquet file; `bad_annotation`: a
             column or a row is not there, or the rows belong to another item.
     """
     path = source / rows.path
@@ -58,7 +58,9 @@ def read_rows(rows: TableRows, source: Path, columns: Sequence[str]) -> Iterator
                     if key and not pc.all(pc.equal(part[key], value)).as_py():
                         raise SourceFailure("bad_annotation", f"its rows of the table do not all have {key} {value}")
                     yield part
-        except _PARQUET_ERRORS as error:
+        except (*_PARQUET_ERRORS, OSError) as error:
+            if isinstance(error, OSError) and error.errno:  # the disk's word; pyarrow calls damage an OSError, too
+                raise
             words = str(error).splitlines() or [type(error).__name__]
             raise SourceFailure("corrupt", f"no readable Parquet table: {words[0][:200]}") from error
 

@@ -21,7 +21,7 @@ from pipelines.datasets.base import SourceItem, VideoFile
 from pipelines.datasets.prepare_config import PrepareConfig
 from pipelines.datasets.quarantine import SourceFailure
 from pipelines.decoding.checked_video import CheckedVideo
-from pipelines.decoding.frames import SourceInfo, StoredFrame
+from pipelines.decoding.frames import SourceInfo, StoredFrame, check_file
 from pipelines.decoding.geometry import FrameScaler, frame_orientation
 from pipelines.decoding.orientation import UPRIGHT, Orientation
 from pipelines.decoding.selection import FrameSelector, selection_of
@@ -81,6 +81,7 @@ class DecordFrames:
         try:
             reader = self._decord.VideoReader(str(self._path), ctx=self._decord.cpu(0), num_threads=1)
         except (RuntimeError, self._decord.DECORDError) as error:
+            check_file(self._path)  # it may have vanished since PyAV read it
             raise SourceFailure("corrupt", f"decord: {_first_line(error)}") from error
         if len(reader) != self.info.num_frames_decoded:
             counts = f"decord finds {len(reader)} frames, PyAV {self.info.num_frames_decoded}"
@@ -91,6 +92,7 @@ class DecordFrames:
         try:
             picture: np.ndarray = reader.next().asnumpy()
         except (RuntimeError, StopIteration, self._decord.DECORDError) as error:
+            check_file(self._path)
             raise SourceFailure(
                 "corrupt", f"decord, frame {position}: {_first_line(error)}: use decoder=pyav"
             ) from error

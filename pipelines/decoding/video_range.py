@@ -20,7 +20,7 @@ from pipelines.datasets.quarantine import SourceFailure
 from pipelines.decoding.checked_video import CheckedVideo
 from pipelines.decoding.frames import SourceInfo, StoredFrame
 from pipelines.decoding.geometry import FrameScaler
-from pipelines.decoding.selection import FrameSelector, selection_of
+from pipelines.decoding.selection import FrameSelector, exact_rate, selection_of
 
 _TOLERANCE = Fraction(1, 4)
 """Of a frame's duration: how far a frame may lie from its time. Files state times to a millisecond or better."""
@@ -36,7 +36,7 @@ class RangeFrames:
         self._range, self._item, self._config = item.frames, item, config
         self._path = source / item.frames.path
         self.info = SourceInfo(num_frames_header=item.frames.num_frames, fps=item.frames.fps)
-        self._fps = Fraction(item.frames.fps).limit_denominator(1001)
+        self._fps = exact_rate(item.frames.fps)
         self._stream: Any = None
 
     def __iter__(self) -> Iterator[StoredFrame | None]:

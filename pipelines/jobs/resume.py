@@ -11,16 +11,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ipv_bench.atomic_file import disk_errors
+from ipv_bench.bounded_file import read_bytes
 from ipv_bench.config import differences
 from ipv_bench.errors import OutputError, ShardSetError, UnknownNameError
 from ipv_bench.progress import say
-from ipv_bench.shard_set import LOG_FILE, MANIFEST_FILE, Manifest, file_sha256, read_manifest
+from ipv_bench.shard_set import (
+    LOG_FILE,
+    MANIFEST_FILE,
+    MAX_MANIFEST_BYTES,
+    Manifest,
+    file_sha256,
+    manifest_text,
+    parse_manifest,
+)
 from pipelines.datasets.quarantine import REASONS
 from pipelines.jobs.shard_job import PendingShard
 from pipelines.shards.plan import Plan, ShardTask
 from pipelines.shards.sample_block import Outcome
-from pipelines.shards.shard_writer import Block, StoredShard, is_intact, read_sidecar, remove_leftovers
+from pipelines.shards.shard_writer import SET_FILES, Block, StoredShard, is_intact, read_sidecar, remove_leftovers
 from pipelines.shards.versions import refuse_mixed, refuse_other_pixels, versions
+
+_NAMED = 3
+"""New or lost items that a message names."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +44,8 @@ class Progress:
         todo: shards to be made.
         retry: finished shards with items that `--retry-failed` names.
         complete: a manifest was there, and fits all shards.
-        repaired: shards that the manifest lists and that were damaged or missing; they are in `todo`.
+        repaired: files of a complete set that were damaged or missing: shards, which are in `todo`, and tables, which
+            are written anew.
     """
 
     finished: tuple[Outcome, ...]
@@ -64,11 +77,12 @@ def locked(out: Path) -> Iterator[None]:
         yield
 
 
-def look_at(plan: Plan, out: Path, retry_failed: str | None) -> Progress:
+def look_at(plan: Plan, out: Path, retry_failed: str | None, num_planned: int | None = None) -> Progress:
     """Compare the folder with the plan; leftovers of interrupted runs are removed.
 
     Args:
         retry_failed: reason of the quarantined items to be tried again, "all", or None.
+        num_planned: source items of the release when the job began; None where nobody knows.
 
     Raises:
         ShardSetError: the folder holds another data set or another plan; the difference is shown.
@@ -76,15 +90,18 @@ def look_at(plan: Plan, out: Path, retry_failed: str | None) -> Progress:
     """
     if retry_failed is not None and retry_failed not in {"all", *REASONS}:
         raise UnknownNameError("quarantine reason", retry_failed, ["all", *REASONS])
-    _refuse_other_data_set(plan, out)
+    shards = _stored_shards(plan, out)
     remove_leftovers(out, plan.name)
+    was_complete = (out / MANIFEST_FILE).exists()
     manifest = _intact_manifest(plan, out)
+    _refuse_other_items(plan, out, shards, manifest, num_planned)
+    damaged = _damaged_tables(out, manifest) if was_complete else ()
     finished: list[Outcome] = []
     kept: list[StoredShard] = []
     todo: list[ShardTask] = []
     retry: list[PendingShard] = []
     for task in plan.tasks:
-        shard = _finished_shard(task, manifest)
+        shard = _finished_shard(task, manifest, check_hash=was_complete)
         if shard is None:
             todo.append(task)
             continue
@@ -94,16 +111,18 @@ def look_at(plan: Plan, out: Path, retry_failed: str | None) -> Progress:
         finished += [outcome for place, outcome in enumerate(shard.outcomes) if place not in again]
         if places:
             retry.append(_pending(task, shard, places))
-    if todo or retry:
+    if todo or retry or damaged:
         for shard in kept:
             refuse_mixed(shard.file, shard.versions, versions(plan.config))
     fits = manifest is not None and manifest.plan_sha256 == plan.sha256()
-    repaired = tuple(task.file for task in todo) if manifest is not None else ()
-    return Progress(tuple(finished), tuple(todo), tuple(retry), fits and not todo and not retry, repaired)
+    repaired = (*(task.file for task in todo), *damaged) if was_complete else ()
+    complete = fits and not (todo or retry or damaged)
+    return Progress(tuple(finished), tuple(todo), tuple(retry), complete, repaired)
 
 
-def _refuse_other_data_set(plan: Plan, out: Path) -> None:
-    expected = {task.sidecar.name: task for task in plan.tasks}
+def _stored_shards(plan: Plan, out: Path) -> list[StoredShard]:
+    """What the sidecars in the folder tell of; a shard of another data set or of other options is refused."""
+    shards = []
     for path in sorted(out.glob("*-[0-9][0-9][0-9][0-9][0-9][0-9].json")):
         shard = read_sidecar(path)
         if shard is None:
@@ -116,7 +135,29 @@ def _refuse_other_data_set(plan: Plan, out: Path) -> None:
                 expected="the same data set, profile and options as before, or an empty folder",
                 fix="choose another --out, or delete that folder",
             )
-        if path.name not in expected:
+        shards.append(shard)
+    return shards
+
+
+def _refuse_other_items(
+    plan: Plan, out: Path, shards: Sequence[StoredShard], manifest: Manifest | None, num_planned: int | None
+) -> None:
+    """Refuse a release that has more or fewer items than when the job began, wherever they stand in the plan."""
+    before, now = manifest.totals.get("num_sources") if manifest is not None else num_planned, plan.inventory.items
+    stored = {outcome.row.source_id for shard in shards for outcome in shard.outcomes}
+    if shards and before not in (None, len(now)):
+        new = [item.source_id for item in now if item.source_id not in stored] if manifest is not None else []
+        gone = sorted(stored - {item.source_id for item in now})
+        named = [f"{word} {', '.join(ids[:_NAMED])}" for word, ids in (("new:", new), ("gone:", gone)) if ids]
+        raise ShardSetError(
+            f"{out} was begun with {before} source items, the release has {len(now)} now"
+            + "".join(f"; {words}" for words in named),
+            expected="the release as it was when the job began: more items would go to other shards",
+            fix="choose another --out for all of it, or make a set of the new items alone: readers take several sets",
+        )
+    expected = {task.file for task in plan.tasks}
+    for shard in shards:
+        if shard.file not in expected:
             raise ShardSetError(
                 f"{out} holds {shard.file}, which this plan of {len(plan.tasks)} shards does not have",
                 expected="the release as it was when the job began",
@@ -128,10 +169,13 @@ def _intact_manifest(plan: Plan, out: Path) -> Manifest | None:
     if not (out / MANIFEST_FILE).exists():
         return None
     try:
-        manifest = read_manifest(out)
+        text = read_bytes(out / MANIFEST_FILE, error=ShardSetError, limit=MAX_MANIFEST_BYTES)
+        manifest = parse_manifest(text, str(out / MANIFEST_FILE))
     except ShardSetError as error:
         if "format" in error.expected:  # of a newer version: not ours to replace
             raise
+        return None
+    if manifest_text(manifest) != text:
         return None
     refuse_other_pixels(str(out), manifest.options, complete=True)
     changed = differences(manifest.options, plan.options)
@@ -144,14 +188,26 @@ def _intact_manifest(plan: Plan, out: Path) -> Manifest | None:
     return manifest
 
 
-def _finished_shard(task: ShardTask, manifest: Manifest | None) -> StoredShard | None:
+def _damaged_tables(out: Path, manifest: Manifest | None) -> tuple[str, ...]:
+    """What is to be written anew of a complete set beside its shards; the manifest itself when it is None."""
+    if manifest is None:
+        return (MANIFEST_FILE,)
+    tables = [name for name in SET_FILES if name != MANIFEST_FILE]
+    return tuple(name for name in tables if not _is_as_listed(out / name, manifest.tables.get(name)))
+
+
+def _is_as_listed(path: Path, sha256: str | None) -> bool:
+    return path.is_file() and not path.is_symlink() and file_sha256(path) == sha256
+
+
+def _finished_shard(task: ShardTask, manifest: Manifest | None, check_hash: bool) -> StoredShard | None:
     """The shard when it is finished and intact; a complete set is checked byte for byte, so that `prepare` repairs."""
     shard = read_sidecar(task.sidecar)
     if shard is None:
         return None
     if manifest is not None and manifest.tables.get(task.sidecar.name) != file_sha256(task.sidecar):
         return None
-    return shard if is_intact(shard, task.out, check_hash=manifest is not None) else None
+    return shard if is_intact(shard, task.out, check_hash) else None
 
 
 def _places_to_retry(task: ShardTask, shard: StoredShard, reason: str | None, out: Path) -> tuple[int, ...]:

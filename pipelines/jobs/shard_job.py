@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ipv_bench.atomic_file import disk_errors
 from pipelines.jobs.decode_worker import WorkItem, WorkOrder
+from pipelines.jobs.lost_source import refuse_lost_source
 from pipelines.jobs.supervise import DecodeWorker
 from pipelines.shards.plan import ShardTask
 from pipelines.shards.sample_block import Outcome, without_frames
@@ -41,6 +42,10 @@ def first_pass(task: ShardTask, worker: DecodeWorker, on_item: OnItem) -> Stored
 
     Args:
         on_item: told each final outcome; not those that are tried again.
+
+    Raises:
+        OutputError: the shard file cannot be written.
+        SourceError: the source folder is gone.
     """
     path = temporary_path(task, "part")
     with disk_errors(path):
@@ -110,6 +115,8 @@ def _decode(
 
     def on_outcome(number: int, outcome: Outcome) -> None:
         outcomes[number - task.first] = outcome
+        if outcome.row.reason == "unreadable":
+            refuse_lost_source(task.source, outcome.row.path)
         if final or not outcome.machine_dependent:
             on_item(outcome)
 

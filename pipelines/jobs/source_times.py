@@ -20,12 +20,15 @@ from pipelines.datasets.base import (
     SourceItem,
     TablePictures,
     TableVideo,
+    TrackFile,
+    TrackRows,
     VideoFile,
     VideoRange,
 )
 from pipelines.jobs.resume import note
 
-_EVENT = "source_times"
+_EVENT = "source_file_times"
+"""Until track files counted too, the event was `source_times`: those sums are not comparable."""
 _MODULUS = 1 << 62
 NAMED = 3
 """Changed items that the warning names."""
@@ -45,7 +48,16 @@ def source_times(inventory: Inventory, source: Path) -> list[int]:
 
 
 def item_files(item: SourceItem) -> Iterator[str]:
-    """Paths of the files that an item's frames are read from, relative to the source folder."""
+    """Paths of the files that an item's frames and tracks are read from, relative to the source folder."""
+    paths = list(_frame_files(item))
+    if isinstance(item.tracks, TrackFile):
+        paths.append(item.tracks.path)
+    elif isinstance(item.tracks, TrackRows):
+        paths.append(item.tracks.rows.path)
+    yield from dict.fromkeys(paths)
+
+
+def _frame_files(item: SourceItem) -> Iterator[str]:
     if isinstance(item.frames, VideoFile | VideoRange | ArrayFile):
         yield item.frames.path
     elif isinstance(item.frames, TablePictures | TableVideo):
@@ -79,6 +91,12 @@ def note_times(out: Path, times: Sequence[int], settled: Sequence[bool]) -> None
         planned = [old if done else new for old, new, done in zip(before, times, settled, strict=True)]
     if planned != before:
         note(out, event=_EVENT, times=planned)
+
+
+def num_planned(out: Path) -> int | None:
+    """Source items that the job in a folder was begun with; None where its log does not say."""
+    noted = _noted(out)
+    return None if noted is None else len(noted)
 
 
 def changed_since_noted(out: Path, times: Sequence[int]) -> list[int]:

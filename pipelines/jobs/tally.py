@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from ipv_bench.errors import FailureLimitError
 from ipv_bench.progress import Bar
 from pipelines.datasets.prepare_config import PrepareConfig
+from pipelines.datasets.quarantine import MACHINE_DEPENDENT
 from pipelines.shards.sample_block import Outcome
 
 
@@ -61,9 +62,15 @@ class Tally:
             raise FailureLimitError(
                 f"{failed} of {self._num_items} source items failed ({reasons}); such as {'; '.join(self._examples)}",
                 expected=f"at most {self._allowed} (max_failure_rate={self._rate:g})",
-                fix="check that --source is the right release and complete; finished shards are kept: with "
-                "`--set max_failure_rate=…` the same command goes on",
+                fix=f"check that --source is the right release and complete{self._again()}; finished shards are kept: "
+                "with `--set max_failure_rate=…` the same command goes on",
             )
+
+    def _again(self) -> str:
+        """What to do about failures that may pass."""
+        reasons = sorted(self.reasons.keys() & MACHINE_DEPENDENT)
+        named = " or ".join(f"`--retry-failed {reason}`" for reason in reasons)
+        return f"; {named} tries again what this machine may have spoilt" if reasons else ""
 
     def _count(self, outcome: Outcome) -> None:
         row = outcome.row

@@ -76,6 +76,8 @@ class Verification:
     Attributes:
         num_sources_decoded: source items that were decoded again.
         num_sources_equal: those of them that gave frames, the same as are stored.
+        not_compared: source items that this machine, or the one that made the set, could not decode within its limits:
+            no defect, and no proof either.
     """
 
     folder: str
@@ -87,6 +89,7 @@ class Verification:
     num_frames_decoded: int = 0
     num_sources_decoded: int = 0
     num_sources_equal: int = 0
+    not_compared: list[str] = field(default_factory=list)
 
     def add(self, kind: FindingKind, file: str, message: str, repair: str = "") -> None:
         """Note a defect."""
@@ -97,7 +100,7 @@ class Verification:
         again = "run the same `ipv-bench prepare` command again"
         if re.search(r"-\d{6}\.(tar|json)$", file):
             return f"{again}: it finds damaged shards and makes them anew"
-        return f"delete {Path(self.folder) / MANIFEST_FILE} and {again}: it writes the tables and the manifest anew"
+        return f"{again}: it writes the tables and the manifest anew"
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -108,11 +111,14 @@ class Verification:
         found = []
         for finding in self.findings:
             found.append(f"{finding.kind}: {finding.file}: {finding.message}\n  to do:    {finding.repair}")
+        found += [f"not compared: {line}" for line in self.not_compared]
         state = "ok" if not self.findings else f"{len(self.findings)} defects"
         looked_at = f"{self.num_shards} shards, {self.num_samples} samples, {self.num_frames} frames"
         decoded = f"{self.num_frames_decoded} frames decoded"
         if self.num_sources_decoded:
             decoded += f", {self.num_sources_decoded} source items decoded again"
+        if self.not_compared:
+            decoded += f", {len(self.not_compared)} not compared"
         return [*found, f"{self.folder}: {state} ({looked_at}, {decoded})"]
 
 

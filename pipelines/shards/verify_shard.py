@@ -209,7 +209,8 @@ def _check_webdataset(
     count = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # webdataset 1.0 leaves its file to the garbage collector
-        loop = webdataset.WebDataset(str(path.absolute()), shardshuffle=False, nodesplitter=None, empty_check=False)
+        urls = [str(path.absolute())]  # in a text alone it would expand {a,b} and `::`, which folders may be called
+        loop = webdataset.WebDataset(urls, shardshuffle=False, nodesplitter=None, empty_check=False)
         try:
             for found, sample in zip(loop, expected, strict=True):
                 key = sample[0].name.removesuffix(".json")

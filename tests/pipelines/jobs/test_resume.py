@@ -17,7 +17,15 @@ import pytest
 
 from ipv_bench.shard_set import LOG_FILE, MANIFEST_FILE
 from tests.pipelines.held_job import Hold
-from tests.pipelines.ssv2_maker import VIDEO_FOLDER, file_hashes, numbered_pictures, prepare, quarantine, write_video
+from tests.pipelines.ssv2_maker import (
+    VIDEO_FOLDER,
+    file_hashes,
+    numbered_pictures,
+    prepare,
+    quarantine,
+    write_lists,
+    write_video,
+)
 
 NUM_KILLS = int(os.environ.get("IPV_BENCH_KILLS", "5"))
 
@@ -183,3 +191,26 @@ def test_the_log_says_when_and_where_and_is_no_part_of_the_identity(prepared: Pa
     lines = [json.loads(line) for line in (prepared / LOG_FILE).read_text().splitlines()]
     assert job_events((prepared / LOG_FILE).read_text().splitlines())[:2] == ["start", "end"]
     assert next(line for line in lines if line["event"] == "start")["workers"] == 1
+
+
+def test_a_release_that_grew_is_refused_wherever_the_new_items_stand(
+    release: Path, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Behind the others a new item would have gone to a shard of its own, in front of them it moves every shard."""
+    source, out = tmp_path / "raw", tmp_path / "out"
+    for added in ("1012", "0999"):
+        shutil.copytree(release, source)
+        shutil.copytree(prepared, out)
+        shutil.copy(source / VIDEO_FOLDER / "1000.webm", source / VIDEO_FOLDER / f"{added}.webm")
+        write_lists(source, [*(str(1000 + number) for number in range(12)), added])
+        before = file_hashes(out)
+        assert prepare(source, out) == 2
+        message = capsys.readouterr().err
+        assert "begun with 13 source items, the release has 14 now" in message
+        assert f"new: {added}" in message
+        assert file_hashes(out) == before
+        (out / MANIFEST_FILE).unlink()  # as if it had been interrupted
+        assert prepare(source, out) == 2
+        assert "the release has 14 now" in capsys.readouterr().err
+        shutil.rmtree(source)
+        shutil.rmtree(out)

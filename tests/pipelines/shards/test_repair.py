@@ -1,4 +1,4 @@
-"""A damaged set is found by `verify` and made whole again, byte for byte, by what `verify` says to do."""
+"""A damaged set is found by `verify` and made whole again, byte for byte, by the same `prepare` command."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def release(tmp_path_factory) -> Path:
     return folder
 
 
-def prepare(release: Path, out: Path) -> int:
-    command = ["prepare", "rlbench", "--source", str(release), "--out", str(out), "--workers", "1", "--quiet"]
-    return run([*command, "--set", "shard_videos=3"])
+def prepare(release: Path, out: Path, quiet: bool = True) -> int:
+    command = ["prepare", "rlbench", "--source", str(release), "--out", str(out), "--workers", "1"]
+    return run([*command, "--set", "shard_videos=3", *(["--quiet"] if quiet else [])])
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -39,6 +39,7 @@ FILES = (
     "samples.parquet",
     "sources.parquet",
     "frames.npy",
+    "quarantine.jsonl",
     "rlbench-000000.tar",
     "rlbench-000001.json",
 )
@@ -53,7 +54,7 @@ def test_repair(release, intact, tmp_path, capsys, name, damage):
         path.unlink()
     else:
         data = bytearray(path.read_bytes())
-        data[len(data) // 2] ^= 1
+        data[len(data) // 2 : len(data) // 2 + 1] = bytes([data[len(data) // 2] ^ 1]) if data else b"\n"
         path.write_bytes(data)
     status = run(["verify", str(out)])
     text = capsys.readouterr()
@@ -63,11 +64,15 @@ def test_repair(release, intact, tmp_path, capsys, name, damage):
     else:
         assert status == 4
         assert name in text.out
-        if f"delete {out / MANIFEST_FILE}" in text.out:
-            (out / MANIFEST_FILE).unlink()
-        else:
-            assert "finds damaged shards" in text.out
-    assert prepare(release, out) == 0
+        assert "run the same `ipv-bench prepare` command again" in text.out
+    assert prepare(release, out, quiet=False) == 0
+    said = capsys.readouterr().out
+    assert "complete and intact" not in said
+    if (name, damage) != (MANIFEST_FILE, "missing"):
+        assert (
+            f"making anew, because damaged or missing: {name.replace('.json', '.tar') if '-0' in name else name}"
+            in said
+        )
     assert run(["verify", str(out), "--decode", "all", "--quiet"]) == 0
     assert contents(out) == contents(intact)
 

@@ -180,3 +180,9 @@ def test_exit_status_and_json_of_the_command(copy, capsys):
     write_manifest(copy, manifest)
     assert run(["verify", str(copy)]) == 2
     assert "update ipv-bench" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["{a,b}", "set::two", "$HOME {1..3}"])
+def test_folders_may_be_called_as_they_like(intact, tmp_path, name):
+    folder = Path(shutil.copytree(intact, tmp_path / name))
+    assert verify(folder, "all").findings == []
