@@ -38,13 +38,12 @@ def atomic_writer(path: str | Path) -> Iterator[IO[bytes]]:
         OutputError: the disk is full, or the folder cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(path)
+        file, temporary = _begin(path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            remove_abandoned(path)
-            with open(temporary, "wb") as file:
-                _hold(file.fileno())
+            with file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -55,13 +54,26 @@ def atomic_writer(path: str | Path) -> Iterator[IO[bytes]]:
             raise
 
 
+def _begin(path: Path) -> tuple[IO[bytes], Path]:
+    """A new, locked file beside `path`. Its name has no process in it: two containers that share a folder may both have
+    a process of one number."""
+    while True:
+        temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}{TEMPORARY_SUFFIX}")
+        file = open(temporary, "xb")  # noqa: SIM115  (the caller's)
+        with contextlib.suppress(OSError):  # some network file systems cannot lock
+            fcntl.flock(file, fcntl.LOCK_EX)  # who looks whether it is abandoned holds it for a moment
+        if temporary.exists():
+            return file, temporary
+        file.close()  # it was taken for abandoned before it was locked
+
+
 def remove_abandoned(path: Path) -> None:
     """Delete unfinished files of earlier attempts to write `path`, whose processes are gone.
 
     A writer holds a lock on its file, which the kernel gives back when it ends; so one at work elsewhere, on another
     machine too, keeps its file.
     """
-    pattern = re.compile(re.escape(f".{path.name}.") + "[0-9]+" + re.escape(TEMPORARY_SUFFIX))
+    pattern = re.compile(re.escape(f".{path.name}.") + "[0-9a-f]+" + re.escape(TEMPORARY_SUFFIX))
     with contextlib.suppress(OSError):
         with os.scandir(path.parent) as entries:
             found = [entry.path for entry in entries if pattern.fullmatch(entry.name)]

@@ -37,7 +37,7 @@ class EpisodeSource(Protocol):
         location: for messages and cards.
         episodes: all of them, in order.
         size: height and width of the frames.
-        rates: frame rates that the episodes state; empty where none does.
+        rates: frame rates that the episodes state, 0 for those that state none; empty where none does.
         tracks: what each episode has beside its frames.
         licence: of what the frames were made from, in words.
         left_out: sentences about episodes that cannot be read and are not in `episodes`.

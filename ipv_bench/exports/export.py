@@ -114,7 +114,7 @@ def _write_hf(source: str, kind: Literal["set", "run"], out: Path, config: HfExp
 
 def _complete_or_absent(out: Path, write: Callable[[Path], Any]) -> Any:
     """Let `write` fill a hidden folder beside `out`, which gets its name at the end."""
-    temporary = out.absolute().with_name(f".{out.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    temporary = out.absolute().with_name(f".{out.name}.{os.urandom(8).hex()}{TEMPORARY_SUFFIX}")
     with disk_errors(out):
         try:
             temporary.mkdir(parents=True)

@@ -56,14 +56,17 @@ def frame_rate(source: EpisodeSource, config: LeRobotExportConfig) -> float:
     """The one frame rate of the data set.
 
     Raises:
-        ShardSetError: the videos state none, or several.
+        ShardSetError: the videos state none, or several, or some of them state none.
     """
     if config.fps is not None:
         return config.fps
-    if len(source.rates) == 1:
-        return source.rates[0]
-    shown = ", ".join(f"{rate:g}" for rate in source.rates[:5])
-    found = f"its videos have {len(source.rates)} frame rates: {shown}" if source.rates else "it states no frame rate"
+    stated = [rate for rate in source.rates if rate]
+    if len(source.rates) == len(stated) == 1:
+        return stated[0]
+    shown = ", ".join(f"{rate:g}" for rate in stated[:5])
+    found = f"its videos have {len(stated)} frame rates: {shown}" if stated else "it states no frame rate"
+    if stated and len(stated) < len(source.rates):
+        found += "; and some state none"
     raise ShardSetError(
         f"{source.location}: {found}",
         expected="one rate: a LeRobot data set has one for all episodes",

@@ -42,7 +42,7 @@ class SetEpisodes:
                 fix="prepare it with one size (`--set size=64x64`)",
             )
         self.size: tuple[int, int] = sizes[0]
-        self.rates = sorted({round(float(rate), 6) for rate in index.columns["fps"][rows] if rate > 0})
+        self.rates = sorted({max(round(float(rate), 6), 0.0) for rate in index.columns["fps"][rows]})
         self.episodes = [
             EpisodeFacts(video, index.video_id(video), int(length), index.label(video), index.split(video))
             for video, length in enumerate(index.video_frames)

@@ -42,7 +42,7 @@ from models.training.checkpoint import count_of
 INDEX_FILE, DROPPED_FOLDER = "index.jsonl", "dropped"
 
 _FILE = re.compile(r"[0-9]{8,18}-[0-9]{1,12}\.npy")
-_UNFINISHED = re.compile(r"\." + _FILE.pattern + r"\.[0-9]+" + re.escape(TEMPORARY_SUFFIX))
+_UNFINISHED = re.compile(r"\." + _FILE.pattern + r"\.[0-9a-f]+" + re.escape(TEMPORARY_SUFFIX))
 
 
 class ReplayConfig(Config):

@@ -226,3 +226,21 @@ def test_lerobots_own_loader_reads_it(labelled: Path, exported: Path) -> None:
             assert sum((value > 0.5) << bit for bit, value in enumerate(found["bars"][frame])) == number
             frame += 1
     assert frame == len(found["tasks"])
+
+
+def test_videos_without_a_rate_do_not_get_that_of_others() -> None:
+    from types import SimpleNamespace
+
+    from ipv_bench.errors import ShardSetError
+    from ipv_bench.exports.config import LeRobotExportConfig
+    from ipv_bench.exports.lerobot import frame_rate
+
+    def rate(*rates: float, **values: float) -> float:
+        return frame_rate(SimpleNamespace(location="set", rates=[*rates]), LeRobotExportConfig(**values))
+
+    assert rate(12.0) == 12.0
+    assert rate(0.0, 12.0, fps=30) == 30
+    with pytest.raises(ShardSetError, match="1 frame rates: 12; and some state none"):
+        rate(0.0, 12.0)
+    with pytest.raises(ShardSetError, match="it states no frame rate"):
+        rate(0.0)

@@ -236,3 +236,14 @@ def test_errors_cross_processes_with_all_their_parts() -> None:
         pickle.loads(pickle.dumps(UnknownNameError("set", "humn36m", ["human36m"])))
     )
     assert json.dumps(str(error))
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    """Their processes may have one number: in two containers that share a folder."""
+    path = tmp_path / "cache.tar"
+    with atomic_file.atomic_writer(path) as slow:
+        slow.write(b"slow" * 1000)
+        atomic_file.write_bytes(path, b"fast")
+        assert path.read_bytes() == b"fast"
+    assert path.read_bytes() == b"slow" * 1000
+    assert list(tmp_path.iterdir()) == [path]
