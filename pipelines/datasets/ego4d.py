@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from ipv_bench.bounded_json import read_json
 from ipv_bench.errors import SourceError
 from pipelines.datasets.base import Count, Inventory, SourceItem, SourceRow, VideoFile
@@ -19,7 +21,7 @@ METADATA_FILE = "ego4d.json"
 class Ego4dConfig(PrepareConfig):
     """Fields of `prepare ego4d`."""
 
-    fps: float | None = 5.0
+    fps: float | None = Field(5.0, gt=0)
     """Resample to this rate by timestamps, in frames per second; null keeps the native frames."""
     size: str = "short:256"
     """Frame size: the short side is 256 and the aspect is kept; crops are taken when segments are read."""
@@ -49,7 +51,7 @@ class Ego4d:
         if unknown:
             warnings.append(f"{METADATA_FILE} does not know {len(unknown)} of the videos, the first is {unknown[0]}")
         items = [_item(file, facts.get(file.stem, {})) for file in videos]
-        return Inventory(sorted_unique(items), warnings=(*tree.warnings, *warnings))
+        return Inventory(sorted_unique(items), warnings=(*tree.warnings, *warnings, *tree.left_out(VIDEO_SUFFIXES)))
 
     def counts(self, inventory: Inventory, rows: Sequence[SourceRow], config: PrepareConfig) -> list[Count]:
         """Videos found and written; no paper of this field states a count to compare with."""

@@ -56,9 +56,12 @@ class EpisodesConfig(PrepareConfig):
     """When `action[t]` of the source was taken: it led into frame t, or it was taken at frame t (then it is shifted by
     one); auto looks whether the actions at frame 0 are zero."""
 
+    source_fps: float | None = Field(None, gt=0)
+    """Frames per second of the episodes, which state none themselves; null: unknown."""
+
     def options(self) -> dict[str, Any]:
-        """Without these two at their defaults: sets of files without such arrays are what they were before tracks."""
-        defaults = {name: type(self).model_fields[name].default for name in ("tracks", "action_time")}
+        """Without these at their defaults: sets are what they were before there were tracks and rates."""
+        defaults = {name: type(self).model_fields[name].default for name in ("tracks", "action_time", "source_fps")}
         return {
             key: value for key, value in super().options().items()
             if key not in defaults or value != _plain(defaults[key])

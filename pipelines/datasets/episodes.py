@@ -15,8 +15,10 @@ from ipv_bench.tracks import ACTION
 from pipelines.datasets.base import ArrayFile, Count, Inventory, SourceItem, SourceRow, TrackFile
 from pipelines.datasets.episode_tracks import EpisodesConfig, TrackRule, find_tracks
 from pipelines.datasets.file_tree import FoundFile, list_files
-from pipelines.datasets.prepare_config import PrepareConfig
+from pipelines.datasets.prepare_config import PrepareConfig, refuse_set
 from pipelines.datasets.unique_items import sorted_unique
+
+SUFFIX = ".npz"
 
 
 class Episodes:
@@ -51,21 +53,26 @@ def episode_inventory(source: Path, config: PrepareConfig, help_text: str) -> In
         ConfigError: the config would tear actions from their frames.
     """
     assert isinstance(config, EpisodesConfig)
+    refuse_set(config, ("decoder",), "episode files hold no coded video")
     tree = list_files(source)
-    files = tree.with_suffixes({".npz"})
+    files = tree.with_suffixes({SUFFIX})
     if not files:
         raise SourceError(f"{source} has no episode file", expected="….npz files with `image`", fix=help_text)
     rule = find_tracks(source, [file.path for file in files if not file.problem], config)
-    items = sorted_unique(_item(file, rule) for file in files)
-    return Inventory(items, warnings=(*tree.warnings, *rule.warnings), notes=tuple(rule.notes), tracks=rule.specs)
+    items = sorted_unique(_item(file, rule, config) for file in files)
+    warnings = (*tree.warnings, *rule.warnings, *tree.left_out({SUFFIX}))
+    return Inventory(items, warnings=warnings, notes=tuple(rule.notes), tracks=rule.specs)
 
 
-def _item(file: FoundFile, rule: TrackRule) -> SourceItem:
+def _item(file: FoundFile, rule: TrackRule, config: EpisodesConfig) -> SourceItem:
     source_id = f"{file.folder}/{file.stem}" if file.folder else file.stem
     label = file.folder.rpartition("/")[2]
     frames = None if file.problem else ArrayFile(file.path)
     tracks = TrackFile(file.path, rule.specs, rule.taken_at) if rule.specs and not file.problem else None
-    return SourceItem(source_id, file.path, file.size_bytes, frames, label, problem=file.problem, tracks=tracks)
+    fps = config.source_fps or 0.0
+    return SourceItem(
+        source_id, file.path, file.size_bytes, frames, label, fps=fps, problem=file.problem, tracks=tracks
+    )
 
 
 DATA_SET = Episodes()

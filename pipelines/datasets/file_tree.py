@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +13,38 @@ from pathlib import Path
 from ipv_bench.errors import SourceError
 
 VIDEO_SUFFIXES = frozenset(
-    {".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg"}
-    | {".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}
+    {
+        ".3g2",
+        ".3gp",
+        ".asf",
+        ".avi",
+        ".divx",
+        ".f4v",
+        ".flv",
+        ".gif",
+        ".m2t",
+        ".m2ts",
+        ".m4v",
+        ".mjpeg",
+        ".mjpg",
+        ".mk3d",
+    }
+    | {".mkv", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".ogv", ".qt", ".ts", ".vob", ".webm", ".wmv"}
 )
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".webp"})
+"""Of containers whose structure is checked (`pipelines.decoding.containers`): in others damage might not be seen."""
+IMAGE_SUFFIXES = frozenset(
+    {".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+)
+_TEXT_SUFFIXES = frozenset(
+    {".ass", ".cfg", ".csv", ".htm", ".html", ".ini", ".json", ".jsonl", ".log", ".md", ".md5", ".nfo", ".pdf", ".py"}
+    | {".rst", ".sh", ".sha256", ".srt", ".sub", ".toml", ".tsv", ".txt", ".vtt", ".xml", ".yaml", ".yml"}
+)
+_TEXT_NAMES = frozenset({"COPYING", "LICENCE", "LICENSE", "MD5SUMS", "NOTICE", "README", "SHA256SUMS"})
+"""Files that lie beside videos and that nobody expects in a set."""
+
+_FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
+_LASTING = _FORBIDDEN | {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
+"""Errors that say what a release is like: no permission, links to nowhere or in a circle, impossible names."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +99,20 @@ class FileTree:
         wanted = frozenset(suffixes)
         return tuple(file for file in self.files if file.suffix in wanted)
 
+    def left_out(self, suffixes: Iterable[str]) -> list[str]:
+        """A warning where files have none of these suffixes, texts apart: somebody may miss them in the set."""
+        wanted = frozenset(suffixes)
+        others = [file for file in self.files if file.suffix not in wanted and not _is_text(file)]
+        if not others:
+            return []
+        counts = Counter(file.suffix or "none" for file in others)
+        shown = ", ".join(f"{suffix} {count}" for suffix, count in sorted(counts.items(), key=lambda pair: -pair[1]))
+        return [f"{len(others)} files have other endings and are left out ({shown}), the first is {others[0].path}"]
+
+
+def _is_text(file: FoundFile) -> bool:
+    return file.suffix in _TEXT_SUFFIXES or file.name.upper() in _TEXT_NAMES
+
 
 def list_files(source: str | Path) -> FileTree:
     """List the files below `source`.
@@ -78,11 +121,12 @@ def list_files(source: str | Path) -> FileTree:
     links that point at themselves are files with a problem.
 
     Raises:
-        SourceError: `source` is no folder, or cannot be read.
+        SourceError: `source` is no folder, or it cannot be read, or not at this moment (an I/O error, a network file
+            system that is away).
     """
     source = Path(source)
-    if not source.is_dir():
-        found = "is a file" if source.exists() else "does not exist"
+    found = _not_a_folder(source)
+    if found:
         raise SourceError(
             f"the source folder {source} {found}",
             expected="the folder that holds the raw release",
@@ -93,6 +137,16 @@ def list_files(source: str | Path) -> FileTree:
     if not walk.files and walk.warnings:
         raise SourceError(walk.warnings[0], expected="a folder that may be read", fix="change its permissions")
     return FileTree(tuple(sorted(walk.files, key=lambda file: file.path)), tuple(walk.warnings))
+
+
+def _not_a_folder(path: Path) -> str:
+    """What a path is in place of a folder; empty when it is one."""
+    try:
+        return "" if stat.S_ISDIR(path.stat().st_mode) else "is a file"
+    except FileNotFoundError:
+        return "does not exist"
+    except OSError as error:
+        return f"cannot be looked at: {error.strerror}"
 
 
 @dataclass
@@ -120,6 +174,7 @@ class _Walk:
         try:
             entries = sorted(os.scandir(self.source / folder), key=lambda entry: entry.name)
         except OSError as error:
+            refuse_passing(error, self.source / folder, _FORBIDDEN)  # it was there when its parent was listed
             self.warnings.append(f"the folder {printable(folder) or self.source} cannot be read: {error.strerror}")
             return [], []
         for entry in entries:
@@ -139,8 +194,10 @@ def _file(path: str, entry: os.DirEntry[str]) -> FoundFile:
     try:
         status = entry.stat()
     except OSError as error:
+        refuse_passing(error, entry.path)
         reason = "missing" if error.errno == errno.ENOENT else "unreadable"
-        return FoundFile(printable(path), 0, (reason, f"a link that leads nowhere: {error.strerror}"))
+        what = "a link that leads nowhere" if entry.is_symlink() else "it cannot be looked at"
+        return FoundFile(printable(path), 0, (reason, f"{what}: {error.strerror}"))
     size_bytes = status.st_size
     if not stat.S_ISREG(status.st_mode):
         return FoundFile(
@@ -149,6 +206,25 @@ def _file(path: str, entry: os.DirEntry[str]) -> FoundFile:
     if printable(path) != path:
         return FoundFile(printable(path), size_bytes, ("unreadable", "its name is not UTF-8"))
     return FoundFile(path, size_bytes)
+
+
+def refuse_passing(error: OSError, path: str | Path, lasting: frozenset[int] = _LASTING) -> None:
+    """Refuse a release that cannot be listed at this moment: what lies there would be missing in the plan for good.
+
+    Args:
+        error: of the system.
+        path: that it is about.
+        lasting: errors that a release has by itself.
+
+    Raises:
+        SourceError: `error` is none of them.
+    """
+    if error.errno not in lasting:
+        raise SourceError(
+            f"{printable(str(path))} cannot be looked at: {error.strerror}",
+            expected="a disk that can be read",
+            fix="check the disk or the network file system, then run the same command again",
+        ) from error
 
 
 def kind_of_file(mode: int) -> str:

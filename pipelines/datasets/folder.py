@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from ipv_bench.errors import ConfigError, SourceError, UnknownNameError
 from pipelines.datasets.base import Count, Inventory, SourceItem, SourceRow, VideoFile
@@ -31,10 +33,13 @@ class FolderConfig(PrepareConfig):
     video_column: str = ""
     """Column of Parquet files that holds the videos; empty takes the only one."""
 
+    source_fps: float | None = Field(None, gt=0)
+    """Frames per second of folders of pictures, which state none themselves; null: unknown."""
+
     def options(self) -> dict[str, Any]:
-        """Without `video_column` when it is not set: other sets are what they were before tables were read."""
-        values = super().options()
-        return values if self.video_column else {key: value for key, value in values.items() if key != "video_column"}
+        """Without what came later and is not set: other sets are what they were before."""
+        later = {"video_column": "", "source_fps": None}
+        return {key: value for key, value in super().options().items() if key not in later or value != later[key]}
 
 
 class Folder:
@@ -56,15 +61,17 @@ class Folder:
         items = [_video(file, config) for file in tree.with_suffixes(VIDEO_SUFFIXES)]
         folders = numbered_folders(tree.with_suffixes(IMAGE_SUFFIXES))
         items += [_sequence(folder, config) for folder in folders]
-        items = _with_tables(source, tree, items, config)
+        items, warnings = _with_tables(source, tree, items, config)
+        warnings += tree.left_out({*VIDEO_SUFFIXES, *IMAGE_SUFFIXES, TABLE_SUFFIX})
         if not items:
             lerobot = any(file.path == "meta/info.json" for file in tree.files)
             raise SourceError(
-                f"{source} has no video and no picture in its {len(tree.files)} files",
+                f"{source} has no video and no picture in its {len(tree.files)} files"
+                + "".join(f"; {warning}" for warning in warnings),
                 expected="video files, folders of numbered pictures, or Parquet files that hold videos",
                 fix="it looks like a LeRobot data set: `ipv-bench prepare lerobot`" if lerobot else self.help,
             )
-        return Inventory(sorted_unique(items), warnings=(*tree.warnings, *doubts(folders)))
+        return Inventory(sorted_unique(items), warnings=(*tree.warnings, *doubts(folders), *warnings))
 
     def counts(self, inventory: Inventory, rows: Sequence[SourceRow], config: PrepareConfig) -> list[Count]:
         """Items found and written."""
@@ -73,8 +80,10 @@ class Folder:
         return [Count("videos and folders of pictures found", len(rows)), Count(rule, written)]
 
 
-def _with_tables(source: Path, tree: FileTree, items: list[SourceItem], config: FolderConfig) -> list[SourceItem]:
-    """The items, and one for each row of the tables with videos; a video that a table names is that row's."""
+def _with_tables(
+    source: Path, tree: FileTree, items: list[SourceItem], config: FolderConfig
+) -> tuple[list[SourceItem], list[str]]:
+    """The items, and one for each row of the tables with videos; a video that a table names is that row's. Warnings."""
     files = [file for file in tree.with_suffixes({TABLE_SUFFIX}) if not file.problem]
     if not files:
         if config.label_from not in _BY_PLACE:
@@ -82,26 +91,39 @@ def _with_tables(source: Path, tree: FileTree, items: list[SourceItem], config: 
                 f"label_from={config.label_from}: {source} has no Parquet file", expected="none or folder",
                 fix="name the column of a table that holds the videos",
             )  # fmt: skip
-        return items
+        return items, []
     from ipv_bench.bounded_tables import column_names
     from pipelines.datasets.hub_tables import open_table, table_items
 
     sizes = {file.path: file.size_bytes for file in tree.files if not file.problem}
     column = "" if config.label_from in _BY_PLACE else config.label_from
     found: list[SourceItem] = []
+    passed_over: Counter[tuple[str, str]] = Counter()
+    num_tables = 0
     for file in files:
         try:
-            table = open_table(source, file, config.video_column, column)
+            table = open_table(source, file, config.video_column, column, passed_over)
         except SourceFailure as failure:  # the other files are as good as they were
             found.append(replace(_video(file, config), frames=None, problem=(failure.reason, failure.message)))
             continue
         if table is not None:
+            num_tables += 1
             found += table_items(table, sizes, lambda file: _label(file, config))
     if config.video_column and not found:
         names = {name for file in files for name in column_names(source / file.path, error=SourceError)}
         raise UnknownNameError("column with videos", config.video_column, names)
+    if column and not num_tables:
+        raise ConfigError(
+            f"label_from={column}: none of the {len(files)} Parquet files in {source} holds or names videos",
+            expected="a column of a table with videos",
+            fix="leave it, or name the videos' column with `--set video_column=…`",
+        )
     taken = {item.path for item in found if isinstance(item.frames, VideoFile)}
-    return [*(item for item in items if item.path not in taken), *found]
+    warnings = [
+        f"the column {name} of {count} Parquet files is not taken: {why}; `--set video_column={name}` takes it"
+        for (name, why), count in sorted(passed_over.items())
+    ]
+    return [*(item for item in items if item.path not in taken), *found], warnings
 
 
 def _label(file: FoundFile, config: FolderConfig) -> str:
@@ -115,7 +137,8 @@ def _video(file: FoundFile, config: FolderConfig) -> SourceItem:
 
 def _sequence(folder: NumberedFolder, config: FolderConfig) -> SourceItem:
     parent = folder.path.rpartition("/")[0].rpartition("/")[2]
-    item = folder.item(label=parent if config.label_from == "folder" else "")
+    label = parent if config.label_from == "folder" else ""
+    item = folder.item(label=label, fps=config.source_fps or 0.0)
     missing = missing_number(folder.numbers)
     if item.problem or missing is None or config.gaps == "allow":
         return item

@@ -36,6 +36,7 @@ class NumberedFolder:
         numbers: of each, increasing: as in its name, or its place where the names hold times.
         problem: why the folder is no image sequence; None when it is one.
         warning: what may be wrong with the reading; empty when nothing is.
+        unnumbered: paths of pictures that are left out, for want of a number in their names.
     """
 
     path: str
@@ -43,6 +44,7 @@ class NumberedFolder:
     numbers: tuple[int, ...]
     problem: tuple[str, str] | None = None
     warning: str = ""
+    unnumbered: tuple[str, ...] = ()
 
     @property
     def source_id(self) -> str:
@@ -110,8 +112,14 @@ def numbered_folders(pictures: Iterable[FoundFile]) -> list[NumberedFolder]:
 
 
 def doubts(folders: Iterable[NumberedFolder]) -> list[str]:
-    """The folders' warnings."""
-    return [folder.warning for folder in folders if folder.warning]
+    """The folders' warnings, and one for all pictures that are left out."""
+    folders = list(folders)
+    warnings = [folder.warning for folder in folders if folder.warning]
+    unnumbered = [path for folder in folders for path in folder.unnumbered]
+    if unnumbered:
+        lie = f"{len(unnumbered)} pictures without a number in their names lie beside numbered ones"
+        warnings.append(f"{lie} and are left out, the first is {unnumbered[0]}")
+    return warnings
 
 
 @dataclass(frozen=True)
@@ -158,7 +166,8 @@ def _numbered(folder: str, files: Sequence[FoundFile]) -> NumberedFolder:
     if twice is not None:
         number = numbers[names.index(twice)] if numbers is not places else twice.file.stem
         return NumberedFolder(folder, kept, places, ("bad_annotation", f"two pictures have the number {number}"))
-    return NumberedFolder(folder, kept, numbers, warning=_doubt(folder, names, varying))
+    unnumbered = tuple(file.path for file in files if not _NUMBERS.search(file.stem))
+    return NumberedFolder(folder, kept, numbers, warning=_doubt(folder, names, varying), unnumbered=unnumbered)
 
 
 def _frame_numbers(varying: Sequence[Sequence[int | Fraction]]) -> tuple[int, ...]:

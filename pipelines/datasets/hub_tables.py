@@ -12,8 +12,10 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +26,20 @@ from ipv_bench.bounded_tables import ARROW_ERRORS, LIMITS, read_table
 from ipv_bench.errors import ConfigError, InputError, SourceError, UnknownNameError
 from ipv_bench.file_names import is_relative_path
 from pipelines.datasets.base import SourceItem, TableRows, TableVideo, VideoFile
-from pipelines.datasets.file_tree import VIDEO_SUFFIXES, FoundFile
+from pipelines.datasets.file_tree import VIDEO_SUFFIXES, FoundFile, refuse_passing
 from pipelines.datasets.quarantine import SourceFailure
 
 MAX_ROWS = 10_000_000
 _SPLIT = re.compile(r"(?:^|/)(train|validation|valid|val|dev|test|eval)(?=[-_.\d])[^/]*\.parquet$")
 _SAME_SPLIT = {"valid": "validation", "val": "validation", "dev": "validation", "eval": "test"}
-_PICTURES = (b"\xff\xd8", b"\x89PNG", b"RIFF", b"BM", b"GIF8", b"II*\0", b"MM\0*")
+_OTHERS = (
+    ("pictures", re.compile(rb"\xff\xd8|\x89PNG|RIFF....WEBP|BM|II\*\0|MM\0\*", re.DOTALL)),
+    ("sounds", re.compile(rb"RIFF....WAVE|fLaC|ID3|FORM....AIF", re.DOTALL)),
+)
+"""How files begin that are no videos; AVI begins with RIFF too, and a GIF may be one, as it may in a folder."""
+_OTHER_NAMES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".wav", ".mp3", ".flac")
+_LOOK_AT = 256
+"""Rows that are looked at for the first one that is not empty."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,9 @@ class HubTable:
     named: tuple[str, ...]
 
 
-def open_table(source: Path, file: FoundFile, video_column: str, label_column: str) -> HubTable | None:
+def open_table(
+    source: Path, file: FoundFile, video_column: str, label_column: str, passed_over: Counter[tuple[str, str]]
+) -> HubTable | None:
     """What a Parquet file holds; None when no column of it has videos.
 
     Args:
@@ -60,6 +71,7 @@ def open_table(source: Path, file: FoundFile, video_column: str, label_column: s
         file: of the table.
         video_column: the column to take; empty takes the only one with videos.
         label_column: the column with labels; empty for none.
+        passed_over: counts (column, why) of the columns with files that are not taken, unless one was named.
 
     Raises:
         SourceFailure: `corrupt`: it is no Parquet file.
@@ -72,14 +84,19 @@ def open_table(source: Path, file: FoundFile, video_column: str, label_column: s
         with pq.ParquetFile(path, **LIMITS) as table:
             schema, count = table.schema_arrow, table.metadata.num_rows
             features = _features(schema)
-            found = [field.name for field in schema if _holds_files(field.type) and _is_video(table, field, features)]
+            verdicts = {field.name: _not_video(table, field, features) for field in schema if _holds_files(field.type)}
+            found = [name for name, why in verdicts.items() if not why]
             if not found and not video_column:
                 found = [name for name in schema.names if _is_file_name(schema.field(name))][:1]
             column = video_column or (found[0] if found else "")
             external = column in schema.names and _only_names(table, schema.field(column))
     except ARROW_ERRORS as error:
+        if isinstance(error, OSError) and error.errno:  # the disk's word; pyarrow calls damage an OSError, too
+            refuse_passing(error, path)
         words = str(error).splitlines() or [type(error).__name__]
         raise SourceFailure("corrupt", f"no readable Parquet table: {words[0][:200]}") from None
+    if not video_column:
+        passed_over.update((name, why) for name, why in verdicts.items() if why and not _declared(name, features))
     if column not in schema.names:
         return None
     if len(found) > 1 and not video_column:
@@ -159,20 +176,32 @@ def _features(schema: pa.Schema) -> dict[str, Any]:
     return features if isinstance(features, dict) else {}
 
 
-def _is_video(table: pq.ParquetFile, field: pa.Field, features: Mapping[str, Any]) -> bool:
-    """By the word of the `datasets` library; else whatever does not begin as a picture does."""
-    feature = features.get(field.name)
+def _declared(name: str, features: Mapping[str, Any]) -> str:
+    """What the `datasets` library calls a column; empty where it says nothing."""
+    feature = features.get(name)
     kind = feature.get("_type") if isinstance(feature, dict) else None
-    if kind is not None:
-        return str(kind) == "Video"
-    first = next(table.iter_batches(batch_size=1, columns=[field.name], use_threads=False), None)
-    value = first.column(0)[0].as_py() if first is not None and len(first) else None
-    if isinstance(value, dict):
-        name = value.get("path")
-        value = value.get("bytes")
-        if value is None and isinstance(name, str):
-            return not name.lower().endswith((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".wav", ".mp3", ".flac"))
-    return isinstance(value, bytes) and not any(value.startswith(start) for start in _PICTURES)
+    return "" if kind is None else str(kind)
+
+
+def _not_video(table: pq.ParquetFile, field: pa.Field, features: Mapping[str, Any]) -> str:
+    """Why a column is not one of videos; empty when it is.
+
+    By the word of the `datasets` library; else by the first file in it, which is a video unless it begins or is named
+    as something else.
+    """
+    kind = _declared(field.name, features)
+    if kind:
+        return "" if kind == "Video" else f"it is of the type {kind}"
+    rows = table.iter_batches(batch_size=1, columns=[field.name], use_threads=False)
+    for batch in islice(rows, _LOOK_AT):
+        value = batch.column(0)[0].as_py() if len(batch) else None
+        name = value.get("path") if isinstance(value, dict) else None
+        data = value.get("bytes") if isinstance(value, dict) else value
+        if isinstance(data, bytes) and data:
+            return next((f"it holds {words}" for words, start in _OTHERS if start.match(data)), "")
+        if data is None and isinstance(name, str) and name:
+            return "it names other files" if name.lower().endswith(_OTHER_NAMES) else ""
+    return f"its first {_LOOK_AT} rows are empty" if table.metadata.num_rows > _LOOK_AT else "it is empty"
 
 
 def _only_names(table: pq.ParquetFile, field: pa.Field) -> bool:

@@ -32,7 +32,7 @@ from pipelines.datasets.file_tree import FoundFile, list_files
 from pipelines.datasets.hdf5_array import read_array
 from pipelines.datasets.named_files import NamedFiles
 from pipelines.datasets.person_box import person_boxes, published_boxes
-from pipelines.datasets.prepare_config import PrepareConfig
+from pipelines.datasets.prepare_config import PrepareConfig, refuse_set
 from pipelines.datasets.published_table import published_table
 from pipelines.datasets.unique_items import sorted_unique
 
@@ -114,6 +114,8 @@ class Human36m:
     def inventory(self, source: Path, config: PrepareConfig) -> Inventory:
         """List the release: one item per scenario and camera."""
         assert isinstance(config, Human36mConfig)
+        refuse_set(config, ("fps", "frame_stride", "skip_frames"), "each listed picture is taken, with its own box")
+        refuse_set(config, ("crop", "decoder"), "pictures are cut around the person; there is no coded video")
         tree = list_files(source)
         files = NamedFiles(tree.files, lambda file: file.name)
         self._check_layout(source, files)

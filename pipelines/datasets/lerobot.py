@@ -29,6 +29,7 @@ from pipelines.datasets.base import (
     VideoRange,
 )
 from pipelines.datasets.episode_tracks import UNITS
+from pipelines.datasets.file_tree import refuse_passing
 from pipelines.datasets.lerobot_meta import Camera, Episode, Feature, Meta, fault, read_meta
 from pipelines.datasets.prepare_config import PrepareConfig
 
@@ -261,7 +262,8 @@ class _Layout:
         if path not in self._sizes:
             try:
                 self._sizes[path] = (self._source / path).stat().st_size
-            except OSError:
+            except OSError as error:
+                refuse_passing(error, path)
                 self._sizes[path] = None
         return self._sizes[path]
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from ipv_bench.config import Config
+from ipv_bench.errors import ConfigError
 
 Crop = Literal["none", "centre-square"]
 Scaling = Literal["area", "bilinear-plain"]
@@ -77,3 +79,22 @@ class PrepareConfig(Config):
     def options(self) -> dict[str, Any]:
         """The fields that determine bytes: what the plan's hash covers."""
         return self.model_dump(mode="json", exclude={"max_failure_rate", "supervision"})
+
+
+def refuse_set(config: PrepareConfig, names: Iterable[str], why: str) -> None:
+    """Refuse fields that a data set does not heed: they would stand in the manifest and be false.
+
+    Args:
+        config: of the job.
+        names: of the fields.
+        why: they say nothing here.
+
+    Raises:
+        ConfigError: one of them has another value than the data set's default.
+    """
+    for name in names:
+        value, default = getattr(config, name), type(config).model_fields[name].default
+        if value != default:
+            raise ConfigError(
+                f"{name}={value}: {why}", expected=f"{name}={'null' if default is None else default}", fix="leave it"
+            )

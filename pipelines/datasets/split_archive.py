@@ -24,7 +24,7 @@ from typing import IO, Any, cast
 from ipv_bench.atomic_file import TEMPORARY_SUFFIX, disk_errors
 from ipv_bench.errors import SourceError
 from ipv_bench.progress import progress
-from pipelines.datasets.file_tree import FileTree, FoundFile
+from pipelines.datasets.file_tree import FileTree, FoundFile, printable
 
 _PIECE = re.compile(r"(?P<stem>.+)-(?P<number>\d\d)(\.zip)?")
 
@@ -53,14 +53,16 @@ def find_pieces(tree: FileTree, prefix: str) -> tuple[str, ...]:
 def list_members(source: Path, pieces: Sequence[str], suffix: str) -> list[FoundFile]:
     """The members whose names end with `suffix`, found by reading the whole archive once.
 
+    Members that hold no contents of their own, or whose names no table can hold, have a problem.
+
     Raises:
         SourceError: the archive is damaged or cut off.
     """
     found = []
     with progress("reading the split archive", None, "files") as bar:
         for member, _ in _members(source, pieces):
-            if member.name.endswith(suffix):
-                found.append(FoundFile(_safe_name(member.name), member.size))
+            if member.name.endswith(suffix) and not member.isdir():
+                found.append(FoundFile(_safe_name(member.name), member.size, _problem(member)))
             bar.advance(1)
     return found
 
@@ -73,7 +75,7 @@ def extract(source: Path, pieces: Sequence[str], sizes: Mapping[str, int], folde
 
     Raises:
         SourceError: the archive is damaged or cut off.
-        OutputError: the disk is full.
+        OutputError: the disk is full, or the folder cannot be written.
     """
     todo = {name for name, size in sizes.items() if not _is_there(folder / name, size)}
     if not todo:
@@ -81,14 +83,14 @@ def extract(source: Path, pieces: Sequence[str], sizes: Mapping[str, int], folde
     with progress("laying out the split archive", len(sizes), "files", len(sizes) - len(todo)) as bar:
         for member, file in _members(source, pieces):
             name = _safe_name(member.name)
-            if name not in todo:
+            if file is None or name not in todo:
                 continue
             target = folder / name
             with disk_errors(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 temporary = target.with_name(target.name + TEMPORARY_SUFFIX)
                 with open(temporary, "wb") as out:
-                    while piece := file.read(1 << 20):
+                    for piece in _contents(file, pieces):
                         out.write(piece)
                 os.replace(temporary, target)
             todo.remove(name)
@@ -97,21 +99,55 @@ def extract(source: Path, pieces: Sequence[str], sizes: Mapping[str, int], folde
                 return
 
 
+def _contents(file: IO[bytes], pieces: Sequence[str]) -> Iterator[bytes]:
+    """What a member holds, piece by piece: what cannot be read is the archive's fault, not that of the output."""
+    while True:
+        with _archive_errors(pieces):
+            piece = file.read(1 << 20)
+        if not piece:
+            return
+        yield piece
+
+
+def _problem(member: tarfile.TarInfo) -> tuple[str, str] | None:
+    """Why a member cannot be laid out by itself; None when it can."""
+    if printable(member.name) != member.name:
+        return "unreadable", "its name is not UTF-8"
+    if member.islnk() or member.issym():
+        kind = "hard" if member.islnk() else "symbolic"
+        words = f"in the archive it is a {kind} link to {printable(member.linkname)}"
+        return "bad_annotation", f"{words}: extract the archive and prepare the folder"
+    return None if member.isreg() else ("unreadable", "in the archive it is no regular file")
+
+
 def _is_there(path: Path, size: int) -> bool:
     return path.is_file() and path.stat().st_size == size
 
 
 def _safe_name(name: str) -> str:
-    """Folder and file name only: a member must not be laid out elsewhere."""
-    parts = [part for part in name.split("/") if part not in ("", ".", "..")]
+    """Folder and file name only, as tables can hold them: a member must not be laid out elsewhere."""
+    parts = [part for part in printable(name).split("/") if part not in ("", ".", "..")]
     return "/".join(parts[-2:])
+
+
+_ERRORS = (
+    tarfile.TarError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
+"""Also what Python's readers say of encrypted zips (RuntimeError) and impossible headers (ValueError)."""
 
 
 @contextmanager
 def _archive_errors(pieces: Sequence[str]) -> Iterator[None]:
     try:
         yield
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, OSError) as error:
+    except _ERRORS as error:
         raise SourceError(
             f"the archive {pieces[0]} … {pieces[-1]} ({len(pieces)} pieces) cannot be read to its end: {error}",
             expected="every piece, complete; joined they are one tar archive",
@@ -119,16 +155,15 @@ def _archive_errors(pieces: Sequence[str]) -> Iterator[None]:
         ) from error
 
 
-def _members(source: Path, pieces: Sequence[str]) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
-    """Regular members in order, each with its contents, which must be read before the next."""
+def _members(source: Path, pieces: Sequence[str]) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
+    """Members in order, regular ones with their contents, which must be read before the next."""
     with _archive_errors(pieces):
         joined = io.BufferedReader(_Joined([source / piece for piece in pieces]), 1 << 20)  # type: ignore[type-var]
         with tarfile.open(fileobj=_decompressed(joined), mode="r|", tarinfo=_StrictHeader) as tar:
             while (member := tar.next()) is not None:
                 tar.members.clear()  # type: ignore[attr-defined]  # it would keep all headers
                 file = tar.extractfile(member) if member.isreg() else None
-                if file is not None:
-                    yield member, file
+                yield member, file
             _check_end(tar.fileobj)
 
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -32,6 +32,8 @@ LIST_NAMES = {
 }
 """List → the names it is distributed under."""
 
+Split = Literal["train", "validation", "test"]
+
 ARCHIVE = "20bn-something-something-v2"
 """Name of the split archive, before `-00`."""
 
@@ -41,7 +43,7 @@ class SSv2Config(PrepareConfig):
 
     min_frames: int = Field(25, ge=0)
     """Videos with fewer decoded frames are not written; the paper samples segments of 25."""
-    splits: tuple[str, ...] = ("train", "validation")
+    splits: tuple[Split, ...] = Field(("train", "validation"), min_length=1)
     """Splits that are written."""
 
 

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 from ipv_bench.errors import SourceError
 from pipelines.datasets.base import Count, FrameSelection, ImageFiles, Inventory, SourceItem, SourceRow, VideoFile
 from pipelines.datasets.file_tree import IMAGE_SUFFIXES, VIDEO_SUFFIXES, FoundFile, list_files
 from pipelines.datasets.frame_folders import NumberedFolder, doubts, numbered_folders
-from pipelines.datasets.prepare_config import Crop, PrepareConfig
+from pipelines.datasets.prepare_config import Crop, PrepareConfig, refuse_set
 from pipelines.datasets.published_table import published_table
 from pipelines.datasets.unique_items import sorted_unique
 
@@ -22,9 +24,9 @@ FPS = 30.0
 class YoutubeDrivingConfig(PrepareConfig):
     """Fields of `prepare youtube-driving`."""
 
-    skip_frames: int = 100
+    skip_frames: int = Field(100, ge=0)
     """Frames dropped at the start of each source item (of each run of numbers with `numbering=file-number`)."""
-    frame_stride: int = 5
+    frame_stride: int = Field(5, ge=1)
     """Every how many frames one is kept."""
     crop: Crop = "centre-square"
     """Cut made before scaling."""
@@ -52,6 +54,8 @@ class YoutubeDriving:
     def inventory(self, source: Path, config: PrepareConfig) -> Inventory:
         """List the release: one item per video, folder, or (`file-number`) run of numbers without a gap."""
         assert isinstance(config, YoutubeDrivingConfig)
+        if config.numbering == "file-number":
+            refuse_set(config, ("fps",), "numbering=file-number picks frames by their numbers")
         tree = list_files(source)
         splits = {row["segment"].rpartition("_")[0]: row["split"] for row in published_table("youtube_driving")}
         items = [_video(file, splits, config) for file in tree.with_suffixes(VIDEO_SUFFIXES)]
@@ -66,7 +70,8 @@ class YoutubeDriving:
             raise SourceError(
                 f"{source} has no video and no folder of numbered pictures", expected="dir-7/123.jpg, …", fix=self.help
             )
-        return Inventory(sorted_unique(items), warnings=(*tree.warnings, *doubts(folders)))
+        warnings = (*tree.warnings, *doubts(folders), *tree.left_out(VIDEO_SUFFIXES | IMAGE_SUFFIXES))
+        return Inventory(sorted_unique(items), warnings=warnings)
 
     def counts(self, inventory: Inventory, rows: Sequence[SourceRow], config: PrepareConfig) -> list[Count]:
         """Items and frames, beside the paper's 134 videos and the published list's 88 segments."""
@@ -75,10 +80,10 @@ class YoutubeDriving:
         written = [row for row in rows if row.status == "written"]
         kept = _kept_rule(config)
         note = "the paper counts videos, the published list the folders that the frames came in"
-        return [
-            Count(f"videos or folders of frames: {kept}", len(written), PAPER_VIDEOS, len(official), note),
-            Count("frames kept of them", _num_kept(inventory, written, config), None, sum(official)),
-        ]
+        items = Count(f"videos or folders of frames: {kept}", len(written), PAPER_VIDEOS, len(official), note)
+        if config.fps is not None:
+            return [items]  # how many lie in how many seconds only the decoders saw
+        return [items, Count("frames kept of them", _num_kept(inventory, written, config), None, sum(official))]
 
 
 def _video(file: FoundFile, splits: Mapping[str, str], config: YoutubeDrivingConfig) -> SourceItem:
@@ -106,6 +111,8 @@ def _runs(folder: NumberedFolder, split: str, config: YoutubeDrivingConfig) -> l
 
 
 def _kept_rule(config: YoutubeDrivingConfig) -> str:
+    if config.fps is not None:
+        return f"{config.fps:g} frames per second from frame {config.skip_frames} on"
     if config.numbering == "position":
         return f"frames {config.skip_frames}, {config.skip_frames + config.frame_stride}, … of each"
     dropped = max(config.skip_frames - 1, 0)

@@ -84,7 +84,7 @@ class _Walk:
     def _segment(self, start: int, end: int | None) -> Generator[None, None, int]:
         if end is not None and end > self._size:
             raise cut_off(self._size, end)
-        position, limit = start, end if end is not None else self._size
+        position, limit, listed = start, end if end is not None else self._size, False
         while position < limit:
             if end is None and self._foreign(position):
                 break
@@ -97,7 +97,8 @@ class _Walk:
             if stop is None:
                 raise broken(f"element {kind:x} of unknown length", position)
             if kind == _TRACKS:
-                self._tracks = {}
+                if not listed:
+                    self._tracks, listed = {}, True
                 self._read_tracks(inside, stop)
             elif stop - inside < _SMALL:
                 self._check_crc(inside, stop)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ipv_bench.errors import SourceError
-from pipelines.datasets.split_archive import list_members
+from ipv_bench.errors import OutputError, SourceError
+from pipelines.datasets.split_archive import extract, list_members
 
 NUM_MEMBERS = 6
 MEMBER_BYTES = 3000
@@ -76,3 +76,32 @@ def test_a_flipped_bit_in_compressed_data(tar: bytes, tmp_path: Path) -> None:
     damaged[3000] ^= 1
     with pytest.raises(SourceError, match="CRC"):
         members(tmp_path, bytes(damaged))
+
+
+def test_members_without_contents_or_with_impossible_names_are_named(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a-00", mode="w", format=tarfile.GNU_FORMAT, encoding="latin-1") as archive:
+        info = tarfile.TarInfo("videos/1.webm")
+        info.size = 4
+        archive.addfile(info, io.BytesIO(b"1234"))
+        for name, kind in (("2.webm", tarfile.LNKTYPE), ("3.webm", tarfile.SYMTYPE), ("ä.webm", tarfile.REGTYPE)):
+            info = tarfile.TarInfo(f"videos/{name}")
+            info.type, info.linkname = kind, "videos/1.webm" if kind != tarfile.REGTYPE else ""
+            archive.addfile(info)
+    found = {file.path: file.problem for file in list_members(tmp_path, ["a-00"], ".webm")}
+    assert found["videos/1.webm"] is None
+    assert "hard link to videos/1.webm" in found["videos/2.webm"][1]
+    assert "symbolic link" in found["videos/3.webm"][1]
+    assert found["videos/\\xe4.webm"] == ("unreadable", "its name is not UTF-8")
+
+
+def test_what_cannot_be_read_while_laying_out_is_the_archive_s_fault(tar: bytes, tmp_path: Path) -> None:
+    sizes = {f"videos/{number}.webm": MEMBER_BYTES for number in range(NUM_MEMBERS)}
+    data = bytearray(gzip.compress(tar, 0, mtime=0))
+    (tmp_path / "a-00").write_bytes(data)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError):
+        extract(tmp_path, ["a-00"], sizes, tmp_path / "file")
+    data[: len(data)] = gzip.compress(tar, 0, mtime=0)[: len(data) // 2]
+    (tmp_path / "a-00").write_bytes(data)  # it was cut after it had been listed
+    with pytest.raises(SourceError, match="cannot be read to its end"):
+        extract(tmp_path, ["a-00"], sizes, tmp_path / "out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
@@ -55,3 +56,47 @@ def test_a_source_that_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SourceError, match="is a file"):
         list_files(tmp_path / "file")
+
+
+def failing(real, path: str, number: int):
+    """A system call that fails for one path."""
+
+    def call(where, *arguments, **options):
+        if isinstance(where, str | os.PathLike) and os.fspath(where) == path:
+            raise OSError(number, os.strerror(number), path)
+        return real(where, *arguments, **options)
+
+    return call
+
+
+def test_a_folder_that_cannot_be_listed_at_this_moment_stops_the_job(tmp_path, monkeypatch):
+    """Its videos would be missing in the plan for good; a folder without permission will be so tomorrow."""
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "a.mp4").write_bytes(b"1")
+    real = os.scandir
+    for number in (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENOENT):
+        monkeypatch.setattr(os, "scandir", failing(real, str(tmp_path / "videos"), number))
+        with pytest.raises(SourceError, match="videos cannot be looked at"):
+            list_files(tmp_path)
+    monkeypatch.setattr(os, "scandir", failing(real, str(tmp_path / "videos"), errno.EACCES))
+    tree = list_files(tmp_path)
+    assert [file.path for file in tree.files] == ["a.mp4"]
+    assert "videos cannot be read" in tree.warnings[0]
+
+
+def test_a_source_that_cannot_be_looked_at_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "stat", failing(os.stat, str(tmp_path), errno.EIO))
+    with pytest.raises(SourceError, match=r"cannot be looked at|Input/output"):
+        list_files(tmp_path)
+
+
+def test_other_endings_are_counted_and_texts_are_not(tmp_path):
+    for name in ("a.mp4", "b.mxf", "c/d.MXF", "c/e.zip", "bare", "README", "notes.txt", "labels.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"1")
+    tree = list_files(tmp_path)
+    (warning,) = tree.left_out({".mp4"})
+    assert warning.startswith("4 files have other endings and are left out (.mxf 2, ")
+    assert "none 1" in warning
+    assert ".zip 1" in warning
+    assert tree.left_out({".mp4", ".mxf", ".zip", ""}) == []

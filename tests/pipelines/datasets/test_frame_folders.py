@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.datasets.file_tree import FoundFile
 from pipelines.datasets.folder import missing_number
-from pipelines.datasets.frame_folders import NumberedFolder, numbered_folders
+from pipelines.datasets.frame_folders import NumberedFolder, doubts, numbered_folders
 
 
 def folder_of(names: list[str]) -> NumberedFolder:
@@ -86,3 +86,12 @@ def test_pictures_without_a_number_are_left_out() -> None:
     problem = folder_of(["cover.jpg"]).problem
     assert problem is not None
     assert problem[0] == "bad_annotation"
+
+
+def test_pictures_without_a_number_are_counted() -> None:
+    files = [FoundFile(f"clip/{name}.jpg", 1) for name in ("1", "2", "cover", "poster")]
+    folders = numbered_folders([*files, FoundFile("other/1.jpg", 1)])
+    assert [len(folder.files) for folder in folders] == [2, 1]
+    (warning,) = doubts(folders)
+    assert "2 pictures without a number" in warning
+    assert "clip/cover.jpg" in warning

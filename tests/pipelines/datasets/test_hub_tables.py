@@ -117,3 +117,28 @@ def test_what_is_unclear_or_damaged_is_named(tmp_path: Path) -> None:
     assert "prepare lerobot" in caught.value.fix
     with pytest.raises(ConfigError, match="label_from=caption"):
         items(tmp_path / "made", label_from="caption")
+
+
+AVI, WAVE, GIF = b"RIFF\0\0\0\0AVI LIST", b"RIFF\0\0\0\0WAVEfmt ", b"GIF89a\1\0\1\0"
+PNG, WEBP = b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBPVP8 "
+
+
+@pytest.mark.parametrize("cells", [[None, AVI], [AVI, None], [b"", GIF], [None] * 40 + [AVI]])
+def test_a_column_of_videos_is_known_by_its_first_file(tmp_path: Path, cells: list[bytes | None]) -> None:
+    pq.write_table(pa.table({"clip": pa.array(cells, pa.binary())}), tmp_path / "a.parquet")
+    assert [item.frames.column for item in items(tmp_path)] == ["clip"] * len(cells)
+
+
+def test_columns_of_files_that_are_not_taken_are_named(tmp_path: Path) -> None:
+    video(tmp_path, 0, 2)
+    columns = {"still": [PNG], "preview": [WEBP], "sound": [WAVE], "later": pa.array([None], pa.binary())}
+    for name in ("a", "b"):
+        pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+    inventory = DATA_SET.inventory(tmp_path, FolderConfig())
+    assert [item.path for item in inventory.items] == ["v0.mp4"]
+    warnings = {warning.split()[2]: warning for warning in inventory.warnings}
+    assert set(warnings) == set(columns)
+    assert "2 Parquet files is not taken: it holds pictures" in warnings["preview"]
+    assert "it is empty; `--set video_column=later`" in warnings["later"]
+    with pytest.raises(ConfigError, match="label_from=still"):
+        items(tmp_path, label_from="still")

@@ -1,0 +1,57 @@
+"""Fields that a data set cannot heed are refused: what the manifest says was done, was done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ipv_bench.errors import ConfigError
+from pipelines.datasets.base import SourceRow, VideoFile, data_set
+from pipelines.prepare import resolve_config
+
+
+@pytest.mark.parametrize("field", ["fps=5", "frame_stride=2", "skip_frames=3", "crop=centre-square", "decoder=decord"])
+def test_human36m_takes_each_picture_with_its_box(tmp_path: Path, field: str) -> None:
+    release = data_set("human36m")
+    with pytest.raises(ConfigError, match=field.partition("=")[0]):
+        release.inventory(tmp_path, resolve_config(release, "paper", [field]))
+
+
+def test_driving_by_file_numbers_has_no_times(tmp_path: Path) -> None:
+    release = data_set("youtube-driving")
+    fields = ["fps=6", "frame_stride=1"]
+    with pytest.raises(ConfigError, match="file-number"):
+        release.inventory(tmp_path, resolve_config(release, "official-code", fields))
+    (tmp_path / "dir-1.mp4").write_bytes(b"1")
+    config = resolve_config(release, "paper", fields)
+    inventory = release.inventory(tmp_path, config)
+    assert inventory.items[0].frames == VideoFile("dir-1.mp4")
+    row = SourceRow("dir-1", "dir-1.mp4", "written", num_frames_decoded=500, fps=30.0)
+    (count,) = release.counts(inventory, [row], config)  # none of frames: it would count each of the 400
+    assert "6 frames per second from frame 100 on" in count.rule
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("ssv2", "splits=[val]"),
+        ("ssv2", "splits=[]"),
+        ("ssv2", "splits=[labels]"),
+        ("youtube-driving", "frame_stride=0"),
+        ("youtube-driving", "skip_frames=-1"),
+        ("ego4d", "fps=0"),
+        ("ego4d", "fps=-5"),
+        ("folder", "source_fps=0"),
+    ],
+)
+def test_values_that_mean_nothing_are_refused_by_name(name: str, field: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve_config(data_set(name), "paper", [field])
+    assert field.partition("=")[0] in str(caught.value)
+
+
+def test_episode_files_hold_no_coded_video(tmp_path: Path) -> None:
+    release = data_set("rlbench")
+    with pytest.raises(ConfigError, match="decoder"):
+        release.inventory(tmp_path, resolve_config(release, "paper", ["decoder=decord"]))

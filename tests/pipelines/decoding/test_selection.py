@@ -1,0 +1,69 @@
+"""Frames picked by time: rates that cannot be kept as asked are refused, and others are kept exactly."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import simplejpeg
+
+from ipv_bench.cli import run
+from pipelines.datasets.base import FrameSelection
+from pipelines.decoding.selection import FrameSelector
+
+
+@pytest.mark.parametrize(
+    ("fps", "expected"),
+    [
+        (0.0004, Fraction(1, 2500)),
+        (0.0007, Fraction(7, 10_000)),
+        (7.7777, Fraction(77_777, 10_000)),
+        (29.970029, Fraction(30000, 1001)),
+        (29.97, Fraction(2997, 100)),
+        (30000 / 1001, Fraction(30000, 1001)),
+        (1 / 3, Fraction(1, 3)),
+        (5.0, Fraction(5)),
+    ],
+)
+def test_rates_are_what_they_say(fps: float, expected: Fraction) -> None:
+    selector = FrameSelector(FrameSelection(fps=fps))
+    kept = [number for number in range(4) if selector.keeps(number, number / expected)]
+    assert kept == [0, 1, 2, 3]
+    assert selector.kept_fps(0) == float(expected)
+    slower = FrameSelector(FrameSelection(fps=fps))
+    assert [slower.keeps(number, number / expected / 2) for number in range(4)] == [True, False, True, False]
+
+
+def write_pictures(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for number in range(8):
+        picture = np.full((16, 16, 3), 20 * number, np.uint8)
+        (folder / f"{number}.jpg").write_bytes(simplejpeg.encode_jpeg(picture))
+
+
+def test_pictures_of_unknown_rate_are_not_resampled_until_it_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(tmp_path / "raw" / "clip")
+    command = ["prepare", "folder", "--source", str(tmp_path / "raw"), "--out", str(tmp_path / "set"), "--workers", "1"]
+    assert run([*command, "--set", "fps=5"]) == 2
+    message = capsys.readouterr().err
+    assert "source_fps" in message
+    assert "frame_stride" in message
+    assert run([*command, "--set", "fps=5", "--set", "source_fps=20"]) == 0
+    row = pq.read_table(tmp_path / "set" / "samples.parquet").to_pylist()[0]
+    assert (row["num_frames"], row["frame_stride"], row["fps"]) == (2, 4, 5.0)
+    options = json.loads((tmp_path / "set" / "manifest.json").read_text())["options"]
+    assert (options["fps"], options["source_fps"]) == (5.0, 20.0)
+
+
+def test_episodes_of_unknown_rate_are_not_resampled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "raw").mkdir()
+    np.savez(tmp_path / "raw" / "a.npz", image=np.zeros((4, 16, 16, 3), np.uint8))
+    command = ["prepare", "rlbench", "--source", str(tmp_path / "raw"), "--out", str(tmp_path / "set")]
+    assert run([*command, "--set", "fps=5"]) == 2
+    assert "state no rate" in capsys.readouterr().err
