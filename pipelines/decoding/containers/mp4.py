@@ -15,6 +15,7 @@ FIRST = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp"
 _TOP = FIRST | {b"moof", b"mfra", b"sidx", b"ssix", b"prft", b"emsg", b"meta", b"udta", b"uuid", b"pdin", b"PICT"}
 _PARENTS = frozenset({b"trak", b"mdia", b"minf", b"stbl", b"edts", b"mvex"})
 _MAX_TABLE = 1 << 28  # bytes of one table: far above any real one
+_MAX_HEAD = 1 << 24  # bytes of a head that may be repeated
 
 Walk = Iterator[None]
 Span = tuple[int, int]
@@ -59,7 +60,9 @@ class _Walk:
         self._data, self._size = data, data.size_bytes
         self._tracks: list[_Track] = []
         self._mdat: list[Span] = []
-        self._fragmented = self._moov = False
+        self._fragmented = self._moov = self._repeated = False
+        self._first_moov: Span = (0, 0)
+        self._sequence = -1
         self._media_scale: dict[int, int] = {}
 
     def structure(self) -> Structure:
@@ -82,10 +85,12 @@ class _Walk:
                     break
                 raise cut_off(self._size, end)
             if kind == b"moov":
-                if self._moov:  # readers pass over its pictures
-                    raise broken("a second film: two files were joined", position)
-                self._moov = True
-                self._read_moov(start, end)
+                self._repeated = self._moov
+                if self._moov:
+                    self._refuse_second(start, end)
+                else:
+                    self._moov, self._first_moov = True, (start, end)
+                    self._read_moov(start, end)
             elif kind == b"mdat":
                 self._mdat.append((start, end))
             elif kind == b"moof":
@@ -115,6 +120,17 @@ class _Walk:
         """In a file of fragments what is no box may have been one: only text may follow the last."""
         if self._fragmented and not self._data.is_text_from(position):
             raise broken("no box", position)
+
+    def _refuse_second(self, start: int, end: int) -> None:
+        """Refuse another film behind the first: readers pass over its pictures. Downloads of fragments may hold their
+        common head again and again."""
+        first, last = self._first_moov
+        length = last - first
+        same = end - start == length <= _MAX_HEAD and self._data.stream(first, length) == self._data.stream(
+            start, length
+        )
+        if not (self._fragmented and same):
+            raise broken("a second film: two files were joined", start)
 
     def _inside(self, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
         position = start
@@ -277,6 +293,11 @@ class _Walk:
         by_number = {track.number: track for track in self._tracks}
         total = 0
         for kind, inside, after in self._inside(start, end):
+            if kind == b"mfhd":
+                number = int.from_bytes(self._data.at(inside + 4, 4), "big")
+                if self._repeated and number < self._sequence:
+                    raise broken("fragments are numbered anew: two files were joined", start)
+                self._sequence = number
             if kind != b"traf":
                 continue
             track, default = None, 0

@@ -12,8 +12,8 @@ from pipelines.decoding.checked_video import CheckedVideo
 from pipelines.decoding.damage_words import TABLE, meaning_of
 from pipelines.decoding.decoder_log import Message, listening
 from pipelines.decoding.frames import SourceInfo
-from tests.pipelines.decoding.damage_maker import DAMAGE, FORMATS, NUM_FRAMES, make
-from tests.pipelines.ssv2_maker import file_hashes, prepare, quarantine
+from tests.pipelines.decoding.damage_maker import DAMAGE, FORMATS, NUM_FRAMES, make, textured_pictures
+from tests.pipelines.ssv2_maker import file_hashes, prepare, quarantine, write_video
 
 NUM_COPIES = 8
 
@@ -76,6 +76,17 @@ def test_joined_films_of_other_codecs_are_refused(intact: dict[str, bytes], tmp_
     assert verdict(tmp_path / "a.mkv")[0] == "corrupt"
 
 
+def test_fragments_with_their_head_repeated_are_whole(tmp_path: Path) -> None:
+    """As some programs download them: the head once more before each piece."""
+    path, flags = tmp_path / "a.mp4", {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+    options = {"codec": "libx264", "options": {"g": "4"}, "container_options": flags}
+    data = write_video(path, textured_pictures(), **options).read_bytes()
+    head = data[: data.index(b"moof") - 4]
+    second = data.index(b"moof", data.index(b"moof") + 4) - 4
+    path.write_bytes(data[:second] + head + data[second:])
+    assert verdict(path) == ("ok", NUM_FRAMES)
+
+
 def with_second_part(avi: bytes) -> bytes:
     """The pictures of an AVI once more in a second part, as in files above a gigabyte: `idx1` knows the first only."""
     start = avi.index(b"movi") - 8
@@ -110,8 +121,6 @@ def test_a_damaged_length_in_an_mp4_does_not_trim_the_film(
 def copies(intact: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight equal copies of each damaged file, and two good ones."""
     import simplejpeg
-
-    from tests.pipelines.decoding.damage_maker import textured_pictures
 
     source = tmp_path_factory.mktemp("copies")
     kinds = {"mjpeg.avi": "zeros", "anim.gif": "cut", "live.webm": "cut", "vp9.webm": "zeros", "h264.ts": "hole"}
