@@ -30,7 +30,6 @@ class FrameParts(NamedTuple):
     masks: Tensor
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # it writes into parts of its results
 def mixed(
     moved: Tensor, others: Tensor, still: Tensor, black: Tensor, white: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -46,8 +45,27 @@ def mixed(
     Returns:
         Frames, clipped x, clipped y and masks, each (N, 3, ...); the last three without gradients.
     """
+    if torch.compiler.is_compiling():
+        return in_single_steps(moved, others, still, black, white)
     found: tuple[Tensor, Tensor, Tensor, Tensor] = _Mixture.apply(moved, others, still, black, white)  # type: ignore[no-untyped-call]
     return found
+
+
+def in_single_steps(
+    moved: Tensor, others: Tensor, still: Tensor, black: Tensor, white: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """As `mixed`, by operations that a compiler follows and joins itself: none writes into parts of its results."""
+    low, high = black.to(moved.dtype), white.to(moved.dtype)
+    # By choice, whose gradient is 1 also where a colour lies on its bound, as `_Mixture`'s is.
+    x, y = (
+        torch.where(value[:, :3] < low, low, torch.where(value[:, :3] > high, high, value[:, :3]))
+        for value in (moved, others)
+    )
+    logits = torch.stack([moved[:, 3], others[:, 3], torch.zeros_like(moved[:, 3])], 1)
+    masks = logits.softmax(1)  # (N, 3, ...)
+    behind = still[:, None].expand(-1, len(moved) // len(still), *still.shape[1:]).flatten(0, 1)  # (N, 3, ...)
+    frame = masks[:, :1] * x + masks[:, 1:2] * y + masks[:, 2:] * behind
+    return frame, x.detach(), y.detach(), masks.detach()
 
 
 class _Mixture(torch.autograd.Function):

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.nets import dropped as dropped_module
 from models.nets import narrow_norm
 from models.nets.dropped import dropped
 from models.nets.elu import elu
@@ -62,10 +63,15 @@ def test_normalisation_of_few_channels_is_torchs(channels: int, monkeypatch: pyt
     torch.testing.assert_close(ours(x).double(), plain(x.double()), rtol=1e-5, atol=1e-5)
 
 
-def test_removed_numbers_have_neither_value_nor_gradient() -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_removed_numbers_have_neither_value_nor_gradient(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    kept, product = [], dropped_module._kept
+    monkeypatch.setattr(dropped_module, "_kept", lambda *tensors: kept.append(1) or product(*tensors))
     x, drop = torch.randn(3, 5).t(), torch.rand(5, 3) < 0.5  # not contiguous either
     found, wanted = both(lambda x: dropped(x, drop), x), both(lambda x: x.masked_fill(drop, 0), x)
     assert torch.equal(found[0], wanted[0])
     assert torch.equal(found[1], wanted[1])
+    assert len(kept) == (2 if threads == 1 else 0)  # its own way, there and back, where it is the quicker one
     half = x.bfloat16()
     assert torch.equal(dropped(half, drop), half.masked_fill(drop, 0))

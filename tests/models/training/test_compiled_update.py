@@ -15,6 +15,7 @@ from ipv_bench.errors import ConfigError
 from models.pretrain import build_training
 from models.training.hardware import check_compile
 from tests.models.agents.test_agent import batch_of, small_agent
+from tests.models.isolation import small_isodream as isodream
 from tests.models.pretraining.small_pretraining import SMALL
 
 COMPILE = {"training.compile": True}
@@ -47,6 +48,18 @@ def test_an_agents_update_is_two_graphs_without_breaks_with_the_same_numbers(
         before, after = (agent.model.intrinsic_bonus.state_dict() for agent in (plain, compiled))
         for name, value in before.items():
             torch.testing.assert_close(after[name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.slow
+def test_an_isodream_update_has_no_breaks_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace_only(monkeypatch)
+    counters.clear()
+    changes = {"isolation.free_steps": 2, "isolation.action_steps": 2, "behavior.horizon": 2}
+    plain, compiled = isodream.small_agent(**changes), isodream.small_agent(**changes, **COMPILE)
+    for number in range(2):
+        told = [agent.update(isodream.batch_of(number, length=4)) for agent in (plain, compiled)]
+        assert told[1] == pytest.approx(told[0], rel=1e-3, abs=1e-5)
+    assert not counters["graph_break"]
 
 
 def test_a_missing_compiler_is_said_by_the_doctor_and_before_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
