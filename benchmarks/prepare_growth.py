@@ -141,8 +141,8 @@ def growth(moments: list[Moment], total: int) -> dict[str, Any]:
     }
 
 
-def job_of_session(release: Path, out: Path, *options: str) -> tuple[float, float]:
-    """(CPU seconds, wall seconds) of one `prepare` command with all processes of its session.
+def job_of_session(release: Path, out: Path, *options: str) -> tuple[float, float] | None:
+    """(CPU seconds, wall seconds) of one `prepare` command with all processes of its session; None where it failed.
 
     Ray's workers are children of its own server, which does not wait for them: no parent is told of their time. So the
     processes are looked at while they live; what each did after the last look, a twentieth of a second before its end
@@ -157,9 +157,7 @@ def job_of_session(release: Path, out: Path, *options: str) -> tuple[float, floa
             seconds |= session_seconds(process.pid)
             time.sleep(0.05)
         wall = time.perf_counter() - begun
-    if process.returncode:
-        raise SystemExit(f"prepare ended with {process.returncode}")
-    return sum(seconds.values()), wall
+    return None if process.returncode else (sum(seconds.values()), wall)
 
 
 def session_seconds(session: int) -> dict[tuple[int, int], float]:
@@ -184,9 +182,13 @@ def workers(release: Path, out: Path, videos: int, pairs: int) -> dict[str, Any]
     load = []
     for _ in range(pairs):
         load.append(os.getloadavg()[0])
-        for name, options in forms.items():
+        for name, options in list(forms.items()):
             start = job_of_session(release, out, *options, "--limit", "1")
-            whole = job_of_session(release, out, *options, "--limit", str(videos))
+            whole = start and job_of_session(release, out, *options, "--limit", str(videos))
+            if start is None or whole is None:  # Ray, for instance, gives up starting on a machine that is too busy
+                print(f"not measured, since `prepare {' '.join(options)}` failed")
+                del forms[name]
+                continue
             spent[name].append((whole[0] - start[0], whole[1] - start[1]))
     shutil.rmtree(out, ignore_errors=True)
     found: dict[str, Any] = {"pairs": pairs, "load": [round(min(load), 1), round(max(load), 1)]}

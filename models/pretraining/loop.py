@@ -117,7 +117,8 @@ class PretrainLoop:
                 self._validate_if_due()
             elif self.config.validation.every and self.data.validation is not None and self.ranks.is_main:
                 self._held_out_segments()  # read now, before anything is learned that a failure could lose
-            batches = self._batches.iterate(first, end)
+            # Several processes stop together, at the same update: none by itself while it waits.
+            batches = self._batches.iterate(first, end, lambda: stop.requested and self.ranks.world_size == 1)
             try:
                 for update, batch in enumerate(self._saved_where_they_end(batches), start=first):
                     self._update(update, batch)
@@ -127,6 +128,8 @@ class PretrainLoop:
                     self._leave_if_stopped(stop)
             finally:
                 batches.close()
+            if self.training.updates < end:  # stopped while it waited for a batch
+                self._leave_if_stopped(stop)
         if self._saved_at != self.training.updates:
             self._checkpoint()
 

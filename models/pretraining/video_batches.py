@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ VALIDATION_SPLIT = "validation"
 READS_PER_WORKER, MOST_READS = 4, 16
 """Threads of a remote set for each one of a local set, and at most: waiting for a network costs no processor. Web
 clients keep as many connections."""
+LOOK_SECONDS = 0.5
+"""How often a loop that waits for a batch looks whether it shall stop."""
 
 
 @dataclass(frozen=True)
@@ -207,8 +209,10 @@ class VideoBatches:
         with ThreadPoolExecutor(min(len(numbers), MOST_READS), thread_name_prefix="read") as pool:
             return self._stack(list(pool.map(self.segments.__getitem__, numbers)))
 
-    def iterate(self, first: int, end: int) -> Generator[Any, None, None]:
-        """Batches `first` … `end - 1` in order.
+    def iterate(
+        self, first: int, end: int, stopped: Callable[[], object] = lambda: False
+    ) -> Generator[Any, None, None]:
+        """Batches `first` … `end - 1` in order; fewer where `stopped()` comes true while one is waited for.
 
         Raises:
             ShardSetError: a shard is damaged or unreadable.
@@ -225,9 +229,23 @@ class VideoBatches:
                 if len(ahead) > self._prefetch or update >= end:
                     if not ahead:
                         return
-                    yield self._stack([future.result() for future in ahead.popleft()])
+                    found = _results(ahead.popleft(), stopped)
+                    if found is None:
+                        return
+                    yield self._stack(found)
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            # Who was told to stop has little time left, and a server that is away is waited for up to a minute.
+            pool.shutdown(wait=not stopped(), cancel_futures=True)
+
+
+def _results(futures: list[Future[Any]], stopped: Callable[[], object]) -> list[Any] | None:
+    """What the futures bring; None where `stopped()` comes true before."""
+    for future in futures:
+        while not future.done():
+            if stopped():
+                return None
+            wait([future], timeout=LOOK_SECONDS)
+    return [future.result() for future in futures]
 
 
 def stack_segments(segments: Sequence[np.ndarray]) -> np.ndarray:

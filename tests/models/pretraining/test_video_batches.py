@@ -91,6 +91,26 @@ def test_no_thread_is_left_when_the_loop_stops_early(plain: Path) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
 
 
+def test_who_waits_for_a_batch_can_be_stopped() -> None:
+    away, asked = threading.Event(), []
+
+    class Server:
+        def __getitem__(self, i: int) -> np.ndarray:
+            asked.append(i)
+            if i >= 8:
+                away.wait()
+            return np.zeros((2, 4, 4, 3), np.uint8)
+
+    def stopped() -> bool:
+        return len(asked) >= 9  # it waits for the third batch by now, or will
+
+    batches = VideoBatches(Server(), 4, workers=1, prefetch=1).iterate(0, 100, stopped)
+    try:
+        assert len(list(batches)) <= 2
+    finally:
+        away.set()
+
+
 class _FarStore:
     """A store whose reads are answered only when eight of them wait at once."""
 
