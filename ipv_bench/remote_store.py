@@ -37,6 +37,7 @@ _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT")
 _AT_FIRST: dict[str, Any] = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}
 _PATIENT = _AT_FIRST | {"max_retries": 100, "backoff": {"max_backoff": timedelta(seconds=10)}}
 """Of a store that was reached before: an outage of less than a minute is waited for."""
+_BODY_TRIES = 3
 _CLIENT = {"connect_timeout": "10s", "timeout": "120s"}
 
 
@@ -204,9 +205,15 @@ class ObjectStore(RemoteStore):
         import obstore
 
         range_: Any = {"range": (offset, offset + size)}
-        found = self._ask(name, lambda: obstore.get(self._store, name, options=range_))
-        self._check_version(name, found.meta)
-        data = bytes(self._ask(name, found.bytes))
+        for tries_left in reversed(range(_BODY_TRIES)):
+            found = self._ask(name, lambda: obstore.get(self._store, name, options=range_))
+            self._check_version(name, found.meta)
+            try:
+                data = bytes(self._ask(name, found.bytes))
+                break
+            except ShardSetError:  # cut off after its head: obstore asks again for answers that do not begin
+                if not tries_left:
+                    raise
         if len(data) != size:
             raise cut_off(f"{self.location}/{name}", offset, size)
         return data

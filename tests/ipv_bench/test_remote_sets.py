@@ -252,6 +252,25 @@ def test_processes_that_share_a_cache_fetch_each_shard_once(serve_folder, local,
     assert sorted(sent) == sorted(shard.file for shard in read_manifest(local).shards)
 
 
+def test_a_range_of_an_object_that_was_cut_off_is_asked_for_again(s3, local, monkeypatch):
+    store, name = open_remote_store(s3), read_manifest(local).shards[0].file
+    ask, calls, failing = ObjectStore._ask, [], {2, 4}
+
+    def cut(self, name: str, request: object):
+        calls.append(name)
+        if len(calls) in failing:  # the head has come, the body does not
+            raise ShardSetError("the connection was closed")
+        return ask(self, name, request)
+
+    monkeypatch.setattr(ObjectStore, "_ask", cut)
+    assert store.read_range(name, 100, 50) == (local / name).read_bytes()[100:150]
+    assert len(calls) == 6
+    calls.clear()
+    failing.add(6)
+    with pytest.raises(ShardSetError, match="connection was closed"):
+        store.read_range(name, 100, 50)
+
+
 def test_an_object_that_was_cut_off_is_read_on(s3, local, monkeypatch):
     store, name = open_remote_store(s3), read_manifest(local).shards[0].file
     data, asked = (local / name).read_bytes(), []
