@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
 import signal
 import statistics
@@ -117,7 +118,7 @@ def read(notes: Path) -> list[Moment]:
 
 def growth(moments: list[Moment], total: int) -> dict[str, Any]:
     """Rates and memory by fifths of the frames."""
-    fifths = []
+    fifths: list[tuple[float | None, float | None]] = []
     for number in range(5):
         low, high = total * number / 5, total * (number + 1) / 5
         inside = [moment for moment in moments if low <= moment.frames < high or moment.frames == high == total]
@@ -141,36 +142,45 @@ def growth(moments: list[Moment], total: int) -> dict[str, Any]:
     }
 
 
-def job_of_session(release: Path, out: Path, *options: str) -> tuple[float, float] | None:
-    """(CPU seconds, wall seconds) of one `prepare` command with all processes of its session; None where it failed.
+def watched_job(release: Path, out: Path, *options: str) -> tuple[float, float] | None:
+    """(CPU seconds, wall seconds) of one `prepare` command with all its processes; None where it failed.
 
     Ray's workers are children of its own server, which does not wait for them: no parent is told of their time. So the
-    processes are looked at while they live; what each did after the last look, a twentieth of a second before its end
-    at most, is not seen.
+    processes are looked at while they live as well; what each did after the last look, a twentieth of a second before
+    its end on a quiet machine, is not seen. Neither way counts too much: the larger one is taken.
     """
     shutil.rmtree(out, ignore_errors=True)
     words = [sys.executable, "-P", "-m", "ipv_bench", "prepare", "ssv2", "--quiet", "--source", str(release)]
     seconds: dict[tuple[int, int], float] = {}
-    begun = time.perf_counter()
-    with subprocess.Popen([*words, "--out", str(out), *options], start_new_session=True) as process:
+    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    with subprocess.Popen([*words, "--out", str(out), *options]) as process:
         while process.poll() is None:
-            seconds |= session_seconds(process.pid)
+            look(process.pid, seconds)
             time.sleep(0.05)
         wall = time.perf_counter() - begun
-    return None if process.returncode else (sum(seconds.values()), wall)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    told = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return None if process.returncode else (max(told, sum(seconds.values())), wall)
 
 
-def session_seconds(session: int) -> dict[tuple[int, int], float]:
-    """(process, its start) → its own CPU seconds so far, of all processes of a session."""
-    found = {}
+def look(first: int, seconds: dict[tuple[int, int], float]) -> None:
+    """Note the CPU seconds so far, (process, its start) → seconds, of process `first` and all that come from it.
+
+    Those that were noted before belong to it still when the process that started them is gone.
+    """
+    now: dict[int, tuple[int, int, float]] = {}  # process → parent, start, seconds
     for place in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = place.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(fields[3]) == session:
-            found[int(place.parent.name), int(fields[19])] = (int(fields[11]) + int(fields[12])) / TICKS
-    return found
+        now[int(place.parent.name)] = int(fields[1]), int(fields[19]), (int(fields[11]) + int(fields[12])) / TICKS
+    ours = {pid for pid, (_, start, _) in now.items() if pid == first or (pid, start) in seconds}
+    grows = True
+    while grows:
+        children = {pid for pid, (parent, _, _) in now.items() if parent in ours} - ours
+        grows, ours = bool(children), ours | children
+    seconds |= {(pid, now[pid][1]): now[pid][2] for pid in ours}
 
 
 def workers(release: Path, out: Path, videos: int, pairs: int) -> dict[str, Any]:
@@ -183,8 +193,8 @@ def workers(release: Path, out: Path, videos: int, pairs: int) -> dict[str, Any]
     for _ in range(pairs):
         load.append(os.getloadavg()[0])
         for name, options in list(forms.items()):
-            start = job_of_session(release, out, *options, "--limit", "1")
-            whole = start and job_of_session(release, out, *options, "--limit", str(videos))
+            start = watched_job(release, out, *options, "--limit", "1")
+            whole = start and watched_job(release, out, *options, "--limit", str(videos))
             if start is None or whole is None:  # Ray, for instance, gives up starting on a machine that is too busy
                 print(f"not measured, since `prepare {' '.join(options)}` failed")
                 del forms[name]
