@@ -43,7 +43,7 @@ METHODS = ("dreamerv2", *PRETRAINED, *MODEL_FREE, "isodream")
 SEEDS = (0, 1, 2, 3, 4)
 """Those of the frozen protocol `v1/cpu-night`. The runs on cheetah_run follow it, those of `drqv2` excepted: it has an
 update after every step and none before the first, where the protocol fixes every third and 100 (`sweep protocol:...`
-makes it so). Those on walker_stand follow it as an entry of their own, under the name of their `reward.gain`."""
+makes it so). Those on walker_stand follow it too, their `reward.gain` being told beside the entry."""
 PRESET = "tiny"
 NUM_VIDEOS = 64
 RESULT = Path(__file__).parent / "results" / "learning.json"

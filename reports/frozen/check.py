@@ -296,4 +296,38 @@ def known_entries(runs: Sequence[CheckedRun]) -> dict[str, list[CheckedRun]]:
     for one in runs:
         random = len(kinds[one.entry]) > 1 and one.run.pretraining.get("kind") in (None, "none")
         found.setdefault(f"{one.entry}, from random weights" if random else one.entry, []).append(one)
-    return dict(sorted(found.items()))
+    return dict(sorted(_joined(found).items()))
+
+
+def _joined(found: Mapping[str, list[CheckedRun]]) -> dict[str, list[CheckedRun]]:
+    """Entries of one method that share no task are one, which chose by task; the page says what it set on which.
+
+    Where a task has runs with two choices nobody can say which belongs to the others: they stay apart.
+    """
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for name, runs in found.items():
+        run = runs[0].run
+        starts = [part for part in run.variant.split(",") if part.startswith("init=")]
+        random = name.removeprefix(runs[0].entry)
+        plain = run.method + ("@" if starts else "") + ",".join(starts) + random
+        alike.setdefault((plain, str(run.pretraining.get("kind")), scored_actions(run.record)), []).append(name)
+    joined: dict[str, list[CheckedRun]] = {}
+    for (plain, *_), names in alike.items():
+        tasks = [task for name in names for task in {one.run.task_id for one in found[name]}]
+        if len(names) > 1 and len(tasks) == len(set(tasks)) and plain not in {*found} - {*names}:
+            joined[plain] = [one for name in names for one in found[name]]
+        else:
+            joined |= {name: found[name] for name in names}
+    return joined
+
+
+def set_by_task(runs: Sequence[CheckedRun]) -> tuple[str, ...]:
+    """What an entry chose on one task alone: `dmc/walker_stand: reward.gain=0.1`."""
+    chosen: dict[str, set[str]] = {}
+    for one in runs:
+        parts = one.entry.partition("@")[2].split(",")
+        chosen.setdefault(one.run.task_id, set()).update(p for p in parts if p and not p.startswith("init="))
+    everywhere = set.intersection(*chosen.values()) if chosen else set()
+    return tuple(
+        f"{task}: {', '.join(sorted(its - everywhere))}" for task, its in sorted(chosen.items()) if its - everywhere
+    )

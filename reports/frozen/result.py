@@ -20,6 +20,7 @@ from reports.frozen.check import (
     kept_overrides,
     known_entries,
     scored_actions,
+    set_by_task,
 )
 from reports.readers.protocol_result import FORMAT, VERSION
 from reports.statistics.intervals import TABLE_RESAMPLES, interval
@@ -43,6 +44,7 @@ class Entry:
         runs: the runs behind it.
         wanted: runs that the protocol asks for.
         imposed: fields whose values are the protocol's and not the method's own preset's, on some suite at least.
+        by_task: what it chose on one task alone.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Entry:
     runs: tuple[CheckedRun, ...]
     wanted: int
     imposed: tuple[str, ...]
+    by_task: tuple[str, ...]
 
     @property
     def is_complete(self) -> bool:
@@ -83,6 +86,7 @@ def _entry(name: str, runs: Sequence[CheckedRun], protocol: Protocol, resamples:
         tuple(sorted(runs, key=lambda one: (one.run.task_id, int(one.run.seed)))),
         len(protocol.tasks) * protocol.seeds,
         tuple(sorted({key for one in runs for key in one.imposed})),
+        set_by_task(runs),
     )
 
 
@@ -141,7 +145,7 @@ def _entry_record(line: Entry, resamples: int) -> dict[str, Any]:
         "name": line.name, "display_name": line.display_name, "pretraining": line.pretraining,
         "actions": line.actions, "runs": len(line.runs), "runs_wanted": line.wanted, "complete": line.is_complete,
         "scores": {task: {str(seed): score for seed, score in seeds.items()} for task, seeds in line.scores.items()},
-        "aggregate": aggregate, "set_by_protocol": list(line.imposed),
+        "aggregate": aggregate, "set_by_protocol": list(line.imposed), "set_by_task": list(line.by_task),
     }  # fmt: skip
 
 
@@ -201,6 +205,8 @@ def result_table(checked: CheckedRuns, lines: Sequence[Entry], name: str) -> Tab
     for line in lines:
         if line.imposed:
             note += f" {line.name} has the protocol's {', '.join(line.imposed)}, not its preset's."
+        if line.by_task:
+            note += f" {line.name} set on {'; on '.join(line.by_task)}."
     columns = ("method", "pre-training", "actions", *protocol.tasks, "IQM", "runs")
     return Table(name, f"{protocol.title}: results", columns, rows, note)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,21 @@ def test_runs_of_an_entry_have_one_config(tmp_path: Path) -> None:
     (odd,) = checked.deviating
     (deviation,) = odd.deviations
     assert vars(deviation) == {"field": "behavior.discount", "found": "0.99", "wanted": "0.95, as seed 0 has it"}
+
+
+def test_what_was_set_on_one_task_alone_is_a_choice_of_the_whole_entry(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    gain = {"variant": "reward.gain=0.1", "overrides": {"reward.gain": 0.1}, "config": {"reward.gain": 0.1}}
+    for seed in range(5):
+        write(runs, "contextwm", "dmc/cheetah_run", seed, 0.4)
+        write(runs, "contextwm", "dmc/walker_stand", seed, 0.4, **gain)
+    (one,) = entries(check_runs(NAME, read_sources([runs])), resamples=100)
+    assert (one.name, one.is_complete, one.by_task) == ("contextwm", True, ("dmc/walker_stand: reward.gain=0.1",))
+    shutil.move(runs / "dmc/walker_stand/contextwm", runs / "dmc/walker_stand/with_gain")
+    write(runs, "contextwm", "dmc/walker_stand", 0, 0.4)  # now nobody can say which of the two goes with cheetah
+    found = entries(check_runs(NAME, read_sources([runs])), resamples=100)
+    assert {(line.name, len(line.runs)) for line in found} == {("contextwm", 6), ("contextwm@reward.gain=0.1", 5)}
+    assert not any(line.by_task for line in found)
 
 
 def test_runs_of_before_a_preset_sampled_its_evaluations_are_another_entry(tmp_path: Path) -> None:
