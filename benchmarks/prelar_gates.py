@@ -105,7 +105,7 @@ def make_videos(folder: Path, videos: int) -> Path:
     if not (shards / "manifest.json").is_file():
         command("sample", raw, "--dataset", "moving-blob", "--videos", str(videos), "--quiet")
         prepare = ("prepare", "episodes", "--source", raw, "--out", str(shards), "--workers", "1", "--quiet")
-        command(*prepare, *settings(f"size={SIZE}"))
+        command(*prepare, *settings(f"size={SIZE}x{SIZE}"))
     return shards
 
 

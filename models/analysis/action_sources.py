@@ -89,9 +89,16 @@ class ActionDriver:
             return actions
         return None
 
-    def shuffled(self, actions: Tensor) -> Tensor | None:
-        """Each clip's actions replaced by those of a clip of another video; None where the batch has none."""
-        return actions.roll(self._shift, 0) if len(actions) > self._shift else None
+    def shuffled(self, actions: Tensor, observed: int) -> Tensor | None:
+        """Each clip's actions replaced by those of a clip of another video; None where the batch has none.
+
+        What led to the `observed` frames stays, as in the validation of `pretrain` and `adapt`: a model that carries a
+        state would else start from a worse one.
+        """
+        if len(actions) <= self._shift:
+            return None
+        kept = observed - 1 if self.source == "latent" else observed  # latent ones lie between frames
+        return torch.cat([actions[:, :kept], actions.roll(self._shift, 0)[:, kept:]], 1)
 
     def predict(
         self, images: Tensor, observed: int, actions: Tensor | None, generator: torch.Generator, first: int = 0

@@ -176,7 +176,7 @@ class ModelErrors:
         return best
 
     def _shuffled(self, images: Tensor, actions: Tensor, first: int) -> NDArray[np.generic]:
-        other = self.driver.shuffled(actions)
+        other = self.driver.shuffled(actions, self.errors.observed)
         if other is None:
             return np.full((len(images), images.shape[1] - self.errors.observed), np.nan)
         return self._told(images, other, first)

@@ -18,6 +18,7 @@ from ipv_bench.errors import InputError
 from ipv_bench.extras import require
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+ADAPTER = "adapter_config.json"
 SUFFIX = ".safetensors"
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model.pt", "model.pt", "model.ckpt")
 EXTRA = "latent-actions"
@@ -69,6 +70,11 @@ def find_model(name: str, *, weights: bool = True) -> FoundModel:
     if not (folder / CONFIG).is_file():
         raise InputError(
             f"{folder} has no {CONFIG}", expected=f"a folder with {CONFIG} and {WEIGHTS}, as transformers saves it"
+        )  # fmt: skip
+    if (folder / ADAPTER).is_file():  # transformers would go to the model that it names, wherever that lies
+        raise InputError(
+            f"{folder} holds {ADAPTER}: changes of another model, not a model", expected="a whole model",
+            fix="merge the two and save the result (`merge_and_unload` of peft)",
         )  # fmt: skip
     return FoundModel(folder, _weight_files(folder) if weights else ())
 

@@ -79,7 +79,20 @@ class ViTMAEFeatures(PretrainedFeatures):
             )
         config.mask_ratio = 0.0
         self.size, self.patch = size, int(config.patch_size)
+        if size % self.patch:
+            raise ConfigError(
+                f"the model in {found.folder} has patches of {self.patch} pixels, and frames of {size}",
+                expected="patches that divide the frame",
+            )
         self.places, self.width = (size // self.patch) ** 2, int(config.hidden_size)
+        self._try_it(found.folder)
+
+    def _try_it(self, folder: Path) -> None:
+        try:
+            with torch.no_grad():
+                self.decode(self.encode(torch.zeros(1, 3, self.size, self.size)))
+        except (*_DAMAGE, IndexError) as error:  # trained on grey pictures, say
+            raise _no_tokens(folder, _first_line(error)) from error
 
     def encode(self, frames: Tensor) -> Tensor:
         """See `FrozenFeatures.encode`."""
@@ -163,8 +176,9 @@ def _network(found: FoundModel, kind: str, published: bool) -> nn.Module:
                 dtype=torch.float32,
             )  # fmt: skip
     except _DAMAGE as error:
-        first = next(iter(str(error).splitlines()), type(error).__name__)[:300]
-        raise InputError(f"{where} cannot be read: {first}", expected="a vision model of transformers") from error
+        raise InputError(
+            f"{where} cannot be read: {_first_line(error)}", expected="a vision model of transformers"
+        ) from error
     lacking = sorted(report["missing_keys"])
     # A pooler that a checkpoint lacks is not used here.
     if any("pooler" not in key for key in lacking):
@@ -179,10 +193,27 @@ def _new_network(of_kind: Any, config: Any, kind: str) -> nn.Module:
     if kind != "mae":
         return _seeing_part(of_kind.from_config(config))
     made: Any = of_kind(config)
-    # transformers leaves the decoder's positions at zero, without which it draws every place alike.
-    made.decoder.initialize_weights((config.image_size // config.patch_size) ** 2)
+    # transformers leaves both at zero, and without them no place differs from another.
+    for positions in (made.vit.embeddings.position_embeddings, made.decoder.decoder_pos_embed):
+        side = math.isqrt(positions.shape[1] - 1)
+        with torch.no_grad():
+            positions[0, 1:] = places_as_waves(side, positions.shape[2])
     fresh: nn.Module = made
     return fresh
+
+
+def places_as_waves(side: int, width: int) -> Tensor:
+    """(side · side, width): a place's column, then its row, as sines and cosines of falling frequency.
+
+    Args:
+        side: rows and columns of places.
+        width: a multiple of 4.
+    """
+    frequency = 10000.0 ** -(torch.arange(width // 4) / (width // 4))  # (width / 4,)
+    angle = torch.arange(side)[:, None] * frequency  # (side, width / 4)
+    line = torch.cat([angle.sin(), angle.cos()], 1)  # (side, width / 2)
+    columns, rows = line.expand(side, -1, -1), line[:, None].expand(-1, side, -1)
+    return torch.cat([columns, rows], 2).flatten(0, 1)
 
 
 def _seeing_part(network: nn.Module) -> nn.Module:
@@ -203,9 +234,9 @@ def _tokens_of_a_frame(network: Any, folder: Path, size: int) -> Tensor:
             found = network(pixel_values=torch.zeros(1, 3, size, size)).last_hidden_state
     except (*_DAMAGE, IndexError) as error:
         made_for = getattr(network.config, "image_size", None)
-        if made_for not in (None, size, [size, size], (size, size)):
+        if made_for is not None:
             _check_size(folder, made_for, size)
-        raise _no_tokens(folder, next(iter(str(error).splitlines()), type(error).__name__)[:300]) from error
+        raise _no_tokens(folder, _first_line(error)) from error
     if not isinstance(found, Tensor) or found.dim() not in (3, 4):
         raise _no_tokens(folder, f"it gives {tuple(found.shape) if isinstance(found, Tensor) else found!r}"[:300])
     return found
@@ -239,8 +270,12 @@ def _no_tokens(folder: Path, why: str) -> ConfigError:
     )
 
 
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:300]
+
+
 def _check_size(folder: Path, found: Any, size: int) -> None:
-    if found != size:
+    if found not in (size, [size, size], (size, size)):
         raise ConfigError(
             f"the model in {folder} takes frames of {found} pixels, and image.size is {size}",
             expected=f"image.size={found}, and shard sets of that size (or larger, with data.crop={found})",

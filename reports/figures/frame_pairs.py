@@ -237,7 +237,7 @@ class Figure5:
 
 
 _PRETRAINED = "runs of `ipv-bench pretrain --set method=uwm --data data/shards/NAME`, one per data set"
-_DOMAIN = "a run of `ipv-bench adapt RUN --data DOMAIN --set parts=dynamics --set num_sequences=N`"
+_DOMAIN = "a run of `ipv-bench adapt RUN --data DOMAIN --set parts=dynamics --set num_segments=2000`"
 TABLE_1, FIGURE_3 = Table1(_PRETRAINED), Figure3(_PRETRAINED)
 FIGURE_4 = Figure4(f"{_DOMAIN}; beside it, for W tfs, a pre-training run on the domain with the same seed and segments")
 FIGURE_5 = Figure5("a run of `ipv-bench adapt RUN --data LABELLED --set parts=adapter`")

@@ -219,6 +219,10 @@ def test_another_clips_actions_give_the_error_that_they_must(source: Source) -> 
     expected = (level.double() / 255 - level.double().roll(1) / 255) ** 2
     np.testing.assert_allclose(found["shuffled_mse"], expected[:, None].expand(4, LENGTH - SEEN), atol=1e-6)
     assert np.isnan(measure.measure(clips[:1], tracks[:1], 0, [])["shuffled_mse"]).all()
+    given = measure.driver.actions(clips, tracks)
+    other, kept = measure.driver.shuffled(given, SEEN), SEEN - (source == "latent")
+    assert torch.equal(other[:, :kept], given[:, :kept])  # what led to the seen frames is the clip's own
+    assert torch.equal(other[:, kept:], given.roll(1, 0)[:, kept:])
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,12 @@ def features(size: int = SIZE, **values: Any) -> FrozenFeatures:
     return build_features(build(FeaturesConfig, values), size)
 
 
+def waves(place: int) -> torch.Tensor:
+    """What stands for a row or column in half of 16 numbers."""
+    angles = [place / 10000 ** (n / 4) for n in range(4)]
+    return torch.tensor([math.sin(angle) for angle in angles] + [math.cos(angle) for angle in angles])
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Small models of `transformers` with random weights, as `save_pretrained` leaves them."""
@@ -158,6 +164,9 @@ def test_published_weights_stay_where_they_are(folders: dict[str, Path]) -> None
     with pytest.raises(CheckpointError, match="trained on other features"):
         load_tensors(other, kept, "there")
     random = video_model(features={"kind": "mae", "name": str(folders["mae"]), "weights": "random"})
+    positions = random.features.network.decoder.decoder_pos_embed[0, 1:]
+    assert len(positions.unique(dim=0)) == len(positions) == 16  # else it would draw each place alike
+    torch.testing.assert_close(positions[6], torch.cat([waves(2), waves(1)]))  # row 1, column 2
     assert any(name.startswith("features.network.vit") for name in random.state_dict())
 
 
@@ -250,6 +259,18 @@ def test_what_is_not_here_or_not_safe_is_refused(
         (listed / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"vit.x": name}}))
         with pytest.raises(InputError, match=words):
             find_model(str(listed))
+    (listed / "adapter_config.json").write_text("{}")
+    with pytest.raises(InputError, match="changes of another model"):
+        find_model(str(listed))
+    said = json.loads((folders["mae"] / "config.json").read_text())
+    for key, value, words in (
+        ("num_channels", 1, "gives no tokens of frames"),
+        ("patch_size", 5, "patches that divide"),
+    ):
+        (half := tmp_path / key).mkdir()
+        (half / "config.json").write_text(json.dumps(said | {key: value}))
+        with pytest.raises(ConfigError, match=words):
+            features(kind="mae", name=str(half), weights="random")
     with pytest.raises(ConfigError, match="takes frames of 32 pixels, and image.size is 64"):
         features(64, kind="mae", name=str(folders["mae"]))
     with pytest.raises(InputError, match="is a dinov2"):
