@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, cast, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import simplejpeg
@@ -221,7 +221,8 @@ class Segments:
         every_seconds: float | None = None, every_frames: int = 1,
     ) -> None:  # fmt: skip
         self.sources, self.length, self.seed, self._crop = list(sources), length, seed, crop
-        self._every, self._count = (every_seconds, every_frames), cast(int | None, None)
+        self._every = every_seconds, every_frames
+        self._count: int | None = None
         self._strides = [source.index.strides(every_seconds, every_frames) for source in self.sources]
         total = math.fsum(weights)
         self._bounds = [bound / total for bound in accumulate(weights)]
