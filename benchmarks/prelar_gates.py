@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -103,6 +104,7 @@ def make_videos(folder: Path, videos: int) -> Path:
     """The labelled shard set, made once."""
     raw, shards = str(folder / "raw"), folder / "blob"
     if not (shards / "manifest.json").is_file():
+        shutil.rmtree(raw, ignore_errors=True)  # of a start that was interrupted
         command("sample", raw, "--dataset", "moving-blob", "--videos", str(videos), "--quiet")
         prepare = ("prepare", "episodes", "--source", raw, "--out", str(shards), "--workers", "1", "--quiet")
         command(*prepare, *settings(f"size={SIZE}x{SIZE}"))

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -60,6 +61,7 @@ def make_videos(folder: Path) -> Path:
     """The labelled shard set of moving blobs, which is made once."""
     raw, shards = str(folder / "raw"), folder / "blob"
     if not (shards / "manifest.json").is_file():
+        shutil.rmtree(raw, ignore_errors=True)  # of a start that was interrupted
         command("sample", raw, "--dataset", "moving-blob", "--videos", str(VIDEOS), "--quiet")
         command("prepare", "episodes", "--source", raw, "--out", str(shards), "--workers", "1", "--quiet")
     return shards
