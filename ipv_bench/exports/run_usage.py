@@ -38,7 +38,7 @@ def run_usage(record: RunRecord, checkpoint: Path) -> str:
         method = find_plugin("methods", record.method).load(("agent_config", "presets"))
         # An adapted model learned under actions, which no agent takes over.
         if record.kind == "pretrain" and method.agent_config is not None:
-            lines.append(_finetune(record, method, checkpoint))
+            lines.append(finetune_command(record, checkpoint, "model"))
         if getattr(method, "adaptation", None) is not None:
             lines.append("ipv-bench adapt model --data <shard set with actions>")
     except IpvBenchError:
@@ -48,13 +48,24 @@ def run_usage(record: RunRecord, checkpoint: Path) -> str:
     return "\n".join(lines)
 
 
-def _finetune(record: RunRecord, method: Any, checkpoint: Path) -> str:
-    """An agent that starts from the run: the preset of its name, else the smallest, with the model's own sizes."""
+def finetune_command(record: RunRecord, checkpoint: Path, place: str) -> str:
+    """An agent that starts from the run: the preset of its name, else the smallest, with the model's own sizes.
+
+    Args:
+        record: of a pre-training run, of a method with an agent.
+        checkpoint: as for `run_usage`.
+        place: where the run lies, as one word of a shell.
+
+    Raises:
+        UnknownNameError: the method is not installed, or has no preset for the task.
+        CheckpointError: the checkpoint's state is damaged.
+    """
+    method = find_plugin("methods", record.method).load(("agent_config", "presets"))
     known = preset_names("finetune", method.presets)
     preset = record.preset if record.preset in known else DEFAULT_PRESET
     sets = [f"method={record.method}", *_changes(record.method, method, preset, _facts(checkpoint))]
     words = " ".join(f"--set {one}" for one in sets)
-    return f"ipv-bench finetune --init model --task {TASK} --preset {preset} {words}"
+    return f"ipv-bench finetune --init {place} --task {TASK} --preset {preset} {words}"
 
 
 def _facts(checkpoint: Path) -> Mapping[str, Any]:

@@ -124,7 +124,7 @@ def pretrain_config_class(method: str) -> type[PretrainConfig]:
         raise ConfigError(
             f"{method} learns without pre-training",
             expected="a method that is pre-trained on videos",
-            fix=f"fine-tune at once: ipv-bench finetune --set method={method}",
+            fix=f"fine-tune at once: ipv-bench finetune --set method={method} --task SUITE/TASK",
         )
     bases: Any = (PretrainConfig, own)
     return cast(

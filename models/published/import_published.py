@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import re
+import shlex
 import struct
 import zipfile
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from ipv_bench.atomic_file import write_json
 from ipv_bench.config import flatten
 from ipv_bench.errors import CheckpointError, OutputError
+from ipv_bench.exports.run_usage import finetune_command
 from ipv_bench.progress import say
 from ipv_bench.run_record import RUN_FILE, RunRecord, package_versions, write_record
 from ipv_bench.shard_set import file_sha256
@@ -24,7 +26,7 @@ from models.methods.base import find_method
 from models.pretraining.config import resolve_pretraining
 from models.published.prelar_names import as_contextwm, has_latent_actions, latent_model_name
 from models.published.published_names import our_name
-from models.training.checkpoint import check_shapes, load_tensors, save_checkpoint
+from models.training.checkpoint import FOLDER, check_shapes, load_tensors, save_checkpoint
 from models.world_models.config import WorldModelConfig
 from models.world_models.weight_facts import FACTS, weight_facts
 
@@ -104,8 +106,10 @@ def import_published(file: Path, out: Path | None = None) -> Path:
     state = {"updates": 0, "imported": published.files, FACTS: weight_facts(config.model_dump(mode="json"))}
     save_checkpoint(out, 0, model.state_dict(), {}, state)
     write_json(out / REPORT_FILE, _report(published, config))
-    write_record(out, _record(config, published))
+    record = _record(config, published)
+    write_record(out, record)
     _say_report(out, config, published, model)
+    say(f"start from it: {finetune_command(record, out / FOLDER / '0', shlex.quote(str(out)))}")
     return out
 
 
@@ -305,7 +309,7 @@ def _say_report(out: Path, config: WorldModelConfig, published: Published, model
     )
     if left_out:
         say(f"{len(left_out)} tensors of the fine-tuned agent are left out (upper RSSM, rewards, bonus, actor, critic)")
-    say(f"every key: {out / REPORT_FILE}\nstart from it: ipv-bench finetune --init {out}")
+    say(f"every key: {out / REPORT_FILE}")
 
 
 def _not_published(where: str | Path, found: str) -> CheckpointError:

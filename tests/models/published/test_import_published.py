@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,11 @@ def test_one_file_comes_back_as_the_same_model(method: str, tmp_path: Path, caps
     tensors, model = _published(method)
     torch.save(tensors, tmp_path / "variables_10.pt")
     assert run(["import-checkpoint", str(tmp_path / "variables_10.pt"), "--out", str(tmp_path / "run")]) == 0
-    assert "deter 12, hidden 20, 4x4 latents" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "deter 12, hidden 20, 4x4 latents" in said
+    command = shlex.split(said.partition("start from it: ipv-bench ")[2].splitlines()[0])
+    assert run([*command, "--dry-run"]) == 0
+    assert json.loads(capsys.readouterr().out)["config"]["rssm"]["hidden"] == 20
     record = read_record(tmp_path / "run")
     assert (record.kind, record.method, record.status) == ("pretrain", method, "finished")
     config = pretrain_config_class(record.method).model_validate(record.config)
