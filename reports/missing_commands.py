@@ -76,7 +76,7 @@ def missing_commands(
     planned = Planned()
     skipped: dict[str, set[tuple[Any, ...]]] = {}
     models = {os.path.normpath(run.source): run.record for run in pretrained}
-    agents = {os.path.normpath(run.source): run.record | {"status": run.status} for run in there}
+    agents = {os.path.normpath(run.source): {**run.record, "status": run.status} for run in there}
     for run in missing:
         where = {key.removeprefix("config."): _one(value) for key, value in run.where}
         method = str(where.get("method") or "")

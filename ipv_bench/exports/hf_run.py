@@ -189,5 +189,7 @@ def _adapted(record: RunRecord) -> str:
         return ""
     names = facts.get("data")
     data = ", ".join(map(str, names)) if isinstance(names, list) else ""
-    number = facts.get("num_sequences") or "all"
-    return f"{facts.get('parts', '')}: {data} ({number} videos), {facts.get('updates')} updates"
+    number = f"{facts.get('num_sequences') or 'all'} videos"
+    if facts.get("num_segments"):
+        number = f"{facts['num_segments']} fixed segments of {number}"
+    return f"{facts.get('parts', '')}: {data} ({number}), {facts.get('updates')} updates"

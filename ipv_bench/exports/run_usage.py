@@ -43,7 +43,8 @@ def run_usage(record: RunRecord, checkpoint: Path) -> str:
             lines.append("ipv-bench adapt model --data <shard set with actions>")
     except IpvBenchError:
         pass  # its package is not installed here, or has other presets: no command is better than a wrong one
-    if record.kind == "adapt" and record.model_extra and record.model_extra.get("adaptation", {}).get("action_dim"):
+    adaptation = (record.model_extra or {}).get("adaptation")
+    if record.kind == "adapt" and isinstance(adaptation, dict) and adaptation.get("action_dim"):
         lines.append("ipv-bench analyze predict model --data <shard set with actions>")
     return "\n".join(lines)
 
@@ -81,5 +82,7 @@ def _changes(name: str, method: Any, preset: str, facts: Mapping[str, Any]) -> l
     own = {key: value for key, value in values.items() if key in method.agent_config.model_fields and key != "training"}
     config = flatten(build(method.agent_config, own).model_dump(mode="json"))
     differ = {key: value for key, value in facts.items() if key in config and config[key] != value and key != "method"}
+    if "image.size" in differ:
+        differ["env.image_size"] = differ["image.size"]  # one size: the agent sees what the environment draws
     said = {key: value if isinstance(value, str) else json.dumps(value) for key, value in differ.items()}
     return [f"{key}={value}" for key, value in said.items() if WORD.fullmatch(value)]  # it comes to stand in a card

@@ -378,7 +378,7 @@ class FinetuneLoop:
             kept = count_of(read_state(self.folder / FOLDER / BEST)["counters"]["env_steps"])
         except (CheckpointError, LookupError, TypeError, ValueError):  # there is none, or nobody can take it
             return
-        if kept <= self.counters.env_steps:
+        if kept <= self.counters.evaluated_at:  # a checkpoint at its step may be from before it
             return
         self.counters.best_score = None
         self.record = read_record(self.folder).model_copy(update={"best_evaluation": None})

@@ -179,7 +179,7 @@ def _select(
         groups[line.label] = tuple(found)
         for task, where in conditions.items():
             drawn = [run.seed for run in found if run.task == task and run.num_points]
-            seeds = [run.seed for run in found if run.task == task and is_there(run, figure.preset)]
+            seeds = [run.seed for run in found if run.task == task and is_there(run, _presets(figure, where))]
             absent = _missing(name, figure, line, where, panel.suite, task, drawn)
             known = {one.seed for one in absent}
             missing += absent
@@ -192,14 +192,19 @@ def _select(
     return Selection(title, panel.show, ids, groups, tuple(missing), panel, left_out)
 
 
-def is_there(run: ScoredRun, preset: str) -> bool:
-    """Whether a run need not be made any more: it has scores, has ended, and is of the figure's preset, if it says so.
+def _presets(figure: FigureConfig, where: Mapping[str, Any]) -> tuple[str, ...]:
+    """Presets that runs of a line are made with: those that it chooses by, else the figure's."""
+    return tuple(_wanted(flatten_where(where).get("preset"))) or (figure.preset,)
+
+
+def is_there(run: ScoredRun, presets: Sequence[str]) -> bool:
+    """Whether a run need not be made any more: it has scores, has ended, and is of one of the presets, if it says so.
 
     A run of ours that is not finished has a command again: the same one, which goes on with it.
     """
     made_by = run.record.get("preset")
     ended = run.status in ("finished", "unknown")
-    return bool(run.num_points) and ended and (not made_by or str(made_by) == preset)
+    return bool(run.num_points) and ended and (not made_by or str(made_by) in presets)
 
 
 def unnamed_changes(run: ScoredRun, where: Mapping[str, Any], ignored: Sequence[str] | str) -> tuple[str, ...]:
@@ -242,7 +247,8 @@ def _missing(
     number = max(0, figure.seeds - len(set(seeds)))  # other seeds than 0 … n-1 count as well
     usual = flatten_where({**figure.usual, **line.usual})
     conditions = tuple((key, value) for key, value in flatten_where(where).items() if usual.get(key, _ABSENT) != value)
-    return [MissingRun(name, line.label, conditions, suite, task, seed, figure.preset) for seed in absent[:number]]
+    preset = _presets(figure, where)[0]
+    return [MissingRun(name, line.label, conditions, suite, task, seed, preset) for seed in absent[:number]]
 
 
 def missing_lines(missing: Sequence[MissingRun], planned: Planned) -> list[str]:

@@ -208,7 +208,7 @@ def methods_own(one: ScoredRun, other: ScoredRun) -> set[str]:
     The size of the pictures is what a method looks at, not what it is asked to do. How its evaluations choose actions
     is its own where one preset says so for both; what somebody set for one of them alone, or nobody recorded, is not.
     """
-    recorded = all(SAMPLED in _config(run) for run in (one, other))
+    recorded = all(SAMPLED in flatten(run.record.get("config") or {}) for run in (one, other))
     overrides = [run.record.get("overrides") for run in (one, other)]
     overridden = any(SAMPLED in flatten(changed) for changed in overrides if isinstance(changed, Mapping))
     preset = one.record.get("preset")

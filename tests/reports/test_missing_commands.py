@@ -13,6 +13,7 @@ import pytest
 
 from ipv_bench import cli
 from ipv_bench.planned import Planned
+from reports.config import FigureConfig, MethodLine
 from reports.figures.paper_figures import wanted_figures
 from reports.figures.selection import MissingRun, missing_lines, select_panels
 from reports.missing_commands import MissingCommands, missing_commands
@@ -156,6 +157,19 @@ def test_an_unfinished_run_that_is_drawn_is_no_gap_of_the_picture():
         if panel.tasks == (f"metaworld/{TASK}",):
             assert [run.drawn for run in absent] == [True]
             assert "missing 7 runs: DrQ-v2" in missing_lines(panel.missing, Planned())
+
+
+def test_a_line_that_chooses_its_preset_is_made_with_that():
+    figure = FigureConfig(
+        title="sizes", suite="metaworld", tasks=[TASK], seeds=3,
+        methods=[MethodLine(label=name, where={"method": "drqv2", "preset": name}) for name in ("tiny", "small")],
+    )  # fmt: skip
+    there = [one_run(seed, record={"preset": name}) for name in ("tiny", "small") for seed in range(3)]
+    assert not select_panels("sizes", figure, there)[0].missing
+    found = missing_commands(list(select_panels("sizes", figure, there[:4])[0].missing), [])
+    assert [option(line, "--preset") + option(line, "--seed") for line in found.finetuning] == [
+        ["small", "1"], ["small", "2"],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -93,9 +93,9 @@ def test_a_run_logs_what_it_expected_and_keeps_its_best_checkpoint(
     assert json.loads(capsys.readouterr().out)["env_steps"] == 640
 
 
-@pytest.mark.parametrize(("kept_at", "stays"), [(480, True), (640, False)])
+@pytest.mark.parametrize(("kept_at", "stays"), [(480, True), (500, False), (640, False)])
 def test_a_run_that_goes_on_knows_the_best_of_what_it_knows(tmp_path: Path, kept_at: int, stays: bool) -> None:
-    """A kill came after the evaluation at 640 steps, and the newest checkpoint is of 500."""
+    """The newest checkpoint is of 500 steps, before the evaluation there; a kill came after that, or the one at 640."""
     record = RunRecord(
         kind="finetune", method="apv", seed=0, suite="dmc", task="cartpole_balance", preset="tiny", config={}
     )
@@ -103,7 +103,11 @@ def test_a_run_that_goes_on_knows_the_best_of_what_it_knows(tmp_path: Path, kept
     write_record(tmp_path, record)
     save_checkpoint(tmp_path, 80, {}, {}, {"counters": asdict(Counters(env_steps=kept_at))}, name=BEST)
     loop = FinetuneLoop.__new__(FinetuneLoop)
-    loop.folder, loop.record, loop.counters = tmp_path, record, Counters(env_steps=500, best_score=9.0)
+    loop.folder, loop.record, loop.counters = (
+        tmp_path,
+        record,
+        Counters(env_steps=500, evaluated_at=480, best_score=9.0),
+    )
     loop._drop_cut_best()
     assert (loop.counters.best_score == 9.0) is stays
     assert (tmp_path / "checkpoints" / BEST).exists() is stays

@@ -176,7 +176,7 @@ def commands_of(folder: Path, method: str, preset: str, changes: dict[str, Any],
     [
         ("contextwm", "tiny", {}),
         ("apv", "sample", {}),  # `finetune` has no preset of that name
-        ("prelar", "tiny", {}),
+        ("prelar", "tiny", {"image.size": 32}),
         ("contextwm", "paper", {"context.heads": 2, "rssm.stoch": 16, "encoder.norm": "none"}),
         ("prelar", "small", {"latent_action.posterior": "deterministic"}),
     ],
@@ -204,3 +204,6 @@ def test_cards_name_no_command_that_is_refused(tmp_path: Path) -> None:
     assert ", adapted to actions" in card
     assert plain("world_model: cheetah (all videos), 9 updates") in card
     assert len(run_usage(record.model_copy(update={"method": "of-nobody"}), tmp_path).splitlines()) == 2
+    few = record.model_copy(update={"adaptation": facts | {"num_segments": 2000}})
+    card = run_card(run_facts(few, tmp_path / "adapted/checkpoints/9", [], []), "mit", False)
+    assert plain("world_model: cheetah (2000 fixed segments of all videos), 9 updates") in card

@@ -200,6 +200,8 @@ def in_its_own_way(explore: bool, size: int, preset: str = "tiny", **overrides: 
         (in_its_own_way(False, 84), {"compared_observations": "note"}),
         (in_its_own_way(True, 64), {}),
         (in_its_own_way(False, 64, "small"), {"compared_environments": "warning"}),
+        ({"record": {"preset": "tiny", "config": {"rssm": {"deter": 8}}}, "env_fingerprint": {**ENV, "image_size": 64}},
+         {"compared_environments": "warning"}),  # of before the preset sampled: nobody recorded it
         (in_its_own_way(False, 64, **{"evaluation.explore": False}), {"compared_environments": "warning"}),
         (in_its_own_way(True, 84) | {"env_fingerprint": {**ENV, "image_size": 84, "camera": 1}},
          {"compared_environments": "warning"}),
