@@ -6,6 +6,7 @@ package versions the same source gives the same bytes, so the blocks are compare
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -71,7 +72,7 @@ def _plan(manifest: Manifest, folder: Path, source: Path) -> Plan:
     options: dict[str, Any] = manifest.options
     values = {key: value for key, value in options.items() if key in release.config.model_fields}
     config: PrepareConfig = build(release.config, values)
-    if not source.is_dir():
+    if not os.path.isdir(source):  # `Path.is_dir` raises where a disk is away
         raise SourceError(f"{source} is not a folder", expected=f"a {manifest.name} release", fix=release.help)
     source = source.resolve()
     inventory = release.inventory(source, config)

@@ -43,7 +43,7 @@ _TEXT_NAMES = frozenset({"COPYING", "LICENCE", "LICENSE", "MD5SUMS", "NOTICE", "
 """Files that lie beside videos and that nobody expects in a set."""
 
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
-_LASTING = _FORBIDDEN | {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
+LASTING = _FORBIDDEN | {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
 """Errors that say what a release is like: no permission, links to nowhere or in a circle, impossible names."""
 
 
@@ -208,7 +208,7 @@ def _file(path: str, entry: os.DirEntry[str]) -> FoundFile:
     return FoundFile(path, size_bytes)
 
 
-def refuse_passing(error: OSError, path: str | Path, lasting: frozenset[int] = _LASTING) -> None:
+def refuse_passing(error: OSError, path: str | Path, lasting: frozenset[int] = LASTING) -> None:
     """Refuse a release that cannot be listed at this moment: what lies there would be missing in the plan for good.
 
     Args:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from ipv_bench.errors import SourceError
+from pipelines.datasets.file_tree import LASTING
 
 
 def refuse_lost_source(source: Path, path: str) -> None:
@@ -18,11 +21,9 @@ def refuse_lost_source(source: Path, path: str) -> None:
 
     Raises:
         SourceError: one of these folders is gone, cannot be listed, or is empty, as the folder is where a disk was
-            mounted.
+            mounted; or the disk answers with an error for any folder on the way.
     """
-    parents = [source / parent for parent in reversed(PurePosixPath(path).parents)]
-    for folder in (source, *(parent for parent in parents if parent != source and parent.is_symlink())):
-        state = _state(folder)
+    for folder, state in _looked_at(source, path):
         if state:
             raise SourceError(
                 f"the source folder {folder} {state}, while its files are read",
@@ -30,6 +31,24 @@ def refuse_lost_source(source: Path, path: str) -> None:
                 fix="make it readable again (is its disk mounted?), then run the same command again: finished shards "
                 "are kept",
             )
+
+
+def _looked_at(source: Path, path: str) -> Iterator[tuple[Path, str]]:
+    """`source`, then what lies on the way to `path` and matters, outermost first, each with what is wrong with it.
+
+    One after the other: of a disk that is away, nothing below can be asked.
+    """
+    yield source, _state(source)
+    for parent in list(reversed(PurePosixPath(path).parents))[1:]:
+        folder = source / parent
+        try:
+            is_link = stat.S_ISLNK(os.lstat(folder).st_mode)
+        except OSError as error:
+            if error.errno not in LASTING:  # else it is this file's own trouble
+                yield folder, _not_listed(error)
+            continue
+        if is_link:
+            yield folder, _state(folder)
 
 
 def _state(folder: Path) -> str:
@@ -40,4 +59,8 @@ def _state(folder: Path) -> str:
     except FileNotFoundError:
         return "is gone"
     except OSError as error:
-        return f"cannot be listed ({error.strerror})"
+        return _not_listed(error)
+
+
+def _not_listed(error: OSError) -> str:
+    return f"cannot be listed ({error.strerror})"

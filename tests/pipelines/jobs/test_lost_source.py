@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,31 @@ def test_folders_that_are_gone_or_empty_are_told_from_a_lost_file(tmp_path: Path
     (source / "linked").unlink()
     with pytest.raises(SourceError, match="raw is empty"):
         refuse_lost_source(source, "a.mp4")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENOTCONN])
+@pytest.mark.parametrize("lost", ["raw", "raw/disk", "raw/disk/videos"])
+def test_a_disk_that_answers_with_errors_is_told_from_a_lost_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, lost: str
+) -> None:
+    (tmp_path / "raw/disk/videos").mkdir(parents=True)
+
+    def failing(real: Callable[..., object]) -> Callable[..., object]:
+        def call(path: Path, **options: object) -> object:
+            if Path(path).is_relative_to(tmp_path / lost):
+                raise OSError(number, os.strerror(number), str(path))
+            return real(path, **options)
+
+        return call
+
+    refuse_lost_source(tmp_path / "raw", "disk/videos/a.mp4")
+    with monkeypatch.context() as patch:
+        for name in ("scandir", "lstat"):
+            patch.setattr(os, name, failing(getattr(os, name)))
+        with pytest.raises(SourceError, match="cannot be listed") as caught:
+            refuse_lost_source(tmp_path / "raw", "disk/videos/a.mp4")
+    assert str(tmp_path / lost) + " cannot" in str(caught.value)
+    assert "finished shards are kept" in caught.value.fix
 
 
 def test_the_failure_limit_says_how_to_try_again_what_may_pass() -> None:
