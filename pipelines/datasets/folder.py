@@ -112,7 +112,7 @@ def _with_tables(
     if config.video_column and not found:
         names = {name for file in files for name in column_names(source / file.path, error=SourceError)}
         raise UnknownNameError("column with videos", config.video_column, names)
-    if column and not num_tables:
+    if column and not num_tables and not found:  # a damaged table may hold them: it is an item with that problem
         raise ConfigError(
             f"label_from={column}: none of the {len(files)} Parquet files in {source} holds or names videos",
             expected="a column of a table with videos",

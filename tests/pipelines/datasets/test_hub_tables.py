@@ -107,6 +107,9 @@ def test_what_is_unclear_or_damaged_is_named(tmp_path: Path) -> None:
     damaged, whole = items(source)
     assert damaged.problem[0] == "corrupt"
     assert whole.path == "v1.mp4"
+    (damaged,) = items(source, video_column="video", label_from="caption")[:1]
+    assert damaged.problem[0] == "corrupt"
+    assert items(source, label_from="caption")[0] == damaged  # and no word that no table holds videos
     (source / "v1.mp4").unlink()
     path.unlink()
     pq.write_table(pa.table({"numbers": [1, 2]}), path)
