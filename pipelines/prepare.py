@@ -83,6 +83,10 @@ def resolve_config(release: DataSet, profile: str, overrides: Iterable[str]) -> 
     return build(release.config, values)
 
 
+def _all_heeded(config: PrepareConfig) -> None:
+    """Of data sets that say nothing of fields which they do not heed."""
+
+
 def plan_job(job: Job) -> tuple[DataSet, Plan]:
     """Read the inventory and assign it to shards.
 
@@ -100,6 +104,7 @@ def plan_job(job: Job) -> tuple[DataSet, Plan]:
         require("decoder=decord", "decord")
     if not os.path.isdir(job.source):  # `Path.is_dir` raises where a disk is away
         raise SourceError(f"{job.source} is not a folder", expected=f"a {job.name} release", fix=release.help)
+    getattr(release, "refuse_unheeded", _all_heeded)(config)
     source = job.source.resolve()
     inventory = release.inventory(source, config)
     for warning in inventory.warnings:

@@ -354,6 +354,9 @@ class DataSet(Protocol):
         profiles: profile name → fields that differ from the defaults; has "paper", and may have "official-code".
         licence: one or two sentences for the manifest.
         redistribution: optional: why its videos may not be passed on; `export --to hf` refuses a public target then.
+        refuse_unheeded: optional: method that takes the config and raises ConfigError for fields that this data set
+            does not heed, as they would stand in the manifest and be false. `prepare` asks it; `verify --source` does
+            not: what a set was made with cannot be changed any more.
         help: where one applies for the release, and how its files must be laid out; shown when files are missing.
     """
 

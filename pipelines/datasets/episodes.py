@@ -33,6 +33,10 @@ class Episodes:
         "point --source at .npz files with `image` and `action` (docs/datasets/episodes.md)"
     )
 
+    def refuse_unheeded(self, config: PrepareConfig) -> None:
+        """Refuse the choice of a video decoder."""
+        refuse_decoder(config)
+
     def inventory(self, source: Path, config: PrepareConfig) -> Inventory:
         """List the release: one item per episode file; the label is the folder's name."""
         return episode_inventory(source, config, self.help)
@@ -45,6 +49,11 @@ class Episodes:
         return [Count("episode files found", len(rows)), Count(f"of them written, with {kept}", written, note=note)]
 
 
+def refuse_decoder(config: PrepareConfig) -> None:
+    """Refuse a choice of decoder: see `refuse_set`."""
+    refuse_set(config, ("decoder",), "episode files hold no coded video")
+
+
 def episode_inventory(source: Path, config: PrepareConfig, help_text: str) -> Inventory:
     """The inventory of a release of episode files.
 
@@ -53,7 +62,6 @@ def episode_inventory(source: Path, config: PrepareConfig, help_text: str) -> In
         ConfigError: the config would tear actions from their frames.
     """
     assert isinstance(config, EpisodesConfig)
-    refuse_set(config, ("decoder",), "episode files hold no coded video")
     tree = list_files(source)
     files = tree.with_suffixes({SUFFIX})
     if not files:

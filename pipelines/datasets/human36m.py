@@ -111,11 +111,14 @@ class Human36m:
         "(docs/datasets/human36m.md)"
     )
 
+    def refuse_unheeded(self, config: PrepareConfig) -> None:
+        """Refuse what would choose frames or cuts otherwise."""
+        refuse_set(config, ("fps", "frame_stride", "skip_frames"), "each listed picture is taken, with its own box")
+        refuse_set(config, ("crop", "decoder"), "pictures are cut around the person; there is no coded video")
+
     def inventory(self, source: Path, config: PrepareConfig) -> Inventory:
         """List the release: one item per scenario and camera."""
         assert isinstance(config, Human36mConfig)
-        refuse_set(config, ("fps", "frame_stride", "skip_frames"), "each listed picture is taken, with its own box")
-        refuse_set(config, ("crop", "decoder"), "pictures are cut around the person; there is no coded video")
         tree = list_files(source)
         files = NamedFiles(tree.files, lambda file: file.name)
         self._check_layout(source, files)

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipelines.datasets.base import Count, Inventory, SourceRow
 from pipelines.datasets.episode_tracks import EpisodesConfig
-from pipelines.datasets.episodes import episode_inventory
+from pipelines.datasets.episodes import episode_inventory, refuse_decoder
 from pipelines.datasets.prepare_config import PrepareConfig
 
 PAPER_EPISODES = 4950
@@ -28,6 +28,10 @@ class RLBench:
         "the episode files are linked from https://github.com/younggyoseo/apv; keep them in any folders "
         "(docs/datasets/rlbench.md)"
     )
+
+    def refuse_unheeded(self, config: PrepareConfig) -> None:
+        """Refuse the choice of a video decoder."""
+        refuse_decoder(config)
 
     def inventory(self, source: Path, config: PrepareConfig) -> Inventory:
         """List the release: one item per episode file; the label is the folder's name."""

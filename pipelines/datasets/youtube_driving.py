@@ -51,11 +51,15 @@ class YoutubeDriving:
         "keep them as folders of numbered pictures (dir-7/123.jpg) or as video files (docs/datasets/youtube_driving.md)"
     )
 
-    def inventory(self, source: Path, config: PrepareConfig) -> Inventory:
-        """List the release: one item per video, folder, or (`file-number`) run of numbers without a gap."""
+    def refuse_unheeded(self, config: PrepareConfig) -> None:
+        """Refuse times where file numbers pick the frames."""
         assert isinstance(config, YoutubeDrivingConfig)
         if config.numbering == "file-number":
             refuse_set(config, ("fps",), "numbering=file-number picks frames by their numbers")
+
+    def inventory(self, source: Path, config: PrepareConfig) -> Inventory:
+        """List the release: one item per video, folder, or (`file-number`) run of numbers without a gap."""
+        assert isinstance(config, YoutubeDrivingConfig)
         tree = list_files(source)
         splits = {row["segment"].rpartition("_")[0]: row["split"] for row in published_table("youtube_driving")}
         items = [_video(file, splits, config) for file in tree.with_suffixes(VIDEO_SUFFIXES)]
