@@ -46,10 +46,11 @@ def dry_run(job: Job) -> Estimate:
         SourceError, ConfigError: as `prepare` would.
     """
     _, plan = plan_job(job)
-    items = [item for item in plan.inventory.items if not item.excluded and not item.problem]
-    excluded = sum(1 for item in plan.inventory.items if item.excluded)
-    problems = Counter(item.problem[0] for item in plan.inventory.items if item.problem)
-    say(f"{job.name}, {job.profile} profile: {len(plan.inventory.items):,} source items in {len(plan.tasks)} shards")
+    planned = [item for task in plan.tasks for item in task.items]
+    items = [item for item in planned if not item.excluded and not item.problem]
+    excluded = sum(1 for item in planned if item.excluded)
+    problems = Counter(item.problem[0] for item in planned if item.problem)
+    say(f"{job.name}, {job.profile} profile: {len(planned):,} source items in {len(plan.tasks)} shards")
     for split, count in sorted(Counter(item.split for item in items).items()):
         say(f"  {count:,} to decode" + (f" in {split}" if split else ""))
     if excluded:

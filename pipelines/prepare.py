@@ -7,7 +7,7 @@ import platform
 import shutil
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,11 +15,11 @@ from ipv_bench.config import build, check_key, merge, nested, parse_overrides
 from ipv_bench.errors import FailureLimitError, FindingsError, SourceError, UnknownNameError, UsageError
 from ipv_bench.extras import require
 from ipv_bench.progress import progress, say
-from ipv_bench.shard_set import MANIFEST_FILE, Manifest, read_manifest
+from ipv_bench.shard_set import LOG_FILE, MANIFEST_FILE, Manifest, read_manifest
 from pipelines.datasets.base import DataSet, data_set
 from pipelines.datasets.prepare_config import PrepareConfig
 from pipelines.datasets.split_archive import extract
-from pipelines.decoding.selection import refuse_unknown_rates
+from pipelines.decoding.selection import refuse_unknown_rates, without_rate
 from pipelines.jobs.execute import Executor, LocalExecutor
 from pipelines.jobs.resume import Progress, locked, look_at, note
 from pipelines.jobs.source_times import (
@@ -31,7 +31,7 @@ from pipelines.jobs.source_times import (
     source_times,
 )
 from pipelines.jobs.tally import Tally
-from pipelines.shards.plan import Plan, make_plan
+from pipelines.shards.plan import Plan, ShardTask, make_plan
 from pipelines.shards.shard_writer import remove_leftovers
 
 ExecutorName = Literal["local", "ray"]
@@ -113,11 +113,25 @@ def plan_job(job: Job) -> tuple[DataSet, Plan]:
         say(line)
     if not inventory.items:
         raise SourceError(f"{job.source} holds no source items", expected=f"a {job.name} release", fix=release.help)
-    refuse_unknown_rates(inventory.items, config)
     out = job.out.resolve()
     if inventory.archive:
         source = out / EXTRACTED_FOLDER
-    return release, make_plan(job.name, job.profile, inventory, config, job.limit, source, out)
+    plan = make_plan(job.name, job.profile, inventory, config, job.limit, source, out)
+    if not os.path.exists(out / LOG_FILE):  # else there may be nothing left to make: `prepare` looks
+        refuse_unknown_rates(plan.inventory.items, config)
+    return release, _with_rates(plan)
+
+
+def _with_rates(plan: Plan) -> Plan:
+    """The plan, in whose tasks items without times have that problem where frames are picked by time.
+
+    Inventory and hashes stay those of the release: what finished shards hold of such items is still theirs.
+    """
+
+    def stated(task: ShardTask) -> ShardTask:
+        return replace(task, items=tuple(without_rate(item, plan.config) for item in task.items))
+
+    return replace(plan, tasks=tuple(map(stated, plan.tasks)))
 
 
 def prepare(job: Job) -> Manifest:
@@ -132,6 +146,8 @@ def prepare(job: Job) -> Manifest:
     out = plan.tasks[0].out
     with locked(out):
         state = look_at(plan, out, job.retry_failed, num_planned(out))
+        if state.todo or state.retry:
+            refuse_unknown_rates(plan.inventory.items, plan.config)
         tally = Tally(sum(1 for item in plan.inventory.items if not item.excluded), plan.config)
         tally.add_all(state.finished)
         done = {outcome.row.source_id for outcome in state.finished}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from ipv_bench.errors import ConfigError
@@ -22,23 +23,41 @@ def selection_of(item: SourceItem, config: PrepareConfig) -> FrameSelection:
     return item.selection or FrameSelection(config.skip_frames, config.frame_stride, config.fps)
 
 
-def refuse_unknown_rates(items: Iterable[SourceItem], config: PrepareConfig) -> None:
-    """Refuse to pick frames by time where they have none: all would be kept, and called so many per second.
+def without_rate(item: SourceItem, config: PrepareConfig) -> SourceItem:
+    """The item, with a problem where frames are to be picked by time and have none.
+
+    All of them would be kept otherwise, and called so many per second.
+    """
+    if item.excluded or item.problem or item.fps or not isinstance(item.frames, _TIMELESS):
+        return item
+    selection = selection_of(item, config)
+    if not selection.fps or selection.positions is not None:
+        return item
+    message = f"it states no rate: fps={selection.fps:g} cannot be followed; {_other_ways(config)}"
+    return replace(item, frames=None, problem=("bad_annotation", message))
+
+
+def refuse_unknown_rates(items: Sequence[SourceItem], config: PrepareConfig) -> None:
+    """Refuse to pick frames by time in a release that has no times at all.
+
+    Where other items have them, those that have none are quarantined: see `without_rate`.
 
     Raises:
-        ConfigError: pictures or arrays of unknown rate are to be resampled.
+        ConfigError: all that could be decoded are pictures or arrays of unknown rate.
     """
-    timeless = [item for item in items if isinstance(item.frames, _TIMELESS) and not item.fps]
-    resampled = [item for item in timeless if (chosen := selection_of(item, config)).fps and chosen.positions is None]
-    if resampled:
-        says = "say their rate with `--set source_fps=30`, or " if hasattr(config, "source_fps") else ""
-        fps = selection_of(resampled[0], config).fps
+    usable = [item for item in items if not item.excluded and not item.problem]
+    if usable and all(without_rate(item, config) is not item for item in usable):
         raise ConfigError(
-            f"fps={fps:g}, and {len(resampled)} source items of pictures state no rate of their own, such as "
-            f"{resampled[0].source_id}",
+            f"fps={selection_of(usable[0], config).fps:g}, and the {len(usable)} source items of pictures state no "
+            f"rate of their own, such as {usable[0].source_id}",
             expected="times by which frames can be picked",
-            fix=f"{says}keep every N-th frame with `--set frame_stride=N` in place of fps",
+            fix=_other_ways(config),
         )
+
+
+def _other_ways(config: PrepareConfig) -> str:
+    says = "say the rate of pictures with `--set source_fps=30`, or " if hasattr(config, "source_fps") else ""
+    return f"{says}keep every N-th frame with `--set frame_stride=N` in place of fps"
 
 
 def exact_rate(fps: float) -> Fraction:

@@ -14,6 +14,8 @@ import simplejpeg
 from ipv_bench.cli import run
 from pipelines.datasets.base import FrameSelection
 from pipelines.decoding.selection import FrameSelector
+from tests.lerobot_maker import marked_frame, write_video
+from tests.pipelines.ssv2_maker import file_hashes, prepare, quarantine
 
 
 @pytest.mark.parametrize(
@@ -67,3 +69,53 @@ def test_episodes_of_unknown_rate_are_not_resampled(tmp_path: Path, capsys: pyte
     command = ["prepare", "rlbench", "--source", str(tmp_path / "raw"), "--out", str(tmp_path / "set")]
     assert run([*command, "--set", "fps=5"]) == 2
     assert "state no rate" in capsys.readouterr().err
+
+
+def test_a_picture_among_videos_refuses_none_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = tmp_path / "raw", tmp_path / "set"
+    write_video(source / "MOV_0002.mp4", [marked_frame(0, frame) for frame in range(6)], 10)
+    (source / "IMG_0001.jpg").write_bytes(simplejpeg.encode_jpeg(np.zeros((16, 16, 3), np.uint8)))
+    assert prepare(source, out, "--set", "fps=5", "--dry-run", name="folder") == 0
+    assert "1 unusable already: bad_annotation" in capsys.readouterr().out
+    assert prepare(source, out, "--set", "fps=5", name="folder") == 0
+    assert [row["num_frames"] for row in pq.read_table(out / "samples.parquet").to_pylist()] == [3]
+    (entry,) = quarantine(out).values()
+    assert entry["reason"] == "bad_annotation"
+    assert "states no rate" in entry["message"]
+    assert "source_fps" in entry["message"]
+    before = file_hashes(out)
+    capsys.readouterr()
+    assert prepare(source, out, "--set", "fps=5", "--retry-failed", "all", name="folder") == 0
+    assert file_hashes(out) == before
+    assert run(["verify", str(out), "--source", str(source)]) == 0
+    assert (
+        prepare(source, tmp_path / "first", "--set", "fps=5", "--limit", "1", name="folder") == 2
+    )  # the picture alone
+    assert not (tmp_path / "first").exists()
+    write_pictures(source / "Z")  # beyond the limit, so none of this job's business
+    assert prepare(source, tmp_path / "two", "--set", "fps=5", "--limit", "2", name="folder") == 0
+
+
+@pytest.mark.parametrize("with_video", [False, True])
+def test_sets_of_pictures_made_with_fps_before_are_still_read_and_repaired(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], with_video: bool
+) -> None:
+    source, out = tmp_path / "raw", tmp_path / "set"
+    write_pictures(source / "clip")
+    if with_video:
+        write_video(source / "film.mp4", [marked_frame(0, frame) for frame in range(6)], 10)
+    options = ["--set", "fps=5"]
+    with monkeypatch.context() as patch:  # as it was made before unknown rates were told
+        patch.setattr("pipelines.prepare.refuse_unknown_rates", lambda items, config: None)
+        patch.setattr("pipelines.prepare.without_rate", lambda item, config: item)
+        assert prepare(source, out, *options, name="folder") == 0
+    before = file_hashes(out)
+    assert prepare(source, out, *options, name="folder") == 0
+    assert "complete and intact" in capsys.readouterr().out
+    (out / "samples.parquet").unlink()
+    assert prepare(source, out, *options, name="folder") == 0
+    assert file_hashes(out) == before
+    assert run(["verify", str(out), "--source", str(source)]) == 0
+    (out / "folder-000000.tar").unlink()
+    assert prepare(source, out, *options, name="folder") == (0 if with_video else 2)
+    assert [*quarantine(out)] == (["clip"] if with_video else [])
