@@ -192,7 +192,7 @@ def _small(outcome: Outcome) -> Outcome:
 
 def _check_folders(task: ShardTask) -> None:
     node = os.uname().nodename
-    if not task.source.is_dir():
+    if not os.path.isdir(task.source):  # `Path.is_dir` raises where a disk is away
         raise SourceError(f"node {node} does not see {task.source}", expected="a folder that all nodes share")
-    if not task.out.is_dir():
+    if not os.path.isdir(task.out):
         raise OutputError(f"node {node} does not see {task.out}", expected="a folder that all nodes share")
