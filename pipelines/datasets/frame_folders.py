@@ -7,17 +7,18 @@ one first; where only one of them varies, it is the frame's number.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
 
 from pipelines.datasets.base import FrameSelection, ImageFiles, SourceItem
-from pipelines.datasets.file_tree import FoundFile
+from pipelines.datasets.file_tree import LATER_SUFFIXES, FoundFile
 
 _NUMBERS = re.compile(r"([0-9]+)")
 _TIME = 10**8
@@ -37,6 +38,7 @@ class NumberedFolder:
         problem: why the folder is no image sequence; None when it is one.
         warning: what may be wrong with the reading; empty when nothing is.
         unnumbered: paths of pictures that are left out, for want of a number in their names.
+        beside: paths of pictures of rarer endings that are left out: they are no part of the usual ones' series.
     """
 
     path: str
@@ -45,6 +47,7 @@ class NumberedFolder:
     problem: tuple[str, str] | None = None
     warning: str = ""
     unnumbered: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
     @property
     def source_id(self) -> str:
@@ -103,12 +106,13 @@ def numbered_folders(pictures: Iterable[FoundFile]) -> list[NumberedFolder]:
     """The folders that hold pictures, by path.
 
     Pictures without a number in their name are left out where others have one. Two series in one folder, or two
-    pictures with one number, are a problem of their folder: which ones are the frames cannot be told.
+    pictures with one number, are a problem of their folder: which ones are the frames cannot be told. Only where
+    pictures of rarer endings (masks or depth in `1.tif` beside `1.jpg`) make the problem are these left out.
     """
     by_folder: dict[str, list[FoundFile]] = defaultdict(list)
     for file in pictures:
         by_folder[file.folder].append(file)
-    return [_numbered(folder, files) for folder, files in sorted(by_folder.items())]
+    return [_folder(path, files) for path, files in sorted(by_folder.items())]
 
 
 def doubts(folders: Iterable[NumberedFolder]) -> list[str]:
@@ -119,6 +123,11 @@ def doubts(folders: Iterable[NumberedFolder]) -> list[str]:
     if unnumbered:
         lie = f"{len(unnumbered)} pictures without a number in their names lie beside numbered ones"
         warnings.append(f"{lie} and are left out, the first is {unnumbered[0]}")
+    beside = [path for folder in folders for path in folder.beside]
+    if beside:
+        endings = ", ".join(sorted({os.path.splitext(path)[1].lower() for path in beside}))
+        lie = f"{len(beside)} pictures ({endings}) are no part of the series of usual pictures in their folders"
+        warnings.append(f"{lie} and are left out, the first is {beside[0]}; a folder of their own makes them an item")
     return warnings
 
 
@@ -144,6 +153,18 @@ def _name(file: FoundFile) -> _Name:
         is_fraction = place > 0 and text[place] == "." and int(digits[place - 1]) >= _TIME
         numbers.append(Fraction(int(digit), 10 ** len(digit)) if is_fraction else int(digit))
     return _Name(file, text, tuple(numbers))
+
+
+def _folder(path: str, files: Sequence[FoundFile]) -> NumberedFolder:
+    """All pictures where they make one series; else those of usual endings, where they do by themselves."""
+    whole = _numbered(path, files)
+    usual = [file for file in files if file.suffix not in LATER_SUFFIXES]
+    if whole.problem is None or len(usual) in (0, len(files)):
+        return whole
+    kept = _numbered(path, usual)
+    if kept.problem is not None:
+        return whole
+    return replace(kept, beside=tuple(sorted(file.path for file in files if file.suffix in LATER_SUFFIXES)))
 
 
 def _numbered(folder: str, files: Sequence[FoundFile]) -> NumberedFolder:

@@ -42,17 +42,24 @@ def walk_asf(data: SourceBytes) -> Generator[None, None, Structure]:
             raise broken("no data packet", place)
         if number % _TICK_PACKETS == 0:
             yield
-    _refuse_second(data, start + count * packet)
+    yield from _refuse_second(data, start + count * packet)
     return Structure()
 
 
-def _refuse_second(data: SourceBytes, position: int) -> None:
-    """Behind the packets lie indexes; readers pass over another file there."""
+def _refuse_second(data: SourceBytes, position: int) -> Generator[None, None, None]:
+    """Behind the packets lie indexes; readers pass over another file there. Bytes that are no object end the walk."""
+    number = 0
     while position + 24 <= data.size_bytes:
         head = data.at(position, 24)
         if head[:16] == MAGIC:
             raise broken("a second file is joined to the first", position)
-        position += max(int.from_bytes(head[16:], "little"), 24)
+        length = int.from_bytes(head[16:], "little")
+        if length < 24:  # zeros that fill a block, …: nobody's
+            return
+        position += length
+        number += 1
+        if number % _TICK_PACKETS == 0:
+            yield
 
 
 def _packet_bytes(data: SourceBytes, header_end: int) -> int:

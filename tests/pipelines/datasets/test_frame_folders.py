@@ -95,3 +95,20 @@ def test_pictures_without_a_number_are_counted() -> None:
     (warning,) = doubts(folders)
     assert "2 pictures without a number" in warning
     assert "clip/cover.jpg" in warning
+
+
+@pytest.mark.parametrize("mask", ["000{}.tif", "000{}.pgm", "000{}_mask.TIFF"])
+def test_masks_of_rarer_endings_beside_usual_pictures_are_left_out(mask: str) -> None:
+    masks = [mask.format(number) for number in range(1, 4)]
+    folder = folder_of([*(f"000{number}.jpg" for number in range(1, 4)), *masks])
+    assert (folder.problem, folder.numbers, in_order(folder)) == (None, (1, 2, 3), ["0001.jpg", "0002.jpg", "0003.jpg"])
+    (warning,) = doubts([folder])
+    assert warning.startswith("3 pictures (.")
+    assert f"the first is clip/{masks[0]}" in warning
+
+
+def test_rarer_endings_are_taken_where_they_are_in_nobodys_way() -> None:
+    assert folder_of(["1.jpg", "2.tif", "3.jpg"]).numbers == (1, 2, 3)
+    assert folder_of(["1.tif", "2.tif"]).numbers == (1, 2)
+    assert in_order(folder_of(["cover.jpg", "1.tif", "2.tif"])) == ["1.tif", "2.tif"]
+    assert folder_of(["1.jpg", "1.png", "1.tif"]).problem == ("bad_annotation", "two pictures have the number 1")
