@@ -61,7 +61,7 @@ class Folder:
         items = [_video(file, config) for file in tree.with_suffixes(VIDEO_SUFFIXES)]
         folders = numbered_folders(tree.with_suffixes(IMAGE_SUFFIXES))
         items += [_sequence(folder, config) for folder in folders]
-        items, warnings = _with_tables(source, tree, items, config)
+        items, warnings, notes = _with_tables(source, tree, items, config)
         warnings += tree.left_out({*VIDEO_SUFFIXES, *IMAGE_SUFFIXES, TABLE_SUFFIX})
         if not items:
             lerobot = any(file.path == "meta/info.json" for file in tree.files)
@@ -71,7 +71,8 @@ class Folder:
                 expected="video files, folders of numbered pictures, or Parquet files that hold videos",
                 fix="it looks like a LeRobot data set: `ipv-bench prepare lerobot`" if lerobot else self.help,
             )
-        return Inventory(sorted_unique(items), warnings=(*tree.warnings, *doubts(folders), *warnings))
+        warnings = [*tree.warnings, *doubts(folders), *warnings]
+        return Inventory(sorted_unique(items), warnings=tuple(warnings), notes=tuple(notes))
 
     def counts(self, inventory: Inventory, rows: Sequence[SourceRow], config: PrepareConfig) -> list[Count]:
         """Items found and written."""
@@ -82,8 +83,11 @@ class Folder:
 
 def _with_tables(
     source: Path, tree: FileTree, items: list[SourceItem], config: FolderConfig
-) -> tuple[list[SourceItem], list[str]]:
-    """The items, and one for each row of the tables with videos; a video that a table names is that row's. Warnings."""
+) -> tuple[list[SourceItem], list[str], list[str]]:
+    """The items, and one for each row of the tables with videos; a video that a table names is that row's.
+
+    Then warnings of columns that are not taken, and notes of those beside one that is.
+    """
     files = [file for file in tree.with_suffixes({TABLE_SUFFIX}) if not file.problem]
     if not files:
         if config.label_from not in _BY_PLACE:
@@ -91,14 +95,14 @@ def _with_tables(
                 f"label_from={config.label_from}: {source} has no Parquet file", expected="none or folder",
                 fix="name the column of a table that holds the videos",
             )  # fmt: skip
-        return items, []
+        return items, [], []
     from ipv_bench.bounded_tables import column_names
     from pipelines.datasets.hub_tables import open_table, table_items
 
     sizes = {file.path: file.size_bytes for file in tree.files if not file.problem}
     column = "" if config.label_from in _BY_PLACE else config.label_from
     found: list[SourceItem] = []
-    passed_over: Counter[tuple[str, str]] = Counter()
+    passed_over: Counter[tuple[str, str, bool]] = Counter()
     num_tables = 0
     for file in files:
         try:
@@ -119,11 +123,12 @@ def _with_tables(
             fix="leave it, or name the videos' column with `--set video_column=…`",
         )
     taken = {item.path for item in found if isinstance(item.frames, VideoFile)}
-    warnings = [
-        f"the column {name} of {count} Parquet files is not taken: {why}; `--set video_column={name}` takes it"
-        for (name, why), count in sorted(passed_over.items())
-    ]
-    return [*(item for item in items if item.path not in taken), *found], warnings
+    notes: list[str] = []
+    warnings: list[str] = []
+    for (name, why, beside), count in sorted(passed_over.items()):
+        words = f"the column {name} of {count} Parquet files is not taken: {why}; `--set video_column={name}` takes it"
+        (notes if beside else warnings).append(words)
+    return [*(item for item in items if item.path not in taken), *found], warnings, notes
 
 
 def _label(file: FoundFile, config: FolderConfig) -> str:

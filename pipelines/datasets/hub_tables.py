@@ -37,6 +37,14 @@ _OTHERS = (
     ("sounds", re.compile(rb"RIFF....WAVE|fLaC|ID3|FORM....AIF", re.DOTALL)),
 )
 """How files begin that are no videos; AVI begins with RIFF too, and a GIF may be one, as it may in a folder."""
+_VIDEOS = re.compile(
+    rb"....(ftyp|moov|mdat|wide|free|skip)|RIFF....AVI |\x1a\x45\xdf\xa3|\x30\x26\xb2\x75|FLV|OggS|"
+    rb"\0\0\1[\xb3\xba]|\x47.{187}\x47",
+    re.DOTALL,
+)
+"""How files of video containers begin, GIF apart."""
+_PERHAPS = "another column begins as a video does, this one does not"
+"""Why a column is not taken that may hold videos (GIF, or an unknown beginning)."""
 _OTHER_NAMES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".wav", ".mp3", ".flac")
 _LOOK_AT = 256
 """Rows that are looked at for the first one that is not empty."""
@@ -62,7 +70,7 @@ class HubTable:
 
 
 def open_table(
-    source: Path, file: FoundFile, video_column: str, label_column: str, passed_over: Counter[tuple[str, str]]
+    source: Path, file: FoundFile, video_column: str, label_column: str, passed_over: Counter[tuple[str, str, bool]]
 ) -> HubTable | None:
     """What a Parquet file holds; None when no column of it has videos.
 
@@ -71,7 +79,8 @@ def open_table(
         file: of the table.
         video_column: the column to take; empty takes the only one with videos.
         label_column: the column with labels; empty for none.
-        passed_over: counts (column, why) of the columns with files that are not taken, unless one was named.
+        passed_over: counts (column, why, whether another one was taken) of the columns with files that are not taken,
+            unless one was named.
 
     Raises:
         SourceFailure: `corrupt`: it is no Parquet file.
@@ -86,6 +95,7 @@ def open_table(
             features = _features(schema)
             verdicts = {field.name: _not_video(table, field, features) for field in schema if _holds_files(field.type)}
             found = [name for name, why in verdicts.items() if not why]
+            found = found or [name for name, why in verdicts.items() if why == _PERHAPS]
             if not found and not video_column:
                 found = [name for name in schema.names if _is_file_name(schema.field(name))][:1]
             column = video_column or (found[0] if found else "")
@@ -95,9 +105,9 @@ def open_table(
             refuse_passing(error, path)
         words = str(error).splitlines() or [type(error).__name__]
         raise SourceFailure("corrupt", f"no readable Parquet table: {words[0][:200]}") from None
-    if not video_column:
-        passed_over.update((name, why) for name, why in verdicts.items() if why and not _declared(name, features))
+    others = [name for name in verdicts if not (video_column or name in found or _declared(name, features))]
     if column not in schema.names:
+        passed_over.update((name, verdicts[name], False) for name in others)
         return None
     if len(found) > 1 and not video_column:
         raise ConfigError(
@@ -112,7 +122,9 @@ def open_table(
             fix="name another with `--set video_column=…`",
         )
     named = _names(path, schema.field(column)) if external else ()
-    if pa.types.is_string(schema.field(column).type) and not any(map(_is_video_name, named)):
+    is_taken = not pa.types.is_string(schema.field(column).type) or any(map(_is_video_name, named))
+    passed_over.update((name, verdicts[name], is_taken) for name in others)
+    if not is_taken:
         return None  # it names other files
     if label_column and label_column not in schema.names:
         raise UnknownNameError(f"column of {file.path}", label_column, schema.names)
@@ -186,8 +198,8 @@ def _declared(name: str, features: Mapping[str, Any]) -> str:
 def _not_video(table: pq.ParquetFile, field: pa.Field, features: Mapping[str, Any]) -> str:
     """Why a column is not one of videos; empty when it is.
 
-    By the word of the `datasets` library; else by the first file in it, which is a video unless it begins or is named
-    as something else.
+    By the word of the `datasets` library; else by the first file in it. `_PERHAPS` where it begins as neither a video
+    nor something else: such a column is taken where no other one is a video's.
     """
     kind = _declared(field.name, features)
     if kind:
@@ -198,9 +210,11 @@ def _not_video(table: pq.ParquetFile, field: pa.Field, features: Mapping[str, An
         name = value.get("path") if isinstance(value, dict) else None
         data = value.get("bytes") if isinstance(value, dict) else value
         if isinstance(data, bytes) and data:
-            return next((f"it holds {words}" for words, start in _OTHERS if start.match(data)), "")
+            other = next((f"it holds {words}" for words, start in _OTHERS if start.match(data)), _PERHAPS)
+            return "" if _VIDEOS.match(data) else other
         if data is None and isinstance(name, str) and name:
-            return "it names other files" if name.lower().endswith(_OTHER_NAMES) else ""
+            other = "it names other files" if name.lower().endswith(_OTHER_NAMES) else _PERHAPS
+            return "" if _is_video_name(name) and not name.lower().endswith(".gif") else other
     return f"its first {_LOOK_AT} rows are empty" if table.metadata.num_rows > _LOOK_AT else "it is empty"
 
 

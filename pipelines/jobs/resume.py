@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,8 @@ from ipv_bench.shard_set import (
     manifest_text,
     parse_manifest,
 )
+from pipelines.datasets.base import ImageFiles, SourceItem
+from pipelines.datasets.file_tree import LATER_SUFFIXES
 from pipelines.datasets.quarantine import REASONS
 from pipelines.jobs.shard_job import PendingShard
 from pipelines.shards.plan import Plan, ShardTask
@@ -148,6 +150,8 @@ def _refuse_other_items(
     if shards and before not in (None, len(now)):
         new = [item.source_id for item in now if item.source_id not in stored] if manifest is not None else []
         gone = sorted(stored - {item.source_id for item in now})
+        if before is not None and not gone and len(_of_later_endings(now, stored)) == len(now) - before:
+            raise _later_endings(out, before, _of_later_endings(now, stored))
         named = [f"{word} {', '.join(ids[:_NAMED])}" for word, ids in (("new:", new), ("gone:", gone)) if ids]
         raise ShardSetError(
             f"{out} was begun with {before} source items, the release has {len(now)} now"
@@ -163,6 +167,27 @@ def _refuse_other_items(
                 expected="the release as it was when the job began",
                 fix="choose another --out, or delete that folder",
             )
+
+
+def _of_later_endings(now: Sequence[SourceItem], stored: Collection[str]) -> list[SourceItem]:
+    """The items that are not in the folder and that older versions left out for their files' endings."""
+    return [item for item in now if item.source_id not in stored and _suffixes(item) <= LATER_SUFFIXES]
+
+
+def _suffixes(item: SourceItem) -> set[str]:
+    names = item.frames.names if isinstance(item.frames, ImageFiles) else (item.path,)
+    return {os.path.splitext(name)[1].lower() for name in names}
+
+
+def _later_endings(out: Path, before: int, new: Sequence[SourceItem]) -> ShardSetError:
+    endings = ", ".join(sorted(set().union(*map(_suffixes, new))))
+    ids = ", ".join(item.source_id for item in new[:_NAMED])
+    return ShardSetError(
+        f"{out} was begun with {before} source items, the release has {before + len(new)} now; new: {ids}; all new "
+        f"ones have endings that older versions of ipv-bench left out ({endings})",
+        expected="the items that were there when the job began: more would go to other shards",
+        fix="choose another --out for all of it, or move these files out of the source to go on with this set",
+    )
 
 
 def _intact_manifest(plan: Plan, out: Path) -> Manifest | None:

@@ -145,3 +145,17 @@ def test_columns_of_files_that_are_not_taken_are_named(tmp_path: Path) -> None:
     assert "it is empty; `--set video_column=later`" in warnings["later"]
     with pytest.raises(ConfigError, match="label_from=still"):
         items(tmp_path, label_from="still")
+
+
+@pytest.mark.parametrize("other", [GIF, b"\x93NUMPY\1\0", PNG, WAVE, None])
+def test_what_lies_beside_the_one_column_of_videos_is_noted_without_a_warning(
+    tmp_path: Path, other: bytes | None
+) -> None:
+    mp4 = video(tmp_path / "made", 0, 2)
+    (tmp_path / "hub").mkdir()
+    pq.write_table(pa.table({"aside": pa.array([other], pa.binary()), "clip": [mp4]}), tmp_path / "hub/a.parquet")
+    inventory = DATA_SET.inventory(tmp_path / "hub", FolderConfig())
+    assert [item.frames.column for item in inventory.items] == ["clip"]
+    assert inventory.warnings == ()
+    (note,) = inventory.notes
+    assert note.startswith("the column aside of 1 Parquet files is not taken")
