@@ -42,7 +42,8 @@ from remote_segments import remote_vs_local, torch_loop
 
 from ipv_bench.open_store import open_store
 from ipv_bench.seeding import numpy_generator
-from ipv_bench.segments import SegmentSource, open_segments
+from ipv_bench.segment_source import SegmentSource
+from ipv_bench.segments import open_segments
 
 LENGTH = 25
 

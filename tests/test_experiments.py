@@ -11,6 +11,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -312,36 +313,35 @@ def test_what_fails_or_is_interrupted_begins_nothing_more() -> None:
     assert done[-1] == 5
 
 
-def test_a_killed_script_takes_its_command_with_it(tmp_path: Path) -> None:
+@contextmanager
+def script_at_work(folder: Path, end: str, prepare: str = "") -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A script whose command has hours to go, and that command's process; the script is killed in the end."""
     code = (
-        "import sys; sys.path[:0] = sys.argv[1:3]; from pathlib import Path; from one_command import command; "
-        "command(Path(sys.argv[3]), 'sample', 'raw', '--dataset', 'ssv2', '--videos', '100000')"
+        f"import signal, sys; {prepare}sys.path[:0] = sys.argv[1:3]; "
+        "from pathlib import Path; from one_command import command, deadline; "
+        f"command(Path(sys.argv[3]), 'sample', 'raw', '--dataset', 'ssv2', '--videos', '100000', end={end})"
     )
-    script = subprocess.Popen([sys.executable, "-c", code, str(ROOT), str(ROOT / "benchmarks"), str(tmp_path)])
+    script = subprocess.Popen([sys.executable, "-c", code, str(ROOT), str(ROOT / "benchmarks"), str(folder)])
     try:
         child = wait_for(lambda: children(script.pid))[0]
         wait_for(lambda: b"100000" in words_of(child))
+        yield script, child
     finally:
         script.kill()
         script.wait()
+
+
+def test_a_killed_script_takes_its_command_with_it(tmp_path: Path) -> None:
+    with script_at_work(tmp_path, "None") as (_, child):
+        pass
     wait_for(lambda: not words_of(child))
 
 
 def test_ctrl_c_ends_a_script_whose_minutes_are_far_from_over(tmp_path: Path) -> None:
-    code = (
-        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.path[:0] = sys.argv[1:3]; "
-        "from pathlib import Path; from one_command import command, deadline; "
-        "command(Path(sys.argv[3]), 'sample', 'raw', '--dataset', 'ssv2', '--videos', '100000', end=deadline(60))"
-    )
-    script = subprocess.Popen([sys.executable, "-c", code, str(ROOT), str(ROOT / "benchmarks"), str(tmp_path)])
-    try:
-        child = wait_for(lambda: children(script.pid))[0]
-        wait_for(lambda: b"100000" in words_of(child))
+    heeded = "signal.signal(signal.SIGINT, signal.default_int_handler); "  # also where the tests run in the background
+    with script_at_work(tmp_path, "deadline(60)", heeded) as (script, child):
         script.send_signal(signal.SIGINT)
         assert script.wait(timeout=60) != 0
-    finally:
-        script.kill()
-        script.wait()
     wait_for(lambda: not words_of(child))
 
 

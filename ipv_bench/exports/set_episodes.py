@@ -10,7 +10,7 @@ import numpy as np
 from ipv_bench.errors import ShardSetError
 from ipv_bench.exports.episodes import EpisodeFacts
 from ipv_bench.open_store import open_store
-from ipv_bench.segments import SegmentSource
+from ipv_bench.segment_source import SegmentSource
 
 _AT_ONCE = 64
 """Frames that are decoded together."""

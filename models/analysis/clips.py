@@ -12,7 +12,8 @@ import numpy as np
 from ipv_bench.errors import ConfigError, RunError, ShardSetError
 from ipv_bench.run_record import RUN_FILE, RunRecord, read_record
 from ipv_bench.seeding import derive_seed
-from ipv_bench.segments import SegmentSource, open_segments
+from ipv_bench.segment_source import SegmentSource
+from ipv_bench.segments import open_segments
 from models.analysis.config import AnalysisConfig
 from models.analysis.loaded_model import AnalysedModel
 from models.pretraining.config import DataConfig

@@ -13,7 +13,8 @@ import numpy as np
 
 from ipv_bench.errors import ConfigError, ShardSetError
 from ipv_bench.seeding import derive_seed
-from ipv_bench.segments import Segments, SegmentSource, TrackedSegments, open_segments
+from ipv_bench.segment_source import SegmentSource
+from ipv_bench.segments import Segments, TrackedSegments, open_segments
 from models.latent_actions.measure import Labels
 from models.pretraining.config import DataConfig
 

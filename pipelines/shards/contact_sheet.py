@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ipv_bench.atomic_file import write_bytes
-from ipv_bench.segments import SegmentSource
+from ipv_bench.segment_source import SegmentSource
 
 MAX_VIDEOS, FRAMES_PER_VIDEO = 12, 8
 _CELL, _GAP, _CAPTION, _TITLE = 128, 4, 22, 30  # pixels

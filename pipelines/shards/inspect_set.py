@@ -12,7 +12,7 @@ import numpy as np
 from ipv_bench.bounded_tables import read_table
 from ipv_bench.errors import ShardSetError
 from ipv_bench.open_store import open_store
-from ipv_bench.segments import SegmentSource
+from ipv_bench.segment_source import SegmentSource
 from ipv_bench.shard_set import SAMPLES_FILE, SAMPLES_SCHEMA, SOURCES_FILE, SOURCES_SCHEMA, Manifest, read_manifest
 from pipelines.decoding.pixels_revision import REVISIONS, pixels_revision
 

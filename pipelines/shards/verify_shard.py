@@ -18,7 +18,7 @@ import pyarrow as pa
 from ipv_bench.bounded_arrays import read_header
 from ipv_bench.bounded_json import parse_json
 from ipv_bench.errors import InputError
-from ipv_bench.segments import decode_frames
+from ipv_bench.segment_source import decode_frames
 from ipv_bench.shard_set import STREAM_EXTENSION, Encoding, is_key
 from ipv_bench.tracks import TRACKS_EXTENSION, TrackEntry, fault, parse_tracks
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ipv_bench.cli import run
-from ipv_bench.segments import SegmentSource
+from ipv_bench.segment_source import SegmentSource
 from ipv_bench.shard_store import LocalStore
 from pipelines.samples.encode_video import write_h264
 from tests.lerobot_maker import marked_frame, read_marks

@@ -140,7 +140,7 @@ def test_a_replay_becomes_a_lerobot_data_set(
     back = tmp_path / "set"
     arguments = ["--source", str(out), "--out", str(back), "--workers", "1", "--set", "size=native", "--quiet"]
     assert run(["prepare", "lerobot", *arguments, "--strict"]) == 0
-    from ipv_bench.segments import SegmentSource
+    from ipv_bench.segment_source import SegmentSource
     from ipv_bench.shard_store import LocalStore
 
     source = SegmentSource(LocalStore(back))

@@ -13,7 +13,8 @@ import pytest
 
 from ipv_bench.cli import run
 from ipv_bench.open_store import open_store
-from ipv_bench.segments import SegmentSource, open_segments
+from ipv_bench.segment_source import SegmentSource
+from ipv_bench.segments import open_segments
 from ipv_bench.shard_set import SOURCES_FILE, read_manifest
 from pipelines.samples.frame_number import read_number
 from pipelines.samples.human36m import sample_sequences

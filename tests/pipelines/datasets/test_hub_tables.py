@@ -11,7 +11,7 @@ import pytest
 
 from ipv_bench.cli import run
 from ipv_bench.errors import ConfigError, SourceError, UnknownNameError
-from ipv_bench.segments import SegmentSource
+from ipv_bench.segment_source import SegmentSource
 from ipv_bench.shard_set import SOURCES_FILE
 from ipv_bench.shard_store import LocalStore
 from pipelines.datasets.folder import DATA_SET, FolderConfig
