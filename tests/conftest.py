@@ -12,11 +12,24 @@ from ipv_bench.progress import set_quiet
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 os.environ.setdefault("MUJOCO_GL", "egl")
-# A client without credentials asks the cloud's metadata address; a test must never.
-os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
-os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
-os.environ.setdefault("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-os.environ.setdefault("AWS_REGION", "us-east-1")
+# A client without credentials asks the cloud's metadata address, one with the caller's own reaches their account: no
+# test may do either.
+os.environ["AWS_ACCESS_KEY_ID"] = "test"
+os.environ["AWS_SECRET_ACCESS_KEY"] = "test"
+os.environ["AWS_ENDPOINT_URL"] = "http://127.0.0.1:9"
+os.environ["AWS_REGION"] = "us-east-1"
+
+# What the caller's shell may hold and a command under test would obey: a job of several ranks, a Ray cluster, the width
+# and colours of a terminal, a folder that git was told of (in a commit hook). A proxy stays, but not before loopback.
+for _name in (
+    "RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN",
+    "AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3",
+    "COLUMNS", "FORCE_COLOR", "CLICOLOR_FORCE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE",
+    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE",
+):  # fmt: skip
+    os.environ.pop(_name, None)
+for _name in ("NO_PROXY", "no_proxy"):
+    os.environ[_name] = ",".join(filter(None, (os.environ.get(_name), "127.0.0.1", "localhost")))
 
 _seconds: dict[str, float] = defaultdict(float)
 

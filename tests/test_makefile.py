@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -17,10 +18,16 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 
 
 def made(folder: Path, *arguments: str, dry: bool = True) -> subprocess.CompletedProcess[str]:
-    """`make` with everything installed and the sample data there, as far as it can see."""
+    """`make` with everything installed and the sample data there, as far as it can see.
+
+    Only PATH of the caller's variables: `make test` hands its own flags down (it then tells the folders it enters), and
+    a shell's `TASK` or `PRESET` would be taken for the user's choice.
+    """
     (folder / ".installed").touch()
     words = ["make", *(["--dry-run"] if dry else []), f"VENV={folder}", "DATA_NAME=ssv2", "DATA=shards", *arguments]
-    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        words, cwd=ROOT, capture_output=True, text=True, check=False, env={"PATH": os.environ["PATH"]}
+    )
 
 
 @pytest.mark.parametrize("method", plugin_names("methods"))
