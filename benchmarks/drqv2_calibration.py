@@ -158,9 +158,10 @@ def of_method(keys: Iterable[str], options: argparse.Namespace) -> list[str]:
 
 def changes(record: RunRecord, options: argparse.Namespace) -> dict[str, Any]:
     """What a run has otherwise than published, dotted key → value."""
-    overrides, every = flatten(record.overrides), flatten(record.config)["evaluation.every"]
+    overrides, config = flatten(record.overrides), flatten(record.config)
     found = {key: overrides[key] for key in of_method(overrides, options)}
-    found |= {"evaluation.every": every} if every != options.every else {}
+    asked = {"evaluation.every": options.every, "training.env_steps": options.env_steps}
+    found |= {key: config[key] for key, value in asked.items() if config[key] != value}
     return found | ({"preset": record.preset} if record.preset != PRESET else {})
 
 

@@ -1,7 +1,8 @@
 """What Iso-Dream's release is run with on its two suites: dm-control with videos as backgrounds, and CARLA.
 
 Source: panmt/Iso-Dream at commit b59d51e: `C` is dmc_carla_iso/configs.yaml by its sections (`defaults` where none is
-named), `R` the commands in README.md. The release counts agent steps (`steps` are multiplied by the repeat).
+named), `R` the commands in README.md. Its `steps`, `eval_every` and `time_limit` are
+frames, divided by the action repeat where they are read.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ SHARED: dict[str, tuple[Any, str, str]] = {
     "training.pretrain_updates": (100, "C: dmc, carla", ""),
     "training.precision": ("fp16", "C: precision", FP32),
     "evaluation.explore": (False, "dreamer.py:122", ""),
+    "evaluation.episodes": (1, "C: eval_eps", COMPARED),
     "replay.batch_size": (50, "C: batch_size", ""),
     "replay.length": (50, "C: batch_length", ""),
     "replay.prioritize_ends": (False, "C: oversample_ends", ""),

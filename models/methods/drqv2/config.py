@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError, model_validator
 
 from ipv_bench.config import Config
 from models.methods.drqv2.noise_schedule import NoiseSchedule
 from models.nets.config import ImageConfig
 from models.training.config import LoopConfig, OptimizerConfig
 from models.world_models.config import MethodConfig
+
+
+_N_STEP: TypeAdapter[int] = TypeAdapter(PositiveInt)
 
 
 class StackImageConfig(ImageConfig):
@@ -90,12 +93,16 @@ class DrQv2Config(MethodConfig):
         """The replay's windows follow from `drqv2.n_step`: from an observation to the one that is looked ahead to."""
         if not isinstance(values, dict) or "replay" not in cls.model_fields:
             return values
-        own, replay = values.get("drqv2", {}), values.get("replay", {})
-        if isinstance(own, DrQv2Section):
-            own = own.model_dump()
-        steps = own.get("n_step", DrQv2Section().n_step) if isinstance(own, dict) else None
-        if not isinstance(replay, dict) or not isinstance(steps, int):
+        own, replay = (
+            section.model_dump(exclude_unset=True) if isinstance(section, Config) else section
+            for section in (values.get("drqv2", {}), values.get("replay", {}))
+        )
+        if not isinstance(own, dict) or not isinstance(replay, dict):
             return values  # refused below, by the fields' own types
+        try:
+            steps = _N_STEP.validate_python(own.get("n_step", DrQv2Section().n_step))  # 5 may be written 5.0 or "5"
+        except ValidationError:
+            return values
         fixed = {"length": steps + 1, "prioritize_ends": False}
         for name, value in fixed.items():
             if replay.get(name, value) != value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -45,6 +46,30 @@ def frame_of(decoder: Any, feat: Tensor) -> Tensor:
     return F.conv_transpose2d(x, decoder.convs[-1].weight, decoder.convs[-1].bias, stride=2)
 
 
+def policy(actor: Any, feat: Tensor) -> tuple[Tensor, Tensor]:
+    """Location and spread of the actions: a normal that is cut to [-1, 1]."""
+    x = feat
+    for layer in actor.mlp.layers:
+        x = F.elu(layer(x))
+    return torch.tanh(actor.out(x)), 2 * torch.sigmoid(actor.std(x) / 2) + actor.min_std
+
+
+def action_of(loc: Tensor, scale: Tensor, uniform: Tensor) -> Tensor:
+    """By the inverse of the cut normal's cumulative distribution."""
+    whole = Normal(loc, scale)
+    low, high = whole.cdf(torch.tensor(-1.0)), whole.cdf(torch.tensor(1.0))
+    return whole.icdf(low + uniform * (high - low))
+
+
+def entropy_of(loc: Tensor, scale: Tensor) -> Tensor:
+    """-E[ln p] = ln σ + ln(mass √2π) + E[z²] / 2 with E[z²] = 1 + (a φ(a) - b φ(b)) / mass, summed over the actions."""
+    unit = Normal(torch.tensor(0.0), torch.tensor(1.0))
+    a, b = (-1 - loc) / scale, (1 - loc) / scale
+    mass = unit.cdf(b) - unit.cdf(a)
+    second = 1 + (a * unit.log_prob(a).exp() - b * unit.log_prob(b).exp()) / mass
+    return (scale.log() + mass.log() + 0.5 * math.log(2 * math.pi) + second / 2).sum(-1)
+
+
 def embedding(shared: Any, own: Any, image: Tensor) -> Tensor:
     x = image
     for conv in (*shared, *own):
@@ -82,7 +107,7 @@ def model_losses(model: Any, batch: dict[str, Tensor], draws: Any) -> tuple[dict
     z, h = torch.zeros(count, config.rssm.stoch), torch.zeros(count, config.rssm.deter)
     z_free, h_free = z, h
     before = torch.zeros_like(e_free[0])
-    images, kls, free_kls, rewards, inverses, states = [], [], [], [], [], []
+    images, kls, free_kls, rewards, discounts, inverses, states = [], [], [], [], [], [], []
     for t in range(steps):
         keep = (1 - batch["is_first"][:, t].double())[:, None]
         z, h, z_free, h_free, before = z * keep, h * keep, z_free * keep, h_free * keep, before * keep
@@ -120,6 +145,10 @@ def model_losses(model: Any, batch: dict[str, Tensor], draws: Any) -> tuple[dict
         feat = torch.cat([z, h, z_free, h_free] if c.use_free else [z, h], -1)
         reward = dense(model.reward_head, feat)[:, 0]
         rewards.append(0.5 * (reward - config.reward.gain * batch["reward"][:, t]).square())
+        if model.discount_head is not None:
+            goes_on = torch.sigmoid(dense(model.discount_head, feat)[:, 0])
+            told = model.discount * (1 - batch["is_terminal"][:, t])
+            discounts.append(-(told * goes_on.log() + (1 - told) * (1 - goes_on).log()))
         if t:
             guess = dense(model.inverse_dynamics, e_action[t] - e_action[t - 1])
             wrong = 0.5 * (guess - batch["action"][:, t]).square().sum(-1)
@@ -132,6 +161,8 @@ def model_losses(model: Any, batch: dict[str, Tensor], draws: Any) -> tuple[dict
     }
     if free_kls:
         found["free_kl_loss"] = torch.cat(free_kls).mean()
+    if discounts:
+        found["discount_loss"] = torch.cat(discounts).mean()
     return found, states
 
 
@@ -144,8 +175,11 @@ def looked(attention: Any, feat: Tensor, future: list[Tensor]) -> Tensor:
     return feat + attention.out(mixed)
 
 
-def behavior_losses(behavior: Any, model: Any, start: Any, draws: Any) -> tuple[Tensor, Tensor]:
-    """Actor's and critic's loss of imaginations from the states `start`, each with the gradients that are its own."""
+def behavior_losses(behavior: Any, model: Any, start: Any, draws: Any, ended: Tensor) -> tuple[Tensor, Tensor]:
+    """Actor's and critic's loss of imaginations from the states `start`, each with the gradients that are its own.
+
+    `ended`: 1 where the start is a terminal state; only a discount head heeds it.
+    """
     config, rssm, c = behavior.config, model.rssm, model.config.isolation
     free = []
     if c.use_free or c.window:
@@ -165,23 +199,27 @@ def behavior_losses(behavior: Any, model: Any, start: Any, draws: Any) -> tuple[
         sequence.append(feat)
         if step == config.horizon:
             break
-        action = behavior.actor(see(feat, step).detach()).sample(draws.uniform[step])
+        action = action_of(*policy(behavior.actor, see(feat, step).detach()), draws.uniform[step])
         h = gru(rssm.action.gru, F.elu(rssm.action.img_in(torch.cat([z, action], -1))), h)
         z = drawn(prior(rssm.action, h), draws.action[:, step])
     seen = [see(feat, step) for step, feat in enumerate(sequence)]
     heads = [torch.cat([feat, free[i]], -1) if c.use_free else feat for i, feat in enumerate(sequence)]
     reward = [dense(model.reward_head, feat)[:, 0] for feat in heads]
     value = [dense(behavior.slow_critic, feat)[:, 0] for feat in seen]
+    discount = [torch.full_like(reward[0], config.discount)] * len(reward)
+    if model.discount_head is not None:
+        foreseen = [torch.sigmoid(dense(model.discount_head, feat)[:, 0]) for feat in heads[1:]]
+        discount = [config.discount * (1 - ended), *foreseen]
     returns, last = [], value[-1]
     for t in reversed(range(config.horizon)):
-        last = reward[t] + config.discount * ((1 - config.lam) * value[t + 1] + config.lam * last)
+        last = reward[t] + discount[t] * ((1 - config.lam) * value[t + 1] + config.lam * last)
         returns.insert(0, last)
-    actor, critic = [], []
+    actor, critic, weight = [], [], torch.ones_like(reward[0])
     for t in range(config.horizon):
-        weight = config.discount**t
         if t < config.horizon - 1:
-            entropy = behavior.actor(seen[t].detach()).entropy()
+            entropy = entropy_of(*policy(behavior.actor, seen[t].detach()))
             actor.append(-weight * (returns[t + 1] + config.entropy * entropy))
         guess = dense(behavior.critic, see(sequence[t].detach(), t))[:, 0]
         critic.append(0.5 * weight * (guess - returns[t].detach()).square())
+        weight = weight * discount[t].detach()
     return torch.stack(actor).mean(), torch.stack(critic).mean()

@@ -26,6 +26,7 @@ CASES = {
     "carla": {**LOOKS_AHEAD, "isolation.action_steps": 4, "isolation.free_steps": 2},
     "reward_alone_sees_both": {**LOOKS_AHEAD, "isolation.window": 0},
     "policy_alone_looks_ahead": {**LOOKS_AHEAD, "isolation.use_free": False},
+    "ends_are_predicted": {**LOOKS_AHEAD, "behavior.discount_head": True, "loss.discount_scale": 2.0},
 }
 
 
@@ -53,10 +54,12 @@ def test_losses_and_gradients_are_those_of_the_equations(case):
         batch = as_double(batch_of())
         model, behavior, config = agent.model, agent.behavior, agent.config
         draws = model.draw(2, 6, generator)
+        batch["is_terminal"][0, -1] = batch["is_terminal"][1, 2] = 1
         fields = [batch[name] for name in ("image", "action", "reward", "is_first")]
-        loss, metrics, states = model(*fields, draws)
+        ends = batch["is_terminal"] if model.discount_head is not None else None
+        loss, metrics, states = model(*fields, draws, ends)
         plain, plain_states = model_losses(model, batch, draws)
-        weights = {"reward_loss": config.reward.scale}
+        weights = {"reward_loss": config.reward.scale, "discount_loss": config.loss.discount_scale}
         total = sum(weights.get(name, 1.0) * value for name, value in plain.items())
         for name, value in plain.items():
             torch.testing.assert_close(metrics[name], value.detach(), rtol=1e-10, atol=0, msg=name)
@@ -75,8 +78,9 @@ def test_losses_and_gradients_are_those_of_the_equations(case):
             torch.testing.assert_close(state[place % 2], torch.stack(values, 1).detach(), rtol=1e-10, atol=1e-12)
         start = states.map(lambda value: value.flatten(0, 1))
         chosen = behavior.draw(12, model.rssm, generator)
-        actor, critic, _ = behavior(model.rssm, model.reward_head, start, chosen, None, None)
-        plain_actor, plain_critic = behavior_losses(behavior, model, start, chosen)
+        ended = batch["is_terminal"].flatten()
+        actor, critic, _ = behavior(model.rssm, model.reward_head, start, chosen, model.discount_head, ended)
+        plain_actor, plain_critic = behavior_losses(behavior, model, start, chosen, ended)
         torch.testing.assert_close(actor, plain_actor, rtol=1e-10, atol=0)
         torch.testing.assert_close(critic, plain_critic, rtol=1e-10, atol=0)
         actor_group, critic_group = behavior.groups()

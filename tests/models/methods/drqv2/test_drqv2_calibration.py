@@ -136,6 +136,13 @@ def test_other_settings_are_neither_kept_nor_shown_as_the_published_ones(tmp_pat
         summary(options)
 
 
+def test_a_run_of_another_budget_is_not_kept_in_the_place_of_the_one_asked_for(tmp_path: Path) -> None:
+    options = options_of(tmp_path)
+    made_run(options.out, 1, {2000: [1.0]}, env_steps=2000)
+    keep(options, run_path(TASK, 1))
+    assert not kept_root(options).exists()
+
+
 def test_a_run_of_another_budget_is_not_among_those_asked_about(tmp_path: Path) -> None:
     options = options_of(tmp_path)
     made_run(options.out, 1, {20_000: [25.0]}, 2_000)

@@ -133,6 +133,13 @@ def test_windows_that_follow_from_the_steps_are_no_override_of_their_own():
     assert found.overrides == {"method": "drqv2", "drqv2.n_step": 5}
 
 
+@pytest.mark.parametrize("written", [5.0, "5"])
+def test_steps_that_are_written_otherwise_make_the_same_windows(written):
+    """A config file of another tool may hold floats or text; the fields take them, so the windows must follow."""
+    config = resolve_finetuning("tiny", "dmc", overrides={"method": "drqv2", "drqv2.n_step": written}).config
+    assert (config.drqv2.n_step, config.replay.length, config.replay.prioritize_ends) == (5, 6, False)
+
+
 PAPERS_SUITES = ("dmc", "dmcr", "metaworld", "metaworld-remastered", "carla")
 PRESETS = [(preset, suite) for preset in ("tiny", "small", "demo") for suite in plugin_names("suites")]
 

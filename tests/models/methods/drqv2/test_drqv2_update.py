@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from benchmarks.drqv2_plain_reading import PlainDrQv2, plain_transitions, random_shift
 from ipv_bench.errors import ConfigError, TrainingError
@@ -36,6 +37,43 @@ def test_shifts_are_those_of_the_published_formula_at_every_offset():
     torch.testing.assert_close(ours, published, rtol=0, atol=255 * TOLERANCE)
     middle = shifted_stacks(image[:1], torch.tensor([[1, 0]]), torch.tensor([[pad, pad]]), pad)
     assert torch.equal(middle[0, :3], image[0, 1].permute(2, 0, 1))
+
+
+def test_the_published_networks_are_those_of_the_paper_layer_by_layer():
+    """By torch's functions alone: the plain reading of the update runs our modules."""
+    agent = build_agent("paper/dmc", {"method": "drqv2"}, (84, 84, 3), 6)
+    networks = agent.networks.double()
+    stack = torch.randint(256, (2, 9, 84, 84), generator=torch.Generator().manual_seed(0))
+    action = torch.rand(2, 6, generator=torch.Generator().manual_seed(1)).double()
+    maps = stack.double() / 255 - 0.5
+    for stride, layer in zip((2, 1, 1, 1), networks.encoder.layers, strict=True):
+        maps = F.relu(F.conv2d(maps, layer.weight, layer.bias, stride=stride))
+    assert maps.shape == (2, 32, 35, 35)
+    maps = maps.flatten(1)
+
+    def trunk(layers):
+        linear, norm = layers[0], layers[1]
+        return torch.tanh(F.layer_norm(F.linear(maps, linear.weight, linear.bias), (50,), norm.weight, norm.bias, 1e-5))
+
+    def head(x, linears):
+        for layer in linears[:-1]:
+            x = F.relu(F.linear(x, layer.weight, layer.bias))
+        return F.linear(x, linears[-1].weight, linears[-1].bias)
+
+    def linears(layers):
+        found = [layer for layer in layers if isinstance(layer, torch.nn.Linear)]
+        assert [layer.out_features for layer in found[:-1]] == [1024, 1024]
+        return found
+
+    actor, critic = networks.actor, networks.critic
+    mean = torch.tanh(head(trunk(actor.trunk), linears(actor.policy)))
+    seen = torch.cat([trunk(critic.trunk), action], -1)
+    ours = networks.encoder(stack)
+    torch.testing.assert_close(ours, maps, rtol=TOLERANCE, atol=TOLERANCE)
+    torch.testing.assert_close(actor(ours), mean, rtol=TOLERANCE, atol=TOLERANCE)
+    for value, layers in zip(critic(ours, action), (critic.first, critic.second), strict=True):
+        torch.testing.assert_close(value, head(seen, linears(layers))[:, 0], rtol=TOLERANCE, atol=TOLERANCE)
+    assert not torch.equal(*critic(ours, action))
 
 
 def test_shifts_are_drawn_uniformly_over_all_offsets():
