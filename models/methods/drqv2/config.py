@@ -15,7 +15,6 @@ from models.nets.config import ImageConfig
 from models.training.config import LoopConfig, OptimizerConfig
 from models.world_models.config import MethodConfig
 
-
 _N_STEP: TypeAdapter[int] = TypeAdapter(PositiveInt)
 
 
