@@ -2,25 +2,28 @@
 
     python benchmarks/ficc_codes.py                 about five minutes on a quiet core
     python benchmarks/ficc_codes.py --out FOLDER    keeps the run; started again, it goes on
+    … --keep FILE                                   writes the last line to this file too
 
 The moving blobs of uwm_gates.py → `pretrain --set method=uwm --set loss=ficc`, its features learned along, one code of
-20 with commitment 1, as published. What validation says of the latent actions is printed; nothing is held against a
-limit but by the verdict that every model of latent actions gets. The last line is JSON.
+20 with commitment 1 and no restart of unused codes, as published (what is not: docs/methods/uwm.md). What validation
+says of the latent actions is printed; nothing is held against a limit but by the verdict that every model of latent
+actions gets. The last line is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from uwm_gates import HELD_OUT, command, last, make_videos, settings
+from gate_runs import command, finish, last, settings
+from uwm_gates import HELD_OUT, VIDEOS, make_videos
 
 UPDATES = 400
 FICC = ("method=uwm", "loss=ficc", "features.kind=own", "extractor.num_codes=1", "quantizer.codes=20",
-        "quantizer.commitment=1", f"training.updates={UPDATES}", "validation.every=200", HELD_OUT)  # fmt: skip
+        "quantizer.commitment=1", "quantizer.restart_below=0",
+        f"training.updates={UPDATES}", "validation.every=200", HELD_OUT)  # fmt: skip
 
 
 def measured(run: Path) -> dict[str, Any]:
@@ -38,14 +41,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="write the result to this file too")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.out or Path(temporary)
         run = folder / "ficc"
         data = ("--data", str(make_videos(folder)), "--seed", str(options.seed))
         command("pretrain", "--run", str(run), *data, *settings(*FICC))
-        found = measured(run)
-    print(json.dumps({"benchmark": "ficc_codes", "seed": options.seed, **found}))
+        found = {"benchmark": "ficc_codes", "seed": options.seed, **measured(run)}
+        finish(found, {"videos": VIDEOS, "pretrain": FICC}, [run], options.keep)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Does PreLAR at small size learn latent actions that are used, and that make few labels worth more? Against gates.
 
     python benchmarks/prelar_gates.py --out FOLDER    every run is kept there; started again, it goes on
+    python benchmarks/prelar_gates.py --out FOLDER --pilot   PreLAR alone at full length, with a seed of its own
     python benchmarks/prelar_gates.py --quick         the whole way with a few updates; its gates decide nothing
+    … --keep FILE                                     writes the last line to this file too, whatever the gates say
 
 Moving blobs whose actions are known, 32 pixels, segments of 8 frames of which 3 are seen. For each of three seeds:
 `pretrain` of PreLAR and of APV (no actions), 1,200 updates of 32 segments; then `adapt` on 64 labelled segments, 400
@@ -14,6 +16,9 @@ actions (R²(a|z, s) - R²(a|s) above 0.25); under real actions the first predic
 that of the model without actions and of the one from scratch. The collapsed model: below 0.1 nats, a shuffle ratio
 below 1.05, and the warning on its last validation.
 
+The weight of the latent actions' KL (`USED`) is a guess between two of a toy. A pilot shows what comes of it before
+the seeds that count are spent: only after a pilot may it change, and a pilot with another weight is a run of its own.
+
 How long it takes is printed at the start, by what an update of each model took when the figures were written down. Exit
 status 1 where a gate fails; the last line is JSON.
 """
@@ -23,16 +28,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from uwm_gates import command, last, settings
+from gate_runs import command, finish, last, settings
 
 SIZE, SEEN = 32, 3
 GAIN = 4.0
@@ -69,7 +75,10 @@ class Scale:
     seeds: tuple[int, ...]
 
 
-WHOLE = Scale(400, 1200, 400, 64, 64, (0, 1, 2))
+WHOLE = Scale(400, 1200, 400, 64, 256, (0, 1, 2))
+"""256 held-out segments, 1,792 steps between frames: the probe's 66 inputs are the latent action's 64 numbers, most of
+which may carry nothing, and the state; on the 448 steps of 64 segments its R² would be biased downwards."""
+PILOT_SEED = 100
 QUICK = Scale(16, 4, 2, 8, 4, (0,))
 
 
@@ -102,7 +111,8 @@ def adapt(parent: Path, place: Path, data: Path, scale: Scale, seed: int, *chang
 
 def make_videos(folder: Path, videos: int) -> Path:
     """The labelled shard set, made once."""
-    raw, shards = str(folder / "raw"), folder / "blob"
+    name = f"blobs-{videos}-of-{SIZE}-pixels"  # --out may hold a quick form's, or those of uwm_gates.py
+    raw, shards = str(folder / f"raw-{name}"), folder / name
     if not (shards / "manifest.json").is_file():
         shutil.rmtree(raw, ignore_errors=True)  # of a start that was interrupted
         command("sample", raw, "--dataset", "moving-blob", "--videos", str(videos), "--quiet")
@@ -134,23 +144,43 @@ def make_runs(folder: Path, scale: Scale) -> None:
     pretrain(folder / "collapsed", data, scale, scale.seeds[0], "method=prelar", "image.offset=half", weight)
 
 
+def make_pilot(folder: Path, scale: Scale) -> None:
+    """PreLAR alone under `USED`, with the pilots' seed."""
+    place = pilot_of(folder)
+    weight = f"latent_action.beta_a={beta(USED)}"
+    data = make_videos(folder, scale.videos)
+    pretrain(place, data, scale, PILOT_SEED, "method=prelar", "image.offset=half", weight)
+
+
+def pilot_of(folder: Path) -> Path:
+    """Where the pilot of a weight lies: one of another weight is another run."""
+    return folder / f"pilot-{USED:g}"
+
+
 def measured(folder: Path, seed: int) -> dict[str, float]:
     """What the last validations of a seed's runs say."""
     place = runs_of(folder, seed)
-    learned = last(place["prelar"], "latent_action_verdict")
     first = {
         name: last(path, "validation_shuffle_ratio")["open_loop_mse"][0]
         for name, path in place.items() if name.startswith("adapted")
     }  # fmt: skip
-    given, alone = (learned.get(f"latent_action_{key}", float("nan")) for key in ("r2_action_given_state",
-                                                                                    "r2_state_alone"))  # fmt: skip
+    return learned_by(place["prelar"]) | {
+        "over_action_free": first["adapted-prelar"] / first["adapted-apv"],
+        "over_scratch": first["adapted-prelar"] / first["adapted-scratch"],
+    }
+
+
+def learned_by(run: Path) -> dict[str, float]:
+    """What the last validation of a PreLAR says of its latent actions."""
+    learned = last(run, "latent_action_verdict")
+    given, alone = (
+        learned.get(f"latent_action_{key}", float("nan")) for key in ("r2_action_given_state", "r2_state_alone")
+    )  # fmt: skip
     return {
         "action_kl": learned["latent_action_action_kl"],
         "shuffle_ratio": learned["latent_action_shuffle_ratio"],
         "copy_ratio": learned["latent_action_copy_ratio"],
         "r2_gained": given - alone,
-        "over_action_free": first["adapted-prelar"] / first["adapted-apv"],
-        "over_scratch": first["adapted-prelar"] / first["adapted-scratch"],
     }
 
 
@@ -161,11 +191,24 @@ BELOW_COLLAPSED = {"collapsed_action_kl": 0.1, "collapsed_shuffle_ratio": 1.05}
 
 def gates(seeds: Sequence[dict[str, float]], collapsed: dict[str, float], warned: bool) -> dict[str, Any]:
     """Name → value, limit, whether it holds; medians over seeds. A number that is none holds nowhere."""
-    middle = {name: median(one[name] for one in seeds) for name in seeds[0]} | collapsed
-    found: dict[str, Any] = {name: (middle[name], limit, middle[name] > limit) for name, limit in ABOVE.items()}
-    limits = BELOW | BELOW_COLLAPSED
-    found |= {name: (middle[name], limit, middle[name] < limit) for name, limit in limits.items()}
-    return found | {"collapse_warned": (float(warned), 1.0, warned)}
+    middle = {name: _median([one[name] for one in seeds]) for name in seeds[0]} | collapsed
+    return held_against(middle) | {"collapse_warned": (float(warned), 1.0, warned)}
+
+
+def held_against(numbers: dict[str, float]) -> dict[str, Any]:
+    """Name → value, limit, whether it holds, of those of the numbers that have a limit."""
+    below = BELOW | BELOW_COLLAPSED
+    found: dict[str, Any] = {
+        name: (numbers[name], limit, numbers[name] > limit) for name, limit in ABOVE.items() if name in numbers
+    }
+    return found | {
+        name: (numbers[name], limit, numbers[name] < limit) for name, limit in below.items() if name in numbers
+    }
+
+
+def _median(values: list[float]) -> float:
+    """NaN where one of them is: sorting would put it anywhere."""
+    return float("nan") if any(math.isnan(value) for value in values) else median(values)
 
 
 def collapsed_numbers(folder: Path) -> tuple[dict[str, float], bool]:
@@ -176,8 +219,10 @@ def collapsed_numbers(folder: Path) -> tuple[dict[str, float], bool]:
     return numbers, warning in (folder / "collapsed.log").read_text()
 
 
-def minutes_left(folder: Path, scale: Scale) -> float:
+def minutes_left(folder: Path, scale: Scale, pilot: bool) -> float:
     """CPU-minutes of what is still to be made, by `SECONDS`."""
+    if pilot:
+        return _updates_left(pilot_of(folder), scale.pretrain_updates) * SECONDS["prelar"] / 60
     seconds = 0.0
     for seed in scale.seeds:
         for name, place in runs_of(folder, seed).items():
@@ -197,24 +242,57 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--pilot", action="store_true", help="only PreLAR, with a seed that counts for nothing")
+    parser.add_argument("--keep", type=Path, help="write the result to this file too")
     options = parser.parse_args()
     scale = QUICK if options.quick else WHOLE
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.out or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        print(f"about {minutes_left(folder, scale):.0f} CPU-minutes, on one thread", flush=True)
-        make_runs(folder, scale)
-        seeds = [measured(folder, seed) for seed in scale.seeds]
-        found = gates(seeds, *collapsed_numbers(folder))
+        print(f"about {minutes_left(folder, scale, options.pilot):.0f} CPU-minutes, on one thread", flush=True)
+        all_hold = (pilot if options.pilot else whole)(folder, scale, options.quick, options.keep)
+    sys.exit(0 if all_hold or options.quick or options.pilot else 1)
+
+
+def pilot(folder: Path, scale: Scale, quick: bool, keep: Path | None) -> bool:
+    """Make and measure the pilot; whether the gates that one run has hold, which decides nothing."""
+    make_pilot(folder, scale)
+    found = held_against(learned_by(pilot_of(folder)))
+    verdict = last(pilot_of(folder), "latent_action_verdict")["latent_action_verdict"]
+    facts = {"benchmark": "prelar_gates", "pilot": True, "quick": quick, "verdict": verdict, "seed": PILOT_SEED}
+    return told(found, facts, [], sizes(scale), [pilot_of(folder)], keep)
+
+
+def whole(folder: Path, scale: Scale, quick: bool, keep: Path | None) -> bool:
+    """Make and measure all runs; whether all gates hold."""
+    make_runs(folder, scale)
+    seeds = [measured(folder, seed) for seed in scale.seeds]
+    found = gates(seeds, *collapsed_numbers(folder))
+    by_seed = [{name: round(value, 4) for name, value in one.items()} for one in seeds]
+    facts = {"benchmark": "prelar_gates", "pilot": False, "quick": quick,
+             "seeds": dict(zip(map(str, scale.seeds), by_seed, strict=True))}  # fmt: skip
+    runs = [place for seed in scale.seeds for place in runs_of(folder, seed).values()]
+    return told(found, facts, seeds, sizes(scale), [*runs, folder / "collapsed"], keep)
+
+
+def sizes(scale: Scale) -> dict[str, Any]:
+    """What a result is kept with: how much of everything, and the weights of the toy as they are here."""
+    weights = {"used_of_toy": USED, "beta_a": beta(USED), "beta_a_collapsed": beta(COLLAPSED)}
+    return {**asdict(scale), "model": MODEL, "held_updates": HELD_UPDATES, **weights}
+
+
+def told(
+    found: dict[str, Any], facts: dict[str, Any], seeds: Sequence[dict[str, float]], scale: dict[str, Any],
+    runs: Sequence[Path], keep: Path | None,
+) -> bool:  # fmt: skip
+    """Print the gates, with each seed's numbers, and the last line; whether all hold."""
     for name, (value, limit, holds) in found.items():
-        each = ", ".join(f"{one[name]:.3g}" for one in seeds) if name in seeds[0] else ""
+        each = ", ".join(f"{one[name]:.3g}" for one in seeds if name in one)
         print(f"{name:24} {value:8.3f}   limit {limit:g}   {'holds' if holds else 'FAILS'}   {each}")
     all_hold = all(holds for *_, holds in found.values())
     values = {name: round(value, 4) for name, (value, *_) in found.items()}
-    by_seed = [{name: round(value, 4) for name, value in one.items()} for one in seeds]
-    facts = {"benchmark": "prelar_gates", "quick": options.quick, "all_hold": all_hold}
-    print(json.dumps({**facts, **values, "seeds": dict(zip(map(str, scale.seeds), by_seed, strict=True))}))
-    sys.exit(0 if all_hold or options.quick else 1)
+    finish({**facts, "all_hold": all_hold, **values}, scale, runs, keep)
+    return all_hold
 
 
 if __name__ == "__main__":

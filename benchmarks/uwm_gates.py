@@ -2,12 +2,14 @@
 
     python benchmarks/uwm_gates.py                 about eight minutes on a quiet core
     python benchmarks/uwm_gates.py --out FOLDER    keeps the runs; started again, it goes on
+    … --keep FILE                                  writes the last line to this file too, whatever the gates say
 
 Moving blobs (200 videos, 64 pixels) → `pretrain --set method=uwm` (tiny) → `adapt --set parts=adapter` on 64 labelled
 videos. Gates, about half of what a toy gave: codes are used (geometric mean of their perplexities above a quarter of
 the codebook), decide (shuffle ratio above 1.3) and predict (copy ratio below 0.7); real actions lose little (copy ratio
 under them at most 1.5 times that under inferred ones) and matter (other actions at least 1.1 times worse); predictions
-are nearer to the next frame than to the present one in more than 80 % of pairs.
+are nearer to the next frame than to the present one in more than 80 % of pairs, by LPIPS: without its weights nothing
+is begun.
 
 All errors but those of the last gate are of features one step ahead. Pictures of them are drawn by the features' own
 decoder, and what that does not draw no ratio of pixels can show: `pixel_wrong_actions` stands beside the gates and
@@ -23,36 +25,26 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from gate_runs import command, finish, last, require_lpips, settings
 
 from ipv_bench.analysis_record import read_analysis
-from ipv_bench.cli import run
 from models.metrics.latent_actions import typical_perplexity
+from models.pretraining.pair_pictures import BACKBONE
 
 VIDEOS = 200
 HELD_OUT = "validation.segments=64"
+PRETRAIN = ("method=uwm", HELD_OUT)
 ADAPT = (HELD_OUT, "num_sequences=64", "training.updates=600", "training.checkpoint_every=200",
          "validation.every=600", "adapter.width=64", "adapter.optimizer.lr=1e-3")  # fmt: skip
-
-
-def command(*words: str) -> None:
-    """One command of ipv-bench.
-
-    Raises:
-        SystemExit: it fails.
-    """
-    status = run(list(words))
-    if status:
-        raise SystemExit(status)
 
 
 def make_runs(folder: Path, seed: int) -> tuple[Path, Path]:
     """Pre-training run and adapted run; what is there is not made again."""
     pretrained, adapted = folder / "pretrained", folder / "adapted"
     same = ("--data", str(make_videos(folder)), "--seed", str(seed))
-    command("pretrain", "--run", str(pretrained), *same, *settings("method=uwm", HELD_OUT))
+    command("pretrain", "--run", str(pretrained), *same, *settings(*PRETRAIN))
     command("adapt", str(pretrained), "--run", str(adapted), *same, *settings(*ADAPT))
     return pretrained, adapted
 
@@ -67,30 +59,26 @@ def make_videos(folder: Path) -> Path:
     return shards
 
 
-def settings(*changes: str) -> list[str]:
-    """Changes of a config, as words of a command."""
-    return [word for change in changes for word in ("--set", change)]
-
-
-def last(folder: Path, key: str) -> dict[str, Any]:
-    """The newest line of a run's log that has a key."""
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    found: dict[str, Any] = [line for line in lines if key in line][-1]
-    return found
-
-
 def gates(pretrained: Path, adapted: Path) -> dict[str, tuple[float, float, bool]]:
-    """Name → value, limit, whether it holds."""
+    """Name → value, limit, whether it holds.
+
+    Raises:
+        SystemExit: the run's pictures were not judged by LPIPS.
+    """
     learned, real = last(pretrained, "latent_action_verdict"), last(adapted, "feature_shuffle_ratio_by_step")
     config = json.loads((pretrained / "run.json").read_text())["config"]
     perplexity = typical_perplexity(np.array(learned["latent_action_perplexity"])) / config["quantizer"]["codes"]
     loss = real["validation_state_copy_ratio"] / real["validation_latent_state_copy_ratio"]
     numbers = read_analysis(pretrained / "pairs").numbers["models"]["UWM"]
-    measure = "lpips" if "prediction_lpips_nearer_next" in numbers else "mse"
-    nearer = numbers[f"prediction_{measure}_nearer_next"] / numbers["pairs"]
+    if "prediction_lpips_nearer_next" not in numbers:  # of an --out that another start left
+        raise SystemExit(
+            f"{pretrained / 'pairs'} was judged without LPIPS weights: move {pretrained} away, and the same command "
+            "makes it again"
+        )
+    nearer = numbers["prediction_lpips_nearer_next"] / numbers["pairs"]
     above = {
         "perplexity_share": (perplexity, 0.25), "shuffle_ratio": (learned["latent_action_shuffle_ratio"], 1.3),
-        "wrong_actions": (real["feature_shuffle_ratio_by_step"][0], 1.1), f"nearer_to_next_{measure}": (nearer, 0.8),
+        "wrong_actions": (real["feature_shuffle_ratio_by_step"][0], 1.1), "nearer_to_next_lpips": (nearer, 0.8),
     }  # fmt: skip
     below = {"feature_copy_ratio": (learned["latent_action_copy_ratio"], 0.7), "adapter_loss_ratio": (loss, 1.5)}
     found = {name: (value, limit, value > limit) for name, (value, limit) in above.items()}
@@ -109,8 +97,8 @@ def beside(pretrained: Path, adapted: Path) -> dict[str, float]:
         **distances,
         "pixel_wrong_actions": real["shuffled_mse"][0] / real["open_loop_mse"][0],
         "reconstruction_over_copy": learned["validation_image_loss"] / learned["copy_last_mse"][0],
-        "r2_action": learned["latent_action_r2_action"],
-        "r2_action_given_state": learned["latent_action_r2_action_given_state"],
+        "r2_action": learned.get("latent_action_r2_action", float("nan")),
+        "r2_action_given_state": learned.get("latent_action_r2_action_given_state", float("nan")),
         "bits": learned["latent_action_bits"],
         "smallest_perplexity": min(learned["latent_action_perplexity"]),
         "equal_codes": real["validation_equal_codes"],
@@ -122,19 +110,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="write the result to this file too")
     options = parser.parse_args()
+    require_lpips(BACKBONE)
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.out or Path(temporary)
         runs = make_runs(folder, options.seed)
         found, more = gates(*runs), beside(*runs)
-    for name, (value, limit, holds) in found.items():
-        print(f"{name:24} {value:8.3f}   limit {limit:g}   {'holds' if holds else 'FAILS'}")
-    values = {name: round(value, 4) for name, (value, _, _) in found.items()}
-    for name, value in more.items():
-        print(f"{name:24} {value:8.3f}")
-    values |= {name: round(value, 4) for name, value in more.items()}
-    all_hold = all(holds for *_, holds in found.values())
-    print(json.dumps({"benchmark": "uwm_gates", "seed": options.seed, "all_hold": all_hold, **values}))
+        for name, (value, limit, holds) in found.items():
+            print(f"{name:24} {value:8.3f}   limit {limit:g}   {'holds' if holds else 'FAILS'}")
+        for name, value in more.items():
+            print(f"{name:24} {value:8.3f}")
+        numbers = {name: value for name, (value, _, _) in found.items()} | more
+        values = {name: round(value, 4) for name, value in numbers.items()}
+        all_hold = all(holds for *_, holds in found.values())
+        scale = {"videos": VIDEOS, "pretrain": PRETRAIN, "adapt": ADAPT}
+        result = {"benchmark": "uwm_gates", "seed": options.seed, "all_hold": all_hold, **values}
+        finish(result, scale, runs, options.keep)
     sys.exit(0 if all_hold else 1)
 
 
