@@ -8,7 +8,8 @@
 
 What is kept of a finished run, `run.json` and `evaluations.jsonl`, is copied to benchmarks/results/learning/runs/ as
 soon as it ends, to be committed; a run that is there is not made again, so the experiment can be spread over days and
-machines.
+machines. Once all of them are there, the table is written to benchmarks/results/learning.json (learning_before.json beside
+it is an older experiment, and says so).
 
 Everything that could be chosen after a look at the results is fixed here instead: tasks, budget, seeds, and what is
 called a run's score. All runs are shown. `apv`, `contextwm` and `prelar` start from models pre-trained on the sample
@@ -47,6 +48,7 @@ makes it so). Those on walker_stand follow it too, their `reward.gain` being tol
 PRESET = "tiny"
 NUM_VIDEOS = 64
 RESULT = Path(__file__).parent / "results" / "learning.json"
+"""Written once no run of any method is missing; see `keep`."""
 KEPT_RUNS = Path(__file__).parent / "results" / "learning"
 """Its `runs/` holds the record and the evaluations of each finished run; see `keep_run`."""
 KEPT_FILES = ("run.json", "evaluations.jsonl")
@@ -179,7 +181,7 @@ def summary(out: Path) -> dict[str, Any]:
             seeds = "  ".join(f"{score:.1f}" for score in row["scores"]) if method != "random" else ""
             print(f"{task:20} {method:10} mean {row['mean']:6.1f}  95 % [{row['low']:6.1f}, {row['high']:6.1f}]  "
                   f"n={row['n']:<3} {seeds}", file=sys.stderr)  # fmt: skip
-    return {"tasks": found}
+    return {"tasks": found, **times(finished_runs(out))}
 
 
 def finished_runs(out: Path) -> list[Path]:
@@ -203,16 +205,27 @@ def with_interval(scores: list[float]) -> dict[str, Any]:
 
 
 def keep(found: dict[str, Any], out: Path) -> None:
-    """Write a complete experiment beside the other kept results, with the hardware and the CPU time it took."""
+    """Write a complete experiment beside the other kept results, with the machines that made it."""
     runs = finished_runs(out)
-    hours = sum(record_wall(path) for path in runs) / 3600
     machines = distinct([read_record(path).hardware for path in runs])
     packages = distinct([read_record(path).packages for path in runs])
     write_json(
         RESULT,
         {"command": "python benchmarks/learning.py", "preset": PRESET, "late_share": LATE_SHARE,
-         "hardware": machines, "packages": packages, "run_hours": round(hours, 2), **found},
+         "hardware": machines, "packages": packages, **found},
     )  # fmt: skip
+
+
+def times(runs: Sequence[Path]) -> dict[str, Any]:
+    """Time on the clock of these runs, without pre-training: of the quickest and the slowest in minutes, of all in hours.
+
+    Runs that were made side by side count each for itself.
+    """
+    seconds = [record_wall(path) for path in runs]
+    if not seconds:
+        return {}
+    minutes = [round(min(seconds) / 60, 1), round(max(seconds) / 60, 1)]
+    return {"run_minutes": minutes, "run_hours": round(sum(seconds) / 3600, 2)}
 
 
 def distinct(values: Sequence[Any]) -> list[Any]:

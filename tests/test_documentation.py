@@ -87,7 +87,7 @@ def test_the_commands_of_the_first_shards_and_the_first_figure_run(
     assert [command[0] for command in shards] == ["sample", "prepare", "prepare", "verify", "inspect", "prepare"]
     for command in shards[:-1]:
         assert run(command) == 0, command
-    shutil.copytree("data/raw/ssv2", "my_videos")
+    shutil.copytree("data/raw/sample", "my_videos")
     assert run(shards[-1]) == 0
     table = re.search(r"```csv\n(.*?)```", (DOCS / "tutorials/first_figure.md").read_text(), re.DOTALL)
     assert table
@@ -104,7 +104,7 @@ def test_the_commands_of_the_first_pre_training_run(tmp_path: Path) -> None:
     for command in _commands("first_pretraining.md"):
         done = subprocess.run([sys.executable, "-m", "ipv_bench", *command], cwd=tmp_path, env=here)
         assert done.returncode == 0, command
-    assert (tmp_path / "runs/pretrain/ssv2/contextwm/seed0/run.json").exists()
+    assert (tmp_path / "runs/first/model/run.json").exists()
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ import yaml
 from one_command import OutOfTimeError, StoppedError, command, deadline, side_by_side
 
 from ipv_bench.errors import SourceError
-from ipv_bench.run_record import RunRecord, write_record
+from ipv_bench.run_record import RunRecord, read_record, write_record
 from pipelines.datasets.split_archive import list_members
 from reports.config import FigureConfig
 from reports.figures.selection import check_names, select_panels
@@ -104,6 +104,26 @@ def test_figure_9_in_miniature_asks_for_the_runs_of_the_learning_experiment() ->
         made.add((words[words.index("--task") + 1], method, int(words[words.index("--seed") + 1]), len(sets) == 2))
     assert made == wanted
     assert len(found.pretraining) == 1
+
+
+def test_a_complete_learning_experiment_is_written_afresh_with_the_time_it_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "RESULT", tmp_path / "learning.json")
+    for seed, minutes in enumerate((9, 18)):
+        run = record(tmp_path / learning.run_path("dmc/cheetah_run", "apv", seed))
+        played = {"random_policy": {"seeds": [seed], "returns": [2.0]}}
+        write_record(run, read_record(run).model_copy(update=played))
+        lines = [{"env_steps": 10, "returns": [0.0], "wall_seconds": 1}]
+        lines += [{"env_steps": 30, "returns": [seed, 3.0], "wall_seconds": 60 * minutes}]
+        (run / "evaluations.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    learning.keep(learning.summary(tmp_path), tmp_path)
+    written = json.loads((tmp_path / "learning.json").read_text())
+    assert (written["run_minutes"], written["run_hours"]) == ([9.0, 18.0], 0.45)
+    assert written["tasks"]["dmc/cheetah_run"]["apv"]["scores"] == [1.5, 2.0]
+    before = json.loads((ROOT / "benchmarks/results/learning_before.json").read_text())
+    assert "before the mends" in before["about"]
+    assert before["run_hours"] == 2.5
 
 
 def test_one_run_has_no_interval_and_the_summary_is_json() -> None:
