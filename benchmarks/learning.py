@@ -8,8 +8,8 @@
 
 What is kept of a finished run, `run.json` and `evaluations.jsonl`, is copied to benchmarks/results/learning/runs/ as
 soon as it ends, to be committed; a run that is there is not made again, so the experiment can be spread over days and
-machines. Once all of them are there, the table is written to benchmarks/results/learning.json (learning_before.json beside
-it is an older experiment, and says so).
+machines. Once all of them are there, the table is written to benchmarks/results/learning.json (learning_before.json is
+an older experiment, and says so).
 
 Everything that could be chosen after a look at the results is fixed here instead: tasks, budget, seeds, and what is
 called a run's score. All runs are shown. `apv`, `contextwm` and `prelar` start from models pre-trained on the sample
@@ -217,7 +217,7 @@ def keep(found: dict[str, Any], out: Path) -> None:
 
 
 def times(runs: Sequence[Path]) -> dict[str, Any]:
-    """Time on the clock of these runs, without pre-training: of the quickest and the slowest in minutes, of all in hours.
+    """Time on the clock of these runs, without pre-training: quickest and slowest in minutes, the sum in hours.
 
     Runs that were made side by side count each for itself.
     """
