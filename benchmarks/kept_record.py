@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ipv_bench.atomic_file import fsync_folder, write_bytes
-from ipv_bench.config import differences, flatten
+from ipv_bench.config import differences, flatten, parse_overrides
 from ipv_bench.run_record import is_finished, read_record
 from models.finetuning.config import RESOURCE_KEYS
 
@@ -70,3 +70,21 @@ def check_alike(folders: Sequence[Path], *, same_model: bool = False) -> None:
                 f"{folder} differs from {folders[0]}: {'; '.join(lines[:5])}; runs of one line are made alike: move "
                 "those of before away, and the same command makes them again"
             )
+
+
+def check_settings(folder: Path, changes: Iterable[str]) -> None:
+    """Hold a run against the settings that its protocol gives it, `key=value` each.
+
+    Raises:
+        SystemExit: it was made under others, before a constant was changed; says which, and what to do.
+    """
+    config = flatten(read_record(folder).config)
+    wanted = {key: value for key, value in parse_overrides(changes).items() if key not in RESOURCE_KEYS}
+    lines = [
+        f"{key} is {config.get(key)!r}, not {value!r}" for key, value in wanted.items() if config.get(key) != value
+    ]
+    if lines:
+        raise SystemExit(
+            f"{folder} was not made under this protocol: {'; '.join(lines[:5])}; move it away, and the same command "
+            "makes it again"
+        )

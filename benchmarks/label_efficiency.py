@@ -3,7 +3,8 @@
     python benchmarks/label_efficiency.py             the whole experiment, resumable: run it again to go on
     python benchmarks/label_efficiency.py --remaining the runs that are still to be made, and the hours they will take
     python benchmarks/label_efficiency.py --summary   only read the runs that are kept; with --figure FILE, draw them
-    python benchmarks/label_efficiency.py --measure   seconds of one update of each method, here and now
+    python benchmarks/label_efficiency.py --measure   seconds of one update of each method, here and now: before the
+                                                      first run, from which on they are fixed
     python benchmarks/label_efficiency.py --judge     only the judge: what it reads off true frames, and off others
     python benchmarks/label_efficiency.py --pilot     a small one with another seed, of which settings may be judged
     python benchmarks/label_efficiency.py --quick     a tiny one from nothing: that it runs, some two minutes
@@ -12,7 +13,8 @@ Videos of DMC Remastered without labels pre-train each method for equal CPU-seco
 it actions (`ipv-bench adapt`); frames of held-out videos are predicted open loop from real actions. What is kept of a
 run (`run.json`, `result.json`) is copied to benchmarks/results/label_efficiency/runs/ as soon as it ends, to be
 committed; a run that is there is not made again. With --minutes M the script stops after so long, and what is under way
-is saved. docs/label_efficiency.md has the protocol, which was fixed before the first run. The last line is JSON.
+is saved. Where no model heeds actions after two seeds the others are not made (label_efficiency_stop.py), but with
+--go-on. docs/label_efficiency.md has the protocol, which was fixed before the first run. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -21,40 +23,42 @@ import argparse
 import json
 import sys
 import tempfile
-import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from inverse_dynamics import action_r2
+from label_efficiency_measure import check_times, measure
 from label_efficiency_protocol import (
-    AHEAD,
-    COMMON,
     FRAMES,
     JUDGE_VIDEOS,
-    LEARNERS,
     PILOT,
-    PRESET,
     QUICK,
-    SEEN,
     WHOLE,
     Scale,
+    kept_runs,
     list_remaining,
     pretrained_path,
-    remaining,
 )
-from label_efficiency_runs import TrainingWorkspace, adapt, make_all_videos, pretrain, the_judge, videos_of
-from label_efficiency_summary import draw, summary
+from label_efficiency_runs import (
+    TrainingWorkspace,
+    adapt,
+    check_same_world,
+    make_all_videos,
+    pretrain,
+    the_judge,
+    videos_of,
+)
+from label_efficiency_stop import stop_rule, to_make
+from label_efficiency_summary import check_kept, draw, summary
+from label_efficiency_times import TIMES_FILE, Times, read_times
 from one_command import OutOfTimeError
-from paired_timing import machine
+from ordered_work import Step, do_in_order
 
 from ipv_bench.atomic_file import write_json
-from models.pretrain import build_training
 
 
 def main() -> None:
@@ -69,11 +73,17 @@ def main() -> None:
     parser.add_argument("--remaining", action="store_true", help="only list the runs that are not there")
     parser.add_argument("--measure", action="store_true", help="only time an update of each method")
     parser.add_argument("--judge", action="store_true", help="only train the judge, and measure what it reads")
+    parser.add_argument("--go-on", action="store_true", help="make the other seeds although the stop rule says no")
     parser.add_argument("--figure", type=Path, help="draw the measures to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.measure:
-        print(json.dumps({"benchmark": "label_efficiency", "update_seconds": measure(), "machine": machine()}))
+        found_times = measure()
+        if next(kept_runs(WHOLE), None) is None:
+            write_json(TIMES_FILE, found_times._asdict())
+        else:
+            print(f"runs of the protocol are kept: {TIMES_FILE} is left as it is", file=sys.stderr)
+        print(json.dumps({"benchmark": "label_efficiency", "update_seconds": found_times._asdict()}))
         return
     if options.quick:
         with tempfile.TemporaryDirectory() as folder:
@@ -83,15 +93,18 @@ def main() -> None:
         return
     scale = PILOT if options.pilot else WHOLE
     if options.remaining:
-        list_remaining(scale)
+        print(stop_rule(scale).sentence(scale), end="\n" if stop_rule(scale).asked else "")
+        list_remaining(scale, to_make(scale, options.go_on), read_times())
         return
     if options.judge:
         found = measure_judge(scale, TrainingWorkspace(options.out / scale.kept.name, options.minutes))
         print(json.dumps({"benchmark": "label_efficiency", "pilot": options.pilot, "judge": found}))
         return
     if not options.summary:
+        check_times(read_times())
+        space = TrainingWorkspace(options.out / scale.kept.name, options.minutes)
         try:
-            experiment(scale, TrainingWorkspace(options.out / scale.kept.name, options.minutes), options.jobs)
+            experiment(scale, space, options.jobs, options.go_on)
         except OutOfTimeError as why:
             print(f"{why}; the same command goes on", file=sys.stderr)
     found = summary(scale)
@@ -100,36 +113,44 @@ def main() -> None:
     print(json.dumps({"benchmark": "label_efficiency", "pilot": options.pilot, **found}))
 
 
-def experiment(scale: Scale, space: TrainingWorkspace, jobs: int) -> None:
+def experiment(scale: Scale, space: TrainingWorkspace, jobs: int, go_on: bool = False) -> None:
     """Videos, judge, pre-trained models, and the runs: by the commands that a person would type.
+
+    Args:
+        scale: how much of everything.
+        space: where.
+        jobs: runs side by side.
+        go_on: past the stop rule.
 
     Raises:
         OutOfTimeError: the minutes are over.
+        SystemExit: what is kept is not of this protocol, or not of this workspace's videos and judge.
     """
-    runs = remaining(scale)
-    if not runs:
+    check_kept(scale)
+    if not to_make(scale, go_on):
         return
     make_all_videos(scale, space)
     the_judge(scale, space)  # before the runs, which read it
-    parents: dict[Path, Future[None]] = {}
-    pool = ThreadPoolExecutor(jobs)
-    try:
-        adapted = []
-        for name, labels, seed in runs:
-            path = pretrained_path(name, seed)
-            if path not in parents:  # as late as it can be: what is cut short has whole runs to show
-                parents[path] = pool.submit(pretrain, scale, space, path, name, seed)
-            adapted.append(pool.submit(after, parents[path], adapt, scale, space, name, labels, seed))
-        for future in as_completed([*parents.values(), *adapted]):
-            future.result()
-    finally:  # what has not begun is not begun when one fails, or somebody has enough
-        pool.shutdown(wait=True, cancel_futures=True)
+    check_same_world(scale, space)
+    times = read_times()
+    for seeds in (scale.seeds[: scale.stop_after], scale.seeds[scale.stop_after :]):
+        do_in_order(jobs, steps_of([run for run in to_make(scale, go_on) if run[2] in seeds], scale, space, times))
 
 
-def after(parent: Future[None], work: Callable[..., None], *arguments: Any) -> None:
-    """Do something once the model that it starts from is there: that was begun before, so nobody waits for ever."""
-    parent.result()
-    work(*arguments)
+def steps_of(
+    runs: Sequence[tuple[str, int, int]], scale: Scale, space: TrainingWorkspace, times: Times
+) -> list[Step]:  # fmt: skip
+    """The runs in their order, seed by seed: what is cut short has whole seeds to show. Each model before the first
+    run that starts from it; meanwhile other work is begun."""
+    steps: list[Step] = []
+    parents: dict[Path, Step] = {}
+    for name, labels, seed in runs:
+        path = pretrained_path(name, seed)
+        if path not in parents:
+            parents[path] = Step(partial(pretrain, scale, space, path, name, seed, times))
+            steps.append(parents[path])
+        steps.append(Step(partial(adapt, scale, space, name, labels, seed), parents[path]))
+    return steps
 
 
 def measure_judge(scale: Scale, space: TrainingWorkspace) -> dict[str, float]:
@@ -150,42 +171,6 @@ def measure_judge(scale: Scale, space: TrainingWorkspace) -> dict[str, float]:
     }
     write_json(scale.kept / "judge.json", found)
     return found
-
-
-def measure() -> dict[str, float]:
-    """CPU-seconds of a pre-training update at the benchmark's settings, on random images, one thread: medians of five.
-
-    The numbers in `LEARNERS` were measured so.
-    """
-    generator, found = torch.Generator().manual_seed(0), {}
-    images = torch.randint(256, (8, SEEN + AHEAD, 64, 64, 3), dtype=torch.uint8, generator=generator)
-    frames = images.flatten(0, 1)
-    for name, learner in LEARNERS.items():
-        if not learner.update_seconds:
-            continue
-        changes = ["training.threads=1", "training.device=cpu", f"method={learner.method}", *COMMON]
-        if learner.features_seconds:
-            training = build_training(PRESET, [*changes, "features.kind=own", "features.own.updates=1"])
-            found[f"{name}_features"] = _median_seconds(partial(_fit_again, training.model.features, frames))
-        else:
-            training = build_training(PRESET, changes)
-        found[name] = _median_seconds(partial(training.step, images))
-    return found
-
-
-def _fit_again(features: Any, frames: torch.Tensor) -> None:
-    """One update of a masked autoencoder, as if it had never been trained."""
-    features.fitted.fill_(0)
-    features.fit(lambda number, count: frames[:count], 0)
-
-
-def _median_seconds(update: Callable[[], Any]) -> float:
-    times = []
-    for _ in range(6):
-        before = time.process_time()
-        update()
-        times.append(time.process_time() - before)
-    return round(float(np.median(times[1:])), 4)
 
 
 if __name__ == "__main__":

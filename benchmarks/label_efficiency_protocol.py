@@ -6,18 +6,22 @@ docs/label_efficiency.md has it in words. It was fixed before the first run, and
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from label_efficiency_times import Times
 
 TASK, POLICY, FRAMES = "dmcr/cheetah_run", "smooth", 50
 RECORD = ("env.render_profile=fast", "env.action_repeat=2", f"env.time_limit={2 * (FRAMES - 1)}")
 """All factors of the papers vary: floor, background, body, reflectance, light, camera, drawn anew for each video."""
 PRESET = "tiny"
 SEEN, AHEAD = 5, 10
-"""Frames that are seen, and frames that are predicted from actions alone."""
-COMMON = (f"data.length={SEEN + AHEAD}", "data.batch_size=8", "data.holdout=0", "validation.every=0",
+"""Frames that are seen, and frames that are predicted from actions alone, by which models are judged."""
+TRAINED = 8
+"""Frames of a segment that is trained on: fewer than are predicted, for the CPU's sake, and alike for all."""
+COMMON = (f"data.length={TRAINED}", "data.batch_size=8", "data.holdout=0", "validation.every=0",
           f"validation.warmup={SEEN}", "training.tensorboard=false")  # fmt: skip
 """Of every run. Nothing is validated on the way: the held-out videos are a set of their own."""
 
@@ -32,27 +36,24 @@ class Learner:
 
     Attributes:
         method: by the name of the toolkit.
-        update_seconds: CPU-seconds of a pre-training update at these settings, of a quiet core (`--measure`); the
-            number of updates follows from it. 0: this one is not pre-trained.
-        adapt_seconds: of an update of `adapt`, for the estimate of hours alone.
-        features_seconds: of an update of the masked autoencoder that is trained on the same videos first, and takes
-            `FEATURES_SHARE` of the CPU-seconds; 0: there is none.
+        pretrained: whether it is.
+        own_features: whether a masked autoencoder is trained on the same videos first; it takes `FEATURES_SHARE` of the
+            CPU-seconds.
     """
 
     method: str
-    update_seconds: float
-    adapt_seconds: float
-    features_seconds: float = 0.0
+    pretrained: bool = True
+    own_features: bool = False
 
 
 FEATURES_SHARE = 0.25
 """Share of the pre-training that goes to a method's features, where it needs some."""
 LEARNERS = {
-    "scratch": Learner("prelar", 0.0, 0.21),
-    "apv": Learner("apv", 0.21, 0.23),
-    "contextwm": Learner("contextwm", 0.27, 0.3),
-    "prelar": Learner("prelar", 0.28, 0.21),
-    "uwm": Learner("uwm", 0.6, 0.4, 0.28),
+    "scratch": Learner("prelar", pretrained=False),
+    "apv": Learner("apv"),
+    "contextwm": Learner("contextwm"),
+    "prelar": Learner("prelar"),
+    "uwm": Learner("uwm", own_features=True),
 }
 """`scratch` is PreLAR's model with random weights."""
 
@@ -69,6 +70,7 @@ class Scale:
         adapt_updates: of `adapt`, whatever N.
         judge_updates: of the judge, on `JUDGE_VIDEOS` training videos with their labels.
         seeds: of the runs.
+        stop_after: seeds after which the stop rule is asked (`label_efficiency_stop.py`); 0: never.
     """
 
     kept: Path
@@ -79,10 +81,13 @@ class Scale:
     adapt_updates: int
     judge_updates: int
     seeds: tuple[int, ...]
+    stop_after: int = 0
 
 
+RUN_SECONDS = 15
+"""Of the start of a run of `adapt` and its judging, as in a pilot: for the estimate of hours alone."""
 RESULTS = Path(__file__).parent / "results" / "label_efficiency"
-WHOLE = Scale(RESULTS / "runs", 2000, 200, 1200, (16, 64, 256, 1000), 1500, 3000, (1, 2, 3, 4, 5))
+WHOLE = Scale(RESULTS / "runs", 2000, 200, 450, (16, 64, 256, 1000), 1200, 3000, (1, 2, 3, 4, 5), 2)
 PILOT = Scale(RESULTS / "pilot", 120, 24, 40, (16, 64), 150, 3000, (100,))
 QUICK = Scale(Path(), 6, 3, 2, (4,), 3, 5, (200,))
 READABLE = 0.1
@@ -117,16 +122,32 @@ def remaining(scale: Scale) -> list[tuple[str, int, int]]:
     return [run for run in wanted(scale) if not (scale.kept / adapted_path(*run) / "result.json").is_file()]
 
 
-def list_remaining(scale: Scale) -> None:
-    """Print the runs that are not kept, with the CPU-minutes that each will take, and their sum in hours."""
-    runs, hours = remaining(scale), 0.0
-    pretrained = {(name, seed) for name, _, seed in runs if LEARNERS[name].update_seconds}
+def pretraining_changes(learner: Learner, scale: Scale, times: Times) -> list[str]:
+    """Config of a pre-training: as many updates as the CPU-seconds allow."""
+    seconds, changes = float(scale.pretrain_seconds), [*COMMON, f"method={learner.method}"]
+    if learner.own_features:
+        updates = max(1, round(FEATURES_SHARE * seconds / times.features[learner.method]))
+        seconds *= 1 - FEATURES_SHARE
+        changes += ["features.kind=own", f"features.own.updates={updates}"]
+    return [*changes, f"training.updates={max(1, round(seconds / times.pretrain[learner.method]))}"]
+
+
+def adapting_changes(name: str, labels: int, scale: Scale) -> list[str]:
+    """Config of a run of `adapt`."""
+    weights = "pretrained" if LEARNERS[name].pretrained else "random"
+    return [*COMMON, f"num_sequences={labels}", f"training.updates={scale.adapt_updates}", f"weights={weights}"]
+
+
+def list_remaining(scale: Scale, runs: Sequence[tuple[str, int, int]], times: Times) -> None:
+    """Print runs that are to be made, with the CPU-minutes that each will take, and their sum in hours."""
+    hours = 0.0
+    pretrained = {(name, seed) for name, _, seed in runs if LEARNERS[name].pretrained}
     for name, seed in sorted(pretrained, key=lambda run: (run[1], run[0])):
         if not (scale.kept / pretrained_path(name, seed) / "result.json").is_file():
             hours += scale.pretrain_seconds / 3600
             print(f"{pretrained_path(name, seed)}  {scale.pretrain_seconds / 60:.0f} min")
     for name, labels, seed in runs:
-        seconds = scale.adapt_updates * LEARNERS[name].adapt_seconds
+        seconds = scale.adapt_updates * times.adapt[name] + RUN_SECONDS
         hours += seconds / 3600
         print(f"{adapted_path(name, labels, seed)}  {seconds / 60:.0f} min")
     print(f"{len(runs)} adapted models: {hours:.1f} CPU-hours with their pre-training, on one thread each")

@@ -6,17 +6,16 @@ All of it by the commands that a person would type, in one folder, and all of it
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from inverse_dynamics import BEFORE, InverseDynamics, action_r2, train_judge
-from kept_record import keep_files
+from kept_record import check_settings, keep_files
 from label_efficiency_protocol import (
     AHEAD,
-    COMMON,
-    FEATURES_SHARE,
     FRAMES,
     JUDGE_VIDEOS,
     LEARNERS,
@@ -25,12 +24,15 @@ from label_efficiency_protocol import (
     RECORD,
     SEEN,
     TASK,
-    Learner,
     Scale,
     adapted_path,
+    adapting_changes,
+    kept_runs,
     pretrained_path,
+    pretraining_changes,
 )
-from one_command import StoppedError, Workspace
+from label_efficiency_times import Times
+from one_command import OutOfTimeError, StoppedError, Workspace
 from safetensors.torch import load_file, save
 
 from ipv_bench.atomic_file import write_bytes, write_json
@@ -56,6 +58,10 @@ class TrainingWorkspace(Workspace):
         """A command that makes the run `path`; its CPU-seconds are added to what it took before.
 
         A piece that this script did not see the end of (it was killed) leaves the sum incomplete, and that is noted.
+
+        Raises:
+            OutOfTimeError: it was stopped, or not even started.
+            CalledProcessError: it failed.
         """
         log = self.folder / "cpu" / f"{path}.json"
         before = json.loads(log.read_text()) if log.is_file() else {"cpu_seconds": 0.0, "whole": True, "open": False}
@@ -65,8 +71,9 @@ class TrainingWorkspace(Workspace):
         write_json(log, note | {"open": True})
         try:
             seconds = self.command(*arguments, "--run", str(path))
-        except StoppedError as stopped:
-            write_json(log, note | {"cpu_seconds": round(note["cpu_seconds"] + stopped.seconds, 1), "open": False})
+        except OutOfTimeError as stopped:
+            seconds = stopped.seconds if isinstance(stopped, StoppedError) else 0.0  # nothing was started
+            write_json(log, note | {"cpu_seconds": round(note["cpu_seconds"] + seconds, 1), "open": False})
             raise
         write_json(log, note | {"cpu_seconds": round(note["cpu_seconds"] + seconds, 1), "open": False})
 
@@ -79,16 +86,6 @@ class TrainingWorkspace(Workspace):
     def finished(self, path: Path) -> bool:
         """Whether a run is there and done."""
         return (self.folder / path / "run.json").is_file() and read_record(self.folder / path).status == "finished"
-
-
-def pretraining_changes(learner: Learner, scale: Scale) -> list[str]:
-    """Config of a pre-training: as many updates as the CPU-seconds allow."""
-    seconds, changes = float(scale.pretrain_seconds), [*COMMON, f"method={learner.method}"]
-    if learner.features_seconds:
-        updates = max(1, round(FEATURES_SHARE * seconds / learner.features_seconds))
-        seconds *= 1 - FEATURES_SHARE
-        changes += ["features.kind=own", f"features.own.updates={updates}"]
-    return [*changes, f"training.updates={max(1, round(seconds / learner.update_seconds))}"]
 
 
 def make_all_videos(scale: Scale, space: TrainingWorkspace) -> None:
@@ -146,29 +143,57 @@ def held_out(scale: Scale, space: TrainingWorkspace) -> LabelledBatch:
     return videos_of(space, "held-out", scale.held_out, (FRAMES - SEEN - AHEAD) // 2, SEEN + AHEAD)
 
 
-def pretrain(scale: Scale, space: TrainingWorkspace, path: Path, name: str, seed: int) -> None:
-    """Make, or go on with, a pre-trained model, and keep what is said of it."""
+def check_same_world(scale: Scale, space: TrainingWorkspace) -> None:
+    """Before anything is trained: this workspace has the videos and the judge of the runs that are kept.
+
+    Raises:
+        SystemExit: it has not; says which.
+    """
+    kept = next((result["seen"] for *_, result in kept_runs(scale) if "seen" in result), None)
+    own = seen(scale, space)
+    if kept is not None and kept != own:
+        others = sorted(name for name in own if own[name] != kept.get(name))
+        raise SystemExit(
+            f"{space.folder} has other files than the kept runs saw: {', '.join(others)}; runs of two worlds are no "
+            "pairs: bring shards/ and the judge's file of the first workspace here, or move the kept runs away"
+        )
+
+
+def pretrain(scale: Scale, space: TrainingWorkspace, path: Path, name: str, seed: int, times: Times) -> None:
+    """Make, or go on with, a pre-trained model, and keep what is said of it.
+
+    Raises:
+        OutOfTimeError: the minutes are over.
+        SystemExit: the run that is there has other settings.
+    """
     learner = LEARNERS["prelar" if name == "scratch" else name]
+    changes = pretraining_changes(learner, scale, times)
     if not space.finished(path):
-        settings = [word for value in pretraining_changes(learner, scale) for word in ("--set", value)]
-        space.train(path, "pretrain", "--preset", PRESET, "--data", "shards/train", "--seed", str(seed), *settings)
+        space.train(path, "pretrain", "--preset", PRESET, "--data", "shards/train", "--seed", str(seed), *_set(changes))
+    check_settings(space.folder / path, changes)
     if not (scale.kept / path / "result.json").is_file():
         facts = {"cpu_seconds": space.cpu_seconds(path), **latent_verdict(space, path, scale)}
         keep(scale, space, path, facts)
 
 
 def adapt(scale: Scale, space: TrainingWorkspace, name: str, labels: int, seed: int) -> None:
-    """Make, or go on with, an adapted model; judge it; keep what is said of it."""
-    path = adapted_path(name, labels, seed)
+    """Make, or go on with, an adapted model; judge it; keep what is said of it.
+
+    Raises:
+        OutOfTimeError: the minutes are over.
+        SystemExit: the run that is there has other settings.
+    """
+    path, changes = adapted_path(name, labels, seed), adapting_changes(name, labels, scale)
     if not space.finished(path):
-        changes = [*COMMON, f"num_sequences={labels}", f"training.updates={scale.adapt_updates}"]
-        if not LEARNERS[name].update_seconds:
-            changes.append("weights=random")
-        settings = [word for value in changes for word in ("--set", value)]
         parent = str(pretrained_path(name, seed))
-        space.train(path, "adapt", parent, "--data", "shards/train", "--seed", str(seed), *settings)
+        space.train(path, "adapt", parent, "--data", "shards/train", "--seed", str(seed), *_set(changes))
+    check_settings(space.folder / path, changes)
     facts = {"cpu_seconds": space.cpu_seconds(path), "seen": seen(scale, space), **judged(scale, space, path)}
     keep(scale, space, path, facts)
+
+
+def _set(changes: Sequence[str]) -> list[str]:
+    return [word for change in changes for word in ("--set", change)]
 
 
 def keep(scale: Scale, space: TrainingWorkspace, path: Path, facts: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from kept_record import check_alike, check_settings
 from label_efficiency_claims import Run, compare, sentence
 from label_efficiency_protocol import (
     LEARNERS,
@@ -15,19 +16,27 @@ from label_efficiency_protocol import (
     READABLE,
     Scale,
     adapted_path,
+    adapting_changes,
     kept_runs,
     pretrained_path,
+    pretraining_changes,
     remaining,
     unused_runs,
     wanted,
 )
+from label_efficiency_stop import stop_rule
+from label_efficiency_times import read_times
 
 from reports.statistics.intervals import TABLE_RESAMPLES, interval
+
+BUDGET_TOLERANCE = 0.15
+"""Share by which a pre-training's CPU-seconds may differ from the protocol's: starts, and a busy machine's caches."""
 
 
 def summary(scale: Scale) -> dict[str, Any]:
     """Means over seeds with 95 % intervals of every measure, what differs from `scratch`, and what is missing; prints
     all of it."""
+    check_kept(scale)
     runs = [Run(*found) for found in kept_runs(scale)]
     check_one_judge(runs)
     ceiling = sorted({round(run.result["action_r2_of_true_frames"], 4) for run in runs})
@@ -37,21 +46,63 @@ def summary(scale: Scale) -> dict[str, Any]:
     comparisons = compare(runs, heard, scale.labels, scale.seeds)
     for one in comparisons:
         say(sentence(one))
+    rule = stop_rule(scale)
+    if rule.asked:
+        say(rule.sentence(scale))
     missing = [str(adapted_path(*run)) for run in remaining(scale)]
     if missing:
         say(f"{len(missing)} of the {len(missing) + len(runs)} runs are missing: {', '.join(missing[:5])}, …")
     unused = unused_runs(scale)
     if unused:
         say(f"{len(unused)} kept runs are not of the protocol and are not used: {', '.join(unused)}")
-    models = sorted({pretrained_path(name, seed) for name, _, seed in wanted(scale)})
-    files = {str(path): scale.kept / path / "result.json" for path in models}
-    pretrained = {path: json.loads(file.read_text()) for path, file in files.items() if file.is_file()}
+    pretrained = kept_models(scale)
+    off = off_budget(scale, pretrained)
+    if off:
+        say(f"CPU-seconds of pre-training are not equal: {', '.join(off)}")
     return {
         "kept": len(runs), "of": len(runs) + len(missing), "missing": missing, "not_used": unused,
         "action_r2_of_true_frames": ceiling,
         "copy_error": sorted({round(run.result["copy_error_by_step"][-1], 6) for run in runs}),
         "rows": table(runs), "comparisons": [one._asdict() for one in comparisons], "pretraining": pretrained,
+        "pretraining_off_budget": off, "stop_rule": rule._asdict(), "null_result": rule.stops,
     }  # fmt: skip
+
+
+def kept_models(scale: Scale) -> dict[str, dict[str, Any]]:
+    """Path of each pre-trained model of the protocol that is kept → what is said of it."""
+    models = sorted({pretrained_path(name, seed) for name, _, seed in wanted(scale)})
+    files = {str(path): scale.kept / path / "result.json" for path in models}
+    return {path: json.loads(file.read_text()) for path, file in files.items() if file.is_file()}
+
+
+def off_budget(scale: Scale, models: dict[str, dict[str, Any]]) -> list[str]:
+    """Which pre-trainings took other CPU-seconds than the protocol gives them, beyond `BUDGET_TOLERANCE`, in words."""
+    found = []
+    for path, result in models.items():
+        seconds = result.get("cpu_seconds")
+        if seconds is None:
+            found.append(f"{path} was not counted to the end")
+        elif abs(seconds / scale.pretrain_seconds - 1) > BUDGET_TOLERANCE:
+            found.append(f"{path} took {seconds:.0f} s instead of {scale.pretrain_seconds}")
+    return found
+
+
+def check_kept(scale: Scale) -> None:
+    """Kept runs are of this protocol, and those of one line were made alike.
+
+    Raises:
+        SystemExit: they were not; says which, in what, and what to do.
+    """
+    lines: dict[Path, list[Path]] = {}
+    for path in map(Path, kept_models(scale)):
+        check_settings(scale.kept / path, pretraining_changes(LEARNERS[path.parent.name], scale, read_times()))
+        lines.setdefault(path.parent, []).append(scale.kept / path)
+    for name, labels, seed, _ in kept_runs(scale):
+        path = adapted_path(name, labels, seed)
+        check_settings(scale.kept / path, adapting_changes(name, labels, scale))
+        lines.setdefault(path.parent, []).append(scale.kept / path)
+    for folders in lines.values():
+        check_alike(folders)
 
 
 def check_one_judge(runs: list[Run]) -> None:

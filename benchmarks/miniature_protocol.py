@@ -26,7 +26,7 @@ LOOKS = "" if VARY is None else "-" + "-".join(VARY)
 """Part of the names of folders: with other factors videos, models and runs are others."""
 PRETRAINED = ("apv", "contextwm", "prelar")
 UPDATE_SECONDS = {"apv": 0.21, "contextwm": 0.27, "prelar": 0.28}
-"""CPU-seconds of an update of 8 segments of 15 frames on a quiet core (benchmarks/label_efficiency.py --measure)."""
+"""CPU-seconds of an update of 8 segments of 15 frames on a quiet core."""
 PRETRAIN = ("data.length=15", "data.batch_size=8", "validation.every=500", "validation.warmup=5",
             "training.tensorboard=false")  # fmt: skip
 RUN_MINUTES = {"dreamerv2": 5.0, "apv": 6.0, "contextwm": 7.0, "prelar": 7.0}

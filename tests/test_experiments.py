@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ import pytest
 import rehearsal_layouts
 import yaml
 from one_command import OutOfTimeError, StoppedError, command, deadline, side_by_side
+from ordered_work import Step, do_in_order
 
 from ipv_bench.errors import SourceError
 from ipv_bench.run_record import RunRecord, read_record, write_record
@@ -311,6 +313,33 @@ def test_a_command_tells_its_seconds_its_failure_and_the_end_of_the_minutes(tmp_
     with pytest.raises(StoppedError) as stopped:
         command(tmp_path, "sample", "raw", "--dataset", "ssv2", "--videos", "100000", end=deadline(0.05))
     assert stopped.value.seconds > 0
+
+
+def test_who_is_free_begins_what_can_be_begun_and_what_needs_another_waits_for_it() -> None:
+    begun, first_may_end = [], threading.Event()
+
+    def first() -> None:
+        begun.append("first")
+        assert first_may_end.wait(60)  # until the other worker has done all that does not need it
+
+    parent = Step(first)
+    orphan = Step(partial(begun.append, "orphan"), Step(len))  # needs what nobody is to do: counts as done
+    steps = [parent, Step(partial(begun.append, "child"), parent), Step(partial(begun.append, "other")),
+             Step(lambda: (begun.append("last"), first_may_end.set())), orphan]  # fmt: skip
+    do_in_order(2, steps)
+    assert begun[:3] == ["first", "other", "last"]
+    assert sorted(begun) == ["child", "first", "last", "orphan", "other"]
+    begun.clear()
+    do_in_order(1, [Step(partial(begun.append, number)) for number in range(9)])
+    assert begun == list(range(9))
+
+    def fail() -> None:
+        raise OutOfTimeError
+
+    broken = Step(fail)
+    with pytest.raises(OutOfTimeError):  # and nobody waits for what will never be done
+        do_in_order(3, [broken, Step(partial(begun.append, "never"), broken)])
+    assert "never" not in begun
 
 
 def test_what_fails_or_is_interrupted_begins_nothing_more() -> None:

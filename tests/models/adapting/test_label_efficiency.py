@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from ipv_bench.config import merge, nested, parse_overrides
+from ipv_bench.run_record import RunRecord
+
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 LABELS = (16, 64, 256, 1000)
 MEASURES = ("error", "copy_ratio", "shuffle_ratio", "action_r2")
@@ -21,6 +24,28 @@ def benchmark(monkeypatch: pytest.MonkeyPatch, name: str) -> Any:
     """A script's module; scripts import their neighbours by bare names."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     return importlib.import_module(name)
+
+
+def keep(kept: Path, path: Path, result: dict[str, Any], changes: list[str], **other: Any) -> None:
+    """A kept run, made under these settings, and others that no protocol names."""
+    folder = kept / path
+    folder.mkdir(parents=True)
+    kind = "adapt" if "adapt" in path.parts else "pretrain"
+    config: dict[str, Any] = dict(other)
+    for key, value in parse_overrides(changes).items():
+        config = merge(config, nested(key, value))
+    record = RunRecord(kind=kind, method="apv", seed=1, preset="tiny", config=config, status="finished")
+    (folder / "run.json").write_text(record.model_dump_json())
+    (folder / "result.json").write_text(json.dumps(result))
+
+
+def keep_adapted(protocol: Any, scale: Any, run: tuple[str, int, int], result: dict[str, Any], **other: Any) -> None:
+    """A kept run of the protocol."""
+    keep(scale.kept, protocol.adapted_path(*run), result, protocol.adapting_changes(*run[:2], scale), **other)
+
+
+RESULT = {"error": 0.02, "copy_ratio": 1.0, "shuffle_ratio": 1.0, "action_r2": 0.05, "action_r2_of_true_frames": 0.9,
+          "copy_error_by_step": [0.03]}  # fmt: skip
 
 
 # Claims.
@@ -103,11 +128,8 @@ def test_the_summary_says_what_is_missing_and_a_deaf_judge_is_not_heard(
     scale = replace(protocol.WHOLE, kept=tmp_path)
     for labels, seed in ((16, 1), (16, 2), (64, 1)):
         for name, error in (("scratch", 0.02), ("uwm", 0.01)):
-            folder = tmp_path / protocol.adapted_path(name, labels, seed)
-            folder.mkdir(parents=True)
-            result = {"error": error + seed / 1000, "copy_ratio": 1.0, "shuffle_ratio": 1.0, "action_r2": 0.05,
-                      "action_r2_of_true_frames": 0.09, "copy_error_by_step": [0.03]}  # fmt: skip
-            (folder / "result.json").write_text(json.dumps(result))
+            result = RESULT | {"error": error + seed / 1000, "action_r2_of_true_frames": 0.09}
+            keep_adapted(protocol, scale, (name, labels, seed), result)
     other = [str(protocol.adapted_path("uwm", 17, 1)), str(protocol.adapted_path("uwm", 64, 6)),
              str(protocol.pretrained_path("uwm", 6)), "runs/adapt/uwm/n64-old/seed1"]  # fmt: skip
     for path in other:
@@ -137,14 +159,148 @@ def test_the_summary_says_what_is_missing_and_a_deaf_judge_is_not_heard(
 def test_runs_of_two_judges_are_no_pairs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     protocol = benchmark(monkeypatch, "label_efficiency_protocol")
     reader = benchmark(monkeypatch, "label_efficiency_summary")
+    scale = replace(protocol.WHOLE, kept=tmp_path)
     for name, judge in (("scratch", "one"), ("uwm", "another")):
-        folder = tmp_path / protocol.adapted_path(name, 16, 1)
-        folder.mkdir(parents=True)
-        result = {"error": 0.02, "copy_ratio": 1.0, "shuffle_ratio": 1.0, "action_r2": 0.05, "seen": {"judge": judge},
-                  "action_r2_of_true_frames": 0.9, "copy_error_by_step": [0.03]}  # fmt: skip
-        (folder / "result.json").write_text(json.dumps(result))
+        keep_adapted(protocol, scale, (name, 16, 1), RESULT | {"seen": {"judge": judge}})
     with pytest.raises(SystemExit, match="another judge"):
-        reader.summary(replace(protocol.WHOLE, kept=tmp_path))
+        reader.summary(scale)
+
+
+def test_a_workspace_with_another_judge_is_told_before_anything_is_trained(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    protocol, runs = (benchmark(monkeypatch, f"label_efficiency_{part}") for part in ("protocol", "runs"))
+    scale, space = replace(protocol.WHOLE, kept=tmp_path / "kept"), runs.TrainingWorkspace(tmp_path / "work", None)
+    files = [space.folder / "shards" / name / "manifest.json" for name in ("train", "held-out")]
+    for file in (*files, runs.judge_file(scale, space)):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(file.name)
+    runs.check_same_world(scale, space)  # nothing is kept yet
+    keep_adapted(protocol, scale, ("apv", 16, 1), RESULT | {"seen": runs.seen(scale, space)})
+    runs.check_same_world(scale, space)
+    runs.judge_file(scale, space).write_text("another")
+    with pytest.raises(SystemExit, match="other files than the kept runs saw: judge;"):
+        runs.check_same_world(scale, space)
+
+
+def test_runs_of_two_presets_or_of_other_constants_are_not_pooled(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    protocol, reader, times = (
+        benchmark(monkeypatch, f"label_efficiency_{part}") for part in ("protocol", "summary", "times")
+    )
+    scale = replace(protocol.WHOLE, kept=tmp_path / "presets")
+    for seed in (1, 2):
+        keep_adapted(protocol, scale, ("uwm", 16, seed), RESULT, features={"own": {"patch": 8}})
+    keep_adapted(protocol, scale, ("uwm", 64, 1), RESULT, features={"own": {"patch": 8}})
+    reader.summary(scale)
+    keep_adapted(protocol, scale, ("uwm", 64, 2), RESULT, features={"own": {"patch": 16}})
+    with pytest.raises(SystemExit, match=r"n64/seed2 differs from .*features\.own\.patch: 8 → 16"):
+        reader.summary(scale)
+
+    before = replace(scale, kept=tmp_path / "constants", adapt_updates=1500)
+    keep_adapted(protocol, before, ("apv", 16, 1), RESULT)
+    reader.summary(before)
+    with pytest.raises(SystemExit, match=r"training\.updates is 1500, not 1200"):
+        reader.summary(replace(before, adapt_updates=1200))
+
+    models = replace(scale, kept=tmp_path / "models")
+    changes = protocol.pretraining_changes(protocol.LEARNERS["uwm"], models, times.read_times())
+    keep(models.kept, protocol.pretrained_path("uwm", 1), {"cpu_seconds": 460.0}, changes)
+    assert reader.summary(models)["pretraining_off_budget"] == []
+    with pytest.raises(SystemExit, match=r"features\.own\.updates is"):
+        reader.summary(replace(models, pretrain_seconds=1200))
+
+
+def test_pre_trainings_that_took_other_seconds_are_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    protocol, reader, times = (
+        benchmark(monkeypatch, f"label_efficiency_{part}") for part in ("protocol", "summary", "times")
+    )
+    scale = replace(protocol.WHOLE, kept=tmp_path)
+    for name, seconds in (("apv", 451.0), ("contextwm", 515.0), ("prelar", 520.0), ("uwm", None)):
+        changes = protocol.pretraining_changes(protocol.LEARNERS[name], scale, times.read_times())
+        keep(tmp_path, protocol.pretrained_path(name, 1), {"cpu_seconds": seconds}, changes)
+    off = reader.summary(scale)["pretraining_off_budget"]
+    assert off == ["runs/pretrain/prelar/seed1 took 520 s instead of 450",
+                   "runs/pretrain/uwm/seed1 was not counted to the end"]  # fmt: skip
+    assert "took 520 s instead of 450" in capsys.readouterr().err
+
+
+# The stop rule.
+
+
+@pytest.mark.parametrize(("heeded", "stops"), [(1.04, True), (1.08, False)])
+def test_the_stop_rule_ends_it_after_two_whole_seeds_where_nobody_heeds_actions(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, heeded: float, stops: bool
+) -> None:
+    protocol, reader, stop = (
+        benchmark(monkeypatch, f"label_efficiency_{part}") for part in ("protocol", "summary", "stop")
+    )
+    scale = replace(protocol.WHOLE, kept=tmp_path)
+    every, first = protocol.wanted(scale), [run for run in protocol.wanted(scale) if run[2] in (1, 2)]
+    for name, labels, seed in first[:-1]:
+        # of the others, and at smaller N, and in one seed, more is not enough
+        ratio = {(1000, 1): heeded + 0.03, (1000, 2): heeded - 0.03}.get((labels, seed), 2.0)
+        keep_adapted(protocol, scale, (name, labels, seed), RESULT | {"shuffle_ratio": ratio if name == "apv" or
+                                                                      labels < 1000 else 1.0})  # fmt: skip
+    assert not stop.stop_rule(scale).asked  # one run of seed 2 is missing
+    assert stop.to_make(scale, go_on=False) == [run for run in every if run not in first[:-1]]
+    keep_adapted(protocol, scale, first[-1], RESULT)
+    rule = stop.stop_rule(scale)
+    assert (rule.asked, rule.stops) == (True, stops)
+    assert rule.shuffle_ratios["apv"] == pytest.approx(heeded)
+    assert len(stop.to_make(scale, go_on=False)) == (0 if stops else 60)
+    assert len(stop.to_make(scale, go_on=True)) == 60
+    assert ("a null result at this size" in rule.sentence(scale)) == stops
+    assert reader.summary(scale)["null_result"] == stops
+    keep_adapted(protocol, scale, ("apv", 16, 3), RESULT)
+    assert ("1 runs were made past it" in stop.stop_rule(scale).sentence(scale)) == stops
+
+
+def test_seeds_are_made_one_after_the_other_and_no_further_than_the_rule(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script, protocol = (benchmark(monkeypatch, f"label_efficiency{part}") for part in ("", "_protocol"))
+    scale = replace(protocol.WHOLE, kept=tmp_path / "kept", labels=(4, 8), stop_after=2, seeds=(1, 2, 3))
+    made: list[tuple[str, ...]] = []
+
+    def pretrain(scale: Any, space: Any, path: Path, name: str, seed: int, times: Any) -> None:
+        made.append(path.parts[1:])
+
+    def adapt(scale: Any, space: Any, name: str, labels: int, seed: int) -> None:
+        made.append(("adapt", name, str(labels), f"seed{seed}"))
+        keep_adapted(protocol, scale, (name, labels, seed), RESULT)
+
+    for name, fake in {"pretrain": pretrain, "adapt": adapt, "make_all_videos": None, "the_judge": None,
+                       "check_same_world": None}.items():  # fmt: skip
+        monkeypatch.setattr(script, name, fake or (lambda scale, space: None))
+    script.experiment(scale, None, 1)
+    assert len(made) == 2 * (4 + 10)
+    assert [one[-1] for one in made] == ["seed1"] * 14 + ["seed2"] * 14
+    assert made[:3] == [("pretrain", "prelar", "seed1"), ("adapt", "scratch", "4", "seed1"),
+                        ("pretrain", "apv", "seed1")]  # fmt: skip
+    made.clear()
+    script.experiment(scale, None, 1)
+    assert made == []
+    script.experiment(scale, None, 1, go_on=True)
+    assert {one[-1] for one in made} == {"seed3"}
+
+
+def test_a_changed_preset_is_told_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    measuring, times, protocol = (
+        benchmark(monkeypatch, f"label_efficiency_{part}") for part in ("measure", "times", "protocol")
+    )
+    learners = [one for one in protocol.LEARNERS.values() if one.pretrained]
+    kept = times.Times({}, {}, {}, {one.method: measuring.settings_of(one) for one in learners}, {})
+    measuring.check_times(kept)
+    with pytest.raises(SystemExit, match=r"settings of uwm are not those .*--measure"):
+        measuring.check_times(kept._replace(settings=kept.settings | {"uwm": "of before"}))
+    assert len(set(kept.settings.values())) == 4
+    monkeypatch.setattr(measuring, "COMMON", (*protocol.COMMON, "data.length=15"))
+    with pytest.raises(SystemExit, match="settings of apv, contextwm, prelar, uwm are not"):
+        measuring.check_times(kept)
 
 
 def test_seconds_of_a_piece_whose_end_nobody_saw_are_not_made_up(
@@ -153,7 +309,7 @@ def test_seconds_of_a_piece_whose_end_nobody_saw_are_not_made_up(
     runs = benchmark(monkeypatch, "label_efficiency_runs")
     space, path = runs.TrainingWorkspace(tmp_path, None), Path("runs/a")
     assert space.cpu_seconds(path) is None
-    took = iter([2.0, runs.StoppedError(1.5), 4.0, KeyboardInterrupt(), 1.0])
+    took = iter([2.0, runs.StoppedError(1.5), runs.OutOfTimeError(), 4.0, KeyboardInterrupt(), 1.0])
 
     def one(*arguments: str) -> float:
         found = next(took)
@@ -166,6 +322,9 @@ def test_seconds_of_a_piece_whose_end_nobody_saw_are_not_made_up(
     assert space.cpu_seconds(path) == 2.0
     with pytest.raises(runs.StoppedError):
         space.train(path, "pretrain")
+    with pytest.raises(runs.OutOfTimeError):  # the minutes were over before: nothing was started, nothing is lost
+        space.train(path, "pretrain")
+    assert space.cpu_seconds(path) == 3.5
     space.train(path, "pretrain")
     assert space.cpu_seconds(path) == 7.5
     with pytest.raises(KeyboardInterrupt):  # as a kill leaves it
