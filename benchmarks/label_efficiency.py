@@ -97,8 +97,8 @@ def main() -> None:
         list_remaining(scale, to_make(scale, options.go_on), read_times())
         return
     if options.judge:
-        found = measure_judge(scale, TrainingWorkspace(options.out / scale.kept.name, options.minutes))
-        print(json.dumps({"benchmark": "label_efficiency", "pilot": options.pilot, "judge": found}))
+        heard = measure_judge(scale, TrainingWorkspace(options.out / scale.kept.name, options.minutes))
+        print(json.dumps({"benchmark": "label_efficiency", "pilot": options.pilot, "judge": heard}))
         return
     if not options.summary:
         check_times(read_times())
