@@ -9,6 +9,7 @@ import pytest
 
 from ipv_bench.cli import run
 from ipv_bench.config import flatten
+from ipv_bench.plugins import plugin_names
 from models.finetuning.config import FinetuneConfig, resolve_finetuning
 from models.methods.released_drqv2 import TASKS as DRQV2_TASKS
 from models.methods.released_settings import (
@@ -21,6 +22,8 @@ from models.methods.released_settings import (
 
 METHODS = ("contextwm", "apv", "dreamerv2", "prelar", "isodream", "drqv2")
 TASKS = ("metaworld/reach", "metaworld/drawer_open", "dmc/cheetah_run", "dmcr/walker_run", "carla/clear_noon")
+PAPERS_SUITES = ("dmc", "dmcr", "metaworld", "metaworld-remastered", "carla")
+SEEN_FRAMES = ("action_steps", "free_steps")
 DOCS = Path(__file__).parents[3] / "docs" / "methods" / "released_settings.md"
 
 
@@ -68,6 +71,22 @@ def test_small_presets_are_small_but_the_same_method_on_the_same_suite(method: s
         wanted["env.action_repeat"], why = OTHER_ACTION_REPEATS[preset, suite]
         assert why
     assert {key: ours[key] for key in wanted} == wanted
+
+
+@pytest.mark.parametrize("preset", ["tiny", "demo", "small", "paper"])
+@pytest.mark.parametrize("suite", plugin_names("suites"))
+def test_isodreams_branches_see_as_large_a_part_of_a_window_as_released(suite: str, preset: str) -> None:
+    """With fixed numbers of frames a short window is seen whole, and the switches of the release never act."""
+    if preset == "paper" and suite not in PAPERS_SUITES:
+        return
+    config = resolved("isodream", preset, f"{suite}/any")
+    released = released_settings("isodream", "carla" if suite == "carla" else "dmc")
+    window, found = config.replay.length, config.isolation
+    shares = {key: released[f"isolation.{key}"].value / released["replay.length"].value for key in SEEN_FRAMES}
+    assert {key: getattr(found, key) for key in SEEN_FRAMES} == {
+        key: round(share * window) for key, share in shares.items()
+    }
+    assert (found.free_steps < window) == (suite != "carla")
 
 
 @pytest.mark.parametrize("preset", ["tiny", "demo", "small", "paper"])
