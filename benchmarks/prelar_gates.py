@@ -46,8 +46,8 @@ GAIN = 4.0
 TOY_VALUES = 3 * 16 * 16
 """Pixel values of the toy's frames, beside whose losses its weights stood."""
 USED, COLLAPSED = 0.01, 10.0
-"""Weights of the latent actions' KL in the toy: the looser of two that worked (0.01, 0.1), and one that lets none through;
-docs/methods/prelar.md has the pilots that it was taken by."""
+"""Weights of the latent actions' KL in the toy: the looser of two that worked (0.01, 0.1), by the pilots that
+docs/methods/prelar.md has, and one that lets none through."""
 MODEL = (f"image.size={SIZE}", f"image.gain={GAIN}", "rssm.deter=128", "rssm.hidden=128", "data.length=8",
          "data.batch_size=32", f"validation.warmup={SEEN}", "validation.strips=1")  # fmt: skip
 HELD_UPDATES = 50

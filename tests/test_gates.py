@@ -44,7 +44,7 @@ def test_a_pilot_is_held_against_the_gates_of_one_run_and_kept_with_its_sizes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(prelar_gates, "make_pilot", lambda folder, scale: None)
-    log(tmp_path / "pilot-0.04", verdict="usable", action_kl=4.0, shuffle_ratio=2.5, copy_ratio=0.85,
+    log(tmp_path / "pilot-0.01", verdict="usable", action_kl=4.0, shuffle_ratio=2.5, copy_ratio=0.85,
         r2_action_given_state=0.5, r2_state_alone=0.125)  # fmt: skip
     kept = tmp_path / "kept" / "pilot.json"
     assert prelar_gates.pilot(tmp_path, prelar_gates.WHOLE, False, kept) is False  # by the copy ratio
@@ -54,7 +54,7 @@ def test_a_pilot_is_held_against_the_gates_of_one_run_and_kept_with_its_sizes(
     assert [line.split()[0] for line in told if "FAILS" in line] == ["copy_ratio"]
     assert len([line for line in told if "holds" in line]) == 3
     assert (found["seed"], found["pilot"], found["all_hold"], found["r2_gained"]) == (100, True, False, 0.375)
-    assert (found["scale"]["beta_a"], found["scale"]["beta_a_collapsed"]) == (2.56, 640)
+    assert (found["scale"]["beta_a"], found["scale"]["beta_a_collapsed"]) == (0.64, 640)
     assert (found["scale"]["segments"], found["scale"]["pretrain_updates"]) == (256, 1200)
     assert found["commits_of_runs"] == ["abc"]
     assert found["machine"]["torch"]
