@@ -59,7 +59,11 @@ def test_losses_and_gradients_are_those_of_the_equations(case):
         ends = batch["is_terminal"] if model.discount_head is not None else None
         loss, metrics, states = model(*fields, draws, ends)
         plain, plain_states = model_losses(model, batch, draws)
-        weights = {"reward_loss": config.reward.scale, "discount_loss": config.loss.discount_scale}
+        weights = {
+            "reward_loss": config.reward.scale,
+            "discount_loss": config.loss.discount_scale,
+            "inverse_loss": config.loss.inverse_scale,
+        }
         total = sum(weights.get(name, 1.0) * value for name, value in plain.items())
         for name, value in plain.items():
             torch.testing.assert_close(metrics[name], value.detach(), rtol=1e-10, atol=0, msg=name)
