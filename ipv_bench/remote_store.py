@@ -26,7 +26,8 @@ from ipv_bench.file_names import path_inside
 from ipv_bench.file_versions import FileVersions
 from ipv_bench.shard_set import MANIFEST_FILE, MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from ipv_bench.shard_store import MAX_WHOLE_BYTES, REPAIR, LocalStore, cut_off, flat
-from ipv_bench.web_client import PATIENCE_SECONDS, WebClient, WebError
+from ipv_bench.web_client import PATIENCE_SECONDS, WebClient
+from ipv_bench.web_error import WebError
 
 SCHEMES = ("s3", "https", "http")
 PUBLISHED_ANEW = (

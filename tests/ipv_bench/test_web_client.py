@@ -17,11 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from ipv_bench import patience, web_client
+from ipv_bench import patience, web_client, web_connections
 from ipv_bench.cli import run
 from ipv_bench.errors import ShardSetError
 from ipv_bench.segments import open_segments
-from ipv_bench.web_client import INTERNET, OWN_MACHINE, OWN_NETWORK, WebClient, WebError, reach
+from ipv_bench.web_client import WebClient
+from ipv_bench.web_error import WebError
+from ipv_bench.web_target import INTERNET, OWN_MACHINE, OWN_NETWORK, reach
 from tests.shard_set_maker import Video, make_shard_set
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -71,7 +73,7 @@ def serve() -> Iterator[Callable[..., Server]]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience.time, "sleep", lambda _: None)
-    monkeypatch.setattr(web_client, "SILENCE_SECONDS", 20.0)
+    monkeypatch.setattr(web_connections, "SILENCE_SECONDS", 20.0)
 
 
 def reply(status: int, body: bytes = b"", **headers: str) -> Answer:
@@ -130,8 +132,8 @@ def test_no_redirect_leads_closer(serve, monkeypatch: pytest.MonkeyPatch, distan
     inner = serve(reply(200, DATA))
     outer = serve(redirect(f"{inner.url}/secrets"), "127.0.0.2")
     assert WebClient(outer.url).get("x", 10**6) == DATA
-    real = web_client.reach
-    monkeypatch.setattr(web_client, "reach", lambda ip: distance if ip == "127.0.0.2" else real(ip))
+    real = web_connections.reach
+    monkeypatch.setattr(web_connections, "reach", lambda ip: distance if ip == "127.0.0.2" else real(ip))
     inner.asked.clear()
     with pytest.raises(WebError, match=f"127.0.0.1, which is in {where}"):
         WebClient(outer.url).get("x", 10**6)
@@ -141,9 +143,9 @@ def test_no_redirect_leads_closer(serve, monkeypatch: pytest.MonkeyPatch, distan
 def test_a_name_that_moves_closer_is_refused(serve, monkeypatch: pytest.MonkeyPatch) -> None:
     server = serve(reply(200, DATA))
     client = WebClient(server.url)
-    monkeypatch.setattr(web_client, "reach", lambda _: INTERNET)
+    monkeypatch.setattr(web_connections, "reach", lambda _: INTERNET)
     client.get("x", 10**6)
-    client._forget()
+    client._connections._forget()
     monkeypatch.undo()
     with pytest.raises(WebError, match="this machine"):
         client.get("x", 10**6)
