@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ from paired_timing import machine
 
 from ipv_bench.atomic_file import write_json
 from ipv_bench.cli import run
-from ipv_bench.run_record import git_commit, read_record
+from ipv_bench.run_record import git_commit, read_jsonl, read_record
+from models.analysis.output import finite
 from models.metrics.lpips_files import DEFAULT_FOLDER, Backbone, find_weights, missing_words
 
 
@@ -34,8 +34,7 @@ def settings(*changes: str) -> list[str]:
 
 def last(folder: Path, key: str) -> dict[str, Any]:
     """The newest line of a run's log that has a key."""
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    found: dict[str, Any] = [line for line in lines if key in line][-1]
+    found: dict[str, Any] = [line for line in read_jsonl(folder / "metrics.jsonl") if key in line][-1]
     return found
 
 
@@ -49,6 +48,27 @@ def require_lpips(backbone: Backbone) -> None:
         raise SystemExit(f"{missing_words(backbone)} (this folder's is {DEFAULT_FOLDER.absolute()}); nothing was made")
 
 
+Gates = dict[str, tuple[float, float, bool]]
+"""Name → value, limit, whether it holds."""
+
+
+def held_against(numbers: Mapping[str, float], above: Mapping[str, float], below: Mapping[str, float]) -> Gates:
+    """Those of the numbers that have a limit, which they must be above or below; one that is none holds nowhere."""
+    found = {name: (numbers[name], limit, numbers[name] > limit) for name, limit in above.items() if name in numbers}
+    return found | {
+        name: (numbers[name], limit, numbers[name] < limit) for name, limit in below.items() if name in numbers
+    }
+
+
+def told(gates: Gates, beside: Sequence[Mapping[str, float]] = ()) -> dict[str, Any]:
+    """Print the gates, with the same numbers of each of `beside`; whether all hold, and the values, rounded."""
+    for name, (value, limit, holds) in gates.items():
+        each = ", ".join(f"{one[name]:.3g}" for one in beside if name in one)
+        print(f"{name:24} {value:8.3f}   limit {limit:g}   {'holds' if holds else 'FAILS'}   {each}".rstrip())
+    values = {name: round(value, 4) for name, (value, *_) in gates.items()}
+    return {"all_hold": all(holds for *_, holds in gates.values()), **values}
+
+
 def finish(found: dict[str, Any], scale: dict[str, Any], runs: Iterable[Path], keep: Path | None) -> None:
     """Print the last line, and keep it with what made it.
 
@@ -58,17 +78,9 @@ def finish(found: dict[str, Any], scale: dict[str, Any], runs: Iterable[Path], k
         runs: folders of the runs; the commits that they were made at are named.
         keep: file that it is written to; None: none.
     """
-    found = {key: _strict(value) for key, value in found.items()}
+    found = finite(found)
     made = {"machine": machine(), "commit": git_commit(), "scale": scale,
             "commits_of_runs": sorted({read_record(folder).git_commit for folder in runs})}  # fmt: skip
     if keep is not None:
         write_json(keep, found | made)
     print(json.dumps(found | made))
-
-
-def _strict(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _strict(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -93,7 +93,9 @@ def main() -> None:
         return
     scale = PILOT if options.pilot else WHOLE
     if options.remaining:
-        print(stop_rule(scale).sentence(scale), end="\n" if stop_rule(scale).asked else "")
+        rule = stop_rule(scale)
+        if rule.asked:
+            print(rule.sentence(scale))
         list_remaining(scale, to_make(scale, options.go_on), read_times())
         return
     if options.judge:

@@ -46,12 +46,13 @@ class StopRule(NamedTuple):
 def stop_rule(scale: Scale) -> StopRule:
     """Ask it of the runs that are kept."""
     first = scale.seeds[: scale.stop_after]
-    past = sum(seed not in first for _, _, seed, _ in kept_runs(scale)) if first else 0
+    kept = list(kept_runs(scale))
+    past = sum(seed not in first for _, _, seed, _ in kept) if first else 0
     if not first or any(seed in first for _, _, seed in remaining(scale)):
         return StopRule(False, {}, False, past)
     most = max(scale.labels)
     ratios = {
-        name: float(np.mean([result["shuffle_ratio"] for learner, labels, seed, result in kept_runs(scale)
+        name: float(np.mean([result["shuffle_ratio"] for learner, labels, seed, result in kept
                              if (learner, labels) == (name, most) and seed in first]))
         for name in LEARNERS
     }  # fmt: skip

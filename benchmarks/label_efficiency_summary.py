@@ -94,8 +94,9 @@ def check_kept(scale: Scale) -> None:
         SystemExit: they were not; says which, in what, and what to do.
     """
     lines: dict[Path, list[Path]] = {}
+    times = read_times()
     for path in map(Path, kept_models(scale)):
-        check_settings(scale.kept / path, pretraining_changes(LEARNERS[path.parent.name], scale, read_times()))
+        check_settings(scale.kept / path, pretraining_changes(LEARNERS[path.parent.name], scale, times))
         lines.setdefault(path.parent, []).append(scale.kept / path)
     for name, labels, seed, _ in kept_runs(scale):
         path = adapted_path(name, labels, seed)

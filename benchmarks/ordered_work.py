@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 
@@ -26,50 +25,14 @@ def do_in_order(jobs: int, steps: Sequence[Step]) -> None:
 
     The first that fails, or Ctrl-C, ends it: what runs is waited for, nothing more is begun, and it is raised here.
     """
-    plan = _Plan(steps)
+    waiting, undone = list(steps), set(steps)
+    running: dict[Future[object], Step] = {}
     with ThreadPoolExecutor(jobs) as pool:
-        workers = [pool.submit(plan.work) for _ in range(jobs)]
-        try:
-            for worker in as_completed(workers):
-                worker.result()
-        finally:
-            plan.stop()
-
-
-class _Plan:
-    """What waits, what is not done, and whether more is begun; shared by the workers."""
-
-    def __init__(self, steps: Sequence[Step]) -> None:
-        self._turn = threading.Condition()
-        self._waiting, self._undone = list(steps), set(steps)
-        self._stopped = False
-
-    def work(self) -> None:
-        """Of one worker: step by step, until nothing is left or one failed."""
-        while (step := self._next()) is not None:
-            done = False
-            try:
-                step.work()
-                done = True
-            finally:
-                if not done:
-                    self.stop()
-            with self._turn:
-                self._undone.remove(step)
-                self._turn.notify_all()
-
-    def stop(self) -> None:
-        """Nothing more is begun."""
-        with self._turn:
-            self._stopped = True
-            self._turn.notify_all()
-
-    def _next(self) -> Step | None:
-        with self._turn:
-            while self._waiting and not self._stopped:
-                for step in self._waiting:
-                    if step.after not in self._undone:
-                        self._waiting.remove(step)
-                        return step
-                self._turn.wait()
-        return None
+        while waiting or running:
+            can_begin = [step for step in waiting if step.after not in undone]
+            for step in can_begin[: jobs - len(running)]:
+                waiting.remove(step)
+                running[pool.submit(step.work)] = step
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                future.result()
+                undone.remove(running.pop(future))

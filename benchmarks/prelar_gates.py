@@ -28,17 +28,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import math
 import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from gate_runs import command, finish, last, settings
+import numpy as np
+from gate_runs import Gates, command, finish, held_against, last, settings, told
 
 SIZE, SEEN = 32, 3
 GAIN = 4.0
@@ -190,26 +189,10 @@ BELOW = {"copy_ratio": 0.8, "over_action_free": 0.9, "over_scratch": 0.9}
 BELOW_COLLAPSED = {"collapsed_action_kl": 0.1, "collapsed_shuffle_ratio": 1.05}
 
 
-def gates(seeds: Sequence[dict[str, float]], collapsed: dict[str, float], warned: bool) -> dict[str, Any]:
-    """Name → value, limit, whether it holds; medians over seeds. A number that is none holds nowhere."""
-    middle = {name: _median([one[name] for one in seeds]) for name in seeds[0]} | collapsed
-    return held_against(middle) | {"collapse_warned": (float(warned), 1.0, warned)}
-
-
-def held_against(numbers: dict[str, float]) -> dict[str, Any]:
-    """Name → value, limit, whether it holds, of those of the numbers that have a limit."""
-    below = BELOW | BELOW_COLLAPSED
-    found: dict[str, Any] = {
-        name: (numbers[name], limit, numbers[name] > limit) for name, limit in ABOVE.items() if name in numbers
-    }
-    return found | {
-        name: (numbers[name], limit, numbers[name] < limit) for name, limit in below.items() if name in numbers
-    }
-
-
-def _median(values: list[float]) -> float:
-    """NaN where one of them is: sorting would put it anywhere."""
-    return float("nan") if any(math.isnan(value) for value in values) else median(values)
+def gates(seeds: Sequence[dict[str, float]], collapsed: dict[str, float], warned: bool) -> Gates:
+    """Of the medians over seeds (none where one of them is none), and of the run that must collapse."""
+    middle = {name: float(np.median([one[name] for one in seeds])) for name in seeds[0]} | collapsed
+    return held_against(middle, ABOVE, BELOW | BELOW_COLLAPSED) | {"collapse_warned": (float(warned), 1.0, warned)}
 
 
 def collapsed_numbers(folder: Path) -> tuple[dict[str, float], bool]:
@@ -258,42 +241,30 @@ def main() -> None:
 def pilot(folder: Path, scale: Scale, quick: bool, keep: Path | None) -> bool:
     """Make and measure the pilot; whether the gates that one run has hold, which decides nothing."""
     make_pilot(folder, scale)
-    found = held_against(learned_by(pilot_of(folder)))
+    found = told(held_against(learned_by(pilot_of(folder)), ABOVE, BELOW))
     verdict = last(pilot_of(folder), "latent_action_verdict")["latent_action_verdict"]
     facts = {"benchmark": "prelar_gates", "pilot": True, "quick": quick, "verdict": verdict, "seed": PILOT_SEED}
-    return told(found, facts, [], sizes(scale), [pilot_of(folder)], keep)
+    finish(facts | found, sizes(scale), [pilot_of(folder)], keep)
+    return bool(found["all_hold"])
 
 
 def whole(folder: Path, scale: Scale, quick: bool, keep: Path | None) -> bool:
     """Make and measure all runs; whether all gates hold."""
     make_runs(folder, scale)
     seeds = [measured(folder, seed) for seed in scale.seeds]
-    found = gates(seeds, *collapsed_numbers(folder))
+    found = told(gates(seeds, *collapsed_numbers(folder)), seeds)
     by_seed = [{name: round(value, 4) for name, value in one.items()} for one in seeds]
     facts = {"benchmark": "prelar_gates", "pilot": False, "quick": quick,
              "seeds": dict(zip(map(str, scale.seeds), by_seed, strict=True))}  # fmt: skip
     runs = [place for seed in scale.seeds for place in runs_of(folder, seed).values()]
-    return told(found, facts, seeds, sizes(scale), [*runs, folder / "collapsed"], keep)
+    finish(facts | found, sizes(scale), [*runs, folder / "collapsed"], keep)
+    return bool(found["all_hold"])
 
 
 def sizes(scale: Scale) -> dict[str, Any]:
     """What a result is kept with: how much of everything, and the weights of the toy as they are here."""
     weights = {"used_of_toy": USED, "beta_a": beta(USED), "beta_a_collapsed": beta(COLLAPSED)}
     return {**asdict(scale), "model": MODEL, "held_updates": HELD_UPDATES, **weights}
-
-
-def told(
-    found: dict[str, Any], facts: dict[str, Any], seeds: Sequence[dict[str, float]], scale: dict[str, Any],
-    runs: Sequence[Path], keep: Path | None,
-) -> bool:  # fmt: skip
-    """Print the gates, with each seed's numbers, and the last line; whether all hold."""
-    for name, (value, limit, holds) in found.items():
-        each = ", ".join(f"{one[name]:.3g}" for one in seeds if name in one)
-        print(f"{name:24} {value:8.3f}   limit {limit:g}   {'holds' if holds else 'FAILS'}   {each}")
-    all_hold = all(holds for *_, holds in found.values())
-    values = {name: round(value, 4) for name, (value, *_) in found.items()}
-    finish({**facts, "all_hold": all_hold, **values}, scale, runs, keep)
-    return all_hold
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from gate_runs import command, finish, last, require_lpips, settings
+from gate_runs import Gates, command, finish, held_against, last, require_lpips, settings, told
 
 from ipv_bench.analysis_record import read_analysis
 from models.metrics.latent_actions import typical_perplexity
@@ -38,6 +38,10 @@ HELD_OUT = "validation.segments=64"
 PRETRAIN = ("method=uwm", HELD_OUT)
 ADAPT = (HELD_OUT, "num_sequences=64", "training.updates=600", "training.checkpoint_every=200",
          "validation.every=600", "adapter.width=64", "adapter.optimizer.lr=1e-3")  # fmt: skip
+
+
+ABOVE = {"perplexity_share": 0.25, "shuffle_ratio": 1.3, "wrong_actions": 1.1, "nearer_to_next_lpips": 0.8}
+BELOW = {"feature_copy_ratio": 0.7, "adapter_loss_ratio": 1.5}
 
 
 def make_runs(folder: Path, seed: int) -> tuple[Path, Path]:
@@ -59,8 +63,8 @@ def make_videos(folder: Path) -> Path:
     return shards
 
 
-def gates(pretrained: Path, adapted: Path) -> dict[str, tuple[float, float, bool]]:
-    """Name → value, limit, whether it holds.
+def gates(pretrained: Path, adapted: Path) -> Gates:
+    """What is held against the limits.
 
     Raises:
         SystemExit: the run's pictures were not judged by LPIPS.
@@ -76,13 +80,12 @@ def gates(pretrained: Path, adapted: Path) -> dict[str, tuple[float, float, bool
             "makes it again"
         )
     nearer = numbers["prediction_lpips_nearer_next"] / numbers["pairs"]
-    above = {
-        "perplexity_share": (perplexity, 0.25), "shuffle_ratio": (learned["latent_action_shuffle_ratio"], 1.3),
-        "wrong_actions": (real["feature_shuffle_ratio_by_step"][0], 1.1), "nearer_to_next_lpips": (nearer, 0.8),
+    found = {
+        "perplexity_share": perplexity, "shuffle_ratio": learned["latent_action_shuffle_ratio"],
+        "wrong_actions": real["feature_shuffle_ratio_by_step"][0], "nearer_to_next_lpips": nearer,
+        "feature_copy_ratio": learned["latent_action_copy_ratio"], "adapter_loss_ratio": loss,
     }  # fmt: skip
-    below = {"feature_copy_ratio": (learned["latent_action_copy_ratio"], 0.7), "adapter_loss_ratio": (loss, 1.5)}
-    found = {name: (value, limit, value > limit) for name, (value, limit) in above.items()}
-    return found | {name: (value, limit, value < limit) for name, (value, limit) in below.items()}
+    return held_against(found, ABOVE, BELOW)
 
 
 def beside(pretrained: Path, adapted: Path) -> dict[str, float]:
@@ -116,18 +119,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.out or Path(temporary)
         runs = make_runs(folder, options.seed)
-        found, more = gates(*runs), beside(*runs)
-        for name, (value, limit, holds) in found.items():
-            print(f"{name:24} {value:8.3f}   limit {limit:g}   {'holds' if holds else 'FAILS'}")
+        found, more = told(gates(*runs)), beside(*runs)
         for name, value in more.items():
             print(f"{name:24} {value:8.3f}")
-        numbers = {name: value for name, (value, _, _) in found.items()} | more
-        values = {name: round(value, 4) for name, value in numbers.items()}
-        all_hold = all(holds for *_, holds in found.values())
+        values = {name: round(value, 4) for name, value in more.items()}
         scale = {"videos": VIDEOS, "pretrain": PRETRAIN, "adapt": ADAPT}
-        result = {"benchmark": "uwm_gates", "seed": options.seed, "all_hold": all_hold, **values}
+        result = {"benchmark": "uwm_gates", "seed": options.seed, **found, **values}
         finish(result, scale, runs, options.keep)
-    sys.exit(0 if all_hold else 1)
+    sys.exit(0 if found["all_hold"] else 1)
 
 
 if __name__ == "__main__":

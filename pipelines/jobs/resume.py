@@ -150,8 +150,9 @@ def _refuse_other_items(
     if shards and before not in (None, len(now)):
         new = [item.source_id for item in now if item.source_id not in stored] if manifest is not None else []
         gone = sorted(stored - {item.source_id for item in now})
-        if before is not None and not gone and len(_of_later_endings(now, stored)) == len(now) - before:
-            raise _later_endings(out, before, _of_later_endings(now, stored))
+        later = _of_later_endings(now, stored)
+        if before is not None and not gone and len(later) == len(now) - before:
+            raise _later_endings(out, before, later)
         named = [f"{word} {', '.join(ids[:_NAMED])}" for word, ids in (("new:", new), ("gone:", gone)) if ids]
         raise ShardSetError(
             f"{out} was begun with {before} source items, the release has {len(now)} now"
