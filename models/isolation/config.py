@@ -98,6 +98,17 @@ class IsolatedModelConfig(MethodConfig):
     reward: DenseHeadConfig = DenseHeadConfig()
     optimizer: OptimizerConfig = OptimizerConfig(weight_decay=0.0)
 
+    @model_validator(mode="after")
+    def _the_free_branch_is_restricted_where_it_should_be(self) -> IsolatedModelConfig:
+        """A window that ends before `free_steps` is seen whole: then the free branch draws what it likes of it."""
+        steps, replay = self.isolation.free_steps, getattr(self, "replay", None)
+        if self.isolation.free_branch == "predictive" and steps is not None and replay and replay.length <= steps:
+            raise ValueError(
+                f"isolation.free_steps {steps} never acts in windows of replay.length {replay.length}; released: 40 of "
+                f"50, so {round(0.8 * replay.length)} here, or null for a free branch that sees every frame"
+            )
+        return self
+
     def shortest_segment(self) -> tuple[str, int]:
         """See `MethodConfig.shortest_segment`; the inverse dynamics need two frames."""
         return "isolation.background_frames", max(self.isolation.background_frames, 2)

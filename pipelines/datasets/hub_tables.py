@@ -33,16 +33,22 @@ MAX_ROWS = 10_000_000
 _SPLIT = re.compile(r"(?:^|/)(train|validation|valid|val|dev|test|eval)(?=[-_.\d])[^/]*\.parquet$")
 _SAME_SPLIT = {"valid": "validation", "val": "validation", "dev": "validation", "eval": "test"}
 _OTHERS = (
-    ("pictures", re.compile(rb"\xff\xd8|\x89PNG|RIFF....WEBP|BM|II\*\0|MM\0\*", re.DOTALL)),
+    (
+        "pictures",
+        re.compile(
+            rb"\xff\xd8|\x89PNG|RIFF....WEBP|BM|II\*\0|MM\0\*|....ftyp(avi[fs]|hei[cx]|mif1|msf1|hevc)", re.DOTALL
+        ),
+    ),
     ("sounds", re.compile(rb"RIFF....WAVE|fLaC|ID3|FORM....AIF", re.DOTALL)),
 )
 """How files begin that are no videos; AVI begins with RIFF too, and a GIF may be one, as it may in a folder."""
 _VIDEOS = re.compile(
-    rb"....(ftyp|moov|mdat|wide|free|skip)|RIFF....AVI |\x1a\x45\xdf\xa3|\x30\x26\xb2\x75|FLV|OggS|"
+    rb"....(ftyp(?!avi[fs]|hei[cx]|mif1|msf1|hevc)|styp|moov|mdat|wide|free|skip|pnot)|"
+    rb"RIFF....AVI |\x1a\x45\xdf\xa3|\x30\x26\xb2\x75|FLV|OggS|"
     rb"\0\0\1[\xb3\xba]|\x47.{187}\x47",
     re.DOTALL,
 )
-"""How files of video containers begin, GIF apart."""
+"""How files of video containers begin, GIF apart; AVIF and HEIF are pictures in a video's container."""
 _PERHAPS = "another column begins as a video does, this one does not"
 """Why a column is not taken that may hold videos (GIF, or an unknown beginning)."""
 _OTHER_NAMES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".wav", ".mp3", ".flac")

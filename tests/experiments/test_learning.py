@@ -58,9 +58,6 @@ def test_a_complete_learning_experiment_is_written_afresh_with_the_time_it_took(
     written = json.loads((tmp_path / "learning.json").read_text())
     assert (written["run_minutes"], written["run_hours"]) == ([9.0, 18.0], 0.45)
     assert written["tasks"]["dmc/cheetah_run"]["apv"]["scores"] == [1.5, 2.0]
-    before = json.loads((ROOT / "benchmarks/results/learning_before.json").read_text())
-    assert "before the mends" in before["about"]
-    assert before["run_hours"] == 2.5
 
 
 def test_one_run_has_no_interval_and_the_summary_is_json() -> None:

@@ -15,6 +15,7 @@ SMALL: dict[str, Any] = {
     "rssm.stoch": 4, "isolation.background_frames": 2, "reward.units": 8, "reward.layers": 1, "behavior.units": 8,
     "behavior.layers": 1, "behavior.critic_layers": 2, "behavior.horizon": 3, "behavior.slow_every": 4,
     "replay.batch_size": 2, "replay.length": 6, "replay.capacity": 70,
+    "isolation.action_steps": 6, "isolation.free_steps": 5,
 }  # fmt: skip
 LOOKS_AHEAD: dict[str, Any] = {
     "isolation.free_branch": "posterior", "isolation.use_free": True, "isolation.window": 3,

@@ -241,7 +241,11 @@ def test_prediction_sees_nothing_of_the_future_but_its_actions():
         ({"isolation.window": 5}, ["isolation.window=5", "free_branch=posterior"]),
         ({"isolation.use_free": True}, ["isolation.use_free=true", "free_branch=posterior"]),
         ({"isolation.background_frames": 7}, ["replay.length 6", "isolation.background_frames 7"]),
-        ({"replay.length": 1, "isolation.background_frames": 1}, ["replay.length 1 is shorter"]),
+        (
+            {"replay.length": 1, "isolation.background_frames": 1, "isolation.free_steps": None},
+            ["replay.length 1 is shorter"],
+        ),
+        ({"isolation.free_steps": 6}, ["isolation.free_steps 6 never acts", "replay.length 6", "so 5 here, or null"]),
         ({"rssm.discrete": 8}, ["rssm.discrete"]),
     ],
 )

@@ -124,6 +124,7 @@ def test_what_is_unclear_or_damaged_is_named(tmp_path: Path) -> None:
 
 AVI, WAVE, GIF = b"RIFF\0\0\0\0AVI LIST", b"RIFF\0\0\0\0WAVEfmt ", b"GIF89a\1\0\1\0"
 PNG, WEBP = b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBPVP8 "
+AVIF = b"\0\0\0\x1cftypavif\0\0\0\0mif1avif"
 
 
 @pytest.mark.parametrize("cells", [[None, AVI], [AVI, None], [b"", GIF], [None] * 40 + [AVI]])
@@ -147,7 +148,7 @@ def test_columns_of_files_that_are_not_taken_are_named(tmp_path: Path) -> None:
         items(tmp_path, label_from="still")
 
 
-@pytest.mark.parametrize("other", [GIF, b"\x93NUMPY\1\0", PNG, WAVE, None])
+@pytest.mark.parametrize("other", [GIF, b"\x93NUMPY\1\0", PNG, WAVE, AVIF, None])
 def test_what_lies_beside_the_one_column_of_videos_is_noted_without_a_warning(
     tmp_path: Path, other: bytes | None
 ) -> None:
