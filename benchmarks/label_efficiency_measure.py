@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from label_efficiency_protocol import COMMON, LEARNERS, PRESET, TRAINED, Learner
+from label_efficiency_protocol import LEARNERS, PRESET, TRAINED, Learner, pretraining_settings
 from label_efficiency_times import Times
 from paired_timing import machine
 
@@ -71,8 +71,8 @@ def settings_of(learner: Learner) -> str:
 
 
 def _changes(learner: Learner) -> list[str]:
-    own = ["features.kind=own", "features.own.updates=1"] if learner.own_features else []
-    return ["training.threads=1", "training.device=cpu", f"method={learner.method}", *COMMON, *own]
+    fitted = ["features.own.updates=1"] if learner.own_features else []
+    return ["training.threads=1", "training.device=cpu", *pretraining_settings(learner), *fitted]
 
 
 def _adapting(learner: Learner, found: dict[str, Any]) -> LabelledTraining:

@@ -122,13 +122,19 @@ def remaining(scale: Scale) -> list[tuple[str, int, int]]:
     return [run for run in wanted(scale) if not (scale.kept / adapted_path(*run) / "result.json").is_file()]
 
 
+def pretraining_settings(learner: Learner) -> list[str]:
+    """Config of a pre-training but for its numbers of updates."""
+    own = ["features.kind=own"] if learner.own_features else []
+    return [*COMMON, f"method={learner.method}", *own]
+
+
 def pretraining_changes(learner: Learner, scale: Scale, times: Times) -> list[str]:
     """Config of a pre-training: as many updates as the CPU-seconds allow."""
-    seconds, changes = float(scale.pretrain_seconds), [*COMMON, f"method={learner.method}"]
+    seconds, changes = float(scale.pretrain_seconds), pretraining_settings(learner)
     if learner.own_features:
         updates = max(1, round(FEATURES_SHARE * seconds / times.features[learner.method]))
         seconds *= 1 - FEATURES_SHARE
-        changes += ["features.kind=own", f"features.own.updates={updates}"]
+        changes.append(f"features.own.updates={updates}")
     return [*changes, f"training.updates={max(1, round(seconds / times.pretrain[learner.method]))}"]
 
 

@@ -298,7 +298,7 @@ def test_a_changed_preset_is_told_before_anything_is_made(monkeypatch: pytest.Mo
     with pytest.raises(SystemExit, match=r"settings of uwm are not those .*--measure"):
         measuring.check_times(kept._replace(settings=kept.settings | {"uwm": "of before"}))
     assert len(set(kept.settings.values())) == 4
-    monkeypatch.setattr(measuring, "COMMON", (*protocol.COMMON, "data.length=15"))
+    monkeypatch.setattr(protocol, "COMMON", (*protocol.COMMON, "data.length=15"))
     with pytest.raises(SystemExit, match="settings of apv, contextwm, prelar, uwm are not"):
         measuring.check_times(kept)
 
