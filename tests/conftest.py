@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import defaultdict
 
 import pytest
@@ -30,6 +31,9 @@ for _name in (
     os.environ.pop(_name, None)
 for _name in ("NO_PROXY", "no_proxy"):
     os.environ[_name] = ",".join(filter(None, (os.environ.get(_name), "127.0.0.1", "localhost")))
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a script; commands under test would too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _seconds: dict[str, float] = defaultdict(float)
 
