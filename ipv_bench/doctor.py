@@ -28,6 +28,7 @@ def examine(folder: str | Path = ".") -> list[Check]:
         machine.codecs,
         machine.rendering,
         machine.accelerator,
+        machine.processor,
         machine.compiler,
         lambda: machine.disk(Path(folder)),
     ]

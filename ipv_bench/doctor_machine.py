@@ -10,6 +10,7 @@ from typing import Any
 
 from ipv_bench.compilers import FIX as COMPILER_FIX
 from ipv_bench.compilers import compiler_problem
+from ipv_bench.cpu_bf16 import INSTRUCTIONS, bf16_instructions
 from ipv_bench.doctor_check import PIP, Check, python_run
 from ipv_bench.system_libraries import LIBRARIES, apt_command, missing_packages
 
@@ -111,6 +112,18 @@ def accelerator() -> Iterator[Check]:
     else:
         fix = "none needed: everything runs on the CPU; `paper` presets want a GPU"
         yield Check("GPU", "missing", problem, fix, optional=True)
+
+
+def processor() -> Iterator[Check]:
+    kinds = bf16_instructions()
+    if kinds:
+        found = (
+            f"{', '.join(kinds)}: training.precision=bf16 can be quicker than fp32 with large models (docs/speed.md)"
+        )
+        yield Check("bf16 on the CPU", "ok", found, optional=True)
+    else:
+        found = f"none of {' and '.join(INSTRUCTIONS.values())}: training.precision=bf16 would be slower than fp32 here"
+        yield Check("bf16 on the CPU", "missing", found, "none needed: fp32 is the default on a CPU", optional=True)
 
 
 def compiler() -> Iterator[Check]:

@@ -58,6 +58,7 @@ from models.training.hardware import (
     hardware_record,
     prepare_torch,
     settled,
+    warn_of_imitated_bf16,
 )
 from models.training.tracking import check_mirrors, wandb_id
 from models.world_models.weight_facts import check_own_weights
@@ -209,6 +210,7 @@ def _make_agent(config: FinetuneConfig, action_dim: int, seed: int) -> Agent:
     device = choose_device(config.training.device)
     config = settled(config, device, graph_too=False)
     check_precision(device, config.training.precision)
+    warn_of_imitated_bf16(device, config.training.precision)
     prepare_torch(device, config.training.threads, config.training.deterministic)
     return find_method(config.method).agent(config, action_dim, seed, device)
 

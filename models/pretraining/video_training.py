@@ -17,7 +17,15 @@ from models.pretraining.config import PretrainConfig
 from models.training.checkpoint import Checkpoint, count_of, load_tensors
 from models.training.distributed import Ranks
 from models.training.entry_check import check_array, check_frames, check_length, to_tensor
-from models.training.hardware import autocast, check_compile, check_cuda_graph, check_precision, choose_device, settled
+from models.training.hardware import (
+    autocast,
+    check_compile,
+    check_cuda_graph,
+    check_precision,
+    choose_device,
+    settled,
+    warn_of_imitated_bf16,
+)
 from models.training.kept_values import KeptValues
 from models.training.optimizer import OptimizerGroup, apply_on_device, apply_update
 from models.training.recorded_update import RecordedUpdate
@@ -51,6 +59,8 @@ class VideoTraining:
         self.config = config = settled(config, self.device, self.ranks.world_size)
         self.precision = config.training.precision
         check_precision(self.device, self.precision)
+        if self.ranks.rank == 0:
+            warn_of_imitated_bf16(self.device, self.precision)
         if config.training.compile:
             check_compile()
         if config.training.cuda_graph:

@@ -10,7 +10,9 @@ import torch
 
 from ipv_bench.compilers import FIX, compiler_problem
 from ipv_bench.config import ConfigT
+from ipv_bench.cpu_bf16 import INSTRUCTIONS, bf16_instructions
 from ipv_bench.errors import ConfigError, UnknownNameError
+from ipv_bench.progress import say_aside
 from ipv_bench.run_record import host_hardware
 from models.training.config import LoopConfig
 
@@ -81,6 +83,16 @@ def check_precision(device: torch.device, precision: str) -> None:
             f"training.precision is bf16, which {torch.cuda.get_device_name(device)} does not have",
             expected="fp16 or fp32 on this GPU",
             fix="use --set training.precision=fp16",
+        )
+
+
+def warn_of_imitated_bf16(device: torch.device, precision: str) -> None:
+    """Say where bf16 is computed by way of fp32: on a processor without instructions for it, which makes it slower."""
+    if precision == "bf16" and device.type == "cpu" and not bf16_instructions():
+        say_aside(
+            f"warning: training.precision is bf16, and this processor has no instructions for it "
+            f"({' or '.join(INSTRUCTIONS.values())}): it is computed by way of fp32, which takes longer than fp32; "
+            "use --set training.precision=fp32 for a new run"
         )
 
 
