@@ -21,9 +21,7 @@ from gate_runs import command, finish, last, settings
 from uwm_gates import HELD_OUT, VIDEOS, make_videos
 
 UPDATES = 400
-FICC = ("method=uwm", "loss=ficc", "features.kind=own", "extractor.num_codes=1", "quantizer.codes=20",
-        "quantizer.commitment=1", "quantizer.restart_below=0",
-        f"training.updates={UPDATES}", "validation.every=200", HELD_OUT)  # fmt: skip
+FICC = ("method=uwm", "loss=ficc", f"training.updates={UPDATES}", "validation.every=200", HELD_OUT)
 
 
 def measured(run: Path) -> dict[str, Any]:

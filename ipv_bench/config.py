@@ -281,6 +281,14 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
+def lay(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested `base` with dotted `changes` laid over it."""
+    values = dict(base)
+    for key, value in changes.items():
+        values = merge(values, nested(key, value))
+    return values
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """One line per dotted key whose value differs: `key: old → new`."""
     before, after = flatten(old), flatten(new)

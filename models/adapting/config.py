@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 
 from pydantic import Field, create_model, model_validator
 
-from ipv_bench.config import Resolved, build, check_key, flatten, flatten_fields, merge, nested, parse_overrides
+from ipv_bench.config import Resolved, build, check_key, flatten, flatten_fields, lay, merge, nested, parse_overrides
 from models.agents.config import AgentTrainingConfig
 from models.methods.base import adaptation_of, defaults_of, find_method
 from models.pretraining.config import DataConfig, TrainingConfig, ValidationConfig
@@ -112,12 +112,13 @@ def resolve_adapting(
     parts = str(changes.get("parts") or next(iter(adaptation.parts)))
     first = starts_from == "pretrained" and changes.get("weights") != "random"
     base = _taken_over(method, found)
-    for key, value in defaults_of(adaptation, preset, parts, first=first).items():
-        base = merge(base, nested(key, value))
-    values = base
-    for key, value in changes.items():
+    base = lay(base, defaults_of(adaptation, preset, parts, first=first))
+    for key in changes:
         check_key(config_class, key)
-        values = merge(values, nested(key, value))
+    chosen = config_class.brought(lay(base, changes))
+    if chosen != config_class.brought(base):  # another choice than the run's, which has what its own brought
+        base = lay(base, chosen)
+    values = lay(base, changes)
     before = flatten(build(config_class, merge(base, {"method": method})).model_dump(mode="json"))
     config = build(config_class, merge({"method": method}, values))
     after = flatten(config.model_dump(mode="json"))

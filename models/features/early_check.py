@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ipv_bench.config import load_preset, merge, nested, parse_overrides, read_config_file
+from ipv_bench.config import lay, load_preset, merge, parse_overrides, read_config_file
 from ipv_bench.errors import IpvBenchError
 from ipv_bench.plugins import find_plugin
 from ipv_bench.run_record import read_record
@@ -88,6 +88,8 @@ def _check(method: str, values: Mapping[str, Any]) -> None:
     section = values.get("features")
     if not isinstance(section, Mapping) or not _is_ours(method):
         return  # a section of that name may be anything in a method of another package
+    if values.get("loss") == "ficc":
+        return  # it learns its features along, whatever kind a preset names
     name, kind, published = section.get("name"), section.get("kind"), section.get("weights") != "random"
     if kind in OF_TRANSFORMERS and isinstance(name, str):
         find_model(name, weights=published)
@@ -103,10 +105,7 @@ def _is_ours(method: str) -> bool:
 
 
 def _changes(overrides: Iterable[str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for key, value in parse_overrides(overrides).items():
-        values = merge(values, nested(key, value))
-    return values
+    return lay({}, parse_overrides(overrides))
 
 
 def _preset(method: str, name: str) -> dict[str, Any]:

@@ -88,6 +88,16 @@ class AdapterConfig(Config):
         return self.width or {"tokens": 256, "mlp": 512}[self.kind]
 
 
+FICC_VALUES: Mapping[str, Any] = {
+    "features.kind": "own",
+    "extractor.num_codes": 1,
+    "quantizer.codes": 20,
+    "quantizer.commitment": 1.0,
+    "quantizer.restart_below": 0.0,
+}
+"""What loss=ficc brings with it, as published: one code of 20, commitment 1, no restart of unused codes."""
+
+
 class FeatureModelConfig(MethodConfig):
     """A model of frozen features with latent actions."""
 
@@ -97,10 +107,15 @@ class FeatureModelConfig(MethodConfig):
     dynamics: DynamicsConfig = DynamicsConfig()
     loss: Literal["state", "ficc"] = "state"
     """state: squared error of predicted features, which are frozen (UWM). ficc: the features are learned along, by
-    cosine consistency, reconstruction and difference reconstruction (FICC); one code, extractor.num_codes=1, as
-    published of a small codebook (quantizer.codes=20, quantizer.commitment=1)."""
+    cosine consistency, reconstruction and difference reconstruction (FICC); it brings its published codebook with it
+    (`FICC_VALUES`), and has one code for an action."""
     state_loss: StateLossConfig = StateLossConfig()
     optimizer: AdamWConfig = AdamWConfig()
+
+    @classmethod
+    def brought(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See `MethodConfig.brought`."""
+        return FICC_VALUES if values.get("loss") == "ficc" else {}
 
     @model_validator(mode="after")
     def _ficc_learns_features(self) -> FeatureModelConfig:

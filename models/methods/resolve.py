@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ipv_bench.config import Resolved, load_preset, parse_overrides, read_config_file, resolve
+from ipv_bench.config import Resolved, lay, load_preset, merge, parse_overrides, read_config_file, resolve
 from ipv_bench.errors import ConfigError
 from models.methods.base import OUR_PRESETS, Method, find_method
 from models.world_models.config import DEFAULT_METHOD, MethodConfig
@@ -26,7 +26,8 @@ def resolve_for_method(
     """Resolve a config whose class and presets follow the method.
 
     The method is what `--set method=` says, else the config file, else the preset of ours. In `overrides` of the result
-    it stands where it is not the preset's own.
+    it stands where it is not the preset's own. What a choice brings with it (`MethodConfig.brought`) stands as if the
+    preset had it.
 
     Args:
         config_class: gives a method's config class.
@@ -50,11 +51,13 @@ def resolve_for_method(
         raise ConfigError(f"method is {name!r}", expected="the name of a method")
     method = find_method(name)
     parts = [file for part in parts for file in (f"{part}@{name}", part)]
+    own_class, preset_values = config_class(method), load_preset(area, preset, parts, method.presets)
+    chosen = lay(merge(preset_values, file_values), changes)
     resolved = resolve(
-        config_class(method), area, preset, parts=parts, config_file=config_file, overrides=changes,
-        fixed={"method": name}, presets=method.presets,
+        own_class, area, preset, parts=parts, config_file=config_file, overrides=changes,
+        fixed=lay({"method": name}, own_class.brought(chosen)), presets=method.presets,
     )  # fmt: skip
-    preset_method = load_preset(area, preset, parts, method.presets).get("method") or DEFAULT_METHOD
+    preset_method = preset_values.get("method") or DEFAULT_METHOD
     said = {} if name == preset_method else {"method": name}
     derived = resolved.config.derived()
     chosen = {key: value for key, value in resolved.overrides.items() if key not in derived}

@@ -41,6 +41,12 @@ class MethodConfig(Config):
                 values = {**values, section: {**given, field: value}}
         return values
 
+    @classmethod
+    def brought(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Values (dotted key → value) that a choice in `values`, nested, brings with it: they stand as if the preset had
+        them, under whatever a file or `--set` says of the same keys."""
+        return {}
+
     def shortest_segment(self) -> tuple[str, int]:
         """Config key and value of the fewest steps that a training segment of an agent must have."""
         return "", 1

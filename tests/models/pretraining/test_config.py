@@ -41,6 +41,34 @@ def test_a_method_may_have_settings_of_its_own_in_a_preset() -> None:
     assert by_rule.overrides["latent_action.beta_a"] is None
 
 
+def test_ficc_brings_its_published_codebook_under_what_the_user_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ficc = {"method": "uwm", "loss": "ficc"}
+    published = {
+        "features.kind": "own", "extractor.num_codes": 1, "quantizer.codes": 20, "quantizer.commitment": 1.0,
+        "quantizer.restart_below": 0.0,
+    }  # fmt: skip
+    plain = resolve_pretraining("tiny", overrides={"method": "uwm"})
+    assert (plain.config.quantizer.codes, plain.config.extractor.num_codes) == (64, 4)  # type: ignore[attr-defined]
+    for preset in ("tiny", "small", "paper"):  # paper's features are not its own
+        resolved = resolve_pretraining(preset, overrides=ficc)
+        values = flatten(resolved.config.model_dump(mode="json"))
+        assert {key: values[key] for key in published} == published
+        assert variant(resolved, RESOURCE_KEYS) == "loss=ficc"  # what came along is no change of it
+    one = resolve_pretraining("tiny", overrides=ficc | {"quantizer.codes": 64})  # as `tiny` has it without ficc
+    assert (one.config.quantizer.codes, one.config.quantizer.commitment) == (64, 1.0)  # type: ignore[attr-defined]
+    assert variant(one, RESOURCE_KEYS) == "loss=ficc,quantizer.codes=64"
+    file = tmp_path / "ficc.yaml"
+    file.write_text("method: uwm\nloss: ficc\nquantizer: {commitment: 0.5}\n")
+    capsys.readouterr()
+    assert run(["pretrain", "--preset", "paper", "--config", str(file), "--dry-run"]) == 0
+    shown = json.loads(capsys.readouterr().out)["config"]
+    assert (shown["quantizer"]["codes"], shown["quantizer"]["commitment"]) == (20, 0.5)
+    with pytest.raises(ConfigError, match="one code for an action"):
+        resolve_pretraining("tiny", overrides=ficc | {"extractor.num_codes": 2})
+
+
 def test_the_dry_run_of_each_method_shows_its_own_publication(capsys: pytest.CaptureFixture[str]) -> None:
     for method, title in (("prelar", "PreLAR, pre-training (its release"), ("apv", "APV, the vanilla world model")):
         assert run(["pretrain", "--preset", "paper", "--set", f"method={method}", "--dry-run"]) == 0
