@@ -102,8 +102,8 @@ def adapt(parent: Path, place: Path, data: Path, scale: Scale, seed: int, *chang
     """An adapted run, made or gone on with."""
     updates = scale.adapt_updates
     words = settings(
-        *changes, f"num_segments={scale.labels}", f"training.updates={updates}", f"validation.every={updates}",
-        f"validation.segments={scale.segments}",
+        *changes, "data.holdout=0.15", f"num_segments={scale.labels}", f"training.updates={updates}",
+        f"validation.every={updates}", f"validation.segments={scale.segments}",
     )  # fmt: skip
     with place.with_suffix(".log").open("a") as log, contextlib.redirect_stdout(log):
         command("adapt", str(parent), "--run", str(place), "--data", str(data), "--seed", str(seed), *words)

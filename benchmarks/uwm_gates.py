@@ -36,7 +36,7 @@ from models.pretraining.pair_pictures import BACKBONE
 VIDEOS = 200
 HELD_OUT = "validation.segments=64"
 PRETRAIN = ("method=uwm", HELD_OUT)
-ADAPT = (HELD_OUT, "num_sequences=64", "training.updates=600", "training.checkpoint_every=200",
+ADAPT = (HELD_OUT, "data.holdout=0.15", "num_sequences=64", "training.updates=600", "training.checkpoint_every=200",
          "validation.every=600", "adapter.width=64", "adapter.optimizer.lr=1e-3")  # fmt: skip
 
 

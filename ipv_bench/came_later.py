@@ -12,6 +12,7 @@ CAME_LATER: dict[str, Any] = {
     "data.crop": None,
     "data.every_frames": 1,
     "data.every_seconds": None,
+    "data.fewest_held_out": 0,
     "decoder.kind": "residual",
     "encoder.kind": "residual",
     "evaluation.explore": False,

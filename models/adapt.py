@@ -19,7 +19,7 @@ from models.adapting.plan import AdaptPlan, plan_adapting
 from models.methods.base import adaptation_of, find_method
 from models.pretraining.config import RESUMABLE_KEYS
 from models.pretraining.run_keeping import check_same_run, note_changes, start_record, train_to_the_end
-from models.pretraining.video_batches import VideoData, open_video_data
+from models.pretraining.video_batches import VideoData, nothing_held_out, open_video_data
 from models.training.begun_run import has_begun
 from models.training.checkpoint import latest_checkpoint, load_checkpoint
 from models.training.distributed import launched_ranks
@@ -107,7 +107,7 @@ def _open_data(plan: AdaptPlan) -> LabelledData:
     train, held_out = (None if s is None else TrackedSegments(s, tracks) for s in (chosen, found.validation))
     videos: Any = VideoData(train, held_out, found.shard_sets)  # type: ignore[arg-type]
     if held_out is None and config.validation.every:
-        say("no labelled video is held out, so nothing is validated (data.holdout=0 and no validation split)")
+        say(nothing_held_out(wanted))
     return LabelledData(videos, action_dim)
 
 

@@ -15,7 +15,7 @@ from models.pretraining.config import RESUMABLE_KEYS
 from models.pretraining.loop import PretrainLoop
 from models.pretraining.plan import PretrainPlan, plan_pretraining
 from models.pretraining.run_keeping import check_same_run, note_changes, start_record, train_to_the_end
-from models.pretraining.video_batches import check_batch_size, open_video_data
+from models.pretraining.video_batches import check_batch_size, nothing_held_out, open_video_data
 from models.pretraining.video_training import VideoTraining
 from models.training.begun_run import has_begun
 from models.training.distributed import Ranks, launched_ranks, process_group
@@ -89,7 +89,7 @@ def _pretrain(plan: PretrainPlan, training: VideoTraining, ranks: Ranks) -> Path
             return folder
     training.check_segment(data.train[0])  # videos of another size are refused before anything is written
     if data.validation is None and plan.config.validation.every:
-        say("no video is held out, so nothing is validated (data.holdout=0 and no validation split)")
+        say(nothing_held_out(plan.config.data))
     with run_lock(folder) if ranks.is_main else nullcontext():
         if ranks.is_main:
             note_changes(previous, record)

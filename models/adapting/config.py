@@ -29,6 +29,15 @@ class AdaptTrainingConfig(TrainingConfig, AgentTrainingConfig):
     """First updates with a learning rate of zero for what came pre-trained, where the method names that."""
 
 
+class AdaptDataConfig(DataConfig):
+    """Labelled segments that the model is trained on. How many videos are held out is not the run's to say that it
+    starts from: 0.2 % of all videos is much of a large set and nothing of a labelled one."""
+
+    fewest_held_out: int = Field(3, ge=0)
+    """At least so many videos of a set without a `validation` split are kept for validation, but no more than a quarter
+    of them; without effect where `holdout` is 0."""
+
+
 class AdaptValidationConfig(ValidationConfig):
     """Prediction from real actions on held-out labelled videos."""
 
@@ -48,10 +57,11 @@ class AdaptConfig(MethodConfig):
     """Train on so many fixed segments, drawn once: segment i is segment i mod `num_segments` (nested as well; with
     data.length=2 they are pairs of frames, as the 2,000 of UWM's domains). Unset: each is drawn anew."""
     preset: str = ""
-    """Where `none` stands for the run: the fine-tuning preset (`tiny`, `paper/dmc`, …) whose model is made."""
+    """Where `none` stands for the run: the fine-tuning preset (`tiny`, `paper/dmc`, …) whose model is made; of a method
+    without an agent the pre-training preset."""
     weights: Weights = "pretrained"
     """`random`: the architecture of the run with new weights, the row "no pre-training" of a comparison."""
-    data: DataConfig = DataConfig()
+    data: AdaptDataConfig = AdaptDataConfig()
     training: AdaptTrainingConfig = AdaptTrainingConfig()
     validation: AdaptValidationConfig = AdaptValidationConfig()
 
@@ -83,7 +93,7 @@ def adapt_config_class(method: str) -> type[AdaptConfig]:
     return cast(type[AdaptConfig], made)
 
 
-FROM_DATA = ("length", "batch_size", "workers", "prefetch", "holdout", "cache", "every_seconds", "every_frames", "crop")
+FROM_DATA = ("length", "batch_size", "workers", "prefetch", "cache", "every_seconds", "every_frames", "crop")
 FROM_TRAINING = (
     "precision", "compile", "cuda_graph", "deterministic", "device", "threads", "log_every", "keep_last", "tensorboard",
     "wandb",

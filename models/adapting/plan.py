@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from ipv_bench.config import Resolved, parse_overrides
-from ipv_bench.errors import InputError, RunError, UnknownNameError, UsageError
+from ipv_bench.errors import ConfigError, InputError, RunError, UnknownNameError, UsageError
 from ipv_bench.file_names import folder_name
 from ipv_bench.run_record import RUN_FILE, RunRecord, package_versions, read_record, run_folder
 from models.adapting.config import AdaptConfig, resolve_adapting
 from models.finetuning.config import resolve_finetuning
-from models.methods.base import adaptation_of, find_method
-from models.pretraining.config import RESOURCE_KEYS
+from models.methods.base import adaptation_of, find_method, unused_by
+from models.pretraining.config import RESOURCE_KEYS, resolve_pretraining
 from models.pretraining.plan import PACKAGES
 from models.training.checkpoint import checkpoint_sha256, count_of, find_checkpoint, run_of
-from models.world_models.config import variant
+from models.world_models.config import MethodConfig, variant
 from models.world_models.parent_weights import refuse_unused, tell_unfinished
 
 NO_RUN, DEFAULT_PRESET = "none", "tiny"
@@ -192,15 +192,39 @@ def plan_adapting(
     resolved = resolve_adapting(
         start.method, start.config, start.preset, changes, starts_from=start.weights
     )  # fmt: skip
-    known = adaptation_of(find_method(start.method)).parts
+    adaptation = adaptation_of(find_method(start.method))
+    known = adaptation.parts
     parts = resolved.config.parts or next(iter(known))
     if parts not in known:
         raise UnknownNameError(f"part of {start.method} to train", parts, known)
     if resolved.config.weights == "random":
         start = Start(start.record, None, start.config, start.method, start.preset)
     refuse_unused(resolved.overrides, start.checkpoint, whole=start.adapted)
+    _refuse_unread(resolved.overrides, unused_by(adaptation, resolved.config, parts))
     tell_unfinished(start.checkpoint)
     return AdaptPlan(start, resolved, parts, seed, Path(run) if run else None, Path(root))
+
+
+def _refuse_unread(changed: Iterable[str], unread: Mapping[str, str]) -> None:
+    """Settings that what is trained does not look at.
+
+    Raises:
+        ConfigError: one of them is set all the same.
+    """
+    for key in changed:
+        for name, why in unread.items():
+            if key == name or key.startswith(f"{name}."):
+                raise ConfigError(f"{key} is set, and {why}", expected=f"no {key}")
+
+
+def _of_a_preset(method: str, preset: str) -> MethodConfig:
+    """The config of the model that a preset makes: the agent's, or of a method without one that of its pre-training."""
+    found = find_method(method)
+    adaptation_of(found)
+    name, _, part = preset.partition("/")
+    if found.agent_config is None:
+        return resolve_pretraining(name, overrides={"method": method}).config
+    return resolve_finetuning(name, parts=(part,) if part else (), overrides={"method": method}).config
 
 
 def _start(parent: str | Path, changes: Mapping[str, Any]) -> Start:
@@ -208,10 +232,8 @@ def _start(parent: str | Path, changes: Mapping[str, Any]) -> Start:
         method, preset = changes.get("method"), str(changes.get("preset") or DEFAULT_PRESET)
         if method is None:
             raise UsageError("`adapt none` does not say which model", expected="--set method=NAME")
-        adaptation_of(find_method(str(method)))
-        name, _, part = preset.partition("/")
-        config = resolve_finetuning(name, parts=(part,) if part else (), overrides={"method": method}).config
-        return Start(None, None, config.model_dump(mode="json"), str(method), preset)
+        config = _of_a_preset(str(method), preset).model_dump(mode="json")
+        return Start(None, None, config, str(method), preset)
     record = read_record(run_of(parent))
     if record.kind not in KINDS:
         raise InputError(

@@ -214,7 +214,7 @@ class Adaptation(Protocol):
         parts: names of what can be trained, the first is the default → whether it needs actions.
         config: sections of the model, beside those of the loop.
 
-    It may have a function `defaults`, see `defaults_of`.
+    It may have functions `defaults` and `unused`, see `defaults_of` and `unused_by`.
     """
 
     parts: Mapping[str, bool]
@@ -253,6 +253,19 @@ def defaults_of(adaptation: Adaptation, preset: str, parts: str, *, first: bool)
     """
     found = getattr(adaptation, "defaults", None)
     return {} if found is None else cast(Mapping[str, Any], found(preset, parts, first=first))
+
+
+def unused_by(adaptation: Adaptation, config: Any, parts: str) -> Mapping[str, str]:
+    """Config keys, or sections of them, that training `parts` does not look at → why: `adapt` refuses them where they
+    are set. It comes from `adaptation.unused(config, parts)`, which a method need not have.
+
+    Args:
+        adaptation: of the method.
+        config: resolved.
+        parts: what is trained.
+    """
+    found = getattr(adaptation, "unused", None)
+    return {} if found is None else cast(Mapping[str, str], found(config, parts))
 
 
 def adaptation_of(method: Method) -> Adaptation:

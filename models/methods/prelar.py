@@ -49,7 +49,7 @@ class PreLARAdaptation(WorldModelAdaptation):
     def defaults(self, preset: str, parts: str, *, first: bool) -> dict[str, Any]:
         """See `models.methods.base.defaults_of`: image encoder and RSSM wait until the new network of real actions
         says something, as in the release (`enc_lr_type: no_pretrain`, `pretrain: 100`)."""
-        return {"training.encoder_frozen_updates": HELD_UPDATES} if first else {}
+        return {"training.encoder_frozen_updates": HELD_UPDATES if first else 0}
 
     def model(
         self, config: Any, action_dim: int, seed: int, device: torch.device, parts: str, pretrained: Checkpoint | None

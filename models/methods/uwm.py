@@ -29,6 +29,12 @@ PAPER_LENGTHS: Mapping[str, dict[str, Any]] = {
 """What is trained of a model of the preset `paper` → for how long, and in what batches."""
 
 
+TRAINS_VIDEOS = (
+    "optimizer", "state_loss", "quantizer.commitment", "quantizer.restart_below", "quantizer.usage_decay",
+)  # fmt: skip
+"""Keys that only the training of the model of videos looks at."""
+
+
 class UWMVideoConfig(FeatureModelConfig):
     """Model of videos."""
 
@@ -48,6 +54,19 @@ class UWMAdaptation:
         """See `models.methods.base.defaults_of`: lengths that fit models of the paper's size. The paper says of them
         but that a domain needs some 2,000 pairs; see docs/methods/uwm.md."""
         return PAPER_LENGTHS[parts] if preset.split("/")[0] == "paper" and parts in PAPER_LENGTHS else {}
+
+    def unused(self, config: Any, parts: str) -> dict[str, str]:
+        """See `models.methods.base.unused_by`."""
+        found = {
+            "training.encoder_frozen_updates": "nothing of uwm waits: what parts does not name is frozen throughout"
+        }
+        if parts == "dynamics":
+            return found | {"adapter": "parts=dynamics trains no adapter (and no decoder): set parts=adapter"}
+        frozen = "parts=adapter trains by adapter.optimizer and holds the model of videos: set parts=dynamics"
+        found |= dict.fromkeys(TRAINS_VIDEOS, frozen)
+        if config.adapter.kind == "mlp":
+            found |= dict.fromkeys(("adapter.layers", "adapter.heads"), "adapter.kind=mlp has three dense layers")
+        return found
 
     def model(
         self, config: Any, action_dim: int, seed: int, device: torch.device, parts: str, pretrained: Checkpoint | None

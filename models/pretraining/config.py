@@ -44,6 +44,9 @@ class DataConfig(Config):
     """Train on videos of these labels only; unset: all."""
     holdout: float = Field(0.05, ge=0, lt=1)
     """Share of the videos, by hash of the id, kept for validation in sets without a `validation` split."""
+    fewest_held_out: int = Field(0, ge=0)
+    """At least so many videos of such a set are kept, but no more than a quarter of them; without effect where
+    `holdout` is 0."""
     workers: int = Field(2, ge=0)
     """Threads that decode segments in the background (of remote sets four times as many); 0 decodes in the training
     loop. Never changes the data."""

@@ -45,7 +45,8 @@ def open_video_data(config: DataConfig, seed: int, *, validate: bool = True) -> 
     """Open the shard sets of a run and split their videos.
 
     A set with a `validation` split that is not trained on is validated on that split; from any other set the share
-    `holdout` of the videos, by a hash of their ids, is kept out of the training.
+    `holdout` of the videos, by a hash of their ids, is kept out of the training, or `fewest_held_out` where those are
+    more.
 
     Raises:
         ShardSetError: a set is absent, damaged or empty, or has no video of `length` frames.
@@ -63,6 +64,17 @@ def open_video_data(config: DataConfig, seed: int, *, validate: bool = True) -> 
     records = [record | count for record, count in zip(train.shard_sets, counts, strict=True)]
     held_out = _without_empty(held_out, config) if held_out is not None else None
     return VideoData(train, held_out, records)
+
+
+def nothing_held_out(config: DataConfig) -> str:
+    """That nothing can be validated, why, and what to do."""
+    why = f"data.holdout={config.holdout:g}"
+    if config.holdout:
+        why += " is less than one of these videos"
+    return (
+        f"no video is held out, so nothing is validated ({why}, and no set has a validation split that is not trained "
+        "on): set data.holdout=0.05, or data.fewest_held_out=3 beside a share above 0"
+    )
 
 
 def _open(config: DataConfig, seed: int) -> Segments:
@@ -86,7 +98,11 @@ def split_videos(source: SegmentSource, config: DataConfig) -> tuple[np.ndarray,
             config.length, None, VALIDATION_SPLIT, config.labels, config.every_seconds, config.every_frames
         )
         return seen, unseen
-    held = np.fromiter((_share(source.index.video_id(int(video))) < config.holdout for video in seen), bool, len(seen))
+    shares = np.fromiter((_share(source.index.video_id(int(video))) for video in seen), np.float64, len(seen))
+    held = shares < config.holdout
+    fewest = min(config.fewest_held_out, len(seen) // 4)
+    if config.holdout and held.sum() < fewest:
+        held[np.argsort(shares, kind="stable")[:fewest]] = True  # those that a larger share would keep as well
     if held.all():
         raise ShardSetError(
             f"{source.store.location}: data.holdout {config.holdout} leaves none of its {len(seen)} videos to train on",
@@ -109,7 +125,7 @@ def _subset(source: SegmentSource, videos: np.ndarray, count: int | None) -> np.
         raise ShardSetError(
             f"{source.store.location} has {len(videos)} videos to train on",
             expected=f"{count}, as data.num_videos (num_sequences of `adapt`) says",
-            fix="ask for fewer videos, shorter segments or another split",
+            fix="ask for fewer videos, shorter segments, another split or a smaller data.holdout",
         )
     return source.index.first_by_hash(videos, count)
 

@@ -43,8 +43,10 @@ class MethodConfig(Config):
 
     @classmethod
     def brought(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Values (dotted key → value) that a choice in `values`, nested, brings with it: they stand as if the preset had
-        them, under whatever a file or `--set` says of the same keys."""
+        """Values (dotted key → value) that a choice in `values`, nested, brings with it.
+
+        They stand as if the preset had them, under whatever a file or `--set` says of the same keys.
+        """
         return {}
 
     def shortest_segment(self) -> tuple[str, int]:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ipv_bench.cli import run
-from ipv_bench.errors import CheckpointError, ConfigError
+from ipv_bench.errors import CheckpointError, ConfigError, UnknownNameError
 from ipv_bench.run_record import read_record, write_record
 from models.adapting.config import adapt_config_class, resolve_adapting
 from models.adapting.labelled_training import LabelledBatch, LabelledTraining
@@ -212,6 +212,66 @@ def test_uwm_of_the_papers_size_is_adapted_as_long_as_its_documents_say():
     assert resolved("paper", parts="dynamics") == (5_000, 256)
     assert resolved("paper", **{"training.updates": 7, "data.batch_size": 9}) == (7, 9)
     assert resolved("tiny") == (1000, 256)
+
+
+def test_what_uwms_parts_do_not_look_at_is_refused(tmp_path):
+    def plan(*changes: str) -> Any:
+        return plan_adapting("none", data=[tmp_path], overrides=["method=uwm", *changes])
+
+    for words, changes in (
+        ("adapter.finetune_decoder is set, and parts=dynamics trains no adapter",
+         ["parts=dynamics", "adapter.finetune_decoder=true"]),
+        ("training.encoder_frozen_updates is set, and nothing of uwm waits", ["training.encoder_frozen_updates=5"]),
+        ("encoder_frozen_updates is set", ["parts=dynamics", "training.encoder_frozen_updates=5"]),
+        ("optimizer.lr is set, and parts=adapter trains by adapter.optimizer", ["optimizer.lr=0.1"]),
+        ("quantizer.commitment is set, and", ["parts=adapter", "quantizer.commitment=1"]),
+        ("adapter.layers is set, and adapter.kind=mlp", ["adapter.kind=mlp", "adapter.layers=3"]),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=words):
+            plan(*changes)
+    assert plan("adapter.finetune_decoder=true", "adapter.optimizer.lr=0.1").config.adapter.finetune_decoder
+    assert plan("parts=dynamics", "optimizer.lr=0.1").config.optimizer.lr == 0.1
+
+
+def test_uwm_may_start_from_nothing(labelled, tmp_path):
+    """It has no agent, whose presets the others take: its model is that of its pre-training."""
+    plan = plan_adapting("none", data=[labelled], overrides={"method": "uwm"})
+    assert (plan.config.quantizer.codes, plan.config.extractor.num_codes, plan.start.checkpoint) == (64, 4, None)
+    with pytest.raises(UnknownNameError, match="pretrain preset"):
+        plan_adapting("none", data=[labelled], overrides={"method": "uwm", "preset": "tyni"})
+    from tests.models.latent_actions.small_uwm import SIZES
+
+    own = {key: value for key, value in SIZES.items() if key not in ("method", "adapter")}
+    short = {"data__length": 4, "data__batch_size": 2, "validation__segments": 2, "validation__warmup": 2}
+    folder = tmp_path / "run"
+    assert adapt("none", labelled, folder, method="uwm", training__updates=1, **short, **own) == 0
+    assert read_record(folder).pretraining == {"kind": "none"}
+    assert list((folder / "pairs").iterdir())
+
+
+def test_labelled_sets_hold_out_videos_whatever_share_the_pretraining_kept(labelled, parents, tmp_path, capsys):
+    """0.2 % of `paper` is much of a large set, and nothing of sixteen labelled videos."""
+    from models.adapt import _open_data
+
+    parent, folder = tmp_path / "parent", tmp_path / "run"
+    shutil.copytree(parents["apv"], parent)
+    record = read_record(parent)
+    of_paper = {"data": record.config["data"] | {"holdout": 0.002}}
+    write_record(parent, record.model_copy(update={"config": record.config | of_paper}))
+
+    def held_out(**changes: Any) -> int:
+        plan = plan_adapting(parent, data=[labelled], overrides=FAST | changes)
+        return int(_open_data(plan).videos.shard_sets[0]["num_validation_videos"])
+
+    assert held_out() == 3
+    assert held_out(num_sequences=13) == 3
+    assert held_out(**{"data.fewest_held_out": 0, "data.holdout": 0.5}) > 3
+    capsys.readouterr()
+    few = {"data.holdout": 0.002, "data.fewest_held_out": 0, "training.updates": 1}
+    assert run(adapt_command(parent, labelled, folder, **few)) == 0
+    told = capsys.readouterr().out
+    assert "nothing is validated (data.holdout=0.002 is less than one of these videos" in told
+    assert "set data.holdout=0.05, or data.fewest_held_out=3" in told
 
 
 def test_rows_without_pretraining(labelled, parents, tmp_path):

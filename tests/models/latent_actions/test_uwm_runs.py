@@ -49,7 +49,8 @@ def pretrain(data: Path, folder: Path, **changes: Any) -> list[str]:
 
 
 def adapt(parent: Path, data: Path, folder: Path, **changes: Any) -> list[str]:
-    return command(["adapt", str(parent)], data, folder, adapter=SIZES["adapter"], **changes)
+    own = {} if changes.get("parts") == "dynamics" else {"adapter": SIZES["adapter"]}
+    return command(["adapt", str(parent)], data, folder, **own, **changes)
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:

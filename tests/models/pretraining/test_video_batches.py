@@ -50,6 +50,18 @@ def test_held_out_videos_are_never_trained_on(plain: Path) -> None:
     assert data.shard_sets[0]["num_validation_videos"] == len(held_out)
 
 
+def test_a_small_share_may_have_a_floor_which_a_larger_share_keeps_as_well(plain: Path) -> None:
+    assert _open(plain, holdout=0.002).validation is None
+    few = _open(plain, holdout=0.002, fewest_held_out=3)
+    assert few.shard_sets[0]["num_validation_videos"] == 3
+    assert not _ids(few)[0] & _ids(few, "validation")[0]
+    larger = _ids(_open(plain, holdout=0.6, fewest_held_out=3), "validation")[0]
+    assert _ids(few, "validation")[0] < larger
+    assert larger == _ids(_open(plain, holdout=0.6), "validation")[0]
+    assert _open(plain, holdout=0.002, fewest_held_out=20).shard_sets[0]["num_validation_videos"] == 7  # of 30
+    assert _open(plain, holdout=0, fewest_held_out=3).validation is None
+
+
 def test_a_validation_split_is_what_is_held_out(split: Path, plain: Path) -> None:
     data = _open(split, plain, split="train")
     assert _ids(data)[0] == {f"video{n}" for n in range(20) if n % 4}
