@@ -159,7 +159,7 @@ def _open_training(plan: AdaptPlan, device: Any, action_dim: int, *, starts: boo
     if plan.start.checkpoint is not None and starts:
         parent = load_checkpoint(plan.start.checkpoint)
         check_parent(
-            parent.path, parent.state, plan.config, whole=plan.start.adapted,
+            parent.path, parent.state, plan.config, whole=plan.start.adapted, absent=plan.start.absent(plan.config),
             fix="leave those keys as the run to start from has them (and its run.json as it was written), or name "
             "those that may differ: --set 'init_allow=[...]'",
         )  # fmt: skip

@@ -19,7 +19,7 @@ from models.pretraining.config import RESOURCE_KEYS, resolve_pretraining
 from models.pretraining.plan import PACKAGES
 from models.training.checkpoint import checkpoint_sha256, count_of, find_checkpoint, run_of
 from models.world_models.config import MethodConfig, variant
-from models.world_models.parent_weights import refuse_unused, tell_unfinished
+from models.world_models.parent_weights import in_section, refuse_unused, tell_unfinished
 
 NO_RUN, DEFAULT_PRESET = "none", "tiny"
 KINDS = ("pretrain", "adapt")
@@ -59,11 +59,24 @@ class Start:
         """A of an adapted parent whose training had actions; None where its weights are not taken over."""
         if self.checkpoint is None:
             return None
-        facts = (self.record.model_extra or {}).get("adaptation", {}) if self.adapted and self.record else {}
+        facts = self._adaptation
         try:
             return count_of(facts.get("action_dim", 0)) or None
         except (ValueError, AttributeError):
             raise RunError(f"{RUN_FILE} of the run to start from says {facts!r} of its actions"[:300]) from None
+
+    def absent(self, config: AdaptConfig) -> tuple[str, ...]:
+        """Config keys, or sections of them, of parts that an adapted parent does not have: its training did without."""
+        facts = self._adaptation
+        trained = facts.get("parts") if isinstance(facts, Mapping) else None
+        adaptation = adaptation_of(find_method(self.method))
+        if not isinstance(trained, str) or trained not in adaptation.parts:
+            return ()
+        return tuple(unused_by(adaptation, config, trained))
+
+    @property
+    def _adaptation(self) -> Any:
+        return (self.record.model_extra or {}).get("adaptation", {}) if self.adapted and self.record else {}
 
 
 @dataclass(frozen=True)
@@ -213,7 +226,7 @@ def _refuse_unread(changed: Iterable[str], unread: Mapping[str, str]) -> None:
     """
     for key in changed:
         for name, why in unread.items():
-            if key == name or key.startswith(f"{name}."):
+            if in_section(key, name):
                 raise ConfigError(f"{key} is set, and {why}", expected=f"no {key}")
 
 

@@ -21,6 +21,11 @@ OWN_KEYS = ("concat_embed", "reward.dual", "reward.gain", "behavior.min_std", "b
 """Keys of an agent's own parts, which are not in a pre-trained model."""
 
 
+def in_section(key: str, name: str) -> bool:
+    """Whether a dotted config key is `name`, or one of its fields."""
+    return key == name or key.startswith(f"{name}.")
+
+
 def refuse_unused(changed: Iterable[str], checkpoint: Path | None, *, whole: bool = False) -> None:
     """`init_parts` and `init_allow` have no meaning where nothing is taken over, nor the first where all of it is.
 
@@ -59,7 +64,13 @@ def tell_unfinished(checkpoint: Path | None) -> None:
 
 
 def check_parent(
-    checkpoint: Path, state: Mapping[str, Any], config: MethodConfig, *, whole: bool = False, fix: str
+    checkpoint: Path,
+    state: Mapping[str, Any],
+    config: MethodConfig,
+    *,
+    whole: bool = False,
+    absent: Iterable[str] = (),
+    fix: str,
 ) -> None:
     """Hold what a checkpoint was trained as against the run that takes it over.
 
@@ -70,6 +81,7 @@ def check_parent(
         state: its state.
         config: of the run; `init_allow` names keys that may differ, `init_parts` what is taken.
         whole: all of its parts are taken, those of an agent included.
+        absent: keys, or sections of them, of parts that it does not have.
         fix: what the user can do.
 
     Raises:
@@ -83,7 +95,7 @@ def check_parent(
         say_aside(f"{checkpoint} does not say what it was trained as: only the shapes of its weights are compared")
         return
     values = config.model_dump(mode="json")
-    skip: list[str] = []
+    skip = [key for key in found if any(in_section(key, name) for name in absent)]
     if not whole:
         skip += [*OWN_KEYS, *config.not_taken()]
         if values.get("init_parts") == "encoder_decoder":
