@@ -25,7 +25,8 @@ import numpy as np
 from kept_record import is_kept
 from learning import KEPT_FILES, keep_run, run_path, summary
 from numpy.typing import NDArray
-from one_command import OutOfTimeError, command, side_by_side
+from one_command import command
+from ordered_work import as_far_as_it_goes, side_by_side
 
 from models.envs import EnvConfig, make_env
 
@@ -48,14 +49,15 @@ def main() -> None:
     if options.by_hand:
         print(json.dumps({"benchmark": "driving", "by_hand": by_hand(options.by_hand)}))
         return
+    status = 0
     if not options.summary:
         options.out.mkdir(parents=True, exist_ok=True)
-        missing = [seed for seed in SEEDS if not is_kept(KEPT / run_path(TASK, METHOD, seed), KEPT_FILES)]
-        try:
-            side_by_side(options.jobs, [partial(one_run, options.out, seed) for seed in missing])
-        except OutOfTimeError as why:
-            print(f"{why}; the same command goes on", file=sys.stderr)
+        paths = {seed: run_path(TASK, METHOD, seed) for seed in SEEDS}
+        missing = {str(path): partial(one_run, options.out, seed) for seed, path in paths.items()
+                   if not is_kept(KEPT / path, KEPT_FILES)}  # fmt: skip
+        status = as_far_as_it_goes(partial(side_by_side, options.jobs, missing))
     print(json.dumps({"benchmark": "driving", **summary(KEPT)}))
+    sys.exit(status)
 
 
 def one_run(out: Path, seed: int) -> None:

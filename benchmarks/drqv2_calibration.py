@@ -40,7 +40,8 @@ from pathlib import Path
 from typing import Any
 
 from kept_record import check_alike, is_kept, keep_files
-from one_command import die_with, side_by_side
+from one_command import die_with
+from ordered_work import as_far_as_it_goes, side_by_side
 
 from ipv_bench.config import flatten
 from ipv_bench.run_record import RunRecord, read_jsonl, read_record
@@ -79,15 +80,15 @@ def main() -> None:
     parser.add_argument("--summary", action="store_true", help="only read what is there")
     parser.add_argument("--quick", action="store_true", help="a very small agent, in a temporary folder")
     options = parser.parse_args()
-    options.kept, options.every, options.known = KEPT, EVERY, ()
+    options.kept, options.every, options.known, status = KEPT, EVERY, (), 0
     if options.quick:
         with tempfile.TemporaryDirectory() as folder:
             result = quick(options, Path(folder))
     else:
-        if not options.summary:
-            experiment(options)
+        status = 0 if options.summary else as_far_as_it_goes(partial(experiment, options))
         result = summary(options)
     print(json.dumps({"benchmark": "drqv2_calibration", "task": options.task, **result}))
+    sys.exit(status)
 
 
 def quick(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -169,7 +170,7 @@ def experiment(options: argparse.Namespace) -> None:
     """The runs that are not finished, side by side, until the time is over."""
     options.out.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + 60 * options.minutes
-    side_by_side(options.jobs, [partial(piece, options, seed, end) for seed in options.seeds])
+    side_by_side(options.jobs, {f"seed {seed}": partial(piece, options, seed, end) for seed in options.seeds})
 
 
 def piece(options: argparse.Namespace, seed: int, end: float, enough: Callable[[], bool] = lambda: False) -> None:
@@ -194,7 +195,7 @@ def piece(options: argparse.Namespace, seed: int, end: float, enough: Callable[[
         process.send_signal(signal.SIGTERM)
     status = process.wait()
     if status not in (0, 130):
-        raise SystemExit(f"the run of seed {seed} ended with status {status}")
+        raise subprocess.CalledProcessError(status, process.args)
     keep(options, folder)
 
 

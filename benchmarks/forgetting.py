@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from kept_record import check_alike, is_kept, keep_files
-from one_command import OutOfTimeError, command, side_by_side
+from one_command import command
+from ordered_work import as_far_as_it_goes, side_by_side
 
 from ipv_bench.run_record import read_jsonl, read_record
 
@@ -45,11 +46,7 @@ def main() -> None:
     if options.remaining:
         print(*remaining())
         return
-    if not options.summary:
-        try:
-            experiment(options.out, options.jobs)
-        except OutOfTimeError as why:
-            print(f"{why}; the same command goes on", file=sys.stderr)
+    status = 0 if options.summary else as_far_as_it_goes(partial(experiment, options.out, options.jobs))
     check_alike(sorted((KEPT / "runs").glob("seed*")))
     print(
         json.dumps(
@@ -61,6 +58,7 @@ def main() -> None:
             }
         )
     )
+    sys.exit(status)
 
 
 def experiment(out: Path, jobs: int) -> None:
@@ -70,7 +68,7 @@ def experiment(out: Path, jobs: int) -> None:
         command(out, "sample", "data/raw/ssv2", "--dataset", "ssv2")
         command(out, "prepare", "ssv2")
     command(out, "pretrain", "--preset", PRESET, "--set", f"method={METHOD}")
-    side_by_side(jobs, [partial(one_seed, out, seed) for seed in remaining()])
+    side_by_side(jobs, {f"runs/seed{seed}": partial(one_seed, out, seed) for seed in remaining()})
 
 
 def remaining() -> list[int]:

@@ -5,13 +5,15 @@ A script that is killed while it copies leaves nothing under a name that a later
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ipv_bench.atomic_file import fsync_folder, write_bytes
+from ipv_bench.atomic_file import fsync_folder, write_bytes, write_json
+from ipv_bench.came_later import with_later_fields
 from ipv_bench.config import differences, flatten, parse_overrides
 from ipv_bench.run_record import is_finished, read_record
 from models.finetuning.config import RESOURCE_KEYS
@@ -72,19 +74,49 @@ def check_alike(folders: Sequence[Path], *, same_model: bool = False) -> None:
             )
 
 
-def check_settings(folder: Path, changes: Iterable[str]) -> None:
-    """Hold a run against the settings that its protocol gives it, `key=value` each.
+def check_settings(folder: Path, settings: Mapping[str, Any] | Iterable[str]) -> None:
+    """Hold a run against the settings that its script gives it today: a file that is there does not say under which
+    it was made.
+
+    Args:
+        folder: of the run.
+        settings: dotted key → value, or `key=value` each: a whole config, or what a protocol fixes of it. A field that
+            the run's record lacks has the value of before there was such a field; one that is not asked for may be
+            anything.
 
     Raises:
-        SystemExit: it was made under others, before a constant was changed; says which, and what to do.
+        SystemExit: it was made under others, before a constant or a preset was changed; says which, and what to do.
     """
-    config = flatten(read_record(folder).config)
-    wanted = {key: value for key, value in parse_overrides(changes).items() if key not in RESOURCE_KEYS}
+    wanted = {key: value for key, value in parse_overrides(settings).items() if key not in RESOURCE_KEYS}
+    config = with_later_fields(read_record(folder).config, wanted)
     lines = [
         f"{key} is {config.get(key)!r}, not {value!r}" for key, value in wanted.items() if config.get(key) != value
     ]
     if lines:
         raise SystemExit(
-            f"{folder} was not made under this protocol: {'; '.join(lines[:5])}; move it away, and the same command "
-            "makes it again"
+            f"{folder} was not made under today's settings: {'; '.join(lines[:5])}; undo the change, or move it away, "
+            "and the same command makes it again"
+        )
+
+
+def note_settings(file: Path, settings: Mapping[str, Any]) -> None:
+    """Write down what a folder is made with, or hold it against what was written there.
+
+    Args:
+        file: inside the folder.
+        settings: what decides the folder's contents; JSON.
+
+    Raises:
+        SystemExit: the folder was made with others; says which, and what to do.
+    """
+    wanted = json.loads(json.dumps(settings))
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, wanted)
+        return
+    lines = differences(json.loads(file.read_text()), wanted)
+    if lines:
+        raise SystemExit(
+            f"{file.parent} was made with other settings: {'; '.join(lines[:5])}; undo the change, or choose another "
+            "folder, or move this one away"
         )

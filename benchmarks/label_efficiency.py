@@ -39,6 +39,7 @@ from label_efficiency_protocol import (
     QUICK,
     WHOLE,
     Scale,
+    adapted_path,
     kept_runs,
     list_remaining,
     pretrained_path,
@@ -55,8 +56,7 @@ from label_efficiency_runs import (
 from label_efficiency_stop import stop_rule, to_make
 from label_efficiency_summary import check_kept, draw, summary
 from label_efficiency_times import TIMES_FILE, Times, read_times
-from one_command import OutOfTimeError
-from ordered_work import Step, do_in_order
+from ordered_work import Step, as_far_as_it_goes, do_in_order
 
 from ipv_bench.atomic_file import write_json
 
@@ -102,17 +102,16 @@ def main() -> None:
         heard = measure_judge(scale, TrainingWorkspace(options.out / scale.kept.name, options.minutes))
         print(json.dumps({"benchmark": "label_efficiency", "pilot": options.pilot, "judge": heard}))
         return
+    status = 0
     if not options.summary:
         check_times(read_times())
         space = TrainingWorkspace(options.out / scale.kept.name, options.minutes)
-        try:
-            experiment(scale, space, options.jobs, options.go_on)
-        except OutOfTimeError as why:
-            print(f"{why}; the same command goes on", file=sys.stderr)
+        status = as_far_as_it_goes(partial(experiment, scale, space, options.jobs, options.go_on))
     found = summary(scale)
     if options.figure:
         draw(scale, found["rows"], found["action_r2_of_true_frames"], options.figure)
     print(json.dumps({"benchmark": "label_efficiency", "pilot": options.pilot, **found}))
+    sys.exit(status)
 
 
 def experiment(scale: Scale, space: TrainingWorkspace, jobs: int, go_on: bool = False) -> None:
@@ -126,6 +125,8 @@ def experiment(scale: Scale, space: TrainingWorkspace, jobs: int, go_on: bool = 
 
     Raises:
         OutOfTimeError: the minutes are over.
+        FailedError: some of it failed; all that does not need it was made. The seeds after those that the stop rule
+            looks at need them.
         SystemExit: what is kept is not of this protocol, or not of this workspace's videos and judge.
     """
     check_kept(scale)
@@ -149,9 +150,10 @@ def steps_of(
     for name, labels, seed in runs:
         path = pretrained_path(name, seed)
         if path not in parents:
-            parents[path] = Step(partial(pretrain, scale, space, path, name, seed, times))
+            parents[path] = Step(partial(pretrain, scale, space, path, name, seed, times), name=str(path))
             steps.append(parents[path])
-        steps.append(Step(partial(adapt, scale, space, name, labels, seed), parents[path]))
+        work = partial(adapt, scale, space, name, labels, seed)
+        steps.append(Step(work, (parents[path],), str(adapted_path(name, labels, seed))))
     return steps
 
 

@@ -7,9 +7,11 @@
     python benchmarks/learning.py --quick     one very short run per method, random weights: that it runs; a minute
 
 What is kept of a finished run, `run.json` and `evaluations.jsonl`, is copied to benchmarks/results/learning/runs/ as
-soon as it ends, to be committed; a run that is there is not made again, so the experiment can be spread over days and
-machines. Once all of them are there, the table is written to benchmarks/results/learning.json (learning_before.json is
-an older experiment, and says so).
+soon as it ends, to be committed, and so is the model that it started from; what is there is not made again, so the
+experiment can be spread over days and machines, and it is refused where it was made under other settings than today's.
+What fails is told at the end, with exit status 1; the rest is made. With --minutes M nothing is started after so long,
+and what runs is stopped with its state saved. Once all runs are there, the table is written to
+benchmarks/results/learning.json (learning_before.json is an older experiment, and says so).
 
 Everything that could be chosen after a look at the results is fixed here instead: tasks, budget, seeds, and what is
 called a run's score. All runs are shown. `apv`, `contextwm` and `prelar` start from models pre-trained on the sample
@@ -28,8 +30,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from kept_record import check_alike, is_kept, keep_files
-from one_command import OutOfTimeError, command, side_by_side
+from kept_model import check_one_model, is_model_kept, keep_model, place_model
+from kept_record import check_alike, check_settings, is_kept, keep_files
+from one_command import Workspace
+from ordered_work import Step, as_far_as_it_goes, do_in_order
+from planned_config import finetuning_config, pretraining_config
 
 from ipv_bench.atomic_file import write_json
 from ipv_bench.run_record import read_jsonl, read_record
@@ -52,6 +57,8 @@ RESULT = Path(__file__).parent / "results" / "learning.json"
 KEPT_RUNS = Path(__file__).parent / "results" / "learning"
 """Its `runs/` holds the record and the evaluations of each finished run; see `keep_run`."""
 KEPT_FILES = ("run.json", "evaluations.jsonl")
+RUN_MINUTES = 15.0
+"""On the clock, for the estimate of a method that has no kept runs."""
 LATE_SHARE = 1 / 3
 """A run's score: the mean of all episodes of the evaluations in the last third of its environment steps. One evaluation
 of so small an agent is a lottery: neighbouring ones differ by a factor of ten."""
@@ -67,6 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs-learning"), help="workspace of the experiment")
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
+    parser.add_argument("--minutes", type=float, help="stop after so long; run it again to go on")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="only runs of these")
     parser.add_argument("--quick", action="store_true", help="one very short run per method")
     parser.add_argument("--summary", action="store_true", help="only read what is there")
@@ -79,20 +87,27 @@ def main() -> None:
             print(json.dumps({"benchmark": "learning", "quick": True, **summary(Path(folder))}))
         return
     if options.remaining:
-        for task, method, seed in remaining(options.methods):
-            print(run_path(task, method, seed))
+        check_kept()
+        for run in remaining(options.methods):
+            print(run_path(*run))
+        print(told_hours([method for _, method, _ in remaining(options.methods)]))
         return
+    status = 0
     if not options.summary:
-        try:
-            experiment(options.out, options.jobs, options.methods)
-        except OutOfTimeError as why:
-            print(f"{why}; the same command goes on", file=sys.stderr)
+        print(told_hours([method for _, method, _ in remaining(options.methods)]), file=sys.stderr)
+        space = Workspace(options.out, options.minutes)
+        status = as_far_as_it_goes(partial(experiment, space, options.jobs, options.methods))
     found = summary(KEPT_RUNS)
-    if not remaining():
+    missing = [str(run_path(*run)) for run in remaining()]
+    if missing:
+        print(f"{len(missing)} of {len(SEEDS) * len(TASKS) * len(METHODS)} runs are missing: {', '.join(missing[:5])}"
+              f"{', …' if missing[5:] else ''}", file=sys.stderr)  # fmt: skip
+    else:
         keep(found, KEPT_RUNS)
     if options.figure:
         draw(found["tasks"], options.figure)
-    print(json.dumps({"benchmark": "learning", "preset": PRESET, **found}))
+    print(json.dumps({"benchmark": "learning", "preset": PRESET, "missing": missing, **found}))
+    sys.exit(status)
 
 
 def quick(out: Path) -> None:
@@ -107,16 +122,89 @@ def quick(out: Path) -> None:
         finetune(PRESET, task, overrides=overrides, init=init, run=run)
 
 
-def experiment(out: Path, jobs: int, methods: Sequence[str]) -> None:
-    """Sample data, pre-trained models, and the runs: by the commands that a person would type, inside `out`."""
-    pretrained = [method for method in PRETRAINED if method in methods]
-    out.mkdir(parents=True, exist_ok=True)
-    if pretrained and not (out / "data/shards/ssv2/manifest.json").exists():
-        command(out, "sample", "data/raw/ssv2", "--dataset", "ssv2", "--videos", str(NUM_VIDEOS))
-        command(out, "prepare", "ssv2")
-    for method in pretrained:
-        command(out, "pretrain", "--preset", PRESET, "--set", f"method={method}")
-    side_by_side(jobs, [partial(one_run, out, *run) for run in remaining(methods)])
+def experiment(space: Workspace, jobs: int, methods: Sequence[str]) -> None:
+    """Sample data, pre-trained models, and the runs: by the commands that a person would type.
+
+    Raises:
+        SystemExit: kept runs are of other settings than today's.
+        FailedError: some of it failed; all that does not need it was made.
+        OutOfTimeError: the minutes are over.
+    """
+    check_kept()
+    for method in PRETRAINED:
+        if is_model_kept(KEPT_RUNS / model_path(method)):
+            place_model(KEPT_RUNS / model_path(method), space.folder / model_path(method))
+    do_in_order(jobs, steps_of(space, methods))
+
+
+def steps_of(space: Workspace, methods: Sequence[str]) -> list[Step]:
+    """The runs that are not kept, in their order; a model before the first that starts from it."""
+    videos = Step(partial(sample_videos, space), name="sample videos")
+    models: dict[str, Step] = {}
+    steps: list[Step] = []
+    for task, method, seed in remaining(methods):
+        if method in PRETRAINED and method not in models:
+            models[method] = Step(partial(pretrain, space, method), (videos,), str(model_path(method)))
+            steps += [*(() if videos in steps else (videos,)), models[method]]
+        after = (models[method],) if method in models else ()
+        steps.append(Step(partial(one_run, space, task, method, seed), after, str(run_path(task, method, seed))))
+    return steps
+
+
+def sample_videos(space: Workspace) -> None:
+    """The sample release and its shard set."""
+    if not (space.folder / "data/shards/ssv2/manifest.json").exists():
+        space.command("sample", "data/raw/ssv2", "--dataset", "ssv2", "--videos", str(NUM_VIDEOS))
+        space.command("prepare", "ssv2")
+
+
+def pretrain(space: Workspace, method: str) -> None:
+    """Make, or go on with, the model that a method's runs start from, and keep it.
+
+    Raises:
+        OtherModelError: kept runs, beside which more are to be made, started from another.
+    """
+    path = model_path(method)
+    space.command("pretrain", "--preset", PRESET, "--set", f"method={method}")
+    lines = {task for task, name, _ in remaining() if name == method}
+    runs = [KEPT_RUNS / run_path(task, method, seed) for task in sorted(lines) for seed in SEEDS]
+    check_one_model(space.folder / path, [folder for folder in runs if is_kept(folder, KEPT_FILES)])
+    if not is_model_kept(KEPT_RUNS / path):
+        keep_model(space.folder / path, KEPT_RUNS / path, ("metrics.jsonl", "run.json"))
+
+
+def run_changes(task: str, method: str) -> tuple[str, ...]:
+    """Overrides of a method's runs on a task."""
+    return (f"method={method}", *(() if method in MODEL_FREE else TASKS[task]))
+
+
+def check_kept() -> None:
+    """Before anything is begun: what is kept was made under today's settings.
+
+    Raises:
+        SystemExit: it was not; says which, in what, and what to do.
+    """
+    for method in METHODS:
+        model = KEPT_RUNS / model_path(method)
+        if method in PRETRAINED and is_kept(model, ["run.json"]):
+            check_settings(model, pretraining_config(PRESET, (f"method={method}",)))
+        for task in TASKS:
+            for folder in (KEPT_RUNS / run_path(task, method, seed) for seed in SEEDS):
+                if is_kept(folder, KEPT_FILES):
+                    check_settings(folder, finetuning_config(PRESET, task, run_changes(task, method)))
+
+
+def minutes_of(method: str) -> float:
+    """Minutes on the clock of a run: the mean of the method's kept ones, else a guess."""
+    runs = [path for path in finished_runs(KEPT_RUNS) if path.parts[-2] == method]
+    return float(np.mean([record_wall(path) for path in runs])) / 60 if runs else RUN_MINUTES
+
+
+def told_hours(methods: Sequence[str]) -> str:
+    """How long runs of these methods take, a run each, in a line."""
+    each = {method: minutes_of(method) for method in set(methods)}
+    hours = sum(each[method] for method in methods) / 60
+    return f"{len(methods)} runs are left to be made: {hours:.1f} hours on the clock, one at a time"
 
 
 def remaining(methods: Sequence[str] = METHODS) -> list[tuple[str, str, int]]:
@@ -128,18 +216,18 @@ def remaining(methods: Sequence[str] = METHODS) -> list[tuple[str, str, int]]:
     return [run for run in wanted if not is_kept(KEPT_RUNS / run_path(*run), KEPT_FILES)]
 
 
-def one_run(out: Path, task: str, method: str, seed: int) -> None:
+def one_run(space: Workspace, task: str, method: str, seed: int) -> None:
     """Make, or go on with, one run, and keep what is left of it.
 
     The command is given for a finished one too: it has nothing to do then, or says that the settings were others.
     """
-    command(
-        out, "finetune", "--preset", PRESET, "--task", task, "--seed", str(seed), "--set", f"method={method}",
-        *(word for override in (() if method in MODEL_FREE else TASKS[task]) for word in ("--set", override)),
+    space.command(
+        "finetune", "--preset", PRESET, "--task", task, "--seed", str(seed),
+        *(word for override in run_changes(task, method) for word in ("--set", override)),
         "--run", str(run_path(task, method, seed)),
-        *(("--init", f"runs/pretrain/ssv2/{method}/seed0") if method in PRETRAINED else ()),
+        *(("--init", str(model_path(method))) if method in PRETRAINED else ()),
     )  # fmt: skip
-    keep_run(out, run_path(task, method, seed))
+    keep_run(space.folder, run_path(task, method, seed))
 
 
 def keep_run(out: Path, path: Path, kept: Path = KEPT_RUNS) -> None:
@@ -152,6 +240,11 @@ def keep_run(out: Path, path: Path, kept: Path = KEPT_RUNS) -> None:
 def run_path(task: str, method: str, seed: int) -> Path:
     """Where a run lies inside the workspace."""
     return Path("runs") / task / method / f"seed{seed}"
+
+
+def model_path(method: str) -> Path:
+    """Where a pre-trained model lies inside the workspace."""
+    return Path("runs/pretrain/ssv2") / method / "seed0"
 
 
 def run_score(folder: Path) -> float:
@@ -170,7 +263,7 @@ def summary(out: Path) -> dict[str, Any]:
         rows: dict[str, Any] = {}
         for method in METHODS:
             folders = [path for path in finished_runs(out) if path.parts[-4:-1] == (*task.split("/"), method)]
-            check_alike(folders)
+            check_alike(folders, same_model=True)
             for path in folders:
                 random_returns |= random_policy(path)
             if folders:

@@ -1,17 +1,19 @@
 """The paper's claim in miniature: do videos of other bodies in other looks help a small agent to learn?
 
-    python benchmarks/miniature.py              the whole experiment, resumable: run it again to go on
-    python benchmarks/miniature.py --gate       only the gate: DreamerV2 above random with the factors as chosen
-    python benchmarks/miniature.py --pilot      the gate and the pilots of all methods, on other seeds
+    python benchmarks/miniature.py --gate       first the gate: DreamerV2 above random with the factors as chosen
+    python benchmarks/miniature.py --pilot      the pilots of all methods, on other seeds
+    python benchmarks/miniature.py              the whole experiment, once the gate is passed; run it again to go on
     python benchmarks/miniature.py --remaining  what is still to be made, one a line, and the CPU-hours it takes
     python benchmarks/miniature.py --summary    only read what is kept: print the table, write the report to --report
     python benchmarks/miniature.py --quick      a tiny one from nothing, in a folder that is removed: that it runs
 
 Videos of two domains of DMC Remastered, without actions, pre-train each method; agents then learn a task in the third
-domain. What is kept of a run (`run.json`, `evaluations.jsonl`; of a pre-trained model `metrics.jsonl` and, below 10
-MB, its checkpoint) goes to benchmarks/results/miniature/runs/ as soon as it ends, to be committed; what is there is not
-made again, on any machine. With --minutes M nothing is started after so long, and what runs is stopped with its state
-saved. docs/miniature.md has the protocol, which was fixed before the runs were looked at. The last line is JSON.
+domain. What is kept of a run (`run.json`, `evaluations.jsonl`, `cpu.json`; of a pre-trained model `metrics.jsonl` and,
+below 10 MB, its checkpoint) goes to benchmarks/results/miniature/runs/ as soon as it ends, to be committed; what is
+there is not made again, on any machine, and refused where it was made under other settings than today's. What fails
+is told at the end, with exit status 1; the rest is made. With --minutes M nothing is started after so long, and what
+runs is stopped with its state saved. docs/miniature.md has the protocol, which was fixed before the runs were looked
+at. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -21,12 +23,14 @@ import json
 import sys
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from miniature_protocol import GATE, LOOKS, PILOT, QUICK, WHOLE, estimated_hours, list_remaining
+from cpu_seconds import CountingWorkspace
+from miniature_protocol import GATE, LOOKS, PILOT, QUICK, WHOLE, check_kept, estimated_hours, list_remaining
 from miniature_runs import QuickWorkspace, experiment
-from miniature_summary import files_of, summary, write_report
-from one_command import OutOfTimeError, Workspace
+from miniature_summary import files_of, require_gate, summary, write_report
+from ordered_work import as_far_as_it_goes
 
 
 def main() -> None:
@@ -52,17 +56,20 @@ def main() -> None:
         return
     scale = GATE if options.gate else PILOT if options.pilot else WHOLE
     if options.remaining:
+        check_kept(scale)
         list_remaining(scale)
         return
+    status = 0
     if not options.summary:
+        if scale is WHOLE:
+            require_gate()
         print(f"{estimated_hours(scale):.1f} CPU-hours are left to be made", file=sys.stderr)
-        try:
-            experiment(scale, Workspace(options.out.with_name(options.out.name + LOOKS), options.minutes), options.jobs)
-        except OutOfTimeError as why:
-            print(f"{why}; the same command goes on", file=sys.stderr)
+        space = CountingWorkspace(options.out.with_name(options.out.name + LOOKS), options.minutes)
+        status = as_far_as_it_goes(partial(experiment, scale, space, options.jobs))
     if options.report:
         write_report(scale, options.report)
     print(json.dumps({"benchmark": "miniature", "gate": options.gate, "pilot": options.pilot, **summary(scale)}))
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -3,37 +3,42 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import subprocess
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from kept_record import keep_files, keep_folder
+from cpu_seconds import CPU_FILE, CountingWorkspace
+from kept_model import check_one_model, is_model_kept, keep_model, place_model
+from kept_record import is_kept, keep_files, keep_folder, note_settings
 from miniature_protocol import (
     PRESET,
     RUN_FILES,
-    UPDATE_SECONDS,
-    VARY,
     Line,
     Scale,
-    is_model_kept,
+    check_kept,
     kept,
+    kept_model,
+    model_changes,
+    models,
     pretrained_path,
     remaining,
     remaining_models,
+    run_changes,
     run_path,
+    vary,
+    video_settings,
     videos_of,
 )
-from one_command import Workspace, side_by_side
+from ordered_work import Step, do_in_order
 
+from ipv_bench.atomic_file import write_json
 from ipv_bench.cli import run
-from ipv_bench.run_record import is_finished
-
-MAX_KEPT_BYTES = 10_000_000
-"""Weights of pre-trained models up to this size are kept for other machines."""
+from ipv_bench.run_record import RUN_FILE
 
 
-class QuickWorkspace(Workspace):
+class QuickWorkspace(CountingWorkspace):
     """Commands in this process, one after the other: starting one takes longer than all of the tiny experiment."""
 
     def command(self, *arguments: str) -> float:
@@ -45,21 +50,61 @@ class QuickWorkspace(Workspace):
         return 0.0
 
 
-def experiment(scale: Scale, space: Workspace, jobs: int) -> None:
+def experiment(scale: Scale, space: CountingWorkspace, jobs: int) -> None:
     """Videos, pre-trained models, and the runs: by the commands that a person would type.
 
     Raises:
+        SystemExit: what is kept, or the workspace, is of other settings than today's.
+        FailedError: some of it failed; all that does not need it was made.
         OutOfTimeError: the minutes are over.
     """
-    for path in sorted(scale.kept.glob("pretrain/*/*/seed0")):  # made on another machine
-        here = space.folder / "runs" / path.relative_to(scale.kept)
-        if is_model_kept(path) and not is_finished(here):  # one that was begun here gives way: a line has one model
-            keep_folder(path, here)
-    models = remaining_models(scale)
-    needed = {task for target, line in models for task in videos_of(target, line)}
-    side_by_side(jobs, [partial(record, scale, space, task) for task in sorted(needed)])
-    side_by_side(jobs, [partial(pretrain, scale, space, *model) for model in models])
-    side_by_side(jobs, [partial(finetune, scale, space, *one) for one in remaining(scale)])
+    check_kept(scale)
+    note_settings(space.folder / "videos.json", video_settings(scale))
+    if not scale.named:  # the folders of pilots are named by these settings
+        note_settings(scale.kept / "videos.json", video_settings(scale))
+    place_models(scale, space)
+    do_in_order(jobs, steps_of(scale, space))
+
+
+def place_models(scale: Scale, space: CountingWorkspace) -> None:
+    """Kept models into the workspace, where another may have been begun or even made: a line has one model.
+
+    One that the pilots made alike is kept for the main table too.
+    """
+    for target, line in models(scale):
+        path, found = pretrained_path(scale, target, line), kept_model(scale, target, line)
+        if found is None:
+            continue
+        if found != kept(scale, path):
+            keep_folder(found, kept(scale, path))
+        place_model(kept(scale, path), space.folder / path)
+
+
+def steps_of(scale: Scale, space: CountingWorkspace) -> list[Step]:
+    """The runs in their order; before the first that starts from a model that model, and its videos before it.
+
+    What starts from random weights waits for nothing.
+    """
+    missing = {pretrained_path(scale, *model) for model in remaining_models(scale)}
+    steps: list[Step] = []
+    videos: dict[str, Step] = {}
+    pretraining: dict[Path, Step] = {}
+    for target, line, seed in remaining(scale):
+        after: tuple[Step, ...] = ()
+        path = pretrained_path(scale, target, line) if line.videos else None
+        if path in missing:
+            if path not in pretraining:
+                for task in videos_of(target, line):
+                    if task not in videos:
+                        videos[task] = Step(partial(record, scale, space, task), name=f"videos of {task}")
+                        steps.append(videos[task])
+                needed = tuple(videos[task] for task in videos_of(target, line))
+                pretraining[path] = Step(partial(pretrain, scale, space, target, line), needed, str(path))
+                steps.append(pretraining[path])
+            after = (pretraining[path],)
+        work = partial(finetune, scale, space, target, line, seed)
+        steps.append(Step(work, after, str(run_path(scale, target, line, seed))))
+    return steps
 
 
 def settings(values: Sequence[str]) -> list[str]:
@@ -67,12 +112,7 @@ def settings(values: Sequence[str]) -> list[str]:
     return [word for value in values for word in ("--set", value)]
 
 
-def vary() -> list[str]:
-    """The factors, as an override of the suite's config."""
-    return [] if VARY is None else [f"env.vary=[{','.join(VARY)}]"]
-
-
-def record(scale: Scale, space: Workspace, task: str) -> None:
+def record(scale: Scale, space: CountingWorkspace, task: str) -> None:
     """Videos of a domain: actions are noise and rewards are not read, so the task decides on the body alone."""
     if (space.folder / "shards" / task / "manifest.json").is_file():
         return
@@ -83,41 +123,37 @@ def record(scale: Scale, space: Workspace, task: str) -> None:
     space.command("prepare", "episodes", "--source", f"raw/{task}", "--out", f"shards/{task}")
 
 
-def pretrain(scale: Scale, space: Workspace, target: str, line: Line) -> None:
+def pretrain(scale: Scale, space: CountingWorkspace, target: str, line: Line) -> None:
     """Make, or go on with, the model that a line starts from, and keep it."""
-    path = pretrained_path(line, target)
-    updates = max(1, round(scale.pretrain_seconds[line.budget] / UPDATE_SECONDS[line.method]))
-    changes = [f"method={line.method}", f"training.updates={updates}", *scale.pretraining]
+    path = pretrained_path(scale, target, line)
     data = [word for task in videos_of(target, line) for word in ("--data", f"shards/{task}")]
     # Given for a finished one too: it has nothing to do then, or says that the settings were others.
-    space.command("pretrain", "--preset", PRESET, *data, "--seed", "0", "--run", str(path), *settings(changes))
+    changes = settings(model_changes(scale, line))
+    space.train(path, "pretrain", "--preset", PRESET, *data, "--seed", "0", *changes)
     if is_model_kept(kept(scale, path)):  # another machine was sooner
-        keep_folder(kept(scale, path), space.folder / path)
+        place_model(kept(scale, path), space.folder / path)
         return
-    keep(scale, space, path, ("metrics.jsonl", "run.json"), weights=True)
+    runs = [kept(scale, run_path(scale, target, line, seed)) for seed in (*scale.seeds, *scale.extra_seeds)]
+    check_one_model(space.folder / path, [folder for folder in runs if is_kept(folder, RUN_FILES)])
+    note_seconds(scale, space, path)
+    keep_model(space.folder / path, kept(scale, path), ("metrics.jsonl", RUN_FILE))
 
 
-def finetune(scale: Scale, space: Workspace, target: str, line: Line, seed: int) -> None:
+def finetune(scale: Scale, space: CountingWorkspace, target: str, line: Line, seed: int) -> None:
     """Make, or go on with, one run, and keep what is left of it."""
-    path = run_path(target, line, seed)
-    changes = [f"method={line.method}", *scale.finetuning, *vary()]
-    init = str(pretrained_path(line, target)) if line.videos else "none"
+    path = run_path(scale, target, line, seed)
+    init = str(pretrained_path(scale, target, line)) if line.videos else "none"
     start = [] if line.method == "dreamerv2" else ["--init", init]
-    space.command(
-        "finetune", "--preset", PRESET, "--task", f"dmcr/{target}", "--seed", str(seed), "--run", str(path), *start,
-        *settings(changes),
+    space.train(
+        path, "finetune", "--preset", PRESET, "--task", f"dmcr/{target}", "--seed", str(seed), *start,
+        *settings(run_changes(scale, line)),
     )  # fmt: skip
-    keep(scale, space, path, RUN_FILES)
+    note_seconds(scale, space, path)
+    keep_files(space.folder / path, kept(scale, path), RUN_FILES)
+    shutil.rmtree(space.folder / path / "replay", ignore_errors=True)  # 83 of a run's 105 MB; nothing reads it again
 
 
-def keep(scale: Scale, space: Workspace, path: Path, files: Sequence[str], weights: bool = False) -> None:
-    """Copy what is kept of a finished run; its record last: it says that all is there."""
-    source, goal = space.folder / path, kept(scale, path)
-    if not is_finished(source):
-        return
-    newest = max(
-        (one for one in (source / "checkpoints").iterdir() if one.name.isdigit()), key=lambda one: int(one.name)
-    )
-    if weights and sum(file.stat().st_size for file in newest.iterdir()) < MAX_KEPT_BYTES:
-        keep_folder(newest, goal / "checkpoints" / newest.name)
-    keep_files(source, goal, [name for name in files if (source / name).is_file()])
+def note_seconds(scale: Scale, space: CountingWorkspace, path: Path) -> None:
+    """Keep the CPU-seconds of a run that has ended, before its record says that all is there."""
+    kept(scale, path).mkdir(parents=True, exist_ok=True)
+    write_json(kept(scale, path) / CPU_FILE, {"cpu_seconds": space.cpu_seconds(path)})

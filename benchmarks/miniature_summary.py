@@ -2,39 +2,52 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cpu_seconds import CPU_FILE
 from kept_record import check_alike, is_kept
 from learning import run_score
-from miniature_protocol import GATE, RUN_FILES, Line, Scale, kept, run_path
+from miniature_protocol import GATE, RUN_FILES, Line, Scale, kept, remaining, run_path, wanted
 
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_jsonl, read_record
 from reports.statistics.intervals import TABLE_RESAMPLES, interval
 
 CONFIG = Path(__file__).with_name("miniature.yaml")
+FIGURES = "miniature,miniature_beside"
+LATENT = "latent_action_"
 
 
 def kept_runs(scale: Scale, target: str, line: Line) -> list[Path]:
     """Folders of a line's kept runs."""
     seeds = scale.extra_seeds if line.extra else scale.seeds
-    wanted = [kept(scale, run_path(target, line, seed)) for seed in seeds]
-    found = [path for path in wanted if is_kept(path, RUN_FILES)]
+    paths = [kept(scale, run_path(scale, target, line, seed)) for seed in seeds]
+    found = [path for path in paths if is_kept(path, RUN_FILES)]
     check_alike(found, same_model=True)
     return found
 
 
 def summary(scale: Scale) -> dict[str, Any]:
-    """Scores of kept runs with 95 % intervals, the random policy's beside them, what pre-training took, the gate."""
+    """Scores of kept runs with 95 % intervals, the random policy's beside them, which runs are missing (a failed one
+    among them), what pre-training took, the gate."""
     tasks = scores(scale)
     for task, rows in tasks.items():
         for name, row in rows.items():
             print(f"{task:20} {name:22} mean {row['mean']:6.1f}  {ends(row)}n={row['n']}", file=sys.stderr)  # fmt: skip
-    return {"tasks": tasks, "pretraining": dict(pretraining(scale)), "gate": gate(scores(GATE))}
+    missing = [str(run_path(scale, *run)) for run in remaining(scale)]
+    if missing:
+        print(f"{len(missing)} of {len(wanted(scale))} runs are missing: {', '.join(missing[:5])}"
+              f"{', …' if missing[5:] else ''}", file=sys.stderr)  # fmt: skip
+    models = dict(pretraining(scale))
+    for name, told in models.items():
+        print(f"{name}: {sentence(told)}", file=sys.stderr)
+    return {"tasks": tasks, "missing": missing, "pretraining": models, "gate": gate(scores(GATE))}
 
 
 def scores(scale: Scale) -> dict[str, dict[str, Any]]:
@@ -72,34 +85,85 @@ def ends(row: dict[str, Any]) -> str:
 
 
 def pretraining(scale: Scale) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Of each kept model: when its prediction beat copying first, and how it ended."""
+    """Of each kept model: when its prediction beat copying, how it ended, and what it took.
+
+    It beats copying from the first of two validations in a row on that are both better than the last frame: one alone
+    can be luck.
+    """
     for path in sorted(scale.kept.glob("pretrain/*/*/seed0/metrics.jsonl")):
-        lines = [line for line in read_jsonl(path) if "open_loop_mse" in line]
+        lines = list(read_jsonl(path))
         ratios = [
             (one["updates"], float(np.mean(one["open_loop_mse"]) / np.mean(one["copy_last_mse"])), one["wall_seconds"])
-            for one in lines
-        ]
-        better = next((found for found in ratios if found[1] < 1), None)
+            for one in lines if "open_loop_mse" in one
+        ]  # fmt: skip
+        better = next((one for one, then in pairwise(ratios) if max(one[1], then[1]) < 1), None)
+        latent = next((one for one in reversed(lines) if f"{LATENT}verdict" in one), {})
+        cpu = path.with_name(CPU_FILE)
         yield (
             str(path.parent.relative_to(scale.kept)),
             {
                 "copy_ratio": ratios[-1][1] if ratios else None,
                 "beats_copying_after": {"updates": better[0], "minutes": round(better[2] / 60, 1)} if better else None,
+                "cpu_seconds": json.loads(cpu.read_text())["cpu_seconds"] if cpu.is_file() else None,
+                "latent_actions": {
+                    key.removeprefix(LATENT): value
+                    for key, value in latent.items()
+                    if key.startswith(LATENT) and isinstance(value, str | float | int)
+                },
             },
         )
 
 
-def gate(tasks: dict[str, Any]) -> bool | None:
-    """Whether DreamerV2's interval lies above the random policy's on the first target; None without several runs."""
-    rows = tasks.get("dmcr/cheetah_run", {})
-    if any(rows.get(name, {}).get("n", 0) < 2 for name in ("random", "dreamerv2")):
-        return None
-    return bool(rows["dreamerv2"]["low"] > rows["random"]["high"])
+def sentence(told: Mapping[str, Any]) -> str:
+    """What is said of a model, in a line."""
+    after, latent, seconds = told["beats_copying_after"], told["latent_actions"], told["cpu_seconds"]
+    parts = [f"beats copying after {after['updates']:,} updates" if after else "never beats copying twice in a row"]
+    if told["copy_ratio"] is not None:
+        parts.append(f"copy ratio {told['copy_ratio']:.3g} at the end")
+    if seconds is not None:
+        parts.append(f"{seconds:,.0f} CPU-seconds")
+    if latent:
+        parts.append(f"latent actions: {latent['verdict']} ({latent['decided_by']})")
+    return "; ".join(parts)
+
+
+def gate(tasks: Mapping[str, Any]) -> dict[str, bool | None]:
+    """Target → whether DreamerV2's interval lies above the random policy's there; None until all its runs are kept."""
+    found: dict[str, bool | None] = {}
+    for target in GATE.targets:
+        rows = tasks.get(f"dmcr/{target}", {})
+        if rows.get("dreamerv2", {}).get("n", 0) < len(GATE.seeds):
+            found[target] = None
+        else:
+            found[target] = bool(rows["dreamerv2"]["low"] > rows["random"]["high"])
+    return found
+
+
+def require_gate() -> None:
+    """Before a run of the main table: something can be learned on both targets.
+
+    Raises:
+        SystemExit: the gate was not passed, or not yet; says where, and what to do.
+    """
+    found = gate(scores(GATE))
+    open_ones = [target for target, passed in found.items() if passed is None]
+    failed = [target for target, passed in found.items() if passed is False]
+    if failed:
+        raise SystemExit(
+            f"the gate failed on {', '.join(failed)}: DreamerV2 is not above the random policy there, so the main "
+            "table could show nothing. Let fewer factors vary (VARY in miniature_protocol.py) and repeat "
+            "`python benchmarks/miniature.py --gate`; nothing was begun"
+        )
+    if open_ones:
+        raise SystemExit(
+            f"the gate lacks runs on {', '.join(open_ones)}: first `python benchmarks/miniature.py --gate`; nothing "
+            "was begun"
+        )
 
 
 def write_report(scale: Scale, out: Path) -> Path:
     """The report of what is kept: curves, intervals, probability of improvement; equal runs give equal bytes."""
-    words = ["report", str(scale.kept), "--config", str(CONFIG), "--figures", "miniature", "--out", str(out), "--quiet"]
+    words = ["report", str(scale.kept), "--config", str(CONFIG), "--figures", FIGURES, "--out", str(out), "--quiet"]
     if run(words):
         raise SystemExit(f"the report of {scale.kept} failed")
     return out

@@ -9,8 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable
 from pathlib import Path
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -114,23 +113,3 @@ class Workspace:
             CalledProcessError: it failed.
         """
         return command(self.folder, *arguments, "--quiet", end=self._end)
-
-
-def side_by_side(jobs: int, steps: Sequence[Callable[[], object]]) -> None:
-    """Do all steps, so many at a time; 0: one after the other in this thread.
-
-    The first that fails, or Ctrl-C, ends it: what has not begun is not begun.
-    """
-    if not jobs:
-        for step in steps:
-            step()
-        return
-    pool = ThreadPoolExecutor(jobs)
-    try:
-        for future in as_completed([pool.submit(step) for step in steps]):
-            future.result()
-    except subprocess.CalledProcessError as error:
-        print(f"{error}; nothing more is begun, what runs is finished", file=sys.stderr)
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from one_command import side_by_side
+from ordered_work import side_by_side
 
 from ipv_bench.atomic_file import write_bytes, write_json
 from ipv_bench.run_record import host_hardware, read_jsonl, read_record
@@ -57,7 +57,8 @@ def main() -> None:
     budget = QUICK if arguments.quick else FULL
     out = arguments.out / ("quick" if arguments.quick else "full")
     shards = make_shards(out, budget)
-    side_by_side(arguments.jobs, [partial(train, out, shards, budget, *run) for run in runs(budget)])
+    works = {str(run_folder(out, *run)): partial(train, out, shards, budget, *run) for run in runs(budget)}
+    side_by_side(arguments.jobs, works)
     result = summarise(out, budget)
     if arguments.figure:
         write_bytes(arguments.figure, draw(result, arguments.figure.suffix[1:]))

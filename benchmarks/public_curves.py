@@ -23,9 +23,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kept_record import check_alike, is_kept, keep_files
-from learning import KEPT_FILES, KEPT_RUNS, PRESET, QUICK, SEEDS, random_policy, run_path, run_score, with_interval
-from one_command import OutOfTimeError, command, deadline, side_by_side
+import numpy as np
+from kept_record import check_alike, check_settings, is_kept, keep_files
+from learning import (
+    KEPT_FILES,
+    KEPT_RUNS,
+    PRESET,
+    QUICK,
+    SEEDS,
+    random_policy,
+    run_path,
+    run_score,
+    told_hours,
+    with_interval,
+)
+from one_command import Workspace
+from ordered_work import as_far_as_it_goes, side_by_side
+from planned_config import finetuning_config
 
 from ipv_bench.cli import run
 
@@ -35,8 +49,10 @@ SHARED = ("dmc/cheetah_run", "dmc/walker_stand")
 OWN = ("dmc/walker_walk", "dmc/cartpole_swingup")
 RESULTS = Path(__file__).parent / "results" / "public_curves"
 CONFIG = Path(__file__).with_name("public_curves.yaml")
-WINDOW = (18_700, 28_000)
-"""Frames over which the published curves are averaged: those of a score of ours, the last third of a run's steps."""
+SCORED_AT = (20_000, 22_000, 24_000, 26_000, 28_000)
+"""Frames of the evaluations that are averaged to a score of ours: those in the last third of a run's steps. The
+published curves are read at the same frames, on the straight lines between their points, which are 20,000 frames apart:
+on a rising curve their one point in the window, its first, would be too low beside a mean over all of it."""
 
 
 def main() -> None:
@@ -56,17 +72,23 @@ def main() -> None:
             print(json.dumps({"benchmark": "public_curves", "quick": True, **quick(Path(folder))}))
         return
     if options.remaining:
+        check_kept()
         for task, seed in remaining():
             print(run_path(task, METHOD, seed))
+        print(told_hours([METHOD] * len(remaining())))
         return
+    status = 0
     if not (options.summary or options.report):
-        try:
-            experiment(options.out, options.jobs, options.minutes)
-        except OutOfTimeError as why:
-            print(f"{why}; the same command goes on", file=sys.stderr)
+        print(told_hours([METHOD] * len(remaining())), file=sys.stderr)
+        space = Workspace(options.out, options.minutes)
+        status = as_far_as_it_goes(partial(experiment, space, options.jobs))
     if options.report:
         write_report(options.curves, options.report)
-    print(json.dumps({"benchmark": "public_curves", "tasks": summary(options.curves)}))
+    missing = [str(run_path(task, METHOD, seed)) for task, seed in remaining()]
+    if missing:
+        print(f"{len(missing)} of {len(SEEDS) * len(OWN)} runs are missing", file=sys.stderr)
+    print(json.dumps({"benchmark": "public_curves", "missing": missing, "tasks": summary(options.curves)}))
+    sys.exit(status)
 
 
 def quick(folder: Path) -> dict[str, Any]:
@@ -83,25 +105,38 @@ def remaining() -> list[tuple[str, int]]:
     return [one for one in wanted if not is_kept(RESULTS / run_path(one[0], METHOD, one[1]), KEPT_FILES)]
 
 
-def experiment(out: Path, jobs: int, minutes: float | None) -> None:
+def check_kept() -> None:
+    """Before anything is begun: what is kept was made under today's settings.
+
+    Raises:
+        SystemExit: it was not; says which, in what, and what to do.
+    """
+    for task in OWN:
+        for folder in kept_runs(RESULTS, task):
+            check_settings(folder, finetuning_config(PRESET, task, (f"method={METHOD}",)))
+
+
+def experiment(space: Workspace, jobs: int) -> None:
     """The runs, by the command that a person would type.
 
     Raises:
+        SystemExit: kept runs are of other settings than today's.
+        FailedError: some of them failed; all others were made.
         OutOfTimeError: the minutes are over.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    end = deadline(minutes)
-    side_by_side(jobs, [partial(one_run, out, task, seed, end) for task, seed in remaining()])
+    check_kept()
+    works = {str(run_path(task, METHOD, seed)): partial(one_run, space, task, seed) for task, seed in remaining()}
+    side_by_side(jobs, works)
 
 
-def one_run(out: Path, task: str, seed: int, end: float | None) -> None:
+def one_run(space: Workspace, task: str, seed: int) -> None:
     """Make, or go on with, one run, and keep what is left of it; a finished one of other settings is refused."""
     path = run_path(task, METHOD, seed)
-    command(
-        out, "finetune", "--preset", PRESET, "--task", task, "--seed", str(seed), "--set", f"method={METHOD}",
-        "--run", str(path), "--quiet", end=end,
+    space.command(
+        "finetune", "--preset", PRESET, "--task", task, "--seed", str(seed), "--set", f"method={METHOD}",
+        "--run", str(path),
     )  # fmt: skip
-    keep_files(out / path, RESULTS / path, KEPT_FILES)
+    keep_files(space.folder / path, RESULTS / path, KEPT_FILES)
 
 
 def kept_runs(folder: Path, task: str) -> list[Path]:
@@ -138,12 +173,19 @@ def summary(curves: Path | None) -> dict[str, Mapping[str, Any]]:
 
 
 def published(path: Path) -> list[float]:
-    """Mean return of each published run over the frames of `WINDOW`."""
+    """Score of each published run by our rule: its mean at the frames of `SCORED_AT`, on the lines between its points.
+
+    Raises:
+        SystemExit: a run ends before them.
+    """
     import pandas as pd
 
-    table = pd.read_csv(path)
-    seen = table[table["frame"].between(*WINDOW)]
-    return [float(score) for score in seen.groupby("seed")["episode_reward"].mean()]
+    found = []
+    for seed, curve in pd.read_csv(path).sort_values("frame").groupby("seed"):
+        if curve["frame"].iloc[0] > SCORED_AT[0] or curve["frame"].iloc[-1] < SCORED_AT[-1]:
+            raise SystemExit(f"{path}: seed {seed} has no points on both sides of frames {SCORED_AT}")
+        found.append(float(np.interp(SCORED_AT, curve["frame"], curve["episode_reward"]).mean()))
+    return found
 
 
 def write_report(curves: Path | None, out: Path) -> None:

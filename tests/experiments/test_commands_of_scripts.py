@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from one_command import OutOfTimeError, StoppedError, command, deadline, side_by_side
-from ordered_work import Step, do_in_order
+from one_command import OutOfTimeError, StoppedError, Workspace, command, deadline
+from ordered_work import FailedError, Step, as_far_as_it_goes, do_in_order, side_by_side
 
 from tests.experiments.runs_of_scripts import ROOT
 
@@ -42,8 +42,8 @@ def test_who_is_free_begins_what_can_be_begun_and_what_needs_another_waits_for_i
         assert first_may_end.wait(60)  # until the other worker has done all that does not need it
 
     parent = Step(first)
-    orphan = Step(partial(begun.append, "orphan"), Step(len))  # needs what nobody is to do: counts as done
-    steps = [parent, Step(partial(begun.append, "child"), parent), Step(partial(begun.append, "other")),
+    orphan = Step(partial(begun.append, "orphan"), (Step(len),))  # needs what nobody is to do: counts as done
+    steps = [parent, Step(partial(begun.append, "child"), (parent,)), Step(partial(begun.append, "other")),
              Step(lambda: (begun.append("last"), first_may_end.set())), orphan]  # fmt: skip
     do_in_order(2, steps)
     assert begun[:3] == ["first", "other", "last"]
@@ -57,11 +57,44 @@ def test_who_is_free_begins_what_can_be_begun_and_what_needs_another_waits_for_i
 
     broken = Step(fail)
     with pytest.raises(OutOfTimeError):  # and nobody waits for what will never be done
-        do_in_order(3, [broken, Step(partial(begun.append, "never"), broken)])
+        do_in_order(3, [broken, Step(partial(begun.append, "never"), (broken,))])
     assert "never" not in begun
 
 
-def test_what_fails_or_is_interrupted_begins_nothing_more() -> None:
+@pytest.mark.parametrize("jobs", [0, 1, 3])
+def test_a_command_that_fails_ends_nothing_but_what_needs_it(
+    tmp_path: Path, jobs: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    space, done = Workspace(tmp_path), []
+    fails = Step(partial(space.command, "verify", "nowhere"), name="the model")
+    other = Step(partial(done.append, "other model"), name="other model")
+    first = Step(partial(done.append, "of both"), (other, fails), "of both")
+    run, alone = Step(partial(done.append, "its run"), (other,)), Step(partial(done.append, "alone"))
+    steps = [fails, first, Step(partial(done.append, "of a run"), (first,), "of a run"), other, run, alone]
+    with pytest.raises(FailedError, match=r"(?s)1 failed:.*the model: exit status 2 of .*verify nowhere") as told:
+        do_in_order(jobs, steps)
+    assert sorted(done) == ["alone", "its run", "other model"]
+    assert (list(told.value.failed), told.value.not_begun) == (["the model"], ["of both", "of a run"])
+    assert as_far_as_it_goes(partial(do_in_order, jobs, [fails])) == 1
+    assert "the model: exit status 2" in capfd.readouterr().err
+
+
+def test_what_failed_is_told_although_the_minutes_are_over(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise OSError("no space left")
+
+    def stop() -> None:
+        raise OutOfTimeError
+
+    waits = Step(len, name="waits")
+    with pytest.raises(FailedError, match=r"(?s)one: OSError: no space left.*minutes are over") as told:
+        do_in_order(1, [Step(fail, name="one"), Step(stop, name="two"), waits])
+    assert told.value.not_begun == []  # it needs nobody: only the time was over
+    assert as_far_as_it_goes(stop) == 0
+    assert "the same command goes on" in capsys.readouterr().err
+
+
+def test_what_is_interrupted_begins_nothing_more() -> None:
     done: list[int] = []
 
     def step(number: int) -> None:
@@ -71,13 +104,13 @@ def test_what_fails_or_is_interrupted_begins_nothing_more() -> None:
         time.sleep(0.05)
 
     with pytest.raises(KeyboardInterrupt):
-        side_by_side(2, [partial(step, number) for number in range(500)])
+        side_by_side(2, {str(number): partial(step, number) for number in range(500)})
     assert 1 in done
     assert len(done) < 500
     done.clear()
-    side_by_side(3, [partial(done.append, number) for number in range(5)])
+    side_by_side(3, {str(number): partial(done.append, number) for number in range(5)})
     assert sorted(done) == [0, 1, 2, 3, 4]
-    side_by_side(0, [partial(done.append, 5)])
+    side_by_side(0, {"five": partial(done.append, 5)})
     assert done[-1] == 5
 
 

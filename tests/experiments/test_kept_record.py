@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 
+import kept_model
 import kept_record
 import pytest
 
+from ipv_bench.run_record import read_record, write_record
 from tests.experiments.runs_of_scripts import record
 
 
@@ -51,3 +54,39 @@ def test_a_run_is_kept_when_it_was_finished_and_a_line_is_made_alike(tmp_path: P
     kept_record.check_alike([one, two])
     with pytest.raises(SystemExit, match="explore: True → False"):
         kept_record.check_alike([one, two, record(tmp_path / "d", explore=False, training={"threads": 1})])
+
+
+def test_a_run_of_other_settings_than_todays_is_refused_and_fields_come_and_go(tmp_path: Path) -> None:
+    run = record(tmp_path / "a", training={"updates": 3, "threads": 1}, dropped_since=True)
+    same = {"training.updates": 3, "training.threads": 4, "data.every_frames": 1}  # frames: a field that came later
+    kept_record.check_settings(run, same)
+    kept_record.check_settings(run, ["training.updates=3"])
+    with pytest.raises(SystemExit, match=r"a was not made .*training\.updates is 3, not 4; .*move it away"):
+        kept_record.check_settings(run, same | {"training.updates": 4})
+    with pytest.raises(SystemExit, match="data.every_frames is 1, not 2"):
+        kept_record.check_settings(run, same | {"data.every_frames": 2})
+
+
+def test_a_folder_made_with_other_settings_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "videos" / "settings.json"
+    kept_record.note_settings(file, {"clips": 3, "record": ("a",)})
+    kept_record.note_settings(file, {"clips": 3, "record": ("a",)})
+    with pytest.raises(SystemExit, match=r"videos was made with other settings: clips: 3 → 4; undo"):
+        kept_record.note_settings(file, {"clips": 4, "record": ("a",)})
+    assert "3" in file.read_text()
+
+
+def test_a_line_has_one_model(tmp_path: Path) -> None:
+    kept, here = tmp_path / "kept", tmp_path / "work"
+    for folder, weights in ((kept, b"one"), (here, b"other")):
+        (folder / "checkpoints" / "7").mkdir(parents=True)
+        (folder / "checkpoints" / "7" / "checkpoint.json").write_bytes(weights)
+        record(folder, place=folder.name)
+    run = record(tmp_path / "run")
+    write_record(run, read_record(run).model_copy(update={"parent": {"checkpoint_sha256": sha256(b"one").hexdigest()}}))
+    kept_model.check_one_model(kept, [run])
+    with pytest.raises(kept_model.OtherModelError, match=r"run started from other weights than .*work"):
+        kept_model.check_one_model(here, [run])
+    kept_model.place_model(kept, here)  # though the one that was there had been finished
+    kept_model.check_one_model(here, [run])
+    assert kept_model.is_model_kept(here)

@@ -306,10 +306,10 @@ def test_a_changed_preset_is_told_before_anything_is_made(monkeypatch: pytest.Mo
 def test_seconds_of_a_piece_whose_end_nobody_saw_are_not_made_up(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    runs = benchmark(monkeypatch, "label_efficiency_runs")
+    runs, ends = (benchmark(monkeypatch, name) for name in ("label_efficiency_runs", "one_command"))
     space, path = runs.TrainingWorkspace(tmp_path, None), Path("runs/a")
     assert space.cpu_seconds(path) is None
-    took = iter([2.0, runs.StoppedError(1.5), runs.OutOfTimeError(), 4.0, KeyboardInterrupt(), 1.0])
+    took = iter([2.0, ends.StoppedError(1.5), ends.OutOfTimeError(), 4.0, KeyboardInterrupt(), 1.0])
 
     def one(*arguments: str) -> float:
         found = next(took)
@@ -320,9 +320,9 @@ def test_seconds_of_a_piece_whose_end_nobody_saw_are_not_made_up(
     monkeypatch.setattr(space, "command", one)
     space.train(path, "pretrain")
     assert space.cpu_seconds(path) == 2.0
-    with pytest.raises(runs.StoppedError):
+    with pytest.raises(ends.StoppedError):
         space.train(path, "pretrain")
-    with pytest.raises(runs.OutOfTimeError):  # the minutes were over before: nothing was started, nothing is lost
+    with pytest.raises(ends.OutOfTimeError):  # the minutes were over before: nothing was started, nothing is lost
         space.train(path, "pretrain")
     assert space.cpu_seconds(path) == 3.5
     space.train(path, "pretrain")
