@@ -12,11 +12,16 @@ import miniature_summary
 import public_curves
 import pytest
 import yaml
+from kept_model import OtherModelError
+from kept_record import keep_files
+from one_command import Workspace
 
 from ipv_bench.run_record import read_record, write_record
-from reports.config import FigureConfig
+from reports.config import FigureConfig, ReportConfig
 from reports.figures.selection import check_names, select_panels
 from reports.missing_commands import missing_commands
+from reports.readers.registry import read_sources
+from reports.scores.ends import final_scores
 from tests.experiments.runs_of_scripts import ROOT, record
 
 
@@ -68,12 +73,33 @@ def test_one_run_has_no_interval_and_the_summary_is_json() -> None:
     assert miniature_summary.with_interval([1.0, 3.0])["low"] == pytest.approx(1.0)
 
 
-def test_published_curves_are_averaged_run_by_run_over_the_frames_of_a_score(tmp_path: Path) -> None:
-    rows = [(1, 18_000, 900.0), (1, 20_000, 10.0), (2, 20_000, 30.0), (2, 28_000, 50.0), (2, 30_000, 900.0)]
-    lines = [f"{i},DrQ-v2,walker_walk,{seed},{frame},{score},0.1" for i, (seed, frame, score) in enumerate(rows)]
+def test_published_curves_are_read_at_the_frames_of_our_evaluations_on_the_lines_between_their_points(
+    tmp_path: Path,
+) -> None:
+    rows = [(1, 0, 900.0), (1, 20_000, 10.0), (1, 40_000, 30.0), (2, 40_000, 50.0), (2, 20_000, 50.0), (2, 0, 0.0)]
     path = tmp_path / "dmc_walker_walk.csv"
-    path.write_text("\n".join([",agent,task,seed,frame,episode_reward,hour", *lines]))
-    assert public_curves.published(path) == [10.0, 40.0]
+
+    def write() -> None:
+        lines = [f"{i},DrQ-v2,walker_walk,{seed},{frame},{score},0.1" for i, (seed, frame, score) in enumerate(rows)]
+        path.write_text("\n".join([",agent,task,seed,frame,episode_reward,hour", *lines]))
+
+    write()
+    assert public_curves.published(path) == pytest.approx([14.0, 50.0])  # at 24,000, the middle of ours; not 10
+    rows.append((3, 20_000, 7.0))
+    write()
+    with pytest.raises(SystemExit, match="seed 3 has no points on both sides"):
+        public_curves.published(path)
+
+
+def test_final_scores_of_the_figures_are_those_of_the_tables() -> None:
+    configs = [ReportConfig.model_validate(yaml.safe_load((ROOT / f"benchmarks/{name}.yaml").read_text()))
+               for name in ("figure9_miniature", "miniature")]  # fmt: skip
+    folder = learning.KEPT_RUNS / learning.run_path("dmc/cheetah_run", "contextwm", 0)
+    runs = list(read_sources([folder]).runs)
+    for config in configs:
+        (final,) = final_scores(runs, 28_000, config.final_window)
+        assert final.score == pytest.approx(learning.run_score(folder))
+        assert final.number == len(public_curves.SCORED_AT) == 5
 
 
 def test_the_public_curves_need_five_seeds_of_the_tasks_that_no_other_experiment_has(
@@ -86,3 +112,59 @@ def test_the_public_curves_need_five_seeds_of_the_tasks_that_no_other_experiment
     (kept / "evaluations.jsonl").write_text("")
     assert ("dmc/walker_walk", 0) not in public_curves.remaining()
     assert len(public_curves.remaining()) == 9
+
+
+def test_the_kept_runs_are_of_todays_settings_and_others_are_refused_before_anything_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learning.check_kept()
+    path = learning.run_path("dmc/walker_stand", "apv", 0)
+    keep_files(learning.KEPT_RUNS / path, tmp_path / path, learning.KEPT_FILES)
+    monkeypatch.setattr(learning, "KEPT_RUNS", tmp_path)
+    learning.check_kept()
+    monkeypatch.setitem(learning.TASKS, "dmc/walker_stand", ("reward.gain=0.2",))
+    space = Workspace(tmp_path / "work", 0)
+    with pytest.raises(SystemExit, match=r"walker_stand/apv/seed0 .*reward\.gain is 0\.1, not 0\.2; .*move it away"):
+        learning.experiment(space, 1, learning.METHODS)
+    monkeypatch.setattr(public_curves, "RESULTS", tmp_path)
+    made = tmp_path / learning.run_path("dmc/walker_walk", "dreamerv2", 0)
+    keep_files(learning.KEPT_RUNS / path, made, learning.KEPT_FILES)  # another method's run
+    with pytest.raises(SystemExit, match=r"walker_walk/dreamerv2/seed0 was not made under today's settings"):
+        public_curves.experiment(space, 1)
+
+
+def test_a_model_is_kept_with_its_weights_and_no_other_is_taken_beside_runs_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "KEPT_RUNS", tmp_path / "kept")
+    space, path = Workspace(tmp_path / "work"), learning.model_path("prelar")
+    run = tmp_path / "kept" / learning.run_path("dmc/cheetah_run", "prelar", 3)
+
+    def made(*words: str) -> float:
+        if words[0] == "pretrain":
+            (space.folder / path / "checkpoints" / "300").mkdir(parents=True, exist_ok=True)
+            (space.folder / path / "checkpoints" / "300" / "checkpoint.json").write_text("weights")
+            (space.folder / path / "metrics.jsonl").write_text("")
+            record(space.folder / path)
+        return 1.0
+
+    monkeypatch.setattr(space, "command", made)
+    learning.pretrain(space, "prelar")
+    kept = {str(file.relative_to(tmp_path / "kept" / path)) for file in (tmp_path / "kept" / path).rglob("*.json*")}
+    assert kept == {"run.json", "metrics.jsonl", "checkpoints/300/checkpoint.json"}
+    record(run)
+    (run / "evaluations.jsonl").write_text("")
+    with pytest.raises(OtherModelError, match=r"prelar/seed3 started from other weights"):
+        learning.pretrain(space, "prelar")
+
+
+def test_runs_that_start_from_no_model_wait_for_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning, "KEPT_RUNS", tmp_path)
+    steps = learning.steps_of(Workspace(tmp_path / "work"), learning.METHODS)
+    assert len(steps) == 60 + 3 + 1
+    for step in steps:
+        method = step.name.split("/")[-2] if "/dmc/" in step.name else ""
+        wanted = [str(learning.model_path(method))] if method in learning.PRETRAINED else []
+        assert not method or [one.name for one in step.after] == wanted, step.name
+    assert all(steps.index(one) < steps.index(step) for step in steps for one in step.after)
+    assert learning.steps_of(Workspace(tmp_path / "work"), ["drqv2"])[0].after == ()
