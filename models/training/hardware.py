@@ -14,6 +14,7 @@ from ipv_bench.cpu_bf16 import INSTRUCTIONS, bf16_instructions
 from ipv_bench.errors import ConfigError, UnknownNameError
 from ipv_bench.progress import say_aside
 from ipv_bench.run_record import host_hardware
+from models.training.allocator import keep_freed_memory
 from models.training.config import LoopConfig
 
 DTYPE = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -146,13 +147,14 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
 
 
 def prepare_torch(device: torch.device, threads: int, deterministic: bool = False) -> None:
-    """Set torch's process-wide switches for a run.
+    """Set the process-wide switches of a run: torch's, and the C library's of memory (`allocator.keep_freed_memory`).
 
     Args:
         device: where the run computes.
         threads: CPU threads; 0 leaves torch's own choice.
         deterministic: deterministic kernels on CUDA; kernels without a deterministic form then raise.
     """
+    keep_freed_memory()
     if threads:
         torch.set_num_threads(threads)
     if device.type == "cuda":
