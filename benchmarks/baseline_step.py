@@ -1,4 +1,4 @@
-"""Updates of Figure 9's baselines against what they are measured by, each pair in one process.
+"""Updates of Figure 9's baselines against what they are measured by.
 
     python benchmarks/baseline_step.py           more repetitions; also DrQ-v2 at the published size
     python benchmarks/baseline_step.py --quick   under a minute on a quiet core
@@ -8,7 +8,8 @@ the machine's load. The last line is JSON:
 
 - `drqv2_vs_plain`: time of the plain reading of DrQ-v2's update (`drqv2_plain_reading.py`: frames stacked beforehand
   and not timed, `grid_sample`, whole backward passes, torch's default Adam) over ours, at the size of `tiny`.
-  Ours cuts its stacks out of the replay's windows in the time that is measured.
+  Ours cuts its stacks out of the replay's windows in the time that is measured. Each side has its own process: ours
+  keeps the memory that it frees, and what is left where the plain reading is given that too stands in `details`.
 - `isodream_vs_dreamerv2`: time of Iso-Dream's update over DreamerV2's, at Iso-Dream's released sizes for both (depth
   32, GRU of 200, latents of 50, heads of 400), four windows of 20 steps. Without `--quick` also at the sizes of `tiny`,
   where the small matrices of three decoders and two branches cost what a call costs.
@@ -19,12 +20,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from drqv2_plain_reading import PlainDrQv2, plain_transitions
+from paired_processes import Make, leave_memory_alone, paired_processes
 from paired_timing import machine, paired_cpu_seconds
 
 from models.finetune import build_agent
@@ -38,20 +41,42 @@ RELEASED_SIZES = {
 TINY_SIZES = {"encoder.kind": "plain", "decoder.kind": "plain", "rssm.stoch": 8, "rssm.discrete": 4}
 
 
-def drqv2(quick: bool, overrides: Mapping[str, Any] | None = None, pairs: int = 11) -> dict[str, Any]:
-    """DrQ-v2's update at the size of the preset `tiny`, changed by `overrides`: the plain reading's time over ours."""
-    changes = {"method": "drqv2", "training.threads": 1, "training.device": "cpu", **(overrides or {})}
+def drqv2_agent(overrides: Mapping[str, Any]) -> DrQv2Agent:
+    """DrQ-v2 at the size of the preset `tiny`, changed by `overrides`."""
+    changes = {"method": "drqv2", "training.threads": 1, "training.device": "cpu", **overrides}
     agent = build_agent("tiny", changes, None, ACTION_DIM)
     assert isinstance(agent, DrQv2Agent)
-    plain, batch = PlainDrQv2(agent.networks), windows(agent)
-    own = agent.config.drqv2
-    seen = plain_transitions(batch, own.frame_stack, own.n_step, own.discount, torch.float32)
+    return agent
+
+
+def our_drqv2(overrides: Mapping[str, Any]) -> Callable[[], Any]:
+    """Our update."""
+    agent = drqv2_agent(overrides)
+    batch = windows(agent)
+    return lambda: agent.update(batch)
+
+
+def plain_drqv2(overrides: Mapping[str, Any], *, same_memory: bool) -> Callable[[], Any]:
+    """The plain reading's update, with the C library's memory as it is, or as ours has it."""
+    if not same_memory:
+        leave_memory_alone()
+    agent = drqv2_agent(overrides)
+    own, plain = agent.config.drqv2, PlainDrQv2(agent.networks)
+    seen = plain_transitions(windows(agent), own.frame_stack, own.n_step, own.discount, torch.float32)
     generator = torch.Generator().manual_seed(0)
-    return paired_cpu_seconds(
-        lambda: agent.update(batch),
-        lambda: plain.update(seen, agent.networks.draw(len(seen.obs), generator), 0.5),
-        5 if quick else pairs,
-    )
+    return lambda: plain.update(seen, agent.networks.draw(len(seen.obs), generator), 0.5)
+
+
+def drqv2(quick: bool, overrides: Mapping[str, Any] | None = None, pairs: int = 11) -> dict[str, Any]:
+    """The plain reading's time over ours, each in a process of its own."""
+    plain = partial(plain_drqv2, overrides or {})
+    sides: dict[str, Make] = {
+        "ours": partial(our_drqv2, overrides or {}),
+        "plain": partial(plain, same_memory=False),
+        "same_memory": partial(plain, same_memory=True),
+    }
+    found = paired_processes(sides, 5 if quick else pairs)
+    return {**found, "ratio": found["plain_ratio"]}
 
 
 def isodream(quick: bool, preset: str = "paper/dmc", sizes: Mapping[str, Any] = RELEASED_SIZES) -> dict[str, Any]:
@@ -66,7 +91,11 @@ def isodream(quick: bool, preset: str = "paper/dmc", sizes: Mapping[str, Any] = 
     same = {
         "training.threads": 1, "training.device": "cpu", "replay.batch_size": batch_size, "replay.length": length,
     }  # fmt: skip
-    ours = build_agent(preset, {**same, "method": "isodream"}, None, ACTION_DIM)
+    steps = {
+        "isolation.action_steps": length,
+        "isolation.free_steps": 4 * length // 5,
+    }  # the released shares of a window
+    ours = build_agent(preset, {**same, **steps, "method": "isodream"}, None, ACTION_DIM)
     other = build_agent(preset, {**same, **sizes, "method": "dreamerv2"}, None, ACTION_DIM)
     generator = np.random.default_rng(0)
     shape = (batch_size, length)
