@@ -94,7 +94,7 @@ def isodream(quick: bool, preset: str = "paper/dmc", sizes: Mapping[str, Any] = 
     steps = {
         "isolation.action_steps": length,
         "isolation.free_steps": 4 * length // 5,
-    }  # the released shares of a window
+    }
     ours = build_agent(preset, {**same, **steps, "method": "isodream"}, None, ACTION_DIM)
     other = build_agent(preset, {**same, **sizes, "method": "dreamerv2"}, None, ACTION_DIM)
     generator = np.random.default_rng(0)
