@@ -20,6 +20,7 @@ from ipv_bench.bounded_file import (
     strings,
     too_deep,
 )
+from ipv_bench.config_faults import own_refusal
 from ipv_bench.errors import InputError
 from ipv_bench.file_names import shown
 
@@ -146,7 +147,13 @@ def as_model(model: type[Model], values: Any, where: str, *, error: ErrorKind = 
     except ValidationError as found:
         first = found.errors(include_input=False, include_url=False)[0]
         place = ".".join(shown(part, 60).strip("'") for part in first["loc"]) or "the whole"
-        raise error(f"{where}: {place}: {first['msg'].removeprefix('Value error, ')}", fix=fix) from None
+        own = own_refusal(first)
+        told = own.at("") if own else None
+        raise error(
+            f"{where}: {place}: {told.found if told else first['msg'].removeprefix('Value error, ')}",
+            expected=told.expected if told else "",
+            fix=fix,
+        ) from None
     except RecursionError:
         raise _nested(where, error, fix) from None
 

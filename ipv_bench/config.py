@@ -20,6 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ipv_bench.bounded_yaml import parse_yaml, read_yaml
+from ipv_bench.config_faults import refusal
 from ipv_bench.errors import ConfigError, UnknownNameError, nearest_name
 from ipv_bench.file_names import shown
 
@@ -110,12 +111,18 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
         ConfigError: the file is missing, is not YAML, or is not a mapping.
     """
     if not Path(path).exists():
-        raise ConfigError(f"cannot read the config {path}: No such file or directory", fix="check the path")
+        raise ConfigError(
+            f"cannot read the config {path}: No such file or directory", expected="a YAML file", fix="check the path"
+        )
     values = read_yaml(path, error=ConfigError, fix="mend the line that the message names")
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigError(f"{path} holds a {type(values).__name__}", expected="key: value lines")
+        raise ConfigError(
+            f"{path} holds a {type(values).__name__}",
+            expected="key: value lines",
+            fix="write each setting as a line of its own, `key: value`",
+        )
     return values
 
 
@@ -127,9 +134,13 @@ def parse_override(text: str) -> tuple[str, Any]:
     """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise ConfigError(f"--set {text!r} has no key and value", expected="key=value, such as data.batch_size=8")
-    expected = "a number, a word or a list [a, b]"
-    return key.strip(), parse_yaml(value, f"--set {shown(text)}: the value", error=ConfigError, expected=expected)
+        raise ConfigError(
+            f"--set {text!r} has no key and value",
+            expected="key=value, such as data.batch_size=8",
+            fix="write both in one word, in quotes where the value has spaces",
+        )
+    told = {"expected": "a number, a word or a list [a, b]", "fix": "close its brackets and quotes"}
+    return key.strip(), parse_yaml(value, f"--set {shown(text)}: the value", error=ConfigError, **told)
 
 
 def parse_overrides(overrides: Mapping[str, Any] | Iterable[str]) -> dict[str, Any]:
@@ -181,18 +192,7 @@ def build(config_class: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
     try:
         return config_class.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(
-            "the config has wrong values: " + "; ".join(_told(one) for one in error.errors()),
-            fix="`--dry-run` prints the resolved config with every field",
-        ) from None
-
-
-def _told(error: Mapping[str, Any]) -> str:
-    """One fault that pydantic found. A rule about several fields says by itself what it found."""
-    where, found = ".".join(map(str, error["loc"])), error.get("input")
-    rule = error["type"] == "value_error" and isinstance(found, Mapping)
-    text = str(error["msg"]).removeprefix("Value error, ") + ("" if rule else f" (found {found!r})")
-    return f"{where}: {text}" if where else text
+        raise refusal(error, config_class) from None
 
 
 def check_key(config_class: type[BaseModel], key: str) -> None:
@@ -206,15 +206,20 @@ def check_key(config_class: type[BaseModel], key: str) -> None:
     for depth, part in enumerate(parts):
         if current is None:
             if depth and not _takes_mapping(config_class, parts[:depth]):
-                raise ConfigError(f"{'.'.join(parts[:depth])} is a value and has no field {part!r}")
+                name = ".".join(parts[:depth])
+                raise ConfigError(
+                    f"{name} is a value and has no field {part!r}",
+                    expected=f"{name} with a value of its own",
+                    fix=f"set {name} itself",
+                )
             return
         if part not in current.model_fields:
             known = list(flatten_fields(config_class))
             near = nearest_name(key, known) or nearest_name(part, current.model_fields)
             raise ConfigError(
                 f"unknown config key {key!r}",
-                expected=f"one of {', '.join(sorted(current.model_fields))}" if len(current.model_fields) < 30 else "",
-                fix=f"did you mean {near!r}?" if near else "`--dry-run` prints every field",
+                expected=f"one of {', '.join(sorted(current.model_fields))}",
+                fix=f"did you mean {near!r}?" if near else "leave it out",
             )
         current = _inner_config(current.model_fields[part].annotation)
 

@@ -16,6 +16,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from ipv_bench.config import Config, build
+from ipv_bench.config_faults import RefusedValueError
 from ipv_bench.errors import UnknownNameError
 
 PREFIX = "protocol:"
@@ -104,7 +105,11 @@ class Protocol(Config):
             suite = task.partition("/")[0]
             ranged = task in self.score.ranges or suite in self.score.ranges
             if suite not in self.fixed.finetune or suite not in self.score.metrics or not ranged:
-                raise ValueError(f"{task} has no fixed values, metric or range")
+                raise RefusedValueError(
+                    f"{task} has no fixed values, metric or range",
+                    expected="all three for its suite, or a range for the task",
+                    fix=f"add {suite} to fixed.finetune, score.metrics and score.ranges",
+                )
         return self
 
     def is_free(self, key: str, method: str) -> bool:

@@ -155,6 +155,7 @@ def _open_training(plan: AdaptPlan, device: Any, action_dim: int, *, starts: boo
         raise UsageError(
             f"{needed} learns from a pre-trained model, and the run starts from random weights",
             expected="a pre-training run or checkpoint folder",
+            fix=f"start from such a run, or leave {needed.partition('=')[0]} out",
         )
     if plan.start.checkpoint is not None and starts:
         parent = load_checkpoint(plan.start.checkpoint)

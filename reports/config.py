@@ -7,6 +7,8 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ipv_bench.config import Config
+from ipv_bench.config_faults import RefusedValueError
+from ipv_bench.errors import nearest_name
 from reports.readers.base import ReadConfig, ReadOptions
 from reports.readers.column_names import OPTIONAL, REQUIRED
 from reports.readers.name_patterns import check_pattern
@@ -117,14 +119,26 @@ class FigureConfig(Config):
     def _complete(self) -> FigureConfig:
         for index, panel in enumerate(self.panels):
             if panel.show == "aggregate" and (panel.scores or self.scores) == "logged":
-                raise ValueError(f"panel {index + 1} pools tasks, which needs `scores: normalised`")
+                raise RefusedValueError(
+                    f"panel {index + 1} pools tasks by scores as they are logged",
+                    expected="one scale for all of them",
+                    fix="set `scores: normalised`, or `show: tasks` for a panel of each",
+                )
             for name in ("suite", "tasks", "methods"):
                 if not getattr(panel, name) and not getattr(self, name):
-                    raise ValueError(f"panel {index + 1} has no {name}, and the figure has none either")
+                    raise RefusedValueError(
+                        f"panel {index + 1} has no {name}, and the figure has none either",
+                        expected=f"`{name}` in one of the two",
+                        fix=f"add `{name}` to the figure, for all of its panels",
+                    )
             labels = [line.label for line in panel.methods or self.methods]
             twice = next((label for label in labels if labels.count(label) > 1), None)
             if twice is not None:
-                raise ValueError(f"panel {index + 1} has two lines labelled {twice!r}: a line's label is its name")
+                raise RefusedValueError(
+                    f"panel {index + 1} has two lines labelled {twice!r}",
+                    expected="a label of its own for each line: it is the line's name",
+                    fix="rename one of them",
+                )
         return self
 
     def filled(self, panel: PanelConfig) -> PanelConfig:
@@ -199,7 +213,11 @@ class ReportConfig(Config):
     @classmethod
     def _wide_enough(cls, width: str | float) -> str | float:
         if not isinstance(width, str) and not NARROWEST <= width <= WIDEST:
-            raise ValueError(f"width {width:g} is not between {NARROWEST:g} and {WIDEST:g} inches")
+            raise RefusedValueError(
+                f"width {width:g} is not between {NARROWEST:g} and {WIDEST:g} inches",
+                expected=f"one_column, two_columns, or {NARROWEST:g} to {WIDEST:g}",
+                fix="set width to one of these",
+            )
         return width
 
     @model_validator(mode="after")
@@ -227,7 +245,11 @@ class ReportConfig(Config):
     def _our_names(cls, columns: dict[str, str]) -> dict[str, str]:
         for name in columns:
             if name not in (*REQUIRED, *OPTIONAL):
-                raise ValueError(f"columns has {name!r}; ours are {', '.join((*REQUIRED, *OPTIONAL))}: the file's name")
+                raise RefusedValueError(
+                    f"columns has {name!r}, which is no name of ours",
+                    expected=f"our name: the file's name; ours are {', '.join((*REQUIRED, *OPTIONAL))}",
+                    fix=f"write columns: {{{nearest_name(name, (*REQUIRED, *OPTIONAL)) or 'score'}: the table's name}}",
+                )
         return columns
 
     @field_validator("figures")
@@ -235,5 +257,9 @@ class ReportConfig(Config):
     def _file_names(cls, figures: dict[str, FigureConfig]) -> dict[str, FigureConfig]:
         for name in figures:
             if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
-                raise ValueError(f"figure name {name!r} must be letters, digits, - and _: it names files")
+                raise RefusedValueError(
+                    f"a figure is called {name!r}, and its name names files",
+                    expected="letters, digits, - and _",
+                    fix="give it such a name; what stands above it is its `title`",
+                )
         return figures

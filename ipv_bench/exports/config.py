@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from ipv_bench.config import Config
-from ipv_bench.file_names import is_name
+from ipv_bench.config_faults import RefusedValueError
+from ipv_bench.file_names import is_name, shown
 
 
 class LeRobotExportConfig(Config):
@@ -34,7 +35,11 @@ class LeRobotExportConfig(Config):
     @classmethod
     def _a_name(cls, value: str) -> str:
         if not is_name(value):
-            raise ValueError("a camera's name has letters, digits, _ and -")
+            raise RefusedValueError(
+                f"camera is {shown(value)}",
+                expected="a name of letters, digits, _ and -",
+                fix="set camera to such a name, or leave it out: main",
+            )
         return value
 
 

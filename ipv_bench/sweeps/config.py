@@ -6,9 +6,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ipv_bench.config import Config, build, flatten, read_config_file
+from ipv_bench.config_faults import RefusedValueError
 from ipv_bench.errors import ConfigError
 from ipv_bench.frozen_protocol import PREFIX, Protocol, SampleData, load_protocol
 
@@ -101,9 +102,13 @@ class SweepConfig(Config):
 
     @field_validator("seeds", "tasks")
     @classmethod
-    def _once_each(cls, value: list[Any]) -> list[Any]:
+    def _once_each(cls, value: list[Any], info: ValidationInfo) -> list[Any]:
         if len(set(value)) < len(value):
-            raise ValueError(f"{value} names something twice")
+            raise RefusedValueError(
+                f"{info.field_name} {value} names something twice",
+                expected="each once",
+                fix="leave the second one out (a number N as `seeds` stands for 0 … N-1)",
+            )
         return value
 
     @model_validator(mode="after")
@@ -111,12 +116,23 @@ class SweepConfig(Config):
         if self.protocol:
             return self._with_protocol(load_protocol(self.protocol))
         if not self.figures and not (self.methods and self.tasks):
-            raise ValueError("it names neither `methods` and `tasks` nor `figures` nor `protocol`: nothing to run")
+            raise RefusedValueError(
+                "it names neither `methods` and `tasks` nor `figures` nor `protocol`: nothing to run",
+                expected="`methods` with `tasks`, or `figures`, or `protocol`",
+                fix="add lines such as `methods: [contextwm]` and `tasks: [dmc/cheetah_run]`",
+            )
         if bool(self.methods) != bool(self.tasks):
-            raise ValueError(f"it names {'methods' if self.methods else 'tasks'} alone; say `methods` and `tasks`")
+            given, other = ("methods", "tasks") if self.methods else ("tasks", "methods")
+            raise RefusedValueError(
+                f"it names {given} alone", expected="`methods` and `tasks`", fix=f"add `{other}: [...]`"
+            )
         said = sorted(self.model_fields_set & set(OF_METHODS))
         if said and not self.methods:
-            raise ValueError(f"a figure's runs are as the figure says: {', '.join(said)} would not be heeded")
+            raise RefusedValueError(
+                f"a figure's runs are as the figure says: {', '.join(said)} would not be heeded",
+                expected=f"no {' or '.join(said)} beside `figures` alone",
+                fix=f"leave {', '.join(said)} out, or name `methods` and `tasks` that they are for",
+            )
         for choice in self.methods:
             self._check_choice(choice)
         return self
@@ -126,22 +142,38 @@ class SweepConfig(Config):
             for_all, own = _keys(getattr(self, kind)), _keys(getattr(choice, kind))
             clash = sorted(key for key in own for other in for_all if _overlap(key, other))
             if clash:
-                raise ValueError(f"{', '.join(clash)} is set for all methods and for {choice.method}: say it once")
+                raise RefusedValueError(
+                    f"{', '.join(clash)} is set for all methods and for {choice.method}",
+                    expected="each key once",
+                    fix=f"leave it out of `{kind}` of the sweep or of {choice.method}",
+                )
             pairs = [pair for keys in (own, for_all) for pair in combinations(keys, 2)]
             twice = sorted({one for one, other in pairs if _overlap(one, other)})
             if twice or "method" in own or "method" in for_all:
                 what = f"{', '.join(twice)} twice" if twice else "another method"
-                raise ValueError(f"the `{kind}` of {choice.method} names {what}")
+                raise RefusedValueError(
+                    f"the `{kind}` of {choice.method} names {what}",
+                    expected="each key once, and the method by `method` alone",
+                    fix="leave the second one out" if twice else f"list the other method in `methods`, not in `{kind}`",
+                )
 
     def _with_protocol(self, protocol: Protocol) -> SweepConfig:
         """This sweep with what a protocol fixes filled in."""
         said = sorted(self.model_fields_set & {*OF_METHODS, "figures", "samples"})
         if said:
-            raise ValueError(f"the protocol says {', '.join(said)} itself; a sweep may name methods and where they run")
+            raise RefusedValueError(
+                f"the protocol says {', '.join(said)} itself",
+                expected="methods, and where they run, beside `protocol`",
+                fix=f"leave {', '.join(said)} out",
+            )
         for choice in self.methods:
             for key in (*flatten(choice.set), *flatten(choice.pretrain_set)):
                 if not protocol.is_free(key, choice.method):
-                    raise ValueError(f"protocol {self.protocol} does not let {choice.method} change {key}")
+                    raise RefusedValueError(
+                        f"protocol {self.protocol} does not let {choice.method} change {key}",
+                        expected=f"keys that it leaves free: {', '.join(protocol.free)}",
+                        fix=f"leave {key} out, or run it in a sweep of its own, without `protocol`",
+                    )
         values = {
             "tasks": protocol.tasks, "data": [protocol.data.sets], "seeds": list(range(protocol.seeds)),
             "preset": protocol.preset, "pretrain_preset": protocol.pretrain_preset, "samples": protocol.samples,

@@ -9,9 +9,10 @@ from typing import Any, Literal, cast
 from pydantic import Field, create_model, model_validator
 
 from ipv_bench.config import Resolved, build, check_key, flatten, flatten_fields, lay, merge, nested, parse_overrides
+from ipv_bench.config_faults import RefusedValueError
 from models.agents.config import AgentTrainingConfig
 from models.methods.base import adaptation_of, defaults_of, find_method
-from models.pretraining.config import DataConfig, TrainingConfig, ValidationConfig
+from models.pretraining.config import DataConfig, TrainingConfig, ValidationConfig, nothing_to_predict
 from models.world_models.config import MethodConfig
 from models.world_models.parent_weights import OF_THE_START
 
@@ -68,12 +69,13 @@ class AdaptConfig(MethodConfig):
     @model_validator(mode="after")
     def _consistent(self) -> AdaptConfig:
         if self.validation.every and self.validation.warmup >= self.data.length:
-            raise ValueError(
-                f"validation.warmup {self.validation.warmup} leaves nothing to predict in data.length "
-                f"{self.data.length}"
-            )
+            raise nothing_to_predict(self.validation.warmup, self.data.length)
         if self.data.num_videos is not None:
-            raise ValueError("data.num_videos is for pre-training; set num_sequences")
+            raise RefusedValueError(
+                f"data.num_videos is {self.data.num_videos}, and that is for pre-training",
+                expected="data.num_videos=null; labelled videos are counted by num_sequences",
+                fix=f"set num_sequences={self.data.num_videos} in its place",
+            )
         return self
 
 

@@ -199,7 +199,11 @@ def plan_adapting(
     if sets:
         changes["data.sets"] = sets
     if not changes.get("data.sets"):
-        raise UsageError("no labelled shard set is named", expected="--data SHARDS, with actions")
+        raise UsageError(
+            "no labelled shard set is named",
+            expected="--data SHARDS, with actions",
+            fix="make one: `ipv-bench record SUITE/TASK`, then `ipv-bench prepare episodes`",
+        )
     start = _start(parent, changes)
     changes.pop("method", None)
     resolved = resolve_adapting(
@@ -244,7 +248,11 @@ def _start(parent: str | Path, changes: Mapping[str, Any]) -> Start:
     if str(parent) == NO_RUN:
         method, preset = changes.get("method"), str(changes.get("preset") or DEFAULT_PRESET)
         if method is None:
-            raise UsageError("`adapt none` does not say which model", expected="--set method=NAME")
+            raise UsageError(
+                "`adapt none` does not say which model",
+                expected="--set method=NAME",
+                fix="name a method, or a run in place of `none`",
+            )
         config = _of_a_preset(str(method), preset).model_dump(mode="json")
         return Start(None, None, config, str(method), preset)
     record = read_record(run_of(parent))
@@ -257,6 +265,7 @@ def _start(parent: str | Path, changes: Mapping[str, Any]) -> Start:
         raise UsageError(
             f"{parent} is of the method {record.method}, and --set method={changes['method']} names another",
             expected="no method, or that one",
+            fix="leave --set method out; for another method start from a run of it",
         )
     adaptation_of(find_method(record.method))
     return Start(record, find_checkpoint(parent), record.config, record.method, record.preset)

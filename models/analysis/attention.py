@@ -15,13 +15,14 @@ import torch
 from pydantic import Field, model_validator
 
 from ipv_bench.analysis_record import AnalysisRecord, Picture
+from ipv_bench.config_faults import RefusedValueError
 from ipv_bench.errors import InputError, IpvBenchError
 from ipv_bench.plugins import plugin_names
 from ipv_bench.progress import say
 from models.analysis.analyses import AnalysisRequest
 from models.analysis.clips import ClipSet, open_clips
 from models.analysis.columns import spread_columns
-from models.analysis.config import AnalysisConfig, resolve_analysis
+from models.analysis.config import AnalysisConfig, check_columns, resolve_analysis
 from models.analysis.context_attention import attention_map, has_attention, recorded_attention
 from models.analysis.draws import clip_draws
 from models.analysis.estimates import Estimate, estimated_mean
@@ -63,11 +64,18 @@ class AttentionConfig(AnalysisConfig):
     @model_validator(mode="after")
     def _check(self) -> AttentionConfig:
         if self.observed > self.length:
-            raise ValueError(f"observed={self.observed} of length={self.length} frames")
-        if self.columns is not None and not (self.columns and all(0 <= t < self.length for t in self.columns)):
-            raise ValueError(f"columns={self.columns} must be among frames 0 … {self.length - 1}")
+            raise RefusedValueError(
+                f"observed={self.observed} of length={self.length} frames",
+                expected=f"observed of at most {self.length}",
+                fix=f"set observed={self.length} or less, or a larger length",
+            )
+        check_columns(self.columns, self.length)
         if self.target == "object" and self.truth is None:
-            raise ValueError("target=object needs the place of the object: --set truth=FILE")
+            raise RefusedValueError(
+                "target=object, and truth, which says where the object is, is not set",
+                expected="`sample_truth.json` of the release that the set was made from",
+                fix="set truth=FILE, or target=motion",
+            )
         return self
 
     @property

@@ -14,13 +14,14 @@ import torch
 from pydantic import Field, model_validator
 
 from ipv_bench.analysis_record import AnalysisRecord, Picture
+from ipv_bench.config_faults import RefusedValueError
 from ipv_bench.errors import InputError
 from ipv_bench.progress import say
 from ipv_bench.seeding import numpy_generator
 from models.analysis.analyses import AnalysisRequest
 from models.analysis.clips import ClipSet, open_clips
 from models.analysis.columns import spread_columns
-from models.analysis.config import AnalysisConfig, resolve_analysis
+from models.analysis.config import AnalysisConfig, check_columns, resolve_analysis
 from models.analysis.draws import clip_draws
 from models.analysis.estimates import Estimate, estimated_ratio
 from models.analysis.loaded_model import AnalysedModel, choose_analysis_device, open_models
@@ -53,9 +54,10 @@ class ComposeConfig(AnalysisConfig):
     @model_validator(mode="after")
     def _check(self) -> ComposeConfig:
         if self.length < 10:
-            raise ValueError(f"length={self.length} is too short to see a motion; 10 or more")
-        if self.columns is not None and not (self.columns and all(0 <= t < self.length for t in self.columns)):
-            raise ValueError(f"columns={self.columns} must be among frames 0 … {self.length - 1}")
+            raise RefusedValueError(
+                f"length={self.length} is too short to see a motion", expected="10 or more", fix="set length=10 or more"
+            )
+        check_columns(self.columns, self.length)
         return self
 
 

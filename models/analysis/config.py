@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from pydantic import Field, field_validator
 
 from ipv_bench.config import Config, build, check_key, merge, nested, parse_overrides, read_config_file
+from ipv_bench.config_faults import RefusedValueError
 from models.analysis.analyses import AnalysisRequest
 
 
@@ -37,6 +38,20 @@ class AnalysisConfig(Config):
     @classmethod
     def _one_name_is_a_list(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
+
+
+def check_columns(columns: list[int] | None, length: int) -> None:
+    """Refuse to show frames that a clip of so many does not have.
+
+    Raises:
+        RefusedValueError: one of them is no frame of it, or there are none.
+    """
+    if columns is not None and not (columns and all(0 <= t < length for t in columns)):
+        raise RefusedValueError(
+            f"columns={columns}",
+            expected=f"frames 0 … {length - 1}, one at least",
+            fix="set columns to such numbers, or leave it out",
+        )
 
 
 ConfigT = TypeVar("ConfigT", bound=AnalysisConfig)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from ipv_bench.analysis_record import AnalysisRecord, Picture
+from ipv_bench.config_faults import RefusedValueError
 from ipv_bench.errors import CheckpointError
 from ipv_bench.progress import Bar, progress, say
 from models.analysis.action_sources import ActionDriver, Source, action_source, read_actions
@@ -73,7 +74,11 @@ class PredictConfig(AnalysisConfig):
     @model_validator(mode="after")
     def _something_to_predict(self) -> PredictConfig:
         if self.observed >= self.length:
-            raise ValueError(f"observed={self.observed} leaves nothing to predict of length={self.length}")
+            raise RefusedValueError(
+                f"observed={self.observed} leaves nothing to predict of length={self.length}",
+                expected=f"observed below {self.length}",
+                fix=f"set observed={self.length - 1} or less, or a larger length",
+            )
         return self
 
 

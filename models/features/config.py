@@ -7,8 +7,18 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from ipv_bench.config import Config
+from ipv_bench.config_faults import RefusedValueError
 
 Kind = Literal["own", "mae", "vision", "alex", "vgg"]
+
+
+def heads_do_not_divide(width_key: str, width: int, heads_key: str, heads: int) -> RefusedValueError:
+    """Why a transformer of such a size is refused."""
+    return RefusedValueError(
+        f"{width_key} {width} is no multiple of {heads_key} {heads}",
+        expected="heads that divide the width",
+        fix=f"set {width_key}={-(-width // heads) * heads}, or another {heads_key}",
+    )
 
 
 class OwnMAEConfig(Config):
@@ -38,7 +48,7 @@ class OwnMAEConfig(Config):
     @model_validator(mode="after")
     def _heads_divide(self) -> OwnMAEConfig:
         if self.width % self.heads:
-            raise ValueError(f"features.own.width {self.width} is no multiple of features.own.heads {self.heads}")
+            raise heads_do_not_divide("features.own.width", self.width, "features.own.heads", self.heads)
         return self
 
 
@@ -55,7 +65,7 @@ class PixelDecoderConfig(Config):
     @model_validator(mode="after")
     def _heads_divide(self) -> PixelDecoderConfig:
         if self.width % self.heads:
-            raise ValueError(f"features.pixels.width {self.width} is no multiple of its heads, {self.heads}")
+            raise heads_do_not_divide("features.pixels.width", self.width, "features.pixels.heads", self.heads)
         return self
 
 
@@ -79,8 +89,10 @@ class FeaturesConfig(Config):
     @model_validator(mode="after")
     def _named(self) -> FeaturesConfig:
         if self.kind in ("mae", "vision") and not self.name:
-            raise ValueError(
-                f"features.kind={self.kind} needs features.name: a local folder, or a model in the Hugging Face cache"
+            raise RefusedValueError(
+                f"features.kind={self.kind}, and features.name is not set",
+                expected="the model: a local folder, or the name of one in the Hugging Face cache",
+                fix="set features.name=FOLDER_OR_NAME, or features.kind=own for features that the run learns itself",
             )
         return self
 

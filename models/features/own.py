@@ -46,7 +46,9 @@ class OwnMAE(FrozenFeatures):
         super().__init__()
         if size % config.patch:
             raise ConfigError(
-                f"features.own.patch {config.patch} does not divide image.size {size}", expected="a divisor of it"
+                f"features.own.patch {config.patch} does not divide image.size {size}",
+                expected="a divisor of it",
+                fix="set features.own.patch to one",
             )
         self.config, self.size = config, size
         self.places, self.width = (size // config.patch) ** 2, config.width

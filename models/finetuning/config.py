@@ -11,6 +11,7 @@ from pydantic import Field, create_model, model_validator
 
 from ipv_bench.bounded_json import as_model
 from ipv_bench.config import Config, Resolved, flatten, flatten_fields, parse_overrides, read_config_file
+from ipv_bench.config_faults import RefusedValueError
 from ipv_bench.errors import ConfigError, RunError
 from ipv_bench.run_record import RUN_FILE, RunRecord
 from models.envs.base import EnvConfig
@@ -88,16 +89,25 @@ class FinetuneConfig(MethodConfig):
     @model_validator(mode="after")
     def _consistent(self) -> FinetuneConfig:
         if self.env.image_size != self.image.size:
-            raise ValueError(
-                f"env.image_size is {self.env.image_size}, but the model takes image.size {self.image.size}"
+            raise RefusedValueError(
+                f"env.image_size is {self.env.image_size}, but the model takes image.size {self.image.size}",
+                expected="the same for both",
+                fix="set image.size and env.image_size to one number, or leave both out",
             )
         key, shortest = self.shortest_segment()
         if self.replay.length < shortest:
-            raise ValueError(f"replay.length {self.replay.length} is shorter than {key} {shortest}")
-        if self.replay.capacity < self.replay.length - 1:
-            raise ValueError(
-                f"replay.capacity {self.replay.capacity} is less than the {self.replay.length - 1} steps of one window "
-                f"({self.length_key()})"
+            raise RefusedValueError(
+                f"replay.length {self.replay.length} is shorter than {key} {shortest}",
+                expected=f"replay.length of at least {shortest}",
+                fix=f"set replay.length={shortest} or more, or change {key.partition('=')[0]}",
+            )
+        steps = self.replay.length - 1
+        if self.replay.capacity < steps:
+            raise RefusedValueError(
+                f"replay.capacity {self.replay.capacity} is less than the {steps} steps of one window "
+                f"({self.length_key()})",
+                expected=f"replay.capacity of at least {steps}",
+                fix=f"leave replay.capacity out, or set it to {steps} or more, or a smaller {self.length_key()}",
             )
         return self
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ipv_bench.config import Config
-from models.nets.config import GaussianRSSMConfig
+from ipv_bench.config_faults import RefusedValueError
+from models.nets.config import PLAIN_SIZE, GaussianRSSMConfig, ImageConfig
 from models.training.config import OptimizerConfig
 from models.world_models.config import MethodConfig
 
@@ -17,6 +18,24 @@ class ConvolutionsConfig(Config):
 
     cnn_depth: int = Field(32, ge=1)
     """Width of the first convolution (of the last but one, in a decoder)."""
+
+
+class IsolatedImageConfig(ImageConfig):
+    """Size and scaling of the frames."""
+
+    size: int = PLAIN_SIZE
+    """Height and width in pixels: 64, since encoder and decoders are plain convolutions, whose kernels fit no other."""
+
+    @field_validator("size")
+    @classmethod
+    def _as_the_kernels_fit(cls, value: int) -> int:
+        if value != PLAIN_SIZE:
+            raise RefusedValueError(
+                f"image.size is {value}, and encoder and decoders are plain convolutions",
+                expected=f"image.size={PLAIN_SIZE}, the only size that their kernels fit",
+                fix="leave image.size and env.image_size out; other methods take other sizes",
+            )
+        return value
 
 
 class IsolationConfig(Config):
@@ -43,9 +62,11 @@ class IsolationConfig(Config):
     def _future_can_be_rolled(self) -> IsolationConfig:
         if self.free_branch == "predictive" and (self.use_free or self.window):
             asks = "isolation.use_free=true" if self.use_free else f"isolation.window={self.window}"
-            raise ValueError(
+            raise RefusedValueError(
                 f"{asks} looks at futures of the action-free branch, and with isolation.free_branch=predictive it has "
-                "none; use isolation.free_branch=posterior"
+                "none",
+                expected="isolation.free_branch=posterior, which can be rolled ahead",
+                fix="set isolation.free_branch=posterior, or leave out isolation.use_free and isolation.window",
             )
         return self
 
@@ -90,6 +111,7 @@ class DenseHeadConfig(Config):
 class IsolatedModelConfig(MethodConfig):
     """Sections of a world model with isolated branches."""
 
+    image: IsolatedImageConfig = IsolatedImageConfig()
     encoder: ConvolutionsConfig = ConvolutionsConfig()
     decoder: ConvolutionsConfig = ConvolutionsConfig()
     rssm: GaussianRSSMConfig = GaussianRSSMConfig()
@@ -103,9 +125,12 @@ class IsolatedModelConfig(MethodConfig):
         """A window that ends before `free_steps` is seen whole: then the free branch draws what it likes of it."""
         steps, replay = self.isolation.free_steps, getattr(self, "replay", None)
         if self.isolation.free_branch == "predictive" and steps is not None and replay and replay.length <= steps:
-            raise ValueError(
-                f"isolation.free_steps {steps} never acts in windows of replay.length {replay.length}; released: 40 of "
-                f"50, so {round(0.8 * replay.length)} here, or null for a free branch that sees every frame"
+            share = min(round(0.8 * replay.length), replay.length - 1)
+            raise RefusedValueError(
+                f"isolation.free_steps {steps} never acts in windows of replay.length {replay.length}",
+                expected=f"fewer than {replay.length} (released: 40 of 50, so {share} here), or null for a free branch "
+                "that sees every frame",
+                fix=f"set isolation.free_steps={share}, or a larger replay.length",
             )
         return self
 

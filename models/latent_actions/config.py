@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from ipv_bench.config import Config
+from ipv_bench.config_faults import RefusedValueError
 from models.nets.config import ImageConfig
 from models.world_models.config import IntrinsicConfig, StackedConfig, WorldModelConfig
 
@@ -35,7 +36,12 @@ class LatentActionConfig(ActionEncoderConfig):
     @model_validator(mode="after")
     def _consistency_needs_distributions(self) -> LatentActionConfig:
         if self.consistency_scale and self.posterior == "deterministic":
-            raise ValueError("consistency_scale compares distributions of latent actions; use posterior=stochastic")
+            raise RefusedValueError(
+                f"latent_action.consistency_scale {self.consistency_scale:g} compares distributions of latent actions, "
+                "and latent_action.posterior=deterministic has none",
+                expected="latent_action.posterior=stochastic, or latent_action.consistency_scale=0",
+                fix="set one of the two so",
+            )
         return self
 
     def action_kl_scale(self, image: ImageConfig) -> float:
@@ -63,8 +69,11 @@ class RealActionConfig(ActionEncoderConfig):
     @model_validator(mode="after")
     def _densities_are_gaussian(self) -> RealActionConfig:
         if self.align == "nll" and self.posterior == "deterministic":
-            raise ValueError(
-                "align=nll needs the density of latent actions; use align=warmstart, or a stochastic model"
+            raise RefusedValueError(
+                "latent_action.align=nll needs the density of latent actions, and "
+                "latent_action.posterior=deterministic has none",
+                expected="a model that was pre-trained with latent_action.posterior=stochastic, or another alignment",
+                fix="set latent_action.align=warmstart, or start from a stochastic model",
             )
         return self
 
@@ -80,6 +89,18 @@ class LatentActionVideoConfig(WorldModelConfig):
     """World model of videos with latent actions; `rssm.action_dim` is their size."""
 
     latent_action: LatentActionConfig = LatentActionConfig()
+
+    @model_validator(mode="after")
+    def _there_are_others_to_compare_with(self) -> LatentActionVideoConfig:
+        scale, data = self.latent_action.consistency_scale, getattr(self, "data", None)
+        if scale and data and data.batch_size < 2:
+            raise RefusedValueError(
+                f"latent_action.consistency_scale {scale:g} compares sequences with one another, and data.batch_size "
+                f"is {data.batch_size}",
+                expected="data.batch_size of at least 2 for each process",
+                fix="set data.batch_size=2 or more, or latent_action.consistency_scale=0",
+            )
+        return self
 
 
 class RealActionModelConfig(StackedConfig):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from ipv_bench.config import Config
-from models.features.config import FeaturesConfig
+from ipv_bench.config_faults import SECTION, RefusedValueError
+from models.features.config import FeaturesConfig, heads_do_not_divide
 from models.nets.config import QuantizerConfig
 from models.training.config import AdamWConfig, OptimizerConfig
 from models.world_models.config import MethodConfig
@@ -27,7 +29,7 @@ class TransformerConfig(Config):
     @model_validator(mode="after")
     def _heads_divide(self) -> TransformerConfig:
         if self.width % self.heads:
-            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+            raise heads_do_not_divide(f"{SECTION}width", self.width, f"{SECTION}heads", self.heads)
         return self
 
 
@@ -79,7 +81,7 @@ class AdapterConfig(Config):
     @model_validator(mode="after")
     def _heads_divide(self) -> AdapterConfig:
         if self.kind == "tokens" and self.size % self.heads:
-            raise ValueError(f"adapter.width {self.size} is no multiple of adapter.heads {self.heads}")
+            raise heads_do_not_divide("adapter.width", self.size, "adapter.heads", self.heads)
         return self
 
     @property
@@ -120,18 +122,38 @@ class FeatureModelConfig(MethodConfig):
     @model_validator(mode="after")
     def _ficc_learns_features(self) -> FeatureModelConfig:
         if self.loss == "ficc" and self.features.kind != "own":
-            raise ValueError("loss=ficc learns its features: features.kind=own")
+            raise RefusedValueError(
+                f"loss=ficc learns its features, and features.kind is {self.features.kind}",
+                expected="features.kind=own",
+                fix="set features.kind=own, or loss=state for frozen features",
+            )
         if self.loss == "ficc" and self.extractor.num_codes != 1:
-            raise ValueError(
-                f"loss=ficc has one code for an action, and extractor.num_codes is {self.extractor.num_codes}"
+            raise RefusedValueError(
+                f"loss=ficc has one code for an action, and extractor.num_codes is {self.extractor.num_codes}",
+                expected="extractor.num_codes=1",
+                fix="set extractor.num_codes=1, or loss=state",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _patches_cover_the_frame(self) -> FeatureModelConfig:
+        size, patch = self.image.size, self.features.own.patch
+        if self.features.kind == "own" and size % patch:
+            raise RefusedValueError(
+                f"features.own.patch {patch} does not divide image.size {size}",
+                expected="a divisor of it",
+                fix=f"set features.own.patch={math.gcd(size, patch) if math.gcd(size, patch) > 1 else 8}",
             )
         return self
 
     @model_validator(mode="after")
     def _frames_as_they_are(self) -> FeatureModelConfig:
         if self.image.offset != "half" or self.image.gain != 1:
-            raise ValueError(
-                "image.offset and image.gain belong to models that draw pixels; frozen features have their own scaling"
+            raise RefusedValueError(
+                f"image.offset={self.image.offset} and image.gain={self.image.gain:g} belong to models that draw "
+                "pixels; frozen features have their own scaling",
+                expected="image.offset=half and image.gain=1",
+                fix="leave image.offset and image.gain out",
             )
         return self
 

@@ -63,6 +63,7 @@ class PreLARAdaptation(WorldModelAdaptation):
             raise ConfigError(
                 "latent_action.align=warmstart is for fine-tuning",
                 expected="none, or nll, which ties real actions to latent ones in every update",
+                fix="leave latent_action.align out, or set latent_action.align=nll",
             )
         return super().model(config, action_dim, seed, device, parts, pretrained)
 

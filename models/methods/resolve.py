@@ -48,7 +48,9 @@ def resolve_for_method(
     own = _preset_method(area, preset, parts) if named is None else None
     name = named or own or DEFAULT_METHOD
     if not isinstance(name, str):
-        raise ConfigError(f"method is {name!r}", expected="the name of a method")
+        raise ConfigError(
+            f"method is {name!r}", expected="the name of a method", fix="`ipv-bench doctor` lists those that there are"
+        )
     method = find_method(name)
     parts = [file for part in parts for file in (f"{part}@{name}", part)]
     own_class, preset_values = config_class(method), load_preset(area, preset, parts, method.presets)

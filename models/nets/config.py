@@ -11,6 +11,9 @@ from ipv_bench.config import Config
 Norm = Literal["batch", "none"]
 Kind = Literal["residual", "plain"]
 
+PLAIN_SIZE = 64
+"""Height and width of the only frames that DreamerV2's kernels fit, in pixels."""
+
 
 class ImageConfig(Config):
     """Size and scaling of the frames."""

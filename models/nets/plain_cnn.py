@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ipv_bench.errors import ConfigError
+from models.nets.config import PLAIN_SIZE
 from models.nets.heads import xavier_linear
 
-SIZE = 64
 ENCODER_KERNELS, DECODER_KERNELS = (4, 4, 4, 4), (5, 5, 6, 6)
 
 
@@ -149,14 +149,14 @@ def _xavier(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Conv2d | nn.ConvTranspo
 
 
 def check_plain_size(size: int) -> None:
-    """The kernels fit one size of frames.
+    """The kernels fit one size of frames; configs refuse others before they come here.
 
     Raises:
         ConfigError: another size than 64.
     """
-    if size != SIZE:
+    if size != PLAIN_SIZE:
         raise ConfigError(
-            f"image.size is {size}, and encoder or decoder is plain",
-            expected=f"image.size={SIZE}, which DreamerV2's kernels are made for",
-            fix="use encoder.kind=residual and decoder.kind=residual for other sizes, where the method has them",
+            f"frames of {size} pixels for plain convolutions",
+            expected=f"{PLAIN_SIZE}, which DreamerV2's kernels are made for",
+            fix="take the networks of models/nets/resnet.py for other sizes",
         )

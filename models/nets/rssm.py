@@ -94,6 +94,7 @@ class RSSM(nn.Module):
             raise ConfigError(
                 "rssm.action_dim is null, and this model is made before any environment is known",
                 expected="the width that actions are padded to (published: 50)",
+                fix="leave rssm.action_dim out",
             )
         self.img_in = xavier_linear(self.stoch_size + config.action_dim, config.hidden)
         self.gru = GRUCell(config.hidden, config.deter)

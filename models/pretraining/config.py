@@ -10,6 +10,7 @@ from typing import Any, cast
 from pydantic import Field, create_model, field_validator, model_validator
 
 from ipv_bench.config import Config, Resolved
+from ipv_bench.config_faults import RefusedValueError
 from ipv_bench.errors import ConfigError
 from models.methods.base import find_method
 from models.methods.resolve import resolve_for_method
@@ -59,9 +60,17 @@ class DataConfig(Config):
     def _one_weight_per_set(self) -> DataConfig:
         if self.weights is not None:
             if len(self.weights) != len(self.sets):
-                raise ValueError(f"{len(self.weights)} weights for {len(self.sets)} sets; give one per set")
+                raise RefusedValueError(
+                    f"data.weights has {len(self.weights)} weights, and data.sets {len(self.sets)} sets",
+                    expected="a weight for each set",
+                    fix="give data.weights as many numbers as there are sets, or leave it out for equal shares",
+                )
             if min(self.weights) < 0 or sum(self.weights) <= 0:
-                raise ValueError("weights must be at least 0 and not all 0")
+                raise RefusedValueError(
+                    f"data.weights is {self.weights}",
+                    expected="weights of at least 0, and not all 0",
+                    fix="give data.weights such numbers, or leave it out for equal shares",
+                )
         return self
 
     @field_validator("sets", mode="before")
@@ -106,11 +115,17 @@ class PretrainConfig(MethodConfig):
     @model_validator(mode="after")
     def _consistent(self) -> PretrainConfig:
         if self.validation.every and self.validation.warmup >= self.data.length:
-            raise ValueError(
-                f"validation.warmup {self.validation.warmup} leaves nothing to predict "
-                f"in data.length {self.data.length}"
-            )
+            raise nothing_to_predict(self.validation.warmup, self.data.length)
         return self
+
+
+def nothing_to_predict(warmup: int, length: int) -> RefusedValueError:
+    """Why a validation that sees all frames of a segment is refused."""
+    return RefusedValueError(
+        f"validation.warmup {warmup} leaves nothing to predict in data.length {length}",
+        expected=f"validation.warmup below {length}",
+        fix=f"set validation.warmup={length - 1} or less, or a larger data.length, or validation.every=0 for none",
+    )
 
 
 @cache

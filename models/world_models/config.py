@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from ipv_bench.config import Config, Resolved
+from ipv_bench.config_faults import RefusedValueError
 from ipv_bench.run_record import variant_name
-from models.nets.config import DecoderConfig, EncoderConfig, ImageConfig, RewardConfig, RSSMConfig
+from models.nets.config import PLAIN_SIZE, DecoderConfig, EncoderConfig, ImageConfig, RewardConfig, RSSMConfig
 from models.training.config import OptimizerConfig
 
 DEFAULT_METHOD = "contextwm"
@@ -142,6 +144,9 @@ class LossConfig(Config):
 class WorldModelConfig(MethodConfig):
     """Sections of a world model."""
 
+    knows_actions: ClassVar[bool] = False
+    """Whether it is made for an environment, whose actions say how wide they are; else `rssm.action_dim` does."""
+
     encoder: EncoderConfig = EncoderConfig()
     decoder: DecoderConfig = DecoderConfig()
     rssm: RSSMConfig = RSSMConfig()
@@ -149,10 +154,60 @@ class WorldModelConfig(MethodConfig):
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
 
+    @model_validator(mode="after")
+    def _plain_networks_fit(self) -> WorldModelConfig:
+        plain = [f"{name}.kind" for name in ("encoder", "decoder") if getattr(self, name).kind == "plain"]
+        if plain and self.image.size != PLAIN_SIZE:
+            raise RefusedValueError(
+                f"image.size is {self.image.size}, with plain convolutions ({', '.join(plain)})",
+                expected=f"image.size={PLAIN_SIZE}, the only size that the kernels of plain convolutions fit",
+                fix="leave image.size and env.image_size out, or set encoder.kind=residual decoder.kind=residual",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fusion_fits(self) -> WorldModelConfig:
+        context, encoder, decoder = self.context, self.encoder, self.decoder
+        if context.fusion in (None, "none"):
+            return self
+        if "plain" in (encoder.kind, decoder.kind):
+            raise RefusedValueError(
+                f"encoder.kind is {encoder.kind} and decoder.kind is {decoder.kind}, with context.fusion="
+                f"{context.fusion}",
+                expected="residual ones where context features are fused",
+                fix="set encoder.kind=residual decoder.kind=residual, or context.fusion=none",
+            )
+        if encoder.cnn_depth != decoder.cnn_depth:
+            raise RefusedValueError(
+                f"encoder.cnn_depth is {encoder.cnn_depth}, decoder.cnn_depth is {decoder.cnn_depth}",
+                expected="equal depths where context features are fused",
+                fix=f"set both: encoder.cnn_depth={encoder.cnn_depth} decoder.cnn_depth={encoder.cnn_depth}, or "
+                "context.fusion=none",
+            )
+        if context.fusion == "cross_attention" and 2 * decoder.cnn_depth % context.heads:
+            raise RefusedValueError(
+                f"context.heads={context.heads} does not divide the {2 * decoder.cnn_depth} channels at 16x16",
+                expected="a divisor of 2 * decoder.cnn_depth",
+                fix=f"set context.heads={math.gcd(context.heads, 2 * decoder.cnn_depth)}, or another decoder.cnn_depth "
+                "and encoder.cnn_depth",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _actions_have_a_width(self) -> WorldModelConfig:
+        if self.rssm.action_dim is None and not self.knows_actions:
+            raise RefusedValueError(
+                "rssm.action_dim is null, and this model is made before any environment is known",
+                expected="the width that actions are padded to (published: 50)",
+                fix="leave rssm.action_dim out",
+            )
+        return self
+
 
 class StackedConfig(WorldModelConfig):
     """The action-conditional world model of an agent."""
 
+    knows_actions: ClassVar[bool] = True
     pretrained: ClassVar[bool] = True
     """Whether parts of it may come from a pre-trained model: those are held at first, and novelty is measured."""
 

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ipv_bench.errors import ConfigError
 from models.nets.config import DecoderConfig, EncoderConfig, ImageConfig
 from models.nets.cross_attention import Fusion, FusionDraws
 from models.nets.distributions import full_precision
@@ -26,11 +25,8 @@ class ImageModel(nn.Module):
         image: size and scaling.
         encoder: encoder, and context encoder.
         decoder: decoder.
-        context: context path; its `fusion` must be set.
+        context: context path; its `fusion` must be set. That it fits the two is `WorldModelConfig`'s affair.
         feat_size: size of the features that are decoded.
-
-    Raises:
-        ConfigError: encoder and decoder do not fit for fusion, or the heads do not divide the channels.
     """
 
     def __init__(
@@ -44,8 +40,6 @@ class ImageModel(nn.Module):
         super().__init__()
         self.context, self.size = context, image.size
         self.has_context = context.fusion not in (None, "none")
-        if self.has_context:
-            _check_fusion(encoder, decoder, context)
         self.scaling = ImageScaling(image)
         self.encoder = image_encoder(encoder, image.size)
         self.context_encoder = ImageEncoder(encoder, image.size) if self.has_context else None
@@ -119,23 +113,3 @@ def image_decoder(
     if config.kind == "plain":
         return PlainDecoder(config.cnn_depth, feat_size, size)
     return ImageDecoder(config, feat_size, size, fusion)
-
-
-def _check_fusion(encoder: EncoderConfig, decoder: DecoderConfig, context: ContextConfig) -> None:
-    if "plain" in (encoder.kind, decoder.kind):
-        raise ConfigError(
-            f"encoder.kind is {encoder.kind} and decoder.kind is {decoder.kind}, with context.fusion={context.fusion}",
-            expected="residual ones where context features are fused",
-            fix="set both to residual, or context.fusion=none",
-        )
-    if encoder.cnn_depth != decoder.cnn_depth:
-        raise ConfigError(
-            f"encoder.cnn_depth is {encoder.cnn_depth}, decoder.cnn_depth is {decoder.cnn_depth}",
-            expected="equal depths where context features are fused",
-            fix="set both, or context.fusion=none",
-        )
-    if context.fusion == "cross_attention" and 2 * decoder.cnn_depth % context.heads:
-        raise ConfigError(
-            f"context.heads={context.heads} does not divide the {2 * decoder.cnn_depth} channels at 16x16",
-            expected="a divisor of 2 * decoder.cnn_depth",
-        )

@@ -42,11 +42,13 @@ def refuse_unused(changed: Iterable[str], checkpoint: Path | None, *, whole: boo
         raise ConfigError(
             f"{chosen[0]} is set, and the run starts from random weights",
             expected=f"a run whose weights are taken over, or no {chosen[0]}",
+            fix=f"leave {chosen[0]} out, or name a pre-trained run to start from",
         )
     if whole and "init_parts" in chosen:
         raise ConfigError(
             "init_parts is set, and the run starts from an adapted model, which is taken over whole",
             expected="a pre-training run, or no init_parts",
+            fix="leave init_parts out, or start from the run that the model was adapted from",
         )
 
 

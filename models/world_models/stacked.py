@@ -91,7 +91,7 @@ class StackedWorldModel(nn.Module):
         discount: γ, for a head that predicts it (times whether the episode goes on); None: no such head.
 
     Raises:
-        ConfigError: the actions do not fit, or the context's fusion does not (see `ImageModel`).
+        ConfigError: the actions do not fit.
     """
 
     def __init__(self, config: StackedConfig, action_dim: int, discount: float | None = None) -> None:

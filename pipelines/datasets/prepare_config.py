@@ -9,7 +9,9 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ipv_bench.config import Config
+from ipv_bench.config_faults import RefusedValueError
 from ipv_bench.errors import ConfigError
+from ipv_bench.file_names import shown
 
 Crop = Literal["none", "centre-square"]
 Scaling = Literal["area", "bilinear-plain"]
@@ -67,13 +69,21 @@ class PrepareConfig(Config):
     @classmethod
     def _known_size(cls, value: object) -> object:
         if value != "native" and not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}|short:[1-9]\d{0,4}", str(value)):
-            raise ValueError("size is HxW such as 64x64, short:N such as short:256, or native")
+            raise RefusedValueError(
+                f"size is {shown(value)}",
+                expected="HxW such as 64x64, short:N such as short:256, or native",
+                fix="set size to one of these forms, or leave it out",
+            )
         return value
 
     @model_validator(mode="after")
     def _one_time_rule(self) -> PrepareConfig:
         if self.fps is not None and self.frame_stride != 1:
-            raise ValueError("fps and frame_stride exclude each other: set one of them")
+            raise RefusedValueError(
+                f"fps is {self.fps:g} and frame_stride is {self.frame_stride}: both choose the frames",
+                expected="one of them alone",
+                fix="set frame_stride=1 with fps, or fps=null with frame_stride",
+            )
         return self
 
     def options(self) -> dict[str, Any]:

@@ -40,6 +40,7 @@ def _compiled(pattern: str) -> tuple[re.Pattern[str], dict[str, str]]:
             raise ConfigError(
                 f"names: {pattern!r} has the placeholder {{{name}}}",
                 expected=", ".join(f"{{{field}}}" for field in FIELDS) + ", or {} for anything",
+                fix="write {} in its place, or the name of one of these",
             )
         if name:
             seen.append(name)
@@ -52,6 +53,7 @@ def _compiled(pattern: str) -> tuple[re.Pattern[str], dict[str, str]]:
         raise ConfigError(
             f"names: {pattern!r} has {'no placeholder' if not seen else 'a placeholder twice'}",
             expected='a pattern such as "{task}/{method}/{seed}"',
+            fix="name what each part of the path is, once; {} is anything",
         )
     return re.compile("(?:^|.*/)" + "".join(parts).lstrip("/") + "$", re.DOTALL), constants
 

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from ipv_bench.config import Config
+from ipv_bench.config_faults import SECTION, RefusedValueError
 from ipv_bench.errors import InputError
 from reports.scores.score_table import ScoredRun
 
@@ -50,9 +51,17 @@ class GridConfig(Config):
     @model_validator(mode="after")
     def _every_is_given(self) -> GridConfig:
         if self.points == "every" and self.every is None:
-            raise ValueError("points: every needs `every`, the distance in env steps")
+            raise RefusedValueError(
+                f"{SECTION}points is every, and {SECTION}every is not set",
+                expected="the distance of two points in env steps",
+                fix=f"set {SECTION}every, or another {SECTION}points",
+            )
         if self.start is not None and self.stop is not None and self.start > self.stop:
-            raise ValueError(f"start {self.start:g} is behind stop {self.stop:g}")
+            raise RefusedValueError(
+                f"{SECTION}start {self.start:g} is behind {SECTION}stop {self.stop:g}",
+                expected="start before stop",
+                fix=f"swap them, or leave {SECTION}start out",
+            )
         return self
 
 

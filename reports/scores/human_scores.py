@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import model_validator
 
 from ipv_bench.config import Config
+from ipv_bench.config_faults import SECTION, RefusedValueError
 from ipv_bench.errors import ConfigError, InputError
 
 
@@ -23,7 +24,11 @@ class ScoreRange(Config):
     @model_validator(mode="after")
     def _not_empty(self) -> ScoreRange:
         if not self.low < self.high < math.inf or self.low == -math.inf:
-            raise ValueError(f"high {self.high:g} is not above low {self.low:g}, or one of them is not finite")
+            raise RefusedValueError(
+                f"{SECTION}high {self.high:g} is not above {SECTION}low {self.low:g}, or one of them is not finite",
+                expected="finite numbers, low below high",
+                fix=f"set {SECTION}low to the score that becomes 0, and {SECTION}high to the one that becomes 1",
+            )
         return self
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import model_validator
 
 from ipv_bench.config import Config
+from ipv_bench.config_faults import SECTION, RefusedValueError
 from ipv_bench.errors import nearest_name
 from reports.scores.findings import Finding, note, warning
 from reports.scores.human_scores import ScoreRange, read_human_scores
@@ -30,7 +31,11 @@ class NormaliseConfig(Config):
     def _factors_are_positive(self) -> NormaliseConfig:
         wrong = [name for name, factor in self.factors.items() if not 0 < factor < float("inf")]
         if wrong:
-            raise ValueError(f"factors of {', '.join(wrong)} are not positive numbers")
+            raise RefusedValueError(
+                f"{SECTION}factors of {', '.join(wrong)} are not positive numbers",
+                expected="positive, finite numbers, such as 0.01 for logs in percent",
+                fix=f"give {SECTION}factors such numbers, or leave those methods out",
+            )
         return self
 
 

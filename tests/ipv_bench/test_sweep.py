@@ -198,6 +198,8 @@ def test_files_that_say_something_wrong(text: str, words: str, tmp_path: Path) -
     with pytest.raises(ConfigError, match=words.replace("[", r"\[")) as caught:
         read_sweep(tmp_path / "wrong.yaml")
     assert "wrong.yaml" in caught.value.found
+    assert caught.value.expected
+    assert caught.value.fix
 
 
 @pytest.mark.parametrize(

@@ -223,3 +223,32 @@ def test_without_rliable_the_report_is_made_and_says_so(
     findings = json.loads((tmp_path / "report" / "report.json").read_text())["findings"]
     assert [(one["level"], one["code"]) for one in findings if one["code"] == "no_rliable"] == [("note", "no_rliable")]
     assert "rliable is not installed here" in (tmp_path / "report" / "report.html").read_text()
+
+
+LINE = "[{label: a, where: {method: apv}}]"
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "expected", "fix"),
+    [
+        ("width: 30", "width 30 is not between", "two_columns, or 2.5 to 24", "set width"),
+        ("width: three", "width is 'three'", "one of one_column, two_columns or a number", "give width such a value"),
+        ("columns: {scor: x}", "columns has 'scor'", "ours are method, task", "columns: {score: the table's name}"),
+        ("names: abc", "'abc' has no placeholder", "{task}/{method}/{seed}", "name what each part"),
+        ("grid: {points: every}", "grid.every is not set", "the distance of two points", "set grid.every"),
+        ("grid: {start: 5, stop: 4}", "grid.start 5 is behind grid.stop 4", "start before stop", "swap them"),
+        ("normalise: {factors: {sac: -1}}", "normalise.factors of sac", "positive, finite", "give normalise.factors"),
+        ("figures: {a: {title: t, suite: dmc, tasks: [x]}}", "panel 1 has no methods", "`methods`", "add `methods`"),
+        (f"figures: {{'a b': {{title: t, suite: dmc, tasks: [x], methods: {LINE}}}}}", "'a b'", "letters", "`title`"),
+        ("figures: {a: {title: t, panels: [{shw: x}]}}", "'figures.a.panels.0.shw'", "one of methods", "mean 'show'?"),
+    ],
+)
+def test_a_wrong_config_says_what_is_expected_and_what_to_write(
+    one_task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, found: str, expected: str, fix: str
+) -> None:
+    (tmp_path / "report.yaml").write_text(text)
+    assert report(one_task, "--out", tmp_path / "report", "--config", tmp_path / "report.yaml") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[0] for line in lines] == ["error:", "expected:", "to"]
+    assert all(word in line for word, line in zip((found, expected, fix), lines, strict=True))
+    assert not (tmp_path / "report").exists()

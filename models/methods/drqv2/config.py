@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError, model_validator
 
 from ipv_bench.config import Config
+from ipv_bench.config_faults import RefusedValueError
 from models.methods.drqv2.noise_schedule import NoiseSchedule
 from models.nets.config import ImageConfig
 from models.training.config import LoopConfig, OptimizerConfig
@@ -105,19 +106,27 @@ class DrQv2Config(MethodConfig):
         fixed = {"length": steps + 1, "prioritize_ends": False}
         for name, value in fixed.items():
             if replay.get(name, value) != value:
-                raise ValueError(
-                    f"replay.{name} is {replay[name]}, and drqv2.n_step {steps} makes it {value}: leave it out"
+                raise RefusedValueError(
+                    f"replay.{name} is {replay[name]}, and drqv2.n_step {steps} makes it {value}",
+                    expected=f"no replay.{name}: it follows from drqv2.n_step",
+                    fix=f"leave replay.{name} out" + (", and set drqv2.n_step" if name == "length" else ""),
                 )
         return {**values, "replay": {**replay, **fixed}}
 
     @model_validator(mode="after")
     def _can_be_computed(self) -> DrQv2Config:
         if self.training.cuda_graph is True:
-            raise ValueError("training.cuda_graph: the actor's half waits for the critics' outcome on the host")
+            raise RefusedValueError(
+                "training.cuda_graph is true, and here the actor's half waits for the critics' outcome on the host",
+                expected="training.cuda_graph=false, or auto, which is none here",
+                fix="leave training.cuda_graph out",
+            )
         if self.drqv2.map_size(self.image.size) < 1:
-            raise ValueError(
+            raise RefusedValueError(
                 f"image.size {self.image.size} leaves nothing after convolutions with drqv2.strides "
-                f"{list(self.drqv2.strides)}: take larger pictures or fewer layers"
+                f"{list(self.drqv2.strides)}",
+                expected="pictures of which a map of 1x1 is left at least",
+                fix="set a larger image.size and env.image_size, or fewer or smaller drqv2.strides",
             )
         return self
 

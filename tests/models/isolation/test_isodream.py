@@ -245,7 +245,15 @@ def test_prediction_sees_nothing_of_the_future_but_its_actions():
             {"replay.length": 1, "isolation.background_frames": 1, "isolation.free_steps": None},
             ["replay.length 1 is shorter"],
         ),
-        ({"isolation.free_steps": 6}, ["isolation.free_steps 6 never acts", "replay.length 6", "so 5 here, or null"]),
+        (
+            {"isolation.free_steps": 6},
+            [
+                "isolation.free_steps 6 never acts",
+                "replay.length 6",
+                "so 5 here), or null",
+                "set isolation.free_steps=5",
+            ],
+        ),
         ({"rssm.discrete": 8}, ["rssm.discrete"]),
     ],
 )

@@ -318,9 +318,9 @@ def test_learning_rate_rises_and_falls() -> None:
 def test_what_cannot_be_is_refused() -> None:
     for changes, words in (
         ({"features": {"own": {"patch": 7}}}, "does not divide image.size"),
-        ({"features": {"kind": "mae"}}, "needs features.name"),
+        ({"features": {"kind": "mae"}}, "features.name is not set"),
         ({"image": {"offset": "mean_image"}}, "have their own scaling"),
-        ({"extractor": {"heads": 3}}, "no multiple of heads"),
+        ({"extractor": {"heads": 3}}, "no multiple of extractor.heads"),
         ({"adapter": {"heads": 3}}, "no multiple of adapter.heads"),
     ):
         with pytest.raises(ConfigError, match=words):

@@ -200,10 +200,11 @@ def test_acting_step_by_step_equals_observing_a_sequence() -> None:
 
 
 def test_fusion_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(ConfigError, match="heads=3"):
-        VideoWorldModel(small(context={"heads": 3}))
+    with pytest.raises(ConfigError, match="heads=3 does not divide the 8 channels"):
+        small(context={"heads": 3})
     with pytest.raises(ConfigError, match="decoder.cnn_depth is 4"):
-        VideoWorldModel(small(encoder={"cnn_depth": 8}))
+        small(encoder={"cnn_depth": 8})
+    small("apv", encoder={"cnn_depth": 8}, context={"heads": 3})  # nothing is fused
 
 
 def test_actions_that_do_not_fit_are_refused() -> None:

@@ -111,12 +111,12 @@ def test_unlisted_videos_are_a_warning(source: Path, tmp_path: Path, capsys: pyt
     ("options", "words"),
     [
         (("--set", "jpeg_qualty=3"), ("unknown config key 'jpeg_qualty'", "did you mean 'jpeg_quality'")),
-        (("--set", "min_frames=many"), ("min_frames", "valid integer")),
-        (("--set", "size=64"), ("size is HxW",)),
+        (("--set", "min_frames=many"), ("min_frames is 'many'", "a whole number, at least 0")),
+        (("--set", "size=64"), ("size is 64", "HxW such as 64x64")),
         (("--profile", "papr"), ("unknown profile of ssv2", "did you mean 'paper'")),
         (("--limit", "0"), ("--limit 0", "1 or more")),
         (("--workers", "-1"), ("--workers -1",)),
-        (("--set", "fps=5", "--set", "frame_stride=2"), ("exclude each other",)),
+        (("--set", "fps=5", "--set", "frame_stride=2"), ("fps is 5 and frame_stride is 2", "one of them alone")),
     ],
 )
 def test_wrong_options(

@@ -168,5 +168,5 @@ def test_wrong_human_files_are_refused(tmp_path: Path, text: str, error: type[Ex
 
 
 def test_empty_ranges_are_refused() -> None:
-    with pytest.raises(ConfigError, match="not above low"):
+    with pytest.raises(ConfigError, match=r"ranges\.dmc\.high 1 is not above ranges\.dmc\.low 1"):
         build(NormaliseConfig, {"ranges": {"dmc": {"low": 1, "high": 1}}})
