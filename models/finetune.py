@@ -33,6 +33,7 @@ from models.finetuning.config import (
 )
 from models.finetuning.counters import Counters
 from models.finetuning.drift import drift_warnings
+from models.finetuning.episode_limits import refuse_longer_windows
 from models.finetuning.fingerprint import fingerprint_changes, told_changes
 from models.finetuning.loop import FinetuneLoop
 from models.finetuning.plan import FinetunePlan, plan_finetuning
@@ -256,6 +257,7 @@ def _start_record(plan: FinetunePlan) -> tuple[RunRecord, Agent | None]:
         prepare_torch(device, plan.config.training.threads, plan.config.training.deterministic)
         env = open_silent_env(plan.task, plan.config.env, plan.config.envs)
         with closing(env):
+            refuse_longer_windows(plan.config, plan.task, env.time_limit)
             agent = _start_agent(plan, env.action_dim)
             scores = random_policy_scores(env, plan.config.evaluation.random_episodes, plan.record.seed)
             found: dict[str, Any] = {

@@ -103,6 +103,20 @@ class ControlStep:
     success: bool | None = None
 
 
+def refuse_longer_time_limit(task: str, config: EnvConfig, own: int) -> None:
+    """Refuse a config whose `time_limit` would never be reached.
+
+    Raises:
+        ConfigError: it is above the suite's `own`.
+    """
+    if config.time_limit is not None and config.time_limit > own:
+        raise ConfigError(
+            f"env.time_limit is {config.time_limit}, but {task} ends after {own} control steps",
+            expected=f"at most {own}, or null",
+            fix="leave env.time_limit out, or set a smaller one",
+        )
+
+
 @contextmanager
 def explained_simulator_errors(task: str, package: str) -> Iterator[None]:
     """Around everything that a simulator's own code does: what it raises becomes an error of the environment.
@@ -158,11 +172,7 @@ class Env(ABC):
         self.task, self.config = task, config
         self._action_low = np.asarray(action_low, np.float64)
         self._action_high = np.asarray(action_high, np.float64)
-        if config.time_limit is not None and config.time_limit > own_time_limit:
-            raise ConfigError(
-                f"env.time_limit is {config.time_limit}, but {task} ends after {own_time_limit} control steps",
-                expected=f"at most {own_time_limit}, or null",
-            )
+        refuse_longer_time_limit(task, config, own_time_limit)
         self.time_limit = config.time_limit or own_time_limit
         self._elapsed, self._running = 0, False
         self._success: bool | None = None

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ipv_bench.errors import ConfigError
 from models.envs.base import EnvConfig
-from models.envs.dmc import PACKAGE, DmcEnv
+from models.envs.dmc import PACKAGE, TIME_LIMIT, DmcEnv
 from models.envs.dmcr_factors import DOMAINS, Factor, Factors, draw_factors, dynamics_seed_of, visual_seed_of
 from models.envs.dmcr_textures import SKY_SIZE, TextureBank, open_textures
 from models.envs.registry import Suite
@@ -202,4 +202,4 @@ def make(name: str, config: DmcRemasteredConfig) -> DmcRemasteredEnv:
     return DmcRemasteredEnv(name, config)
 
 
-SUITE = Suite("dmcr", tuple(TASKS), make, PACKAGE, DmcRemasteredConfig, extra="dmc")
+SUITE = Suite("dmcr", tuple(TASKS), make, PACKAGE, DmcRemasteredConfig, extra="dmc", time_limit=lambda _: TIME_LIMIT)

@@ -133,4 +133,6 @@ def make(name: str, config: EnvConfig) -> HighwayEnv:
     return HighwayEnv(name, config)
 
 
-SUITE = Suite("highway", tuple(TASKS), make, PACKAGE, extra="driving")
+SUITE = Suite(
+    "highway", tuple(TASKS), make, PACKAGE, extra="driving", time_limit=lambda name: TASKS[name][1] * CONTROL_HZ
+)

@@ -194,4 +194,4 @@ def make(name: str, config: MetaworldConfig) -> MetaworldEnv:
     return MetaworldEnv(name, config)
 
 
-SUITE = Suite("metaworld", TASKS, make, PACKAGE, MetaworldConfig, extra="metaworld")
+SUITE = Suite("metaworld", TASKS, make, PACKAGE, MetaworldConfig, extra="metaworld", time_limit=lambda _: TIME_LIMIT)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.envs.metaworld import DEFAULT_CAMERA, PACKAGE, TASKS, MetaworldConfig, MetaworldEnv
+from models.envs.metaworld import DEFAULT_CAMERA, PACKAGE, TASKS, TIME_LIMIT, MetaworldConfig, MetaworldEnv
 from models.envs.metaworld_factors import ALL_FACTORS, Factor, Looks, Surface, draw_looks, visual_seed_of
 from models.envs.metaworld_parts import find_parts, material_of
 from models.envs.metaworld_patterns import PATTERN_SIZE, picture, shaded, shading
@@ -264,4 +264,4 @@ def make(name: str, config: MetaworldRemasteredConfig) -> MetaworldRemasteredEnv
     return MetaworldRemasteredEnv(name, config)
 
 
-SUITE = Suite(NAME, TASKS, make, PACKAGE, MetaworldRemasteredConfig, extra="metaworld")
+SUITE = Suite(NAME, TASKS, make, PACKAGE, MetaworldRemasteredConfig, extra="metaworld", time_limit=lambda _: TIME_LIMIT)

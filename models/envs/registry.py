@@ -10,7 +10,7 @@ from typing import Any
 from ipv_bench.errors import ConfigError, MissingDependencyError, PluginError, UnknownNameError
 from ipv_bench.extras import EXTRAS, missing_extras
 from ipv_bench.plugins import all_plugins, find_plugin, plugin_names
-from models.envs.base import Env, EnvConfig, explained_simulator_errors
+from models.envs.base import Env, EnvConfig, explained_simulator_errors, refuse_longer_time_limit
 
 MEMBERS = ("name", "tasks", "make", "package", "config")
 
@@ -27,6 +27,8 @@ class Suite:
         config: the suite's config; a subclass of `EnvConfig` where it has fields of its own.
         extra: the extra of ours that brings the simulator; empty: `package` is another package's own affair.
         has_task: whether it has a task of that name beside `tasks`, for a suite whose tasks cannot all be listed.
+        time_limit: control steps after which the suite itself ends an episode of a task, by its name; None: only the
+            environment says (`Env.time_limit`). A run that needs longer episodes is then refused before its start.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Suite:
     config: type[EnvConfig] = EnvConfig
     extra: str = ""
     has_task: Callable[[str], bool] | None = None
+    time_limit: Callable[[str], int] | None = None
 
 
 def find_suite(name: str) -> Suite:
@@ -62,6 +65,21 @@ def suite_of(task: str) -> Suite:
         if short in suite.tasks or (others is not None and others(short)):
             return suite
     raise UnknownNameError("task", task, task_names())
+
+
+def known_time_limit(task: str, config: EnvConfig) -> int | None:
+    """Control steps that an episode of `<suite>/<task>` can have, as far as it is known without the environment.
+
+    Raises:
+        UnknownNameError: no such task.
+        ConfigError: `env.time_limit` is longer than the suite's own.
+    """
+    own = getattr(suite_of(task), "time_limit", None)  # a suite of another package need not say
+    if own is None:
+        return config.time_limit
+    limit: int = own(task.partition("/")[2])
+    refuse_longer_time_limit(task, config, limit)
+    return config.time_limit or limit
 
 
 def task_names() -> list[str]:
@@ -139,6 +157,7 @@ def refuse_fields_of_other_suites(suite: str, keys: Iterable[str]) -> None:
             raise ConfigError(
                 f"env.{name} belongs to {strange[name]}, and "
                 + (f"{suite} tasks do not have it" if suite else "no suite is named"),
+                expected="fields that all suites have, and the suite's own",
                 fix=f"leave env.{name} out, or choose a task of {strange[name]}",
             )
 

@@ -156,4 +156,4 @@ def make(name: str, config: EnvConfig) -> RobosuiteEnv:
     return RobosuiteEnv(name, config)
 
 
-SUITE = Suite("robosuite", tuple(TASKS), make, PACKAGE, extra="robosuite")
+SUITE = Suite("robosuite", tuple(TASKS), make, PACKAGE, extra="robosuite", time_limit=lambda _: TIME_LIMIT)

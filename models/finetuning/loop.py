@@ -30,6 +30,7 @@ from ipv_bench.run_record import (
 from ipv_bench.seeding import derive_seed, numpy_generator
 from models.finetuning.config import FinetuneConfig
 from models.finetuning.counters import Counters
+from models.finetuning.episode_limits import window_length
 from models.finetuning.evaluation import play_evaluation
 from models.finetuning.replay import Replay
 from models.finetuning.rollout import EnvGroup, Policy, UniformPolicy, play_round
@@ -154,10 +155,12 @@ class FinetuneLoop:
         self._play(policy, self._count_steps)
         enough = self.counters.agent_steps >= self.config.training.prefill
         if enough and self.replay.num_episodes == 0:
+            key, value = window_length(self.config)
             raise RunError(
                 f"the prefill of {self.counters.agent_steps} agent steps stored no episode: all {self.replay.short} "
-                f"were shorter than replay.length {self.config.replay.length}",
-                fix=f"use a smaller {self.config.length_key()}, or a longer prefill",
+                f"ended before the {self.config.replay.length - 1} agent steps that {key} {value} asks for",
+                expected="an episode of that length at least",
+                fix=f"use a smaller {key}, or a longer training.prefill where some random episodes are long enough",
             )
         if enough:
             for text in short_episodes_told(self.short_episodes()):

@@ -13,8 +13,9 @@ from ipv_bench.errors import RunError, UsageError
 from ipv_bench.file_names import folder_name, shown
 from ipv_bench.progress import say, say_aside
 from ipv_bench.run_record import RUN_FILE, RunRecord, package_versions, read_record, run_folder
-from models.envs.registry import suite_of
+from models.envs.registry import known_time_limit, suite_of
 from models.finetuning.config import FinetuneConfig, resolve_finetuning, unnamed_keys
+from models.finetuning.episode_limits import refuse_longer_windows
 from models.finetuning.paper_table import own_release, table_2, table_2_text
 from models.methods.base import find_method
 from models.methods.released_settings import departures
@@ -103,7 +104,7 @@ def plan_finetuning(
 
     Raises:
         UnknownNameError: unknown preset or task.
-        ConfigError: unknown key or wrong value, or one that would not be used.
+        ConfigError: unknown key or wrong value, one that would not be used, or windows that no episode holds.
         UsageError: `--init` is needed, or given to a method that starts from nothing.
         CheckpointError: `init` holds no checkpoint.
     """
@@ -131,6 +132,9 @@ def plan_finetuning(
     if has_begun(folder):
         # The run that exists says where it started from: its parent may have been moved or deleted since.
         return FinetunePlan(task, resolved, _known_parent(folder, init), record, folder)
+    limit = known_time_limit(task, config.env)
+    if limit is not None:
+        refuse_longer_windows(config, task, limit)
     checkpoint = _find_init(config, init, seed, Path(root))
     refuse_unused(resolved.overrides, checkpoint)
     tell_unfinished(checkpoint)
@@ -144,6 +148,7 @@ def plan_finetuning(
         raise UsageError(
             f"{config.needs_pretrained()} learns from a pre-trained model, and the run starts from none",
             expected="--init with a pre-training run or checkpoint folder",
+            fix=f"name one with --init, or leave {config.needs_pretrained().partition('=')[0]} out",
         )
     record = record.model_copy(update=_origin(checkpoint))
     return FinetunePlan(task, resolved, checkpoint, record, folder)

@@ -77,6 +77,10 @@ class EnvGroup(Protocol):
     def action_dim(self) -> int:
         """Number of action components."""
 
+    @property
+    def time_limit(self) -> int:
+        """Control steps of the longest episode."""
+
     def reset(self, seeds: Mapping[int, int]) -> dict[int, Observation | None]:
         """Start an episode in each of the environments given, index → seed."""
 
@@ -245,6 +249,11 @@ class LocalEnvs:
         """Number of action components."""
         return self._envs[0].action_dim
 
+    @property
+    def time_limit(self) -> int:
+        """See `EnvGroup.time_limit`."""
+        return self._envs[0].time_limit
+
     def fingerprint(self) -> dict[str, Any]:
         """See `Env.fingerprint`."""
         return self._envs[0].fingerprint()
@@ -295,6 +304,11 @@ class OneOfGroup:
     def action_dim(self) -> int:
         """Number of action components."""
         return self._envs.action_dim
+
+    @property
+    def time_limit(self) -> int:
+        """See `EnvGroup.time_limit`."""
+        return self._envs.time_limit
 
     def fingerprint(self) -> dict[str, Any]:
         """See `Env.fingerprint`."""

@@ -133,12 +133,16 @@ def check_command(command: str) -> None:
     try:
         words = shlex.split(command)
     except ValueError as error:
-        raise ConfigError(f"env.server_command cannot be split into words ({error}): {command!r}") from error
+        raise ConfigError(
+            f"env.server_command cannot be split into words ({error}): {command!r}",
+            expected="a command as in a shell",
+            fix="close every quote",
+        ) from error
     if not any(PORT_WORD in word for word in words):
         raise ConfigError(
             f"env.server_command has no {PORT_WORD}: {command!r}",
             expected="a command for any port, since a run has a server for training and one for evaluation",
-            fix="…/CarlaUE4.sh -RenderOffScreen -nosound -carla-rpc-port={port}",
+            fix="write it as …/CarlaUE4.sh -RenderOffScreen -nosound -carla-rpc-port={port}",
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
+from ipv_bench.config_faults import RefusedValueError
 from ipv_bench.errors import ConfigError, SimulationError, UnknownNameError
 from ipv_bench.seeding import numpy_generator
 from models.envs.base import ControlStep, Env, EnvConfig
@@ -70,7 +71,7 @@ class CarlaConfig(EnvConfig):
             try:
                 check_command(value)
             except ConfigError as error:
-                raise ValueError(error.found) from error
+                raise RefusedValueError(error.found, expected=error.expected, fix=error.fix) from error
         return value
 
     def at(self, place: int) -> Self:
@@ -264,4 +265,4 @@ def make(name: str, config: CarlaConfig) -> CarlaEnv:
     return CarlaEnv(name, config)
 
 
-SUITE = Suite("carla", TASKS, make, PACKAGE, CarlaConfig, extra="carla")
+SUITE = Suite("carla", TASKS, make, PACKAGE, CarlaConfig, extra="carla", time_limit=lambda _: TIME_LIMIT)

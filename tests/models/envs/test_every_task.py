@@ -13,7 +13,7 @@ from ipv_bench.extras import EXTRAS, missing_modules
 from models.envs import EnvConfig, make_env, task_names
 from models.envs.base import ControlStep
 from models.envs.dmc import DmcEnv, _NumpyWithIn1d
-from models.envs.registry import suite_of
+from models.envs.registry import known_time_limit, suite_of
 from tests.models.finetuning.test_refused_starts import WIDEST
 
 QUICK = {
@@ -39,6 +39,7 @@ TASKS = [pytest.param(task, marks=() if task in QUICK else pytest.mark.slow) for
 def test_a_task_resets_steps_and_renders(task: str) -> None:
     with closing(make_env(task, EnvConfig(render_profile="fast", action_repeat=2))) as env:
         assert env.action_dim <= WIDEST[task.partition("/")[0]]  # which agents are made for
+        assert env.time_limit == known_time_limit(task, EnvConfig())  # which dry runs go by
         first = env.reset(3)["image"]
         assert first.shape == (64, 64, 3)
         assert first.std() > 3  # something is in view

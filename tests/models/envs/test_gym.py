@@ -195,6 +195,32 @@ def _small(folder: Path, method: str, *more: str) -> list[str]:
     return ["finetune", "--task", "gym/toys/Slide-v0", "--run", str(folder), *sets, *more]
 
 
+def test_windows_longer_than_its_episodes_are_refused_as_soon_as_it_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing but the environment says its limit here: a dry run cannot know, and nothing is played to find out."""
+    changes = ("method=drqv2", "drqv2.n_step=9", f"env.module={MODULE}", "env.action_repeat=1")
+    sets = [word for change in changes for word in ("--set", change)]
+    command = ["finetune", "--preset", "tiny", "--task", "gym/toys/Slide-v0", "--run", str(tmp_path / "run"), *sets]
+    assert run([*command, "--dry-run"]) == 0
+    assert run(command) == 2
+    said = capsys.readouterr().err
+    assert "drqv2.n_step is 9, and an episode of gym/toys/Slide-v0 has at most 8 agent steps (its time limit)" in said
+    assert "expected: drqv2.n_step of at most 8" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_prefill_of_too_short_episodes_names_the_key_to_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    falls = ("--set", "env.kwargs.falls=12")  # every episode ends with its first step
+    assert run(_small(tmp_path / "run", "dreamerv2", *falls)) == 2
+    said = capsys.readouterr().err
+    assert "stored no episode: all 16 ended before the 5 agent steps that replay.length 6 asks for" in said
+    assert "expected: an episode of that length" in said
+    assert "use a smaller replay.length" in said
+
+
 def test_a_toy_is_fine_tuned_and_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the commands, in a process of its own; the record brings the module only while its package is installed."""
     folder = tmp_path / "runs" / "toy"
