@@ -231,7 +231,7 @@ def _refuse_unread(changed: Iterable[str], unread: Mapping[str, str]) -> None:
     for key in changed:
         for name, why in unread.items():
             if in_section(key, name):
-                raise ConfigError(f"{key} is set, and {why}", expected=f"no {key}")
+                raise ConfigError(f"{key} is set, and {why}", expected=f"no {key}", fix=f"leave {key} out")
 
 
 def _of_a_preset(method: str, preset: str) -> MethodConfig:

@@ -151,7 +151,7 @@ def test_a_dry_run_refuses_what_the_run_would_and_says_what_to_set(
         ),
         ("uwm", "features.own.patch=7", ("does not divide image.size 64", "expected: a divisor", "patch=8")),
         ("uwm", "extractor.width=33", ("extractor.width 33", "expected: heads that divide", "set extractor.width=36")),
-        ("uwm", "features.kind=mae", ("features.name is not set", "a local folder", "set features.name=FOLDER_OR_NAME")),
+        ("uwm", "features.kind=mae", ("features.name is not set", "a local folder", "set features.name=")),
         ("contextwm", "data.weights=[1, 2]", ("2 weights, and data.sets 1", "a weight for each", "for equal shares")),
         ("contextwm", "validation.warmup=12", ("nothing to predict", "below 12", "set validation.warmup=11 or less")),
     ],
