@@ -12,7 +12,7 @@ import json
 import math
 import operator
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -49,6 +49,25 @@ class SegmentOrigin:
     start_frame: int
     source_frame: int | None
     crop: tuple[int, int] | None
+
+
+class OddSize(NamedTuple):
+    """Videos of a shard set whose frames do not have a size that is wanted.
+
+    Attributes:
+        location: folder or address of the set.
+        count: how many they are.
+        total: of how many that may be drawn.
+        video: source id of one of them.
+        height, width: of its frames, in pixels.
+    """
+
+    location: str
+    count: int
+    total: int
+    video: str
+    height: int
+    width: int
 
 
 class TrackedSegment(NamedTuple):
@@ -105,6 +124,37 @@ class Segments:
         found = copy.copy(self)
         found._count = count
         return found
+
+    def cropped(self, side: int | None) -> Segments:
+        """The same segments, of each of which a square of `side` pixels is cut at a random place; None: whole frames.
+
+        Raises:
+            ShardSetError: frames of a video that may be drawn are smaller.
+        """
+        odd = None if side is None else self.odd_size(lambda height, width: (height >= side) & (width >= side))
+        if odd is not None and side is not None:
+            raise ShardSetError(
+                f"{odd.location}: {odd.count} of {odd.total} videos are smaller than the crop of {side}x{side} pixels "
+                f"({odd.video} has {odd.width}x{odd.height})",
+                expected=f"at least {side}x{side}",
+                fix=f"prepare it anew in larger frames (`ipv-bench prepare … --set size=short:{side * 8 // 7}`; of "
+                f"recorded episodes `ipv-bench record … --set env.image_size={side}`), or take whole frames: "
+                "data.crop=null",
+            )
+        found = copy.copy(self)
+        found._crop = side
+        return found
+
+    def odd_size(self, fits: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> OddSize | None:
+        """Of the first set with videos that may be drawn and whose heights and widths do not all fit; None: all do."""
+        for source, share in zip(self.sources, np.diff([0.0, *self._bounds]), strict=True):
+            owner, height, width = source.index.sizes(source.videos if share > 0 else source.videos[:0])
+            odd = np.flatnonzero(~fits(height, width))
+            if len(odd):
+                at, where, total = int(odd[0]), source.store.location, len(source.videos)
+                name = source.index.video_id(int(owner[at]))
+                return OddSize(where, len(np.unique(owner[odd])), total, name, int(height[at]), int(width[at]))
+        return None
 
     def stride(self, number: int, video: int) -> int:
         """Stored frames from one frame of a segment to the next, in a video of set `number`."""
@@ -239,7 +289,7 @@ def open_segments(
         labels: draw from videos with these labels only.
         cache: folder in which whole shards of remote sets are kept; None reads byte ranges.
         crop: side of a square cut at a random place of each segment, in pixels; None keeps whole frames. Sets whose
-            videos differ in size (Ego4D) need it to be batched.
+            videos differ in size (Ego4D) need it to be batched. None of them may be smaller.
         every_seconds: frames are this far apart, by the set's frame rate and to the nearest frame; None: one after
             another, or `every_frames` apart.
         every_frames: frames are so many stored frames apart; ignored with `every_seconds`.
@@ -261,7 +311,7 @@ def open_segments(
     sources = [SegmentSource(open_store(place, cache)) for place in places]
     for source in sources:
         source.videos = source.index.select(length, num_videos, split, labels, every_seconds, every_frames)
-    segments = Segments(sources, length, seed, weights, crop, every_seconds, every_frames)
+    segments = Segments(sources, length, seed, weights, None, every_seconds, every_frames).cropped(crop)
     if tracks is None:
         return segments
     check_tracks(sources, [tracks] if isinstance(tracks, str) else list(tracks))

@@ -188,6 +188,14 @@ class ShardIndex:
         hashes = np.fromiter((int.from_bytes(digest, "big") for digest in digests), np.uint64, len(videos))
         return np.sort(videos[np.argsort(hashes, kind="stable")[:count]])
 
+    def sizes(self, videos: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of each sample of `videos`: the video, and height and width of its frames in pixels."""
+        counts = np.diff(self.video_samples)
+        owner = np.repeat(np.arange(len(counts)), counts)
+        kept = np.isin(owner, videos)
+        rows = self.sample_rows[kept]
+        return owner[kept], self.columns["height"][rows], self.columns["width"][rows]
+
     def clips(self, video: int, start: int, length: int) -> list[tuple[int, int, int]]:
         """The parts of samples that hold frames `start` … `start + length - 1` of a video.
 

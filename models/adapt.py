@@ -19,7 +19,7 @@ from models.adapting.plan import AdaptPlan, plan_adapting
 from models.methods.base import adaptation_of, find_method
 from models.pretraining.config import RESUMABLE_KEYS
 from models.pretraining.run_keeping import check_same_run, note_changes, start_record, train_to_the_end
-from models.pretraining.video_batches import VideoData, nothing_held_out, open_video_data
+from models.pretraining.video_batches import VideoData, check_sizes, nothing_held_out, open_video_data
 from models.training.begun_run import has_begun
 from models.training.checkpoint import latest_checkpoint, load_checkpoint
 from models.training.distributed import launched_ranks
@@ -86,12 +86,13 @@ def _open_data(plan: AdaptPlan) -> LabelledData:
     """Open the sets, with actions where the parts need them, and see that these fit the model to start from.
 
     Raises:
-        ShardSetError: a set has no actions, or too few videos.
-        ConfigError: their actions differ in size from one another's or the parent's.
+        ShardSetError: a set has no actions, or too few videos, or such as are smaller than the crop.
+        ConfigError: videos are not of the model's size; actions differ in size from one another's or the parent's.
     """
     config: AdaptConfig = plan.config
     wanted = config.data.model_copy(update={"num_videos": config.num_sequences})
     found = open_video_data(wanted, plan.seed, validate=config.validation.every > 0)
+    check_sizes(found, wanted, config.image.size)
     needs_actions = adaptation_of(find_method(config.method)).parts[plan.parts]
     tracks = (ACTION,) if needs_actions else ()
     check_tracks(found.train.sources, tracks)

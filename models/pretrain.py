@@ -15,7 +15,7 @@ from models.pretraining.config import RESUMABLE_KEYS
 from models.pretraining.loop import PretrainLoop
 from models.pretraining.plan import PretrainPlan, plan_pretraining
 from models.pretraining.run_keeping import check_same_run, note_changes, start_record, train_to_the_end
-from models.pretraining.video_batches import check_batch_size, nothing_held_out, open_video_data
+from models.pretraining.video_batches import check_batch_size, check_sizes, nothing_held_out, open_video_data
 from models.pretraining.video_training import VideoTraining
 from models.training.begun_run import has_begun
 from models.training.distributed import Ranks, launched_ranks, process_group
@@ -73,6 +73,7 @@ def pretrain(**options: Any) -> Path:
 
 def _pretrain(plan: PretrainPlan, training: VideoTraining, ranks: Ranks) -> Path:
     data = open_video_data(plan.config.data, plan.seed, validate=plan.config.validation.every > 0)
+    check_sizes(data, plan.config.data, plan.config.image.size)  # before anything is written
     record = plan.record(data.shard_sets).model_copy(
         update={
             "git_commit": git_commit(),
@@ -87,7 +88,7 @@ def _pretrain(plan: PretrainPlan, training: VideoTraining, ranks: Ranks) -> Path
         if previous.status == "finished":
             say(f"{folder} is finished after {plan.config.training.updates} updates: nothing to do")
             return folder
-    training.check_segment(data.train[0])  # videos of another size are refused before anything is written
+    training.check_segment(data.train[0])  # frames that cannot be read are refused before anything is written
     if data.validation is None and plan.config.validation.every:
         say(nothing_held_out(plan.config.data))
     with run_lock(folder) if ranks.is_main else nullcontext():

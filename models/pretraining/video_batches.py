@@ -49,7 +49,8 @@ def open_video_data(config: DataConfig, seed: int, *, validate: bool = True) -> 
     more.
 
     Raises:
-        ShardSetError: a set is absent, damaged or empty, or has no video of `length` frames.
+        ShardSetError: a set is absent, damaged or empty, or has no video of `length` frames; a chosen video is smaller
+            than the crop.
         UnknownNameError: no such split or label.
     """
     train = _open(config, seed)
@@ -63,7 +64,9 @@ def open_video_data(config: DataConfig, seed: int, *, validate: bool = True) -> 
         counts.append({"num_videos": len(source.videos), "num_validation_videos": len(unseen)})
     records = [record | count for record, count in zip(train.shard_sets, counts, strict=True)]
     held_out = _without_empty(held_out, config) if held_out is not None else None
-    return VideoData(train, held_out, records)
+    cut = [None if segments is None else segments.cropped(config.crop) for segments in (train, held_out)]
+    assert cut[0] is not None
+    return VideoData(cut[0], cut[1], records)
 
 
 def nothing_held_out(config: DataConfig) -> str:
@@ -77,9 +80,35 @@ def nothing_held_out(config: DataConfig) -> str:
     )
 
 
+def check_sizes(data: VideoData, config: DataConfig, size: int) -> None:
+    """Refuse videos that are not of a model's size, of all sets of a mixture and before one is read.
+
+    Raises:
+        ConfigError: they are of another size, or cut to one.
+    """
+    if config.crop is not None:
+        if config.crop != size:
+            raise ConfigError(
+                f"data.crop={config.crop} cuts squares of {config.crop}x{config.crop} pixels, and the model takes "
+                f"image.size {size}",
+                expected=f"{size}x{size}",
+                fix=f"data.crop={size}, or image.size={config.crop}",
+            )
+        return
+    for segments in filter(None, (data.train, data.validation)):
+        odd = segments.odd_size(lambda height, width: (height == size) & (width == size))
+        if odd is not None:
+            raise ConfigError(
+                f"{odd.location}: {odd.count} of {odd.total} videos have another size ({odd.video} has {odd.width}x"
+                f"{odd.height} pixels), and the model takes image.size {size}",
+                expected=f"{size}x{size}",
+                fix=f"prepare the set in that size, change image.size, or cut squares of larger videos: data.crop={size}",
+            )
+
+
 def _open(config: DataConfig, seed: int) -> Segments:
     return open_segments(
-        config.sets, config.length, seed, weights=config.weights, cache=config.cache, crop=config.crop,
+        config.sets, config.length, seed, weights=config.weights, cache=config.cache,
         every_seconds=config.every_seconds, every_frames=config.every_frames,
     )  # fmt: skip
 

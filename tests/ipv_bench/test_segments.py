@@ -143,8 +143,21 @@ def test_crops_are_drawn_from_videos_of_any_size(tmp_path):
         assert segments[i].shape == (10, 32, 32, 3)
         corners.add(segments.describe(i).crop)
     assert len(corners) > 20
-    with pytest.raises(ShardSetError, match="at least 56x56 to crop"):
-        open_segments(tmp_path / "set", 10, 0, crop=56)[0]
+
+
+def test_videos_that_are_smaller_than_the_crop_are_told_when_sets_are_opened(tmp_path):
+    """Of any set of a mixture, by the index alone: a segment of it may come after days."""
+    large = make_shard_set(tmp_path / "large", [Video("wide", 30, size=(64, 72))])
+    sizes = {"tall": (80, 40), "wide": (40, 72), "fits": (56, 56), "short": (16, 16)}
+    videos = [Video(name, 9 if name == "short" else 30, size=size) for name, size in sizes.items()]
+    mixed = make_shard_set(tmp_path / "mixed", videos)
+    with pytest.raises(ShardSetError) as caught:
+        open_segments([large, mixed], 10, 0, weights=[1000, 1], crop=56)
+    assert f"{mixed}: 2 of 3 videos are smaller than the crop of 56x56 pixels (tall has 40x80)" in str(caught.value)
+    for words in ("--set size=short:64", "--set env.image_size=56", "data.crop=null"):
+        assert words in str(caught.value.fix)
+    assert open_segments([large, mixed], 10, 0, weights=[1, 0], crop=56)[0].shape == (10, 56, 56, 3)  # never drawn
+    assert open_segments(mixed, 10, 0, crop=40)[0].shape == (10, 40, 40, 3)  # the smallest is too short a video
 
 
 @pytest.mark.parametrize("kind", ["mjpeg", "raw", "clips"])

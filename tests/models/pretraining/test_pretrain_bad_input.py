@@ -122,10 +122,14 @@ def test_an_empty_set(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_sizes_that_do_not_mix_in_a_batch(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     videos = [Video(f"v{n}", 12, split="", size=(32, 32) if n % 2 else (48, 32)) for n in range(8)]
     mixed = make_shard_set(tmp_path / "mixed", videos)
-    command = arguments(mixed, tmp_path / "run", validation__every=0, data__holdout=0)
-    _refused(capsys, command, "different shapes", "one size")
-    # It came with the first batch: the record says why, and binds nobody.
-    assert "different shapes" in read_record(tmp_path / "run").failure
+    own = {"validation__every": 0, "data__holdout": 0, "data__weights": [1000, 1]}
+    command = arguments(data, tmp_path / "run", **own)
+    command[command.index("--run") : command.index("--run")] = ["--data", str(mixed)]
+    _refused(capsys, command, f"{mixed}: 4 of 8 videos have another size (v0 has 32x48 pixels)", "data.crop=32")
+    _refused(capsys, [*command, "--set", "data.crop=24"], "data.crop=24 cuts", "image.size 32", "data.crop=32")
+    both = ["--set", "data.crop=48", "--set", "image.size=48"]
+    _refused(capsys, [*command, *both], f"{data}: 16 of 16 videos are smaller than the crop", "size=short:54")
+    assert not (tmp_path / "run").exists()  # a run of the first batches would bind what mends it
     mended = arguments(data, tmp_path / "run", validation__every=0, training__updates=1, rssm__deter=12)
     assert run(mended) == 0
     assert read_record(tmp_path / "run").config["rssm"]["deter"] == 12
