@@ -160,6 +160,16 @@ class Segments:
         """Stored frames from one frame of a segment to the next, in a video of set `number`."""
         return int(self._strides[number][video])
 
+    def count_steps(self) -> int:
+        """Different steps from one frame of a segment to the next in the videos that may be drawn, crops apart."""
+        total = 0
+        for source, each in zip(self.sources, self._strides, strict=True):
+            frames, stride = source.index.video_frames[source.videos], each[source.videos]
+            starts = frames - (self.length - 1) * stride
+            # Steps of neighbouring starts overlap; with fewer starts than frames in a step, none is met twice.
+            total += int(np.where(starts < stride, starts * (self.length - 1), frames - stride).sum())
+        return total
+
     def common_stride(self) -> int | None:
         """The stride of all videos that may be drawn; None where they differ."""
         found = [np.unique(each[source.videos]) for source, each in zip(self.sources, self._strides, strict=True)]
@@ -219,6 +229,10 @@ class TrackedSegments:
     def describe(self, i: int) -> SegmentOrigin:
         """Data set, source id and start frame of segment `i`, without reading frames."""
         return self.segments.describe(i)
+
+    def count_steps(self) -> int:
+        """See `Segments.count_steps`."""
+        return self.segments.count_steps()
 
 
 def _below(count: int, seed: int, i: int, purpose: str) -> int:

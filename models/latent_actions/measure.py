@@ -5,6 +5,7 @@ Legend: `N` segments, `B` of them at once, `T` frames, `L` size of a latent acti
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from ipv_bench.seeding import derive_seed
 from models.latent_actions.gaussian import LatentActions
-from models.metrics.latent_actions import LatentActionEvidence
+from models.metrics.latent_actions import STEPS_PER_CODE, LatentActionEvidence
 from models.metrics.ratios import check_another, others
 
 POOLED = 4
@@ -41,6 +42,18 @@ class LatentActionModel(Protocol):
         """KL to the prior in nats; None where there is no distribution."""
 
 
+class MoreSegments(NamedTuple):
+    """Further held-out segments, which nothing is predicted for: codes are counted on them, where a model has such.
+
+    Attributes:
+        read: batch by number, to uint8 (B, T, H, W, 3); none of them holds a segment that is predicted.
+        steps: different steps that all held-out videos hold.
+    """
+
+    read: Callable[[int], NDArray[np.uint8]]
+    steps: int
+
+
 class Labels(NamedTuple):
     """What is known of segments beside their frames.
 
@@ -65,6 +78,7 @@ def measure_latent_actions(
     batch_size: int = 16,
     labels: Labels | None = None,
     videos: NDArray[np.integer] | None = None,
+    more: MoreSegments | None = None,
 ) -> LatentActionEvidence:
     """Predict every segment under its own latent actions, another segment's, and some of the prior.
 
@@ -81,6 +95,7 @@ def measure_latent_actions(
         batch_size: segments computed at once.
         labels: true actions; None on unlabelled sets.
         videos: (N,) video of each segment; None: each its own.
+        more: of these so many are read that a codebook's use can be told (`STEPS_PER_CODE`); None: no others.
 
     Raises:
         ConfigError: one segment alone.
@@ -114,7 +129,6 @@ def measure_latent_actions(
     kls = [model.action_kl(each) for each in inferred]
     sizes = [len(part) / len(segments) for part in parts]
     kl = sum(float(value) * size for value, size in zip(kls, sizes, strict=True) if value is not None)
-    codes = [each.codes for each in inferred]
     found = {name: _numpy(torch.cat(values)) for name, values in errors.items()}
     return LatentActionEvidence(
         own_error=found["own"],
@@ -123,12 +137,30 @@ def measure_latent_actions(
         prior_error=found["prior"],
         latents=_numpy(means),
         action_kl=None if kls[0] is None else kl,
-        codes=None if codes[0] is None else torch.cat([each for each in codes if each is not None]).cpu().numpy(),
+        codes=_codes(model, inferred, more, device),
         num_codes=inferred[0].num_codes,
+        code_steps=None if more is None else more.steps,
         actions=None if labels is None else np.asarray(labels.actions, np.float64)[:, 1:],
         states=None if labels is None else _states(labels, images),
         groups=None if labels is None else labels.groups,
     )
+
+
+def _codes(
+    model: LatentActionModel, inferred: list[LatentActions], more: MoreSegments | None, device: torch.device
+) -> NDArray[np.integer] | None:
+    """(M, T - 1, C) of the segments that were predicted, and of so many others as it takes and there are."""
+    found = [each.codes for each in inferred if each.codes is not None]
+    if not found:
+        return None
+    wanted = 0 if more is None else min(STEPS_PER_CODE * inferred[0].num_codes, more.steps)
+    steps, number = sum(codes[..., 0].numel() for codes in found), 0
+    while more is not None and steps < wanted:
+        codes = model.infer(torch.from_numpy(more.read(number)).to(device)).codes
+        assert codes is not None
+        found.append(codes)
+        steps, number = steps + codes[..., 0].numel(), number + 1
+    return torch.cat(found).cpu().numpy()
 
 
 def _states(labels: Labels, images: list[Tensor]) -> NDArray[np.float64]:

@@ -19,13 +19,18 @@ from models.metrics.action_probes import FEWEST_GROUPS, probe_r2
 from models.metrics.ratios import copy_ratio, shuffle_ratio
 
 Numbers = NDArray[np.float64]
-Verdict = Literal["collapsed", "ignored", "worse_than_copy", "usable"]
+Verdict = Literal["collapsed", "ignored", "worse_than_copy", "cannot_tell", "usable"]
 
 COLLAPSED_NATS = 0.1
 """Latent actions whose KL to the prior is below this say nothing."""
 COLLAPSED_SHARE = 0.25
 """And so do codes whose perplexity, on average, is below this share of the codebook, or of the measured steps where
-those are fewer: few steps cannot use many codes."""
+those are fewer: few steps cannot use many codes. Perplexity between the two shares then says nothing."""
+STEPS_PER_CODE = 4
+"""Measured steps for each code of the codebook, where there are so many: of an evenly used codebook the perplexity of
+so many steps is 0.88 of the true one (its entropy is short by (K - 1) / 2 N nats), of as many as codes 0.6."""
+SHUFFLED, COPIED = "shuffle ratio", "copy ratio"
+"""What a verdict's number is called, where it is one of these."""
 NO_PROBE = f"fewer than {FEWEST_GROUPS} held-out videos, or actions that never vary"
 IGNORED_BELOW = 1.3
 """A shuffle ratio below this: other latent actions would do as well. Perplexity alone does not show it."""
@@ -45,8 +50,9 @@ class LatentActionEvidence:
         prior_error: (N, K) the same under latent actions drawn from the prior; None: not measured.
         latents: (N, T, L) inferred latent actions: means, or dequantised codes; None: not kept.
         action_kl: KL to the prior in nats; None for codes, and for plain numbers.
-        codes: (N, T, C) indices into the codebook; None without one.
+        codes: (M, T, C) indices into the codebook, of these sequences and perhaps of more; None without one.
         num_codes: entries of the codebook.
+        code_steps: different steps among those of `codes`, at most; None: all of them are.
         actions: (N, T, A) true actions between the same frames; None on unlabelled sets.
         states: (N, T, S) true states, or features, of the frames that the actions were taken in; None: unknown.
         groups: (N,) video of each sequence, for the probes; None: each its own.
@@ -60,6 +66,7 @@ class LatentActionEvidence:
     action_kl: float | None = None
     codes: NDArray[np.integer] | None = None
     num_codes: int = 0
+    code_steps: int | None = None
     actions: Numbers | None = None
     states: Numbers | None = None
     groups: NDArray[np.integer] | None = None
@@ -82,7 +89,8 @@ class LatentActionReport:
         r2_action: R²(a | z); NaN without labels, or where a probe can say nothing.
         r2_action_given_state: R²(a | z, s): latent actions may code where something ends up instead of how it moved.
         r2_state_alone: R²(a | s), what the state alone tells.
-        verdict: collapsed, ignored, worse_than_copy or usable.
+        verdict: collapsed, ignored, worse_than_copy, cannot_tell (the rest holds, and too few steps were measured to
+            say how much of the codebook is used) or usable.
         decided_by: the number that decides, and its limit, in words.
         labelled: whether true actions are known.
     """
@@ -108,19 +116,24 @@ class LatentActionReport:
         names = ("copy_ratio", "shuffle_ratio", "prior_ratio", "action_kl", "bits", "r2_action",
                  "r2_action_given_state", "r2_state_alone", "verdict", "decided_by")  # fmt: skip
         found = {name: getattr(self, name) for name in names}
-        found |= {"perplexity": self.perplexity, "copy_ratio_by_step": self.copy_ratio_by_step,
+        found |= {"perplexity": self.perplexity, "open_loop_error": self.open_loop_error,
+                  "copy_ratio_by_step": self.copy_ratio_by_step,
                   "shuffle_ratio_by_step": self.shuffle_ratio_by_step}  # fmt: skip
         return {prefix + name: value for name, value in found.items() if _is_measured(value)}
 
     def sentence(self) -> str:
-        """The report in a line."""
-        against = "better" if self.copy_ratio < 1 else "not better"
+        """The report in a line; the ratio that decides is not said twice."""
+        against = f"{'better' if self.copy_ratio < 1 else 'not better'} than repeating the last frame"
         parts = [f"latent actions: {self.verdict} ({self.decided_by})"]
-        parts.append(f"copy ratio {self.copy_ratio:.3g}, {against} than repeating the last frame")
+        if not self.decided_by.startswith(SHUFFLED):
+            parts.append(f"{SHUFFLED} {self.shuffle_ratio:.3g}")
+        parts.append(against if self.decided_by.startswith(COPIED) else f"{COPIED} {self.copy_ratio:.3g}, {against}")
+        parts.append(self._open_loop())
         if self.action_kl is not None:
             parts.append(f"{self.action_kl:.3g} nats")
-        if self.bits is not None:
-            parts.append(f"{self.bits:.3g} bits")
+        if self.bits is not None and self.perplexity is not None:
+            each = ", ".join(f"{value:.3g}" for value in self.perplexity)
+            parts.append(f"{self.bits:.3g} bits (perplexity {each})")
         if not self.labelled:
             parts.append("no true actions to probe for")
         elif math.isnan(self.r2_action):
@@ -130,6 +143,16 @@ class LatentActionReport:
         if not math.isnan(self.r2_action_given_state):
             parts.append(f"R²(a|z,s) {self.r2_action_given_state:.2f} (s alone {self.r2_state_alone:.2f})")
         return "; ".join(parts)
+
+    def _open_loop(self) -> str:
+        """Errors of the first step ahead and the last, and what the last is of a copy's."""
+        last, steps = self.open_loop_error[-1], len(self.open_loop_error)
+        if steps == 1:
+            return f"open loop 1 step ahead: error {last:.3g}"
+        return (
+            f"open loop 1 to {steps} steps ahead: error {self.open_loop_error[0]:.3g} to {last:.3g}, at the end "
+            f"{self.copy_ratio_by_step[-1]:.3g} of a copy's"
+        )
 
 
 def latent_action_report(evidence: LatentActionEvidence) -> LatentActionReport:
@@ -150,7 +173,7 @@ def latent_action_report(evidence: LatentActionEvidence) -> LatentActionReport:
         perplexity = code_perplexity(evidence.codes, evidence.num_codes)
         bits = float(np.log2(perplexity).sum())
     verdict, decided_by = judge(
-        float(by_shuffle[0]), float(by_copy[0]), evidence.action_kl, perplexity, _reachable(evidence)
+        float(by_shuffle[0]), float(by_copy[0]), evidence.action_kl, perplexity, evidence.num_codes, _steps(evidence)
     )
     nan = float("nan")
     return LatentActionReport(
@@ -176,6 +199,7 @@ def judge(
     action_kl: float | None,
     perplexity: Numbers | None = None,
     num_codes: int = 0,
+    steps: int | None = None,
 ) -> tuple[Verdict, str]:
     """The verdict, and the number that decides it.
 
@@ -187,19 +211,37 @@ def judge(
         copied: copy ratio one step ahead.
         action_kl: nats; None without a distribution.
         perplexity: (C,) of the codes; None without codes.
-        num_codes: entries of the codebook that could have been used.
+        num_codes: entries of the codebook.
+        steps: different steps that the perplexity was measured on; None: enough of them.
     """
     if action_kl is not None and not action_kl >= COLLAPSED_NATS:
         return "collapsed", f"KL {action_kl:.3g} nats < {COLLAPSED_NATS}"
-    if perplexity is not None and not typical_perplexity(perplexity) >= COLLAPSED_SHARE * num_codes:
-        several = f" (geometric mean, the smallest {perplexity.min():.3g})" if len(perplexity) > 1 else ""
-        found = f"perplexity {typical_perplexity(perplexity):.3g}{several}"
-        return "collapsed", f"{found} < {COLLAPSED_SHARE:.0%} of {num_codes} codes"
+    too_few = ""
+    if perplexity is not None:
+        collapsed, found = _judge_codes(perplexity, num_codes, num_codes if steps is None else steps)
+        if collapsed:
+            return "collapsed", found
+        too_few = found
     if not shuffled >= IGNORED_BELOW:
-        return "ignored", f"shuffle ratio {shuffled:.3g} < {IGNORED_BELOW}"
+        return "ignored", f"{SHUFFLED} {shuffled:.3g} < {IGNORED_BELOW}"
     if not copied < WORSE_THAN_COPY_FROM:
-        return "worse_than_copy", f"copy ratio {copied:.3g} ≥ {WORSE_THAN_COPY_FROM}"
-    return "usable", f"shuffle ratio {shuffled:.3g} ≥ {IGNORED_BELOW}"
+        return "worse_than_copy", f"{COPIED} {copied:.3g} ≥ {WORSE_THAN_COPY_FROM}"
+    if too_few:
+        return "cannot_tell", too_few
+    return "usable", f"{SHUFFLED} {shuffled:.3g} ≥ {IGNORED_BELOW}"
+
+
+def _judge_codes(perplexity: Numbers, num_codes: int, steps: int) -> tuple[bool, str]:
+    """Whether the codebook is collapsed, and by which number; else why that cannot be told, or nothing."""
+    typical = typical_perplexity(perplexity)
+    several = f" (geometric mean, the smallest {perplexity.min():.3g})" if len(perplexity) > 1 else ""
+    found = f"perplexity {typical:.3g}{several}"
+    if not typical >= COLLAPSED_SHARE * min(num_codes, steps):
+        of = f"{num_codes} codes" if steps >= num_codes else f"{steps} steps"
+        return True, f"{found} < {COLLAPSED_SHARE:.0%} of {of}"
+    if typical < COLLAPSED_SHARE * num_codes:
+        return False, f"{found} on {steps} different steps, fewer than the {num_codes} codes"
+    return False, ""
 
 
 def typical_perplexity(perplexity: Numbers) -> float:
@@ -208,11 +250,12 @@ def typical_perplexity(perplexity: Numbers) -> float:
     return float(np.exp(np.log(perplexity).mean()))
 
 
-def _reachable(evidence: LatentActionEvidence) -> int:
-    """Codes that the measured steps could have used."""
+def _steps(evidence: LatentActionEvidence) -> int:
+    """Different steps that codes were measured on."""
     if evidence.codes is None:
         return 0
-    return min(evidence.num_codes, evidence.codes[..., 0].size)
+    measured = evidence.codes[..., 0].size
+    return measured if evidence.code_steps is None else min(measured, evidence.code_steps)
 
 
 def code_perplexity(codes: NDArray[np.integer], num_codes: int) -> Numbers:

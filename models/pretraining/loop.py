@@ -15,7 +15,7 @@ from ipv_bench.addresses import public_values
 from ipv_bench.errors import InterruptedRunError, IpvBenchError
 from ipv_bench.progress import Bar, say
 from ipv_bench.run_record import METRICS_FILE, JsonlLog, RunRecord, mark_inexact
-from models.latent_actions.measure import Labels, LatentActionModel
+from models.latent_actions.measure import Labels, LatentActionModel, MoreSegments
 from models.metrics.ratios import check_another
 from models.pretraining.config import PretrainConfig
 from models.pretraining.pair_pictures import AFTER, BEFORE, PairModel, write_pairs
@@ -95,7 +95,7 @@ class PretrainLoop:
         """Measure a model of videos on held-out frames (N, T, H, W, 3); what it says of latent actions is printed."""
         config, training = self.config, self.training
         size, videos = config.data.batch_size, self.videos()
-        result = validate(model, held_out, config.validation, training.seed, size, labels, videos)
+        result = validate(model, held_out, config.validation, training.seed, size, labels, videos, self._more())
         if result.latent_actions is not None:
             unused = training.updates and result.latent_actions.verdict != "usable"
             say(f"update {training.updates}: {'warning: ' if unused else ''}{result.latent_actions.sentence()}")
@@ -196,6 +196,16 @@ class PretrainLoop:
         """(N,) video of each held-out segment."""
         assert self.data.validation is not None
         return videos_of(self.data.validation, self.config.validation.segments)
+
+    def _more(self) -> MoreSegments:
+        """Held-out segments after those that are predicted, the same ones each time."""
+        segments, size = self.data.validation, self.config.data.batch_size
+        assert segments is not None
+        batches = VideoBatches(
+            segments, size, stack=lambda found: stack_segments([self.frames_of(segment) for segment in found])
+        )  # fmt: skip
+        first = -(-self.config.validation.segments // size)
+        return MoreSegments(lambda number: batches.batch(first + number), segments.count_steps())
 
     def _labels(self) -> Labels | None:
         """True actions of the held-out segments, of a model with latent actions and where every set has them."""

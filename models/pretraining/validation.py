@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ipv_bench.seeding import derive_seed
-from models.latent_actions.measure import Labels, LatentActionModel, measure_latent_actions
+from models.latent_actions.measure import Labels, LatentActionModel, MoreSegments, measure_latent_actions
 from models.methods.base import VideoModel
 from models.metrics.image_quality import mean_squared_error, peak_signal_to_noise, structural_similarity
 from models.metrics.latent_actions import LatentActionReport, latent_action_report
@@ -112,6 +112,7 @@ def validate(
     batch_size: int = 16,
     labels: Labels | None = None,
     videos: np.ndarray | None = None,
+    more: MoreSegments | None = None,
 ) -> ValidationResult:
     """Measure a model in evaluation mode; it is left in the mode it was in.
 
@@ -125,6 +126,7 @@ def validate(
         batch_size: segments computed at once.
         labels: true actions of the segments, for the report on latent actions; None: unknown.
         videos: (N,) video of each segment, for the same; None: each its own.
+        more: further held-out segments, for the same; None: none.
     """
     was_training = model.training
     model.eval()
@@ -139,7 +141,9 @@ def validate(
         frames.append(images.movedim(-1, -3).float() / 255)
     report = None
     if isinstance(model, LatentActionModel):
-        evidence = measure_latent_actions(model, segments, config.warmup, device, seed, batch_size, labels, videos)
+        evidence = measure_latent_actions(
+            model, segments, config.warmup, device, seed, batch_size, labels, videos, more
+        )  # fmt: skip
         report = latent_action_report(evidence)
     model.train(was_training)
     truth, prediction = torch.cat(frames), torch.cat(predictions)

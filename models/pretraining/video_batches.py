@@ -102,7 +102,7 @@ def check_sizes(data: VideoData, config: DataConfig, size: int) -> None:
                 f"{odd.location}: {odd.count} of {odd.total} videos have another size ({odd.video} has {odd.width}x"
                 f"{odd.height} pixels), and the model takes image.size {size}",
                 expected=f"{size}x{size}",
-                fix=f"prepare the set in that size, change image.size, or cut squares of larger videos: data.crop={size}",
+                fix=f"prepare it in that size, change image.size, or cut squares of larger videos: data.crop={size}",
             )
 
 

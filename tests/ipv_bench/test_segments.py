@@ -145,6 +145,13 @@ def test_crops_are_drawn_from_videos_of_any_size(tmp_path):
     assert len(corners) > 20
 
 
+def test_steps_are_counted_once_each(tmp_path):
+    videos = [Video("long", 30), Video("short", 9), Video("exact", 10)]
+    segments = open_segments(make_shard_set(tmp_path / "set", videos), 4, 0, every_frames=3)
+    drawn = {(o.source_id, o.start_frame + 3 * k) for o in map(segments.describe, range(600)) for k in range(3)}
+    assert segments.count_steps() == len(drawn) == 27 + 3  # `short` has no segment of four frames, three apart
+
+
 def test_videos_that_are_smaller_than_the_crop_are_told_when_sets_are_opened(tmp_path):
     """Of any set of a mixture, by the index alone: a segment of it may come after days."""
     large = make_shard_set(tmp_path / "large", [Video("wide", 30, size=(64, 72))])

@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,7 +17,13 @@ from ipv_bench.analysis_record import read_analysis, read_arrays
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_record
 from models.features.own import OwnMAE
-from models.metrics.latent_actions import Verdict
+from models.metrics.latent_actions import (
+    LatentActionEvidence,
+    LatentActionReport,
+    Verdict,
+    latent_action_report,
+)
+from models.pretraining import validation
 from models.pretraining.video_training import VideoTraining
 from models.training.checkpoint import latest_checkpoint, load_checkpoint
 from tests.models.latent_actions.small_uwm import SIZES
@@ -88,8 +95,37 @@ def test_what_a_run_leaves(finished: Path) -> None:
         assert line["latent_action_verdict"] in get_args(Verdict)
         assert len(line["latent_action_shuffle_ratio_by_step"]) == 3
         assert {"latent_action_bits", "latent_action_r2_action", "validation_image_loss"} <= line.keys()
+        assert len(line["latent_action_open_loop_error"]) == 3
         assert "validation_kl" not in line
     assert tensors(finished)["features.fitted"] == 1
+
+
+def test_codes_are_counted_on_more_held_out_segments_than_are_predicted(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """As many steps as the codebook needs, or as the held-out videos have: else its use cannot be told."""
+    seen: list[LatentActionEvidence] = []
+
+    def judged(evidence: LatentActionEvidence) -> LatentActionReport:
+        seen.append(evidence)
+        return latent_action_report(evidence)
+
+    monkeypatch.setattr(validation, "latent_action_report", judged)
+    once = {"training__updates": 1, "validation__segments": 2}
+    assert run(pretrain(labelled, tmp_path / "small", **once)) == 0
+    for evidence in seen:
+        assert evidence.codes is not None
+        assert evidence.own_error.shape == (2, 3)
+        assert evidence.codes.shape == (2 + 3 * 4, 4, 3)  # 56 steps are the first number from 4 x 12 codes on
+        assert len(np.unique(evidence.codes[2:].reshape(12, -1), axis=0)) > 1
+    seen.clear()
+    large = {"quantizer__codes": 4096, "data__holdout": 0.001, "data__fewest_held_out": 1}
+    assert run(pretrain(labelled, tmp_path / "large", **once, **large)) == 0
+    steps = seen[-1].code_steps
+    assert steps is not None
+    assert seen[-1].codes is not None
+    assert steps < 4096  # of one video
+    assert steps <= seen[-1].codes[..., 0].size < steps + 16  # no more than one batch above what there is
 
 
 def test_pairs_are_kept_for_the_figures(finished: Path, tmp_path: Path) -> None:

@@ -116,6 +116,46 @@ def test_the_verdict_and_the_number_that_decides(
     assert number in found[1]
 
 
+@pytest.mark.parametrize(
+    ("used", "steps", "verdict", "number"),
+    [
+        (20, 64, "cannot_tell", "on 64 different steps, fewer than the 1024 codes"),  # 2 % of the codebook, on 64 pairs
+        (20, 4096, "collapsed", "< 25% of 1024 codes"),
+        (3, 64, "collapsed", "< 25% of 64 steps"),
+        (300, 900, "usable", "shuffle ratio 4 ≥"),  # a quarter is used whatever more steps would bring
+        (1024, 4096, "usable", "shuffle ratio 4 ≥"),
+    ],
+)
+def test_few_steps_cannot_tell_how_much_of_a_large_codebook_is_used(
+    used: int, steps: int, verdict: str, number: str
+) -> None:
+    codes = (np.arange(steps) % used).reshape(steps, 1, 1)
+    report = latent_action_report(evidence(action_kl=None, codes=codes, num_codes=1024))
+    assert report.verdict == verdict
+    assert number in report.decided_by
+    # the same steps over and over are no more of them
+    often = latent_action_report(evidence(action_kl=None, codes=codes, num_codes=1024, code_steps=min(steps, 64)))
+    assert often.verdict == ("usable" if used > 256 else "cannot_tell" if used > 16 else "collapsed")
+    ignored = evidence(action_kl=None, codes=codes, num_codes=1024, code_steps=64, other_error=np.ones((N, 3)))
+    assert latent_action_report(ignored).verdict == ("collapsed" if used < 16 else "ignored")
+
+
+def test_a_line_says_each_number_once() -> None:
+    """What the issue asks to be printed: both ratios, perplexity of each code, bits, and errors by steps ahead."""
+    codes = np.stack([np.arange(N * T) % 8, np.zeros(N * T, int)], -1).reshape(N, T, 2)
+    coded = {"action_kl": None, "codes": codes, "num_codes": 8}
+    for changes in ({}, {"other_error": np.ones((N, 3))}, {"copy_error": np.full((N, 3), 0.5)}):
+        for more in ({}, coded):
+            report = latent_action_report(evidence(own_error=np.ones((N, 3)) * [1, 2, 3], **(changes | more)))
+            told = report.sentence()
+            assert told.count("shuffle ratio") == told.count("copy ratio") == 1, told
+            assert "open loop 1 to 3 steps ahead: error 1 to 3, at the end " in told
+            assert ("3 bits (perplexity 8, 1)" in told) == bool(more)
+    assert report.metrics()["latent_action_open_loop_error"] == [1.0, 2.0, 3.0]
+    one = latent_action_report(evidence(**{f"{name}_error": np.ones((N, 1)) for name in ("own", "other", "copy")}))
+    assert "open loop 1 step ahead: error 1;" in one.sentence()
+
+
 def test_perplexity_counts_the_codes_that_are_used() -> None:
     codes = np.stack([np.arange(N * T) % 8, np.zeros(N * T, int), np.arange(N * T) % 2], -1).reshape(N, T, 3)
     np.testing.assert_allclose(code_perplexity(codes, 8), [8, 1, 2])
@@ -136,6 +176,7 @@ def test_what_was_not_measured_is_left_out_and_said() -> None:
             "shuffle_ratio",
             "action_kl",
             "verdict",
+            "open_loop_error",
             "copy_ratio_by_step",
             "shuffle_ratio_by_step",
         )
@@ -147,6 +188,6 @@ def test_what_was_not_measured_is_left_out_and_said() -> None:
     assert "latent_action_r2_action" not in few.metrics()
     worse = latent_action_report(evidence(copy_error=np.full((N, 3), 0.5)))
     assert worse.verdict == "worse_than_copy"
-    assert "copy ratio 2, not better than repeating the last frame" in worse.sentence()
+    assert "copy ratio 2 ≥ 1); shuffle ratio 4; not better than repeating the last frame" in worse.sentence()
     with pytest.raises(ValueError, match="at least one"):
         latent_action_report(evidence(own_error=np.zeros((0, 3))))

@@ -12,7 +12,10 @@ from tests.reports.synthetic_runs import write_pretraining
 
 
 def validation(updates: int, verdict: object, decided_by: object, shuffle_ratio: float) -> dict[str, object]:
-    names = {"verdict": verdict, "decided_by": decided_by, "shuffle_ratio": shuffle_ratio, "copy_ratio": 0.9}
+    names = {
+        "verdict": verdict, "decided_by": decided_by, "shuffle_ratio": shuffle_ratio, "copy_ratio": 0.9,
+        "perplexity": [31.25, 4.0], "open_loop_error": [0.5, 0.75, 1.5], "copy_ratio_by_step": [0.9, 0.8, 0.7],
+    }  # fmt: skip
     return {"updates": updates, **{f"latent_action_{name}": value for name, value in names.items()}}
 
 
@@ -33,6 +36,8 @@ def test_the_last_verdict_of_each_run_stands_on_the_page(tmp_path: Path, capsys:
     rows = [line for line in table.splitlines() if "prelar" in line]
     assert len(rows) == 1
     assert "| 400 | usable | shuffle ratio 1.48 ≥ 1.3 |" in rows[0]
+    assert rows[0].endswith("| 31.2, 4 | 0.5 to 1.5 (3 steps) | 0.700 |")
+    assert "perplexity of each code | open-loop error | copy ratio, last step" in table
     assert "contextwm" not in table
     page = (tmp_path / "out" / "report.html").read_text()
     assert "latent actions usable (shuffle ratio 1.48 ≥ 1.3)" in page
