@@ -12,6 +12,7 @@ from ipv_bench.run_lock import run_lock
 from ipv_bench.run_record import RunRecord, git_commit, read_record
 from ipv_bench.segments import Segments, TrackedSegments, check_tracks
 from ipv_bench.tracks import ACTION
+from models.adapting.action_scale import tell_action_scale
 from models.adapting.config import AdaptConfig
 from models.adapting.labelled_training import LabelledTraining, action_size
 from models.adapting.loop import AdaptLoop
@@ -70,6 +71,8 @@ def adapt(parent: str | Path, **options: Any) -> Path:
         if previous.status == "finished":
             say(f"{folder} is finished after {loop.updates} updates: nothing to do")
             return folder
+    if data.action_dim:
+        tell_action_scale(data.videos.train.sources)
     training = _open_training(asked, device, data.action_dim, starts=latest_checkpoint(folder) is None)
     training.check_segment(data.videos.train[0])  # type: ignore[arg-type]
     with run_lock(folder):

@@ -28,7 +28,7 @@ COLLAPSED_SHARE = 0.25
 those are fewer: few steps cannot use many codes. Perplexity between the two shares then says nothing."""
 STEPS_PER_CODE = 4
 """Measured steps for each code of the codebook, where there are so many: of an evenly used codebook the perplexity of
-so many steps is 0.88 of the true one (its entropy is short by (K - 1) / 2 N nats), of as many as codes 0.6."""
+so many steps is 0.88 of the true one, of as many as codes 0.56."""
 SHUFFLED, COPIED = "shuffle ratio", "copy ratio"
 """What a verdict's number is called, where it is one of these."""
 NO_PROBE = f"fewer than {FEWEST_GROUPS} held-out videos, or actions that never vary"

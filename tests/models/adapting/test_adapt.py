@@ -274,6 +274,31 @@ def test_labelled_sets_hold_out_videos_whatever_share_the_pretraining_kept(label
     assert "set data.holdout=0.05, or data.fewest_held_out=3" in told
 
 
+def test_actions_far_from_one_are_told_with_their_ranges_and_left_as_they_are(parents, tmp_path, capsys):
+    lengths, rows = (14,) * 8, np.arange(14, dtype=np.float32)
+    action = np.stack([np.sin(rows), 40 * np.cos(rows), 0.01 * np.sin(rows), 0 * rows + 7, 0 * rows + 1], 1)
+    action[0] = 0
+    raw = write_episodes(tmp_path / "raw", lengths, action=action.astype(np.float32), reward=None)
+    degrees, folder = tmp_path / "degrees", tmp_path / "run"
+    prepare = ["prepare", "episodes", "--source", str(raw), "--out", str(degrees), "--workers", "1", "--quiet"]
+    assert run([*prepare, "--set", "size=32x32", "--set", "action_time=led_into"]) == 0
+    capsys.readouterr()
+    assert run(adapt_command(parents["apv"], degrees, folder, training__updates=1, num_sequences=3)) == 0
+    told = capsys.readouterr().err
+    values = action[1:]
+    assert f"warning: 3 of 5 components of the actions in {degrees} are far from [-1, 1] (3 training videos)" in told
+    for n in (1, 2):
+        low, high, std = values[:, n].min(), values[:, n].max(), values[:, n].std()
+        assert f"component {n} from {low:.3g} to {high:.3g}, standard deviation {std:.3g}" in told
+    assert "component 3 from 7 to 7" in told
+    assert "component 0" not in told
+    assert "component 4" not in told  # it never changes: nothing can be learned of it
+    from models.adapt import _open_data
+
+    plan = plan_adapting(parents["apv"], data=[degrees], overrides=FAST)
+    assert np.abs(_open_data(plan).videos.train[0].tracks["action"]).max() > 30  # as they were recorded
+
+
 def test_rows_without_pretraining(labelled, parents, tmp_path):
     assert adapt(parents["apv"], labelled, tmp_path / "random", weights="random", training__updates=1) == 0
     record = read_record(tmp_path / "random")
