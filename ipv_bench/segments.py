@@ -56,14 +56,14 @@ class OddSize(NamedTuple):
 
     Attributes:
         location: folder or address of the set.
-        count: how many they are.
+        videos: how many they are.
         total: of how many that may be drawn.
         video: source id of one of them.
         height, width: of its frames, in pixels.
     """
 
     location: str
-    count: int
+    videos: int
     total: int
     video: str
     height: int
@@ -134,7 +134,7 @@ class Segments:
         odd = None if side is None else self.odd_size(lambda height, width: (height >= side) & (width >= side))
         if odd is not None and side is not None:
             raise ShardSetError(
-                f"{odd.location}: {odd.count} of {odd.total} videos are smaller than the crop of {side}x{side} pixels "
+                f"{odd.location}: {odd.videos} of {odd.total} videos are smaller than the crop of {side}x{side} pixels "
                 f"({odd.video} has {odd.width}x{odd.height})",
                 expected=f"at least {side}x{side}",
                 fix=f"prepare it anew in larger frames (`ipv-bench prepare … --set size=short:{side * 8 // 7}`; of "

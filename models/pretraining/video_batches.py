@@ -99,7 +99,7 @@ def check_sizes(data: VideoData, config: DataConfig, size: int) -> None:
         odd = segments.odd_size(lambda height, width: (height == size) & (width == size))
         if odd is not None:
             raise ConfigError(
-                f"{odd.location}: {odd.count} of {odd.total} videos have another size ({odd.video} has {odd.width}x"
+                f"{odd.location}: {odd.videos} of {odd.total} videos have another size ({odd.video} has {odd.width}x"
                 f"{odd.height} pixels), and the model takes image.size {size}",
                 expected=f"{size}x{size}",
                 fix=f"prepare it in that size, change image.size, or cut squares of larger videos: data.crop={size}",

@@ -9,15 +9,19 @@ from typing import get_args
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_record
 from models.finetuning.plan import plan_finetuning
 from models.metrics.latent_actions import Verdict
+from models.pretraining.plan import plan_pretraining
 from models.training.checkpoint import latest_checkpoint, load_checkpoint
 from tests.episode_maker import write_episodes
 from tests.models.finetuning.finetune_runs import TASK, command_line, log_without_wall, run_until
+from tests.models.pretraining.half_batches import train_on_halves
 from tests.models.pretraining.small_pretraining import (
+    SMALL,
     arguments,
     exit_code,
     learned,
@@ -70,11 +74,24 @@ def test_killed_and_continued_equals_uninterrupted(data: Path, finished: Path, t
 
 @pytest.mark.slow
 def test_two_ranks_train_one_model(data: Path, tmp_path: Path) -> None:
-    command = arguments(data, tmp_path / "run", **(CHANGES | {"validation__every": 0, "training__updates": 3}))
-    children = [start(command, env=env) for env in rank_environments(2)]
+    """Each looks at half of a batch, and both hold what one process makes of the two halves."""
+    changes = CHANGES | {"validation__every": 0, "training__updates": 3}
+    command = arguments(data, tmp_path / "run", **changes)
+    places = [tmp_path / f"rank{rank}.safetensors" for rank in (0, 1)]
+    children = [start(command, env=env, keep=keep) for env, keep in zip(rank_environments(2), places, strict=True)]
     assert [exit_code(child) for child in children] == [0, 0]
     assert read_record(tmp_path / "run").world_size == 2
     assert all("skipped_segments" not in line for line in learned(tmp_path / "run"))
+    overrides = SMALL | {key.replace("__", "."): value for key, value in changes.items()}
+    training = train_on_halves(plan_pretraining("tiny", overrides=overrides, data=[data]).config, seed=0)
+    ranks = [load_file(place) for place in places]
+    for name, parameter in training.model.named_parameters():
+        assert torch.equal(ranks[0][name], parameter), name
+        assert torch.equal(ranks[1][name], parameter), name
+    checkpoint = load_checkpoint(latest_checkpoint(tmp_path / "run") or tmp_path)
+    assert all(torch.equal(checkpoint.model[name], value) for name, value in training.model.state_dict().items())
+    for name, moment in training.optimizer.state_tensors().items():
+        assert torch.equal(checkpoint.optimizer[name], moment), name
 
 
 def test_a_labelled_set_is_probed_for_its_actions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from ipv_bench.analysis_record import read_analysis, read_arrays
 from ipv_bench.cli import run
@@ -24,9 +25,11 @@ from models.metrics.latent_actions import (
     latent_action_report,
 )
 from models.pretraining import validation
+from models.pretraining.plan import plan_pretraining
 from models.pretraining.video_training import VideoTraining
 from models.training.checkpoint import latest_checkpoint, load_checkpoint
 from tests.models.latent_actions.small_uwm import SIZES
+from tests.models.pretraining.half_batches import train_on_halves
 from tests.models.pretraining.small_pretraining import (
     exit_code,
     learned,
@@ -286,19 +289,32 @@ def test_what_does_not_fit_is_refused(labelled: Path, finished: Path, tmp_path: 
 @pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"loss": "ficc", "extractor__num_codes": 1}], ids=["state", "ficc"])
 def test_two_ranks_train_one_model(labelled: Path, finished: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
-    line = pretrain(labelled, tmp_path / "run", **changes)
-    children = [start(line, env=env) for env in rank_environments(2)]
+    """Both hold one codebook, restarted and counted alike, and all of it is what one process makes of half batches."""
+    folder = tmp_path / "run"
+    places = [tmp_path / f"rank{rank}.safetensors" for rank in (0, 1)]
+    line = pretrain(labelled, folder, **changes)
+    children = [start(line, env=env, keep=keep) for env, keep in zip(rank_environments(2), places, strict=True)]
     assert [exit_code(child) for child in children] == [0, 0]
-    record = read_record(tmp_path / "run")
+    record = read_record(folder)
     assert (record.world_size, record.status) == (2, "finished")
-    lines = learned(tmp_path / "run")
+    lines = learned(folder)
     assert all("skipped_segments" not in each for each in lines)
     assert [each["updates"] for each in lines if "latent_action_verdict" in each] == [0, 2, 4]
-    found, alone = tensors(tmp_path / "run"), tensors(finished)
-    assert all(value.isfinite().all() for value in found.values())
-    if not changes:  # what is trained before the first update is what one process makes of these videos
-        same = [name for name in alone if name.startswith("features.")]
-        assert all(torch.equal(found[name], alone[name]) for name in same)
+    found, alone = tensors(folder), tensors(finished)
+    learned_first = {} if changes else {name: alone[name] for name in alone if name.startswith("features.")}
+    for name, value in learned_first.items():  # before the first update: what one process makes of these videos
+        assert torch.equal(found[name], value), name
+    overrides = {**FAST, **MODEL, **{key.replace("__", "."): value for key, value in changes.items()}}
+    config = plan_pretraining("tiny", overrides=overrides, data=[labelled]).config
+    training = train_on_halves(config, 0, learned_first, summed=("quantizer.usage",))
+    ranks = [load_file(place) for place in places]
+    for name, value in training.model.state_dict().items():
+        assert torch.equal(found[name], value), name
+        assert torch.equal(ranks[0][name], value), name
+        if name != "copy_error":  # rank 0's stands for both where the next update begins
+            assert torch.equal(ranks[1][name], value), name
+    used = found["quantizer.usage"]
+    assert len(used.unique()) > 1  # something was counted
 
 
 def test_adapting_is_compiled_like_pretraining_and_is_one_process(

@@ -67,11 +67,16 @@ def weights(run: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in newest.glob("*.safetensors")}
 
 
-def start(command: Sequence[str], *, kill_at: int = -1, env: Mapping[str, str] | None = None) -> Any:
-    """Run a command in a child process, which kills itself (-9) in update `kill_at`. The child imports torch once."""
+def start(
+    command: Sequence[str], *, kill_at: int = -1, env: Mapping[str, str] | None = None, keep: Path | None = None
+) -> Any:
+    """Run a command in a child process, which kills itself (-9) in update `kill_at`. The child imports torch once.
+
+    `keep` is a file that has the model's tensors after each update, as this process knows them.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["models.pretrain"])
-    child = context.Process(target=_run, args=(list(command), kill_at, dict(env or {})))
+    child = context.Process(target=_run, args=(list(command), kill_at, dict(env or {}), keep))
     child.start()
     return child
 
@@ -94,9 +99,10 @@ def rank_environments(count: int) -> list[dict[str, str]]:
     return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
 
 
-def _run(command: list[str], kill_at: int, env: dict[str, str]) -> None:
+def _run(command: list[str], kill_at: int, env: dict[str, str], keep: Path | None) -> None:
     os.environ.update(env)
     import torch
+    from safetensors.torch import save_file
 
     from ipv_bench.cli import run
     from models.pretraining.video_training import VideoTraining
@@ -107,7 +113,10 @@ def _run(command: list[str], kill_at: int, env: dict[str, str]) -> None:
     def step(self: VideoTraining, batch: Any) -> dict[str, float]:
         if self.updates == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
-        return real(self, batch)
+        found = real(self, batch)
+        if keep is not None:
+            save_file({name: value.contiguous() for name, value in self.model.state_dict().items()}, keep)
+        return found
 
     VideoTraining.step = step  # type: ignore[method-assign]
     raise SystemExit(run(command))

@@ -13,12 +13,10 @@ import torch
 
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_record
-from models.pretraining.config import PretrainConfig
 from models.pretraining.plan import plan_pretraining
-from models.pretraining.video_batches import VideoBatches, open_video_data
-from models.pretraining.video_training import VideoTraining
 from models.training.checkpoint import latest_checkpoint, load_checkpoint
 from tests.faults.record import record
+from tests.models.pretraining.half_batches import train_on_halves
 from tests.models.pretraining.small_pretraining import (
     SMALL,
     arguments,
@@ -54,28 +52,13 @@ def two_ranks(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_two_ranks_equal_two_half_batches_in_one_process(data: Path, two_ranks: Path) -> None:
     config = plan_pretraining("tiny", overrides=SMALL | {"image.offset": "half"}, data=[data]).config
-    training = _train_on_halves(config, seed=0)
+    training = train_on_halves(config, seed=0)
     checkpoint = load_checkpoint(latest_checkpoint(two_ranks) or two_ranks)
     for name, parameter in training.model.named_parameters():
         assert torch.equal(checkpoint.model[name], parameter), name
     for name, moment in training.optimizer.state_tensors().items():
         assert torch.equal(checkpoint.optimizer[name], moment), name
     assert read_record(two_ranks).world_size == 2
-
-
-def _train_on_halves(config: PretrainConfig, seed: int) -> VideoTraining:
-    segments = open_video_data(config.data, seed).train
-    ranks = [VideoBatches(segments, config.data.batch_size, rank=rank, world_size=2) for rank in (0, 1)]
-    training = VideoTraining(config, seed, torch.device("cpu"))
-    for update in range(config.training.updates):
-        kept: dict[str, torch.Tensor] = {}
-        for part, batches in enumerate(ranks):
-            images = torch.from_numpy(batches.batch(update))
-            loss, metrics = training.loss(images, training.draw(len(images), images.shape[1], part))
-            training.backward(loss / 2)
-            kept = metrics
-        training.apply(kept)
-    return training
 
 
 def test_two_ranks_killed_and_continued_equal_uninterrupted(data: Path, two_ranks: Path, tmp_path: Path) -> None:
