@@ -336,6 +336,7 @@ def test_what_does_not_fit_is_refused(labelled, unlabelled, parents, tmp_path, c
     adapted = tmp_path / "adapted"
     assert adapt(parents["apv"], labelled, adapted, training__updates=1) == 0
     folder = tmp_path / "run"
+    of_apv = ("--set", "method=apv", "--set", "image.size=32")
     for words, arguments in (
         ("no tracks: it is an unlabelled set", (parents["apv"], unlabelled, folder)),
         ("3 components, the model was adapted to 2", (adapted, three, folder)),
@@ -346,7 +347,7 @@ def test_what_does_not_fit_is_refused(labelled, unlabelled, parents, tmp_path, c
         ("part of apv to train 'adapter'", (parents["apv"], labelled, folder, "--set", "parts=adapter")),
         ("set num_sequences", (parents["apv"], labelled, folder, "--set", "data.num_videos=3")),
         ("did you mean 'num_sequences'", (parents["apv"], labelled, folder, "--set", "num_sequence=3")),
-        ("rssm.action_dim is 1", ("none", labelled, folder, "--set", "method=apv", "--set", "rssm.action_dim=1")),
+        ("rssm.action_dim is 1", ("none", labelled, folder, *of_apv, "--set", "rssm.action_dim=1")),
         ("trained as something else", (parents["apv"], labelled, folder, "--set", "rssm.stoch=2")),
         ("takes image.size 64", (parents["apv"], labelled, folder, "--set", "image.size=64", *RANDOM)),
         ("taken over whole", (adapted, labelled, folder, "--set", "init_parts=encoder_decoder")),
