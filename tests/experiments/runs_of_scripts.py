@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,3 +25,15 @@ def record(folder: Path, status: Literal["running", "finished"] = "finished", **
     folder.mkdir(parents=True, exist_ok=True)
     write_record(folder, RunRecord(kind="finetune", method="m", seed=0, preset="tiny", status=status, config=config))
     return folder
+
+
+def whole_config(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted key → value, nested as a record has it."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        place = found
+        *sections, name = key.split(".")
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[name] = value
+    return found

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -13,9 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from one_command import OutOfTimeError, Workspace
+from planned_config import pretraining_config
 
 from ipv_bench.errors import SourceError
-from tests.experiments.runs_of_scripts import quick
+from models.analysis.predict import PredictConfig
+from tests.experiments.runs_of_scripts import quick, record, whole_config
 
 
 def test_filmed_clips_are_cut_by_shot(tmp_path: Path) -> None:
@@ -81,9 +86,47 @@ def test_models_of_other_clips_than_the_protocols_are_kept_apart(tmp_path: Path)
         (tmp_path / "clips" / place).mkdir(parents=True)
         for name in names:
             (tmp_path / "clips" / place / f"{name}.mp4").write_bytes(b"")
-    assert filmed.scale_of(tmp_path, None).kept == filmed.OTHER_CLIPS
+    assert filmed.scale_of(tmp_path, None).kept == filmed.OTHER_CLIPS  # no set is made yet
+    folders = []
+    for text in ("one", "two"):
+        for place in ("train", "held-out"):
+            (tmp_path / "shards" / place).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "shards" / place / "manifest.json").write_text(text)
+        folders.append(filmed.scale_of(tmp_path, None).kept)
+    assert len({*folders, filmed.OTHER_CLIPS}) == 3  # each set of clips has its own
     assert filmed.scale_of(tmp_path / "nothing gathered", None) == filmed.WHOLE
     assert filmed.scale_of(tmp_path / "nothing gathered", tmp_path).kept == filmed.OTHER_CLIPS
+
+
+def test_kept_models_of_other_clips_or_settings_are_refused_before_anything_is_begun(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    for place in ("train", "held-out"):
+        (work / "shards" / place).mkdir(parents=True)
+        (work / "shards" / place / "manifest.json").write_text(place)
+    scale = replace(filmed.WHOLE, kept=tmp_path / "kept")
+    folder = filmed.kept(scale, "apv", 1)
+    record(folder, **whole_config(pretraining_config(scale.preset, filmed.changes_of(scale, "apv"))))
+    (folder / "sets.json").write_text(json.dumps(filmed.sets_of(work)))
+    (folder / "result.json").write_text("{}")
+    with pytest.raises(OutOfTimeError):  # nothing is wrong: the work is begun
+        filmed.experiment(scale, Workspace(work, 0))
+    with pytest.raises(SystemExit, match=r"apv/seed1 .*training\.updates is 2000, not 7"):
+        filmed.experiment(replace(scale, updates=7), Workspace(work, 0))
+    (work / "shards" / "held-out" / "manifest.json").write_text("of other clips")
+    with pytest.raises(SystemExit, match=r"apv/seed1 is of other clips than .*shards has \(held-out\)"):
+        filmed.experiment(scale, Workspace(work, 0))
+
+
+def test_pieces_that_were_cut_in_another_way_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SourceError):  # there are no clips
+        filmed_clips.cut_all(tmp_path)
+    monkeypatch.setattr(filmed_clips, "SHORTEST", 20)
+    with pytest.raises(SystemExit, match="shortest: 25 → 20"):
+        filmed_clips.cut_all(tmp_path)
+
+
+def test_a_piece_is_long_enough_to_be_judged() -> None:
+    assert PredictConfig().length <= filmed_clips.SHORTEST
 
 
 def test_filmed_sets_are_of_all_their_sources_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

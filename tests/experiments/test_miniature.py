@@ -19,7 +19,7 @@ from one_command import OutOfTimeError
 
 from ipv_bench.run_record import read_record, write_record
 from reports.config import ReportConfig
-from tests.experiments.runs_of_scripts import ROOT, quick, record
+from tests.experiments.runs_of_scripts import ROOT, quick, record, whole_config
 
 TARGETS = tuple(miniature.TARGETS)
 
@@ -47,18 +47,6 @@ def keep_model(folder: Path, **config: Any) -> None:
     (folder / "checkpoints" / "7").mkdir(parents=True)
     (folder / "checkpoints" / "7" / "model").write_text("weights")
     record(folder, **config)
-
-
-def whole_config(settings: Any) -> dict[str, Any]:
-    """Nested, as a record has it."""
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        place = found
-        *sections, name = key.split(".")
-        for section in sections:
-            place = place.setdefault(section, {})
-        place[name] = value
-    return found
 
 
 def test_the_miniature_has_the_runs_of_its_protocol(tmp_path: Path) -> None:
