@@ -16,7 +16,6 @@ measures there too, and says so.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,7 +25,7 @@ import numpy as np
 import torch
 from baseline_step import PUBLISHED, windows
 from finetune_step import SMALL, random_batch
-from paired_timing import machine, paired_cpu_seconds
+from paired_timing import keep_line, machine, paired_cpu_seconds
 from train_step import TINY, frames, training
 
 from ipv_bench.cpu_bf16 import bf16_instructions
@@ -157,10 +156,7 @@ def main() -> None:
         print(f"{name}: fp32 {row['plain_s']} s, bf16 {row['ours_s']} s, {row['ratio']} × {row['ratio_range']}; "
               f"loss apart {row['loss_difference']}", flush=True)  # fmt: skip
     result = {"benchmark": "cpu_bf16", **{name: row["ratio"] for name, row in details.items()}}
-    text = json.dumps({**result, "details": details, "machine": {**machine(), "bf16": instructions}})
-    if options.keep:
-        options.keep.write_text(text + "\n")
-    print(text)
+    keep_line({**result, "details": details, "machine": {**machine(), "bf16": instructions}}, options.keep)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import statistics
@@ -47,6 +48,14 @@ def _cpu_seconds(function: Callable[[], Any]) -> float:
 def show(label: str, result: dict[str, Any]) -> None:
     """One line for a result of `paired_cpu_seconds`."""
     print(f"{label}: ours {result['ours_s']:.3f} s, plain {result['plain_s']:.3f} s, ratio {result['ratio']:.2f}")
+
+
+def keep_line(result: dict[str, Any], keep: Path | None) -> None:
+    """Print a result as the last line, and write it to a file too where one is named."""
+    text = json.dumps(result)
+    if keep is not None:
+        keep.write_text(text + "\n")
+    print(text)
 
 
 def machine() -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """A job of many videos: does its speed or its memory change as it goes on? And the hours of the full releases.
 
-    python benchmarks/prepare_growth.py FOLDER [--videos 20000] [--frames 48] [--minutes N]
+    python benchmarks/prepare_growth.py FOLDER [--videos 20000] [--frames 48] [--minutes N] [--keep FILE]
     python benchmarks/prepare_growth.py --quick
 
 200 clips are encoded (240-pixel VP9, `--frames` frames each), all further videos are hard links to them. One `prepare`
 with one worker runs over all, while every second its processes' CPU time and resident memory and the frames in finished
-shards are noted in FOLDER. A run that was stopped, or that ends after `--minutes`, goes on when started again. Rates
-are frames per CPU-second of all processes, between finished shards, so that start-ups and other load do not count:
+shards are noted in FOLDER. A run that was stopped, or that ends after `--minutes`, goes on when started again, with the
+same numbers: the folder holds them, and others are refused. `--keep` writes the last line to a file too. Rates are
+frames per CPU-second of all processes, between finished shards, so that start-ups and other load do not count:
 
 - `rate_last_vs_second`: of the last fifth of the frames over that of the second fifth (the first holds warm-up);
 - `growth_megabytes`: median resident memory in the last fifth minus that in the second;
@@ -36,7 +37,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from paired_timing import machine
+from kept_record import note_settings
+from paired_timing import keep_line, machine
 from prepare_throughput import make_release
 
 DISTINCT = 200
@@ -217,6 +219,7 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=20_000)
     parser.add_argument("--frames", type=int, default=48, help="of each clip, 25 or more: shorter ones are left out")
     parser.add_argument("--minutes", type=float, help="stop after so long; run it again to go on")
+    parser.add_argument("--keep", type=Path, help="write the result to this file too")
     parser.add_argument("--quick", action="store_true", help="400 videos of 26 frames, from 10 clips")
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -231,14 +234,18 @@ def main() -> None:
         print("stopped; run it again to go on")
     else:
         shown = {"quick": arguments.quick, "machine": machine(), **result}
-        print(json.dumps({"benchmark": "prepare_growth", **shown}))
+        keep_line({"benchmark": "prepare_growth", **shown}, arguments.keep)
 
 
 def run(
     folder: Path, distinct: int, videos: int, frames: int, minutes: float | None, pairs: int
 ) -> dict[str, Any] | None:
-    """All of it, or what is left of it; None where it has to be run again."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """All of it, or what is left of it; None where it has to be run again.
+
+    Raises:
+        SystemExit: the folder was made for other numbers, which its moments are of.
+    """
+    note_settings(folder / "numbers.json", {"distinct": distinct, "videos": videos, "frames": frames})
     release, notes, done = folder / "release", folder / "moments.jsonl", folder / "done"
     if not release.is_dir():
         unfinished = folder / "release.unfinished"

@@ -12,7 +12,8 @@ rehearsal_layouts.py). For each release it measures
   a job that nobody disturbed.
 
 Layouts are made in `--work` (a temporary folder by default, 5 GB) and removed. `--quick` makes a thousandth of each.
-The last line is JSON; a whole run of all releases is kept in benchmarks/results/rehearsal.json.
+The last line is JSON; a whole run of all releases is kept in benchmarks/results/rehearsal.json, each release with the
+commit that it was made at, and with the steps that it lacks where an older form of this script made it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from typing import Any
 from rehearsal_layouts import RELEASES, Release
 
 from ipv_bench.atomic_file import write_json
-from ipv_bench.run_record import host_hardware, package_versions
+from ipv_bench.run_record import git_commit, host_hardware, package_versions
 from ipv_bench.shard_set import LOG_FILE, file_sha256
 from pipelines.datasets.base import data_set
 from pipelines.prepare import resolve_config
@@ -44,6 +45,7 @@ from pipelines.prepare import resolve_config
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "rehearsal.json"
 QUICK_SHARE = 0.001
+STEPS = ("inventory", "killed_inventory", "dry_run", "killed_job")
 START_SECONDS = 0.8
 """CPU time of a command before its inventory begins, about."""
 
@@ -151,8 +153,8 @@ def rehearse(release: Release, folder: Path, share: float, note: Callable[[dict[
         "dry_run": lambda: dry_run(release.data_set, source, out),
         "killed_job": lambda: killed_job(job, folder),
     }
-    for name, step in steps.items():
-        found[name] = step()
+    for name in STEPS:
+        found[name] = steps[name]()
         note(found)
     shutil.rmtree(folder)
     return found
@@ -220,15 +222,24 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 def keep(name: str, found: dict[str, Any], *, whole: bool = False) -> None:
     """Put a release into the kept result, with what it was measured on; those of other calls stay.
 
-    What a rehearsal has measured before it is cut short stands under `unfinished`, and takes the place of nothing.
+    What a rehearsal has measured before it is cut short stands under `unfinished`, and takes the place of nothing. A
+    note about all that was kept before goes to each release of it: the new one has nothing of it.
     """
     kept = json.loads(RESULT.read_text()) if RESULT.exists() else {"releases": {}}
-    facts = {"hardware": host_hardware(), "packages": package_versions(("ipv-bench", "pyarrow", "av", "h5py"))}
+    note = kept.pop("note", None)
+    if note is not None:
+        kept["releases"] = {key: {"note": note, **value} for key, value in kept["releases"].items()}
+    packages = package_versions(("ipv-bench", "pyarrow", "av", "h5py"))
+    facts = {"hardware": host_hardware(), "packages": packages, "commit": git_commit()}
     unfinished = {key: value for key, value in kept.get("unfinished", {}).items() if key != name}
     if whole:
         kept["releases"][name] = {**found, **facts}
     else:
         unfinished[name] = {**found, **facts}
+    for release in kept["releases"].values():
+        release.pop("lacks", None)
+        lacks = [step for step in STEPS if step not in release]
+        release.update({"lacks": lacks} if lacks else {})
     write_json(RESULT, {**kept, "command": "python benchmarks/rehearsal.py", "unfinished": unfinished})
 
 

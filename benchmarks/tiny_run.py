@@ -1,12 +1,13 @@
 """`make pretrain finetune` with the preset `tiny`, by this checkout and by the commit before work on speed.
 
-    python benchmarks/tiny_run.py              two whole runs each, alternating; 20 to 30 CPU-minutes
+    python benchmarks/tiny_run.py              ten whole runs each, in turn; two to three CPU-hours
     python benchmarks/tiny_run.py --part 8     an eighth of all (steps, updates, evaluations); start-up counts whole
     python benchmarks/tiny_run.py --quick      a 24th, one pair: that it runs, in under two minutes
 
 One agent of the learning experiment: ContextWM, pre-trained on the sample SSv2 set, then on `dmc/cheetah_run`. The
 sample set is made by each checkout beforehand and not timed; the two commands are, as processes: CPU seconds with their
-start, simulation, drawing, evaluations and checkpoints. The ratio is the median over the pairs.
+start, simulation, drawing, evaluations and checkpoints. Which of the two comes first alternates. The ratio is the
+median over the pairs, with the smallest and the largest. `--keep FILE` writes the last line to a file too.
 
 Equal work: both play and learn as many steps, updates and episodes (`same_work`), which are today's; at START an
 evaluation had two episodes. How each does it is its own: START plays an evaluation's episodes one after the other.
@@ -19,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import shutil
 import statistics
@@ -30,7 +30,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from paired_timing import machine
+from paired_timing import keep_line, machine
+
+from ipv_bench.run_record import git_commit
 
 START = "e082d6ef11204487c662d7c85da85baddc740c81"
 ROOT = Path(__file__).resolve().parents[1]
@@ -127,8 +129,8 @@ def measure(part: int, pairs: int) -> dict[str, Any]:
         start = Checkout(code_of(START, Path(folder, "code")), Path(folder, "start"))
         now = Checkout(ROOT, Path(folder, "now"))
         found: list[tuple[dict[str, float], dict[str, float]]] = []
-        for _ in range(pairs):
-            found.append((now.whole_run(part), start.whole_run(part)))
+        for pair in range(pairs):
+            found.append(one_pair(now, start, part, pair))
             print(
                 {
                     name: [round(value, 1) for value in side.values()]
@@ -138,11 +140,21 @@ def measure(part: int, pairs: int) -> dict[str, Any]:
     ratios = [sum(before.values()) / sum(after.values()) for after, before in found]
     return {
         "tiny_run": round(statistics.median(ratios), 3),
+        "range": [round(min(ratios), 3), round(max(ratios), 3)],
         "ratios": [round(ratio, 3) for ratio in ratios],
         "part": part,
         "start": START,
+        "now": git_commit(),
         "cpu_seconds": [{"now": _rounded(after), "start": _rounded(before)} for after, before in found],
     }
+
+
+def one_pair(now: Checkout, start: Checkout, part: int, pair: int) -> tuple[dict[str, float], dict[str, float]]:
+    """CPU seconds of both, today's first; who is measured first alternates: none always has the warmer disk."""
+    if pair % 2:
+        before = start.whole_run(part)
+        return now.whole_run(part), before
+    return now.whole_run(part), start.whole_run(part)
 
 
 def _rounded(seconds: dict[str, float]) -> dict[str, float]:
@@ -154,12 +166,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--part", type=int, default=1, help="one N-th of a run")
-    parser.add_argument("--pairs", type=int, default=2)
+    parser.add_argument("--pairs", type=int, default=10)
+    parser.add_argument("--keep", type=Path, help="write the result to this file too")
     options = parser.parse_args()
     part, pairs = (24, 1) if options.quick else (options.part, options.pairs)
     before = os.getloadavg()[0]
     found = measure(part, pairs)
-    print(json.dumps({"benchmark": "tiny_run", **found, "machine": machine() | {"load_before": before}}))
+    keep_line({"benchmark": "tiny_run", **found, "machine": machine() | {"load_before": before}}, options.keep)
 
 
 if __name__ == "__main__":

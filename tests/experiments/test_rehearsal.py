@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import tarfile
 from pathlib import Path
 
 import pytest
+import rehearsal
 import rehearsal_layouts
 
+from ipv_bench.atomic_file import write_json
 from pipelines.datasets.split_archive import list_members
 from tests.experiments.runs_of_scripts import quick
 
@@ -26,6 +29,23 @@ def test_the_rehearsed_archive_is_a_tar_as_others_read_it(tmp_path: Path) -> Non
     assert len(members) == found["names"]
     listed = list_members(tmp_path / "raw", [piece.name for piece in pieces], ".webm")
     assert {file.path: file.size_bytes for file in listed} == members
+
+
+def test_a_note_about_what_was_kept_before_is_not_one_about_what_is_kept_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rehearsal, "RESULT", tmp_path / "rehearsal.json")
+    old = {"inventory": 1, "dry_run": 1, "killed_job": 1}
+    write_json(rehearsal.RESULT, {"note": "by an older form", "releases": {"a": old, "b": old}})
+    rehearsal.keep("a", dict.fromkeys(rehearsal.STEPS, 2), whole=True)
+    for _ in range(2):
+        kept = json.loads(rehearsal.RESULT.read_text())
+        assert "note" not in kept
+        assert kept["releases"]["b"] == old | {"note": "by an older form", "lacks": ["killed_inventory"]}
+        made = kept["releases"]["a"]
+        assert set(made) == {*rehearsal.STEPS, "hardware", "packages", "commit"}
+        rehearsal.keep("b", {"inventory": 3})  # was cut short: takes the place of nothing
+    assert kept["unfinished"]["b"]["inventory"] == 3
 
 
 @pytest.mark.slow

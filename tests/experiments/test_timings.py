@@ -1,0 +1,60 @@
+"""Scripts that measure speed: what they refuse, in which order they measure, and what they keep."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import prepare_growth
+import pytest
+import tiny_run
+from paired_timing import keep_line
+
+
+def test_moments_of_other_numbers_are_not_reported_as_todays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare_growth, "make_release", lambda folder, *_, **__: folder.mkdir())
+    monkeypatch.setattr(prepare_growth, "watch", lambda *_: False)  # the minutes are over
+    assert prepare_growth.run(tmp_path, 10, 400, 26, 1.0, 1) is None
+    assert prepare_growth.run(tmp_path, 10, 400, 26, 2.0, 1) is None
+    for numbers, differs in (((10, 800, 26), "videos: 400 → 800"), ((10, 400, 48), "frames: 26 → 48")):
+        with pytest.raises(SystemExit, match=differs):
+            prepare_growth.run(tmp_path, *numbers, None, 1)
+
+
+def test_the_two_checkouts_take_turns_in_coming_first_and_both_commits_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    order: list[str] = []
+
+    class Checkout:
+        def __init__(self, source: Path, workspace: Path) -> None:
+            self.name = workspace.name
+
+        def whole_run(self, part: int) -> dict[str, float]:
+            order.append(self.name)
+            return {"pretrain": 1.0, "finetune": 2.0 if self.name == "now" else 3.0 + len(order)}
+
+    monkeypatch.setattr(tiny_run, "Checkout", Checkout)
+    monkeypatch.setattr(tiny_run, "code_of", lambda commit, folder: folder)
+    monkeypatch.setattr(sys, "argv", ["tiny_run.py", "--keep", str(tmp_path / "kept.json"), "--pairs", "4"])
+    tiny_run.main()
+    assert order == ["now", "start", "start", "now"] * 2
+    kept = json.loads((tmp_path / "kept.json").read_text())
+    assert kept == json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert kept["ratios"] == [2.0, 2.333, 3.333, 3.667]
+    assert kept["range"] == [2.0, 3.667]
+    git = shutil.which("git")
+    assert git is not None
+    head = subprocess.run([git, "rev-parse", "HEAD"], cwd=tiny_run.ROOT, capture_output=True, text=True, check=True)
+    assert kept["now"].startswith(head.stdout.strip())
+    assert kept["start"] == tiny_run.START
+
+
+def test_a_result_is_kept_where_a_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keep_line({"ratio": 2}, None)
+    assert list(tmp_path.iterdir()) == []
+    keep_line({"ratio": 2}, tmp_path / "kept.json")
+    assert capsys.readouterr().out.splitlines() == [(tmp_path / "kept.json").read_text().strip()] * 2
