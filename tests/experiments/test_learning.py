@@ -17,8 +17,11 @@ from kept_record import keep_files
 from one_command import Workspace
 
 from ipv_bench.run_record import read_record, write_record
+from ipv_bench.sweeps.config import read_sweep
+from ipv_bench.sweeps.plan import plan_sweep
 from reports.config import FigureConfig, ReportConfig
 from reports.figures.selection import check_names, select_panels
+from reports.frozen.check import check_runs
 from reports.missing_commands import missing_commands
 from reports.readers.registry import read_sources
 from reports.scores.ends import final_scores
@@ -168,3 +171,15 @@ def test_runs_that_start_from_no_model_wait_for_none(tmp_path: Path, monkeypatch
         assert not method or [one.name for one in step.after] == wanted, step.name
     assert all(steps.index(one) < steps.index(step) for step in steps for one in step.after)
     assert learning.steps_of(Workspace(tmp_path / "work"), ["drqv2"])[0].after == ()
+
+
+def test_entries_of_the_leaderboard_are_runs_of_the_experiment_and_a_sweep_of_drqv2_alone() -> None:
+    checked = check_runs("v1/cpu-night", read_sources([learning.KEPT_RUNS / "runs"]))
+    following = {one.run.method for one in checked.following}
+    assert following >= {"dreamerv2", "apv", "contextwm", "isodream"}
+    assert {one.run.method for one in checked.deviating} == {*learning.MODEL_FREE}
+    assert len(checked.following) >= 40
+    jobs = plan_sweep(read_sweep(ROOT / "benchmarks/cpu_night_drqv2.yaml"))
+    assert {job.kind for job in jobs} == {"finetune"}
+    assert len(jobs) == 10
+    assert all("--set method=drqv2 --set training.train_every=3" in job.command for job in jobs)
