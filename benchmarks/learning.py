@@ -21,6 +21,7 @@ SSv2 set. The last line is JSON. docs/learning.md shows a kept result and says w
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import tempfile
@@ -30,14 +31,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from kept_model import check_one_model, is_model_kept, keep_model, place_model
+from kept_model import OtherModelError, check_one_model, is_model_kept, keep_model, place_model
 from kept_record import check_alike, check_settings, is_kept, keep_files
 from one_command import Workspace
 from ordered_work import Step, as_far_as_it_goes, do_in_order
 from planned_config import finetuning_config, pretraining_config
 
 from ipv_bench.atomic_file import write_json
-from ipv_bench.run_record import read_jsonl, read_record
+from ipv_bench.run_record import is_finished, read_jsonl, read_record
 from reports.statistics.intervals import TABLE_RESAMPLES, interval
 
 TASKS: dict[str, tuple[str, ...]] = {"dmc/cheetah_run": (), "dmc/walker_stand": ("reward.gain=0.1",)}
@@ -57,6 +58,8 @@ RESULT = Path(__file__).parent / "results" / "learning.json"
 KEPT_RUNS = Path(__file__).parent / "results" / "learning"
 """Its `runs/` holds the record and the evaluations of each finished run; see `keep_run`."""
 KEPT_FILES = ("run.json", "evaluations.jsonl")
+MODEL_FILES = ("metrics.jsonl", "run.json")
+"""What is kept of a pre-trained model beside its weights."""
 RUN_MINUTES = 15.0
 """On the clock, for the estimate of a method that has no kept runs."""
 LATE_SHARE = 1 / 3
@@ -132,9 +135,21 @@ def experiment(space: Workspace, jobs: int, methods: Sequence[str]) -> None:
     """
     check_kept()
     for method in PRETRAINED:
-        if is_model_kept(KEPT_RUNS / model_path(method)):
-            place_model(KEPT_RUNS / model_path(method), space.folder / model_path(method))
+        share_model(space, method)
     do_in_order(jobs, steps_of(space, methods))
+
+
+def share_model(space: Workspace, method: str) -> None:
+    """A kept model into the workspace; or the one there is kept, if all kept runs of the method started from it."""
+    kept, here = KEPT_RUNS / model_path(method), space.folder / model_path(method)
+    if is_model_kept(kept):
+        place_model(kept, here)
+        return
+    runs = [path for path in finished_runs(KEPT_RUNS) if path.parts[-2] == method]
+    if runs and is_finished(here):
+        with contextlib.suppress(OtherModelError):
+            check_one_model(here, runs)
+            keep_model(here, kept, MODEL_FILES)
 
 
 def steps_of(space: Workspace, methods: Sequence[str]) -> list[Step]:
@@ -170,7 +185,7 @@ def pretrain(space: Workspace, method: str) -> None:
     runs = [KEPT_RUNS / run_path(task, method, seed) for task in sorted(lines) for seed in SEEDS]
     check_one_model(space.folder / path, [folder for folder in runs if is_kept(folder, KEPT_FILES)])
     if not is_model_kept(KEPT_RUNS / path):
-        keep_model(space.folder / path, KEPT_RUNS / path, ("metrics.jsonl", "run.json"))
+        keep_model(space.folder / path, KEPT_RUNS / path, MODEL_FILES)
 
 
 def run_changes(task: str, method: str) -> tuple[str, ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 
@@ -159,6 +161,13 @@ def test_a_model_is_kept_with_its_weights_and_no_other_is_taken_beside_runs_of_i
     (run / "evaluations.jsonl").write_text("")
     with pytest.raises(OtherModelError, match=r"prelar/seed3 started from other weights"):
         learning.pretrain(space, "prelar")
+    shutil.rmtree(tmp_path / "kept" / path)
+    learning.share_model(space, "prelar")
+    assert not (tmp_path / "kept" / path).exists()  # the workspace's is not the one that the kept run started from
+    parent = {"checkpoint_sha256": sha256(b"weights").hexdigest()}
+    write_record(run, read_record(run).model_copy(update={"parent": parent}))
+    learning.share_model(space, "prelar")
+    assert (tmp_path / "kept" / path / "checkpoints" / "300" / "checkpoint.json").read_text() == "weights"
 
 
 def test_runs_that_start_from_no_model_wait_for_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
