@@ -32,7 +32,7 @@ UPDATES = {"apv": 17_143, "contextwm": 13_333, "prelar": 12_857}
 """Updates of 8 segments of 15 frames of the main budget: equally many CPU-seconds when they were fixed."""
 BUDGETS = {"": 1.0, "quarter": 1 / 4, "sixteenth": 1 / 16}
 """Name of a budget → its share of those updates; "" is the main one."""
-UPDATE_SECONDS = {"apv": 0.067, "contextwm": 0.088, "prelar": 0.094}
+UPDATE_SECONDS = {"apv": 0.060, "contextwm": 0.084, "prelar": 0.083}
 """CPU-seconds of such an update, for the estimate until some models are kept: medians of six on a loaded AMD EPYC."""
 PRETRAIN = ("data.length=15", "data.batch_size=8", "validation.every=500", "validation.segments=64",
             "validation.warmup=5", "training.tensorboard=false")  # fmt: skip
