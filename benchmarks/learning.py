@@ -350,7 +350,7 @@ def draw(tasks: dict[str, Any], path: Path) -> None:
     """Each run's score as a dot, each method's mean with its interval, and the random policy's as a band."""
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, len(tasks), figsize=(4 * len(tasks), 3.2), squeeze=False, layout="constrained")
+    figure, panels = plt.subplots(1, len(tasks), figsize=(5 * len(tasks), 3.2), squeeze=False, layout="constrained")
     for panel, (task, rows) in zip(panels[0], tasks.items(), strict=True):
         random = rows["random"]
         panel.axhspan(
@@ -365,7 +365,7 @@ def draw(tasks: dict[str, Any], path: Path) -> None:
             error = [[row["mean"] - row["low"]], [row["high"] - row["mean"]]]
             panel.errorbar(place + 0.15, row["mean"], error, fmt="s", color=f"C{place}", capsize=3)
         names = [f"{method}\nn={rows[method]['n']}" for method in METHODS if method in rows]
-        panel.set_xticks(range(len(names)), names)
+        panel.set_xticks(range(len(names)), names, fontsize="small")
         panel.set_title(task)
         panel.set_ylabel("return")
         panel.set_ylim(bottom=0)
