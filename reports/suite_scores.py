@@ -38,6 +38,8 @@ class Pooled:
 def pooled(groups: Groups, every: Sequence[str], min_tasks: float) -> Pooled:
     """The methods and tasks that are aggregated: no method with few tasks takes the others' tasks away.
 
+    Where no task is common to all, those with the fewest tasks are left out together.
+
     Args:
         groups: label → runs of one suite.
         every: all task ids of the suite.
@@ -45,15 +47,15 @@ def pooled(groups: Groups, every: Sequence[str], min_tasks: float) -> Pooled:
     """
     kept = {label: [run for run in runs if run.num_points] for label, runs in groups.items()}
     counts = {label: len({run.task_id for run in runs}) for label, runs in kept.items() if runs}
-    order = sorted(counts, key=lambda label: (counts[label], len(kept[label]), label))
+    order = sorted(counts, key=lambda label: (counts[label], label))
     left_out = {label: counts[label] for label in order if counts[label] < min_tasks * len(every)}
     while True:
         chosen = {label: kept[label] for label in groups if label in counts and label not in left_out}
         tasks = common_tasks(chosen)
         if tasks or not chosen:
             break
-        least = next(label for label in order if label in chosen)
-        left_out[least] = counts[least]
+        least = min(counts[label] for label in chosen)  # all of them: which of equals would stay, a name would decide
+        left_out |= {label: least for label in order if label in chosen and counts[label] == least}
     used = {label: [run for run in runs if run.task_id in tasks] for label, runs in chosen.items()}
     return Pooled(used, tasks, tuple(every), left_out)
 

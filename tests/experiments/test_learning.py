@@ -30,11 +30,12 @@ from reports.scores.ends import final_scores
 from tests.experiments.runs_of_scripts import ROOT, record
 
 
-def test_figure_9_in_miniature_asks_for_the_runs_of_the_learning_experiment() -> None:
-    text = (ROOT / "benchmarks/figure9_miniature.yaml").read_text()
-    figure = FigureConfig.model_validate(yaml.safe_load(text)["figures"]["fig9_miniature"])
+@pytest.mark.parametrize(("config", "name"), [("figure9_miniature", "fig9_miniature"), ("six_methods", "six_methods")])
+def test_figures_of_the_learning_experiment_ask_for_its_runs(config: str, name: str) -> None:
+    text = (ROOT / f"benchmarks/{config}.yaml").read_text()
+    figure = FigureConfig.model_validate(yaml.safe_load(text)["figures"][name])
     check_names(figure, [])
-    missing = [run for selection in select_panels("fig9_miniature", figure, []) for run in selection.missing]
+    missing = [run for selection in select_panels(name, figure, []) for run in selection.missing]
     found = missing_commands(missing, [])
     methods = [dict(line.where)["method"] for line in figure.methods]
     wanted = {
@@ -98,7 +99,7 @@ def test_published_curves_are_read_at_the_frames_of_our_evaluations_on_the_lines
 
 def test_final_scores_of_the_figures_are_those_of_the_tables() -> None:
     configs = [ReportConfig.model_validate(yaml.safe_load((ROOT / f"benchmarks/{name}.yaml").read_text()))
-               for name in ("figure9_miniature", "miniature")]  # fmt: skip
+               for name in ("figure9_miniature", "six_methods", "miniature")]  # fmt: skip
     folder = learning.KEPT_RUNS / learning.run_path("dmc/cheetah_run", "contextwm", 0)
     runs = list(read_sources([folder]).runs)
     for config in configs:

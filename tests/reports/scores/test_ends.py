@@ -143,6 +143,11 @@ def test_a_method_with_few_tasks_does_not_shrink_the_aggregate() -> None:
     assert pooled(half, [run.task_id for run in ours], 0.25).tasks == ("dmc/0", "dmc/1", "dmc/2")
     apart = {"a": ours[:4], "b": [scored_run("b", task=f"dmc/{index}") for index in range(4, 7)]}
     assert set(pooled(apart, [run.task_id for run in ours], 0.25).groups) == {"a"}
+    # Equals go together: of methods with as few tasks none stays for its name's sake.
+    equals = {"a": ours, "b": [ours[0]], "c": [ours[1]], "d": [ours[1]]}
+    found = pooled(equals, [run.task_id for run in ours], 0.25)
+    assert set(found.groups) == {"a"}
+    assert found.left_out == {"b": 1, "c": 1, "d": 1}
 
 
 def test_every_method_is_read_at_its_own_end_when_they_lie_apart() -> None:
