@@ -8,13 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import Field
 
 from ipv_bench.errors import ConfigError, SourceError, UnknownNameError
 from pipelines.datasets.base import Count, Inventory, SourceItem, SourceRow, VideoFile
 from pipelines.datasets.file_tree import IMAGE_SUFFIXES, VIDEO_SUFFIXES, FileTree, FoundFile, list_files
-from pipelines.datasets.frame_folders import NumberedFolder, doubts, numbered_folders
+from pipelines.datasets.frame_folders import NumberedFolder, doubts, missing_number, numbered_folders
 from pipelines.datasets.prepare_config import PrepareConfig
 from pipelines.datasets.quarantine import SourceFailure
 from pipelines.datasets.unique_items import sorted_unique
@@ -147,20 +146,11 @@ def _sequence(folder: NumberedFolder, config: FolderConfig) -> SourceItem:
     missing = missing_number(folder.numbers)
     if item.problem or missing is None or config.gaps == "allow":
         return item
-    return replace(item, frames=None, problem=("missing", f"there is no picture with the number {missing}"))
-
-
-def missing_number(numbers: Sequence[int]) -> int | None:
-    """The first number that is missing in an increasing sequence with a fixed step; None when it is whole.
-
-    The step is the smallest one that occurs, as every fifth frame may have been extracted.
-    """
-    if len(numbers) < 2:
-        return None
-    steps = np.diff(numbers)
-    step = int(steps.min())
-    broken = np.flatnonzero(steps != step)
-    return int(numbers[broken[0]]) + step if step and len(broken) else None
+    message = f"there is no picture with the number {missing}"
+    other = folder.beside_with(missing)
+    if other is not None:
+        message += f" among the usual ones; {other} is left out: with it, they are no single series"
+    return replace(item, frames=None, problem=("missing", message))
 
 
 DATA_SET = Folder()

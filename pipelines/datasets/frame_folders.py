@@ -61,6 +61,11 @@ class NumberedFolder:
         breaks = (np.flatnonzero(np.diff(self.numbers) != 1) + 1).tolist()
         return list(zip([0, *breaks], [*breaks, len(self.numbers)], strict=True))
 
+    def beside_with(self, number: int) -> str | None:
+        """Path of a picture that is left out for its rarer ending and has this number in its name."""
+        stems = ((path, os.path.splitext(path.rpartition("/")[2])[0]) for path in self.beside)
+        return next((path for path, stem in stems if number in map(int, _NUMBERS.findall(stem))), None)
+
     def item(
         self,
         source_id: str | None = None,
@@ -107,12 +112,26 @@ def numbered_folders(pictures: Iterable[FoundFile]) -> list[NumberedFolder]:
 
     Pictures without a number in their name are left out where others have one. Two series in one folder, or two
     pictures with one number, are a problem of their folder: which ones are the frames cannot be told. Only where
-    pictures of rarer endings (masks or depth in `1.tif` beside `1.jpg`) make the problem are these left out.
+    pictures of rarer endings (masks or depth in `1.tif` beside `1.jpg`) make the problem, or a few of them (`900.tif`
+    beside `1.jpg` to `9.jpg`) alone make gaps in the numbers, are these left out.
     """
     by_folder: dict[str, list[FoundFile]] = defaultdict(list)
     for file in pictures:
         by_folder[file.folder].append(file)
     return [_folder(path, files) for path, files in sorted(by_folder.items())]
+
+
+def missing_number(numbers: Sequence[int]) -> int | None:
+    """The first number that is missing in an increasing sequence with a fixed step; None when it is whole.
+
+    The step is the smallest one that occurs, as every fifth frame may have been extracted.
+    """
+    if len(numbers) < 2:
+        return None
+    steps = np.diff(numbers)
+    step = int(steps.min())
+    broken = np.flatnonzero(steps != step)
+    return int(numbers[broken[0]]) + step if step and len(broken) else None
 
 
 def doubts(folders: Iterable[NumberedFolder]) -> list[str]:
@@ -156,13 +175,19 @@ def _name(file: FoundFile) -> _Name:
 
 
 def _folder(path: str, files: Sequence[FoundFile]) -> NumberedFolder:
-    """All pictures where they make one series; else those of usual endings, where they do by themselves."""
+    """All pictures where they make one series; else those of usual endings, where they do by themselves.
+
+    A few pictures of rarer endings whose numbers tear gaps into a series that has none are no part of it either.
+    """
     whole = _numbered(path, files)
     usual = [file for file in files if file.suffix not in LATER_SUFFIXES]
-    if whole.problem is None or len(usual) in (0, len(files)):
+    if len(usual) in (0, len(files)):
+        return whole
+    is_torn = missing_number(whole.numbers) is not None and 2 * len(usual) > len(files)
+    if whole.problem is None and not is_torn:
         return whole
     kept = _numbered(path, usual)
-    if kept.problem is not None:
+    if kept.problem or (whole.problem is None and missing_number(kept.numbers) is not None):
         return whole
     return replace(kept, beside=tuple(sorted(file.path for file in files if file.suffix in LATER_SUFFIXES)))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 
 from pipelines.datasets.file_tree import FoundFile
-from pipelines.datasets.folder import missing_number
-from pipelines.datasets.frame_folders import NumberedFolder, doubts, numbered_folders
+from pipelines.datasets.folder import DATA_SET
+from pipelines.datasets.frame_folders import NumberedFolder, doubts, missing_number, numbered_folders
 
 
 def folder_of(names: list[str]) -> NumberedFolder:
@@ -112,3 +113,31 @@ def test_rarer_endings_are_taken_where_they_are_in_nobodys_way() -> None:
     assert folder_of(["1.tif", "2.tif"]).numbers == (1, 2)
     assert in_order(folder_of(["cover.jpg", "1.tif", "2.tif"])) == ["1.tif", "2.tif"]
     assert folder_of(["1.jpg", "1.png", "1.tif"]).problem == ("bad_annotation", "two pictures have the number 1")
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif", "TIFF", "pgm"])
+def test_a_gap_is_one_number_whatever_the_ending(ending: str) -> None:
+    folder = folder_of([f"{number}.{ending}" for number in (1, 2, 4, 5)])
+    assert (folder.problem, missing_number(folder.numbers)) == (None, 3)
+
+
+@pytest.mark.parametrize("other", ["900.tif", "7.tiff", "1.pgm"])
+def test_a_rarer_picture_whose_number_tears_a_gap_is_left_out(other: str) -> None:
+    folder = folder_of(["5.jpg", "10.jpg", "15.jpg", other])
+    assert (folder.numbers, folder.beside) == ((5, 10, 15), (f"clip/{other}",))
+    assert folder_of(["5.tif", "10.tif", "15.tif", other]).beside == ()
+
+
+def test_rarer_pictures_beside_a_few_usual_ones_or_gaps_of_these_are_kept() -> None:
+    assert folder_of(["1.jpg", "2.jpg", "10.tif", "12.tif", "14.tif"]).numbers == (1, 2, 10, 12, 14)
+    assert folder_of(["1.jpg", "2.jpg", "4.jpg", "6.tif"]).numbers == (1, 2, 4, 6)
+
+
+def test_a_missing_number_that_a_left_out_picture_has_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "clip").mkdir()
+    for name in ("1.jpg", "2.jpg", "4.jpg", "2.tif", "3.tif"):
+        (tmp_path / "clip" / name).touch()
+    (item,) = DATA_SET.inventory(tmp_path, DATA_SET.config()).items
+    assert item.problem is not None
+    assert item.problem[0] == "missing"
+    assert item.problem[1].startswith("there is no picture with the number 3 among the usual ones; clip/3.tif is left")
