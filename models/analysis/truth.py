@@ -59,7 +59,7 @@ def clip_truth(clips: ClipSet, path: str | None, notes: list[str]) -> ClipTruth:
     positions = np.full((len(clips), clips.length, 2), np.nan)
     backgrounds = np.full(len(clips), UNKNOWN)
     if path is None:
-        notes.append(f"no ground truth is given; sample sets have one: --set truth=data/raw/ssv2/{TRUTH_FILE}")
+        notes.append(f"no ground truth is given; samples of ssv2 have one: --set truth=RELEASE/{TRUTH_FILE}")
         return ClipTruth(positions, backgrounds)
     truth = read_truth(path)
     for number, clip in enumerate(clips.clips):

@@ -70,8 +70,8 @@ class LeRobot:
     profiles: Mapping[str, Mapping[str, Any]] = {"paper": {}}
     licence = "as the data set's own card says; it names none"
     help = (
-        "download a data set with `hf download --repo-type dataset <name> --local-dir data/raw/lerobot`, or point "
-        "--source at a folder with meta/, data/ and videos/ (docs/datasets/lerobot.md)"
+        "point --source at a folder with meta/, data/ and videos/, such as "
+        "`hf download --repo-type dataset <name> --local-dir <source>` makes (docs/datasets/lerobot.md)"
     )
 
     def inventory(self, source: Path, config: PrepareConfig) -> Inventory:

@@ -75,7 +75,7 @@ class SSv2:
     help = (
         "apply at https://www.qualcomm.com/developer/software/something-something-v-2-dataset, then lay out "
         "<source>/20bn-something-something-v2/*.webm (or the split archives 20bn-something-something-v2-00, -01, …) "
-        "and <source>/labels/{train,validation,test,labels}.json; `ipv-bench sample data/raw/ssv2` makes a tiny one"
+        "and <source>/labels/{train,validation,test,labels}.json; `ipv-bench sample DIR` makes a tiny one"
     )
 
     def inventory(self, source: Path, config: PrepareConfig) -> Inventory:

@@ -14,8 +14,10 @@ import torch
 from ipv_bench.analysis_record import read_analysis, read_arrays
 from ipv_bench.cli import run
 from ipv_bench.ground_truth import TRUTH_FILE, read_truth
+from models.analysis.clips import ClipSet
 from models.analysis.context_attention import recorded_attention
 from models.analysis.loaded_model import open_models
+from models.analysis.truth import clip_truth
 from models.pretrain import build_training
 from models.world_models.stacked import StackedWorldModel
 from reports.computation import Computation
@@ -286,3 +288,9 @@ def test_a_run_that_is_still_training_is_refused(place: Path, capsys: pytest.Cap
             assert "still training" in capsys.readouterr().err
     finally:
         record.write_text(text)
+
+
+def test_without_a_truth_the_note_names_the_users_release_by_a_placeholder() -> None:
+    notes: list[str] = []
+    clip_truth(ClipSet([], [], LENGTH, []), None, notes)
+    assert notes == [f"no ground truth is given; samples of ssv2 have one: --set truth=RELEASE/{TRUTH_FILE}"]

@@ -16,7 +16,9 @@ import pytest
 import simplejpeg
 
 from ipv_bench.cli import run
+from ipv_bench.plugins import OURS
 from ipv_bench.shard_set import QUARANTINE_FILE, SOURCES_FILE
+from pipelines.datasets.base import data_set
 from pipelines.samples.encode_video import write_h264
 
 ANY_RATE = ("--set", "max_failure_rate=1")
@@ -299,3 +301,13 @@ def test_official_code_is_refused_where_there_is_none(tmp_path, capsys):
     (tmp_path / "raw").mkdir()
     assert prepare("rlbench", tmp_path / "raw", tmp_path / "set", "--profile", "official-code") == 2
     assert "unknown profile" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", OURS["datasets"])
+def test_hints_name_the_users_folder_or_none(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    source = tmp_path / "elsewhere"
+    source.mkdir()
+    assert prepare(name, source, tmp_path / "out") == 2
+    message = capsys.readouterr().err
+    assert str(source) in message
+    assert "data/raw" not in message + data_set(name).help
