@@ -29,6 +29,7 @@ from reports.frozen.result import result_bytes
 from reports.missing_commands import MissingCommands, missing_commands
 from reports.page.contents import Contents, compute
 from reports.page.report_page import report_page
+from reports.published_places import PublishedPlaces
 from reports.readers.analyses import Analyses, analysis_folders
 from reports.readers.registry import read_sources
 from reports.scores.checks import check
@@ -98,9 +99,12 @@ def write_report(request: Request) -> Written:
         contents = compute(collection, wanted, computation, drawing, out, analyses, frozen)
         findings = in_order([*collection.findings, *contents.findings, *_without_reference()])
         commands = _commands(contents, collection, request.sources)
-        page = report_page(contents, collection, findings, computation, commands)
+        places = PublishedPlaces(request.sources, out)
+        contents.tables = {name: places.table(table) for name, table in contents.tables.items()}
+        published = [places.finding(finding) for finding in findings]
+        page = places.page(report_page(contents, collection, published, computation, commands))
     results = {f"{plain_name(one.name)}.json": one for one in frozen}
-    files = _write(out, page, contents, collection, findings, computation, commands, results)
+    files = _write(out, page, contents, collection, published, computation, commands, results, places)
     kept.write()
     if request.missing_commands is not None:
         _write_commands(Path(request.missing_commands), commands)
@@ -178,6 +182,7 @@ def _write(
     computation: Computation,
     commands: MissingCommands,
     results: Mapping[str, CheckedRuns],
+    places: PublishedPlaces,
 ) -> tuple[str, ...]:
     files: dict[str, bytes] = {name: result_bytes(one) for name, one in results.items()}
     for figure in contents.figures:
@@ -189,23 +194,26 @@ def _write(
         files[f"tables/{table.name}.md"] = to_markdown(table).encode()
     files[PAGE_FILE] = page.encode("utf-8", "replace")
     # It reads the runs' files again, for their hashes: what cannot be read is no fault of the folder written to.
-    record = _report_record(files, contents, collection, findings, computation)
+    record = places.values(_report_record(files, contents, collection, findings, computation))
     _remove_earlier(out, files)
     with disk_errors(out):
         # First of all what will be here: a report that is killed leaves nothing that the next one takes for its own.
         write_json(out / REPORT_FILE, {"unfinished": True, "files": sorted(files)})
         for name, data in files.items():
             write_bytes(out / name, data)
-        _write_data(out / DATA_FILE, collection)
+        _write_data(out / DATA_FILE, collection, places)
         write_json(out / REPORT_FILE, record | {"planned_runs": dict(commands.planned)})
     return (*sorted(files), DATA_FILE, REPORT_FILE)
 
 
-def _write_data(path: Path, collection: Collection) -> None:
+def _write_data(path: Path, collection: Collection, places: PublishedPlaces) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pa.Table.from_pandas(tidy(collection.runs), preserve_index=False)
+    frame = tidy(collection.runs)
+    for name in ("source", "env_fingerprint"):
+        frame[name] = frame[name].astype(object).map(places.text).astype("category")
+    table = pa.Table.from_pandas(frame, preserve_index=False)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     write_bytes(path, sink.getvalue().to_pybytes())

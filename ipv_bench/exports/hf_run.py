@@ -4,7 +4,9 @@
     checkpoints/<step>/{model,optimizer,…}.safetensors, state.json, checkpoint.json
 
 The checkpoint is copied byte for byte, so its hash stays the one that runs which start from it name as their parent;
-`finetune --init`, `adapt` and `evaluate` take the folder as any run. Paths of this machine become names.
+`finetune --init`, `adapt` and `evaluate` take the folder as any run. What tells of this machine (hosts, commands that
+start servers, absolute paths, addresses of its network) is left out of the record, or becomes names; a checkpoint that
+holds such is told, as its bytes are its identity.
 """
 
 from __future__ import annotations
@@ -22,9 +24,11 @@ from ipv_bench.exports.card import run_card
 from ipv_bench.exports.checked_copy import checked_copy
 from ipv_bench.exports.config import HfExportConfig
 from ipv_bench.exports.licence import check_licence, not_to_be_passed_on
-from ipv_bench.exports.run_usage import run_usage
+from ipv_bench.exports.run_usage import STATE_BYTES, STATE_FILE, run_usage
 from ipv_bench.exports.score_interval import RESAMPLES, SEED, mean_interval
 from ipv_bench.file_names import path_inside, shown
+from ipv_bench.machine_traces import without_machine
+from ipv_bench.progress import say_aside
 from ipv_bench.run_record import EVALUATIONS_FILE, RunRecord, read_jsonl, read_record, write_record
 
 CHECKPOINTS, INDEX_FILE = "checkpoints", "checkpoint.json"
@@ -79,7 +83,8 @@ def write_hf_run(run: Path, folder: Path, config: HfExportConfig) -> int:
     if (run / EVALUATIONS_FILE).is_file():
         evaluations = list(read_jsonl(run / EVALUATIONS_FILE))
         checked_copy(run / EVALUATIONS_FILE, folder / EVALUATIONS_FILE, "", error=RunError, fix="restore the file")
-    public = RunRecord.model_validate(_without_places(record.model_dump(mode="json")))
+    _warn_of_places(place)
+    public = RunRecord.model_validate(without_machine(record.model_dump(mode="json")))
     write_record(folder, public)
     facts = run_facts(public, place, files, evaluations)
     with disk_errors(folder):
@@ -106,16 +111,15 @@ def _copy_checkpoint(checkpoint: Path, place: Path) -> list[tuple[str, int, str]
     return files
 
 
-def _without_places(value: Any) -> Any:
-    """A record's values with absolute paths cut to their last part, or from `runs/` on."""
-    if isinstance(value, dict):
-        return {key: _without_places(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_places(item) for item in value]
-    if isinstance(value, str) and value.startswith(("/", "~")) and "/" in value[1:]:
-        _, runs, rest = value.rpartition("/runs/")
-        return f"runs/{rest}" if runs else value.rstrip("/").rpartition("/")[2]
-    return value
+def _warn_of_places(checkpoint: Path) -> None:
+    """Say where the state of a checkpoint tells of this machine."""
+    state = read_json(checkpoint / STATE_FILE, error=CheckpointError, expect=dict, limit=STATE_BYTES, fix=_COPY)
+    told = [key for key, value in state.items() if without_machine({key: value}) != {key: value}]
+    if told:
+        say_aside(
+            f"warning: {CHECKPOINTS}/{checkpoint.name}/{STATE_FILE} is copied as it is and holds paths or hosts of this "
+            f"machine, in {', '.join(told[:5])}: look at it before you share this folder"
+        )
 
 
 def run_facts(

@@ -103,7 +103,10 @@ def import_published(file: Path, out: Path | None = None) -> Path:
     out = out or Path("runs/imported") / file.stem
     if (out / RUN_FILE).exists():
         raise OutputError(f"{out} already holds a run", fix="choose another folder with --out, or delete this one")
-    state = {"updates": 0, "imported": published.files, FACTS: weight_facts(config.model_dump(mode="json"))}
+    names = {
+        Path(path).name: sha256 for path, sha256 in published.files.items()
+    }  # no places: checkpoints are passed on
+    state = {"updates": 0, "imported": names, FACTS: weight_facts(config.model_dump(mode="json"))}
     save_checkpoint(out, 0, model.state_dict(), {}, state)
     write_json(out / REPORT_FILE, _report(published, config))
     record = _record(config, published)

@@ -109,7 +109,7 @@ def open_table(
     except ARROW_ERRORS as error:
         if isinstance(error, OSError) and error.errno:  # the disk's word; pyarrow calls damage an OSError, too
             refuse_passing(error, path)
-        words = str(error).splitlines() or [type(error).__name__]
+        words = str(error).replace(str(path), "it").splitlines() or [type(error).__name__]
         raise SourceFailure("corrupt", f"no readable Parquet table: {words[0][:200]}") from None
     others = [name for name in verdicts if not (video_column or name in found or _declared(name, features))]
     if column not in schema.names:
@@ -255,7 +255,8 @@ def _names(path: Path, field: pa.Field) -> tuple[str, ...]:
         with pq.ParquetFile(path, **LIMITS) as file:
             values = file.read(columns=[leaf], use_threads=False)[field.name].to_pylist()
     except ARROW_ERRORS as error:
-        raise SourceFailure("corrupt", f"no readable Parquet table: {error}"[:200]) from None
+        words = str(error).replace(str(path), "it")
+        raise SourceFailure("corrupt", f"no readable Parquet table: {words}"[:200]) from None
     return tuple(str((value.get("path") if isinstance(value, dict) else value) or "") for value in values)
 
 

@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _serve(order: WorkOrder, connection: Connection, page: mmap.mmap) -> None:
-    from pipelines.shards.sample_block import failure_outcome, write_block
+    from pipelines.shards.sample_block import failure_outcome, without_place, write_block
 
     ticks = PAGE.unpack(page[:])[1]
     with open(order.path, "r+b") as file:
@@ -101,7 +101,8 @@ def _serve(order: WorkOrder, connection: Connection, page: mmap.mmap) -> None:
             except OSError:
                 raise
             except Exception as error:  # noqa: BLE001  (one odd video must never stop a job; the type is reported)
-                outcome = failure_outcome(work.item, "corrupt", f"{type(error).__name__}: {error}")
+                words = without_place(f"{type(error).__name__}: {error}", order.source)
+                outcome = failure_outcome(work.item, "corrupt", words)
             signal.setitimer(signal.ITIMER_PROF, 0)
             if not outcome.size_bytes:
                 file.seek(start)

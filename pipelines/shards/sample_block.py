@@ -91,6 +91,13 @@ def failure_outcome(item: SourceItem, reason: str, message: str, frames: int = 0
     return Outcome(row, machine_dependent=reason in MACHINE_DEPENDENT)
 
 
+def without_place(message: str, source: Path) -> str:
+    """A message for a set's tables, which are passed on: libraries name files by where the release lies on this disk."""
+    if not source.is_absolute():
+        return message
+    return message.replace(f"{source}/", "").replace(str(source), "the release")
+
+
 def write_block(
     item: SourceItem,
     key: str,
@@ -118,7 +125,8 @@ def write_block(
     except SourceFailure as failure:
         file.truncate(start)
         file.seek(start)
-        row = replace(row, status="quarantined", reason=failure.reason, message=failure.message)
+        message = without_place(failure.message, source)
+        row = replace(row, status="quarantined", reason=failure.reason, message=message)
         return Outcome(_with_info(row, info), machine_dependent=failure.reason in MACHINE_DEPENDENT)
     num_kept = sum(sample.num_frames for sample in samples)
     if num_kept < max(config.min_frames, 1):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ipv_bench.analysis_record import ANALYSIS_FILE, ARRAYS_FILE
+from ipv_bench.machine_traces import in_one_workspace
 from ipv_bench.run_record import EVALUATIONS_FILE, METRICS_FILE, RUN_FILE, renderers_of
 from ipv_bench.shard_set import file_sha256
 from reports.scores.score_table import PretrainedRun, ScoredRun
@@ -97,8 +98,10 @@ def provenance_table(runs: Sequence[ScoredRun], pretrained: Sequence[PretrainedR
     return Table("provenance", "Run → checkpoint → shard set → source inventory", columns, rows, note)
 
 
-def run_link(text: str, source: str, page_folder: Path) -> Link:
-    """A link from the page to a run's folder or file."""
+def run_link(text: str, source: str, page_folder: Path) -> Link | str:
+    """A link from the page to a run's folder or file; the text alone where the way there would tell of this machine."""
+    if not in_one_workspace(source, page_folder):
+        return text
     return Link(text, os.path.relpath(os.path.abspath(source), os.path.abspath(page_folder)).replace(os.sep, "/"))
 
 

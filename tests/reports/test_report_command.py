@@ -12,6 +12,7 @@ import pytest
 
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_record, write_record
+from reports.published_places import PublishedPlaces
 from tests.reports.page.test_page import HOSTILE, parsed
 from tests.reports.synthetic_runs import write_finetuning
 
@@ -252,3 +253,71 @@ def test_a_wrong_config_says_what_is_expected_and_what_to_write(
     assert [line.split()[0] for line in lines] == ["error:", "expected:", "to"]
     assert all(word in line for word, line in zip((found, expected, fix), lines, strict=True))
     assert not (tmp_path / "report").exists()
+
+
+HOST, USER = "gpu7.lab.internal", "/home/karla"
+
+
+@pytest.fixture
+def told(one_task: Path) -> Path:
+    """Runs whose records tell of a machine."""
+    for folder in sorted(one_task.glob("*/*/*/seed*")):
+        record = read_record(folder)
+        changes = {
+            "overrides": {
+                "env.host": HOST,
+                "env.server_command": f"bash {USER}/run.sh",
+                "features.name": f"{USER}/vit",
+            },
+            "parent": record.parent | {"run": f"{USER}/runs/pretrain/x/seed0", "files": {f"{USER}/w.pt": "ab" * 32}},
+            "shard_sets": [{**record.shard_sets[0], "path": f"http://{HOST}:9000/ssv2"}],
+        }
+        write_record(folder, record.model_copy(update=changes))
+    return one_task
+
+
+def test_a_report_tells_nothing_of_the_machine(told: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    assert report(told, "--out", out, "--quiet") == 0
+    public = [path for path in out.rglob("*") if path.is_file() and ".drawn" not in path.parts]
+    assert not [
+        (path.name, word)
+        for path in public for word in (HOST, USER, str(tmp_path)) if word.encode() in path.read_bytes()
+    ]  # fmt: skip
+    assert set(pd.read_parquet(out / "data.parquet")["source"]) == {
+        f"../runs/dmc/cartpole_balance/apv/seed{seed}" for seed in range(5)
+    }
+    record = json.loads((out / "report.json").read_text())
+    one = record["runs"][0]
+    assert one["source"] == "../runs/dmc/cartpole_balance/apv/seed0"
+    assert one["parent"]["checkpoint_sha256"] == "ef" * 32
+    assert one["parent"]["files"] == {"w.pt": "ab" * 32}
+    assert one["shard_sets"][0]["path"] == "ssv2"
+    assert run(["trace", str(out / "figures" / "curves_dmc.svg")]) == 0
+
+
+def test_runs_of_another_disk_are_called_by_the_name_of_their_folder(
+    told: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They lie in no workspace with the report: its links would lead through folders of the machine."""
+    monkeypatch.setattr("ipv_bench.machine_traces.WORKSPACE_DEPTH", 99)
+    out = tmp_path / "report"
+    assert report(told, "--out", out, "--quiet") == 0
+    record = json.loads((out / "report.json").read_text())
+    assert record["runs"][0]["source"] == "runs/dmc/cartpole_balance/apv/seed0"
+    page = parsed((out / "report.html").read_text())
+    assert "runs/dmc/cartpole_balance/apv/seed0" in " ".join(page.text)
+    assert not [one for one in page.addresses if "seed0" in one]
+    monkeypatch.chdir(tmp_path)
+    elsewhere = out.rename(tmp_path.parent / f"{tmp_path.name}-report")
+    assert run(["trace", str(elsewhere / "figures" / "curves_dmc.svg")]) == 0
+    assert "\u2713 run  " in capsys.readouterr().out
+
+
+def test_sources_of_one_name_stay_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ipv_bench.machine_traces.WORKSPACE_DEPTH", 99)
+    places = PublishedPlaces([tmp_path / "a/runs", tmp_path / "b/runs", "given/runs"], tmp_path / "report")
+    found = [places.text(f"{tmp_path}/{name}") for name in ("a/runs/x", "b/runs/x", "b/runs2/x")]
+    assert found[:2] == ["a/runs/x", "b/runs/x"]
+    assert str(tmp_path) not in found[2]
+    assert places.text("given/runs/x is odd, 1/2 of it") == "given/runs/x is odd, 1/2 of it"

@@ -103,6 +103,55 @@ def test_a_finetuned_agent_with_its_scores(finished: Path, tmp_path: Path, capsy
     assert torch.equal(agent.model_tensors()[name], kept[name])
 
 
+def test_nothing_in_an_exported_run_tells_of_the_machine(
+    snapshot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Hosts, programs, users, private addresses and places, wherever they stand; what it was made from stays."""
+    source = shutil.copytree(snapshot, tmp_path / "source")
+    record = read_record(source)
+    carla = {"host": "gpu7.lab.internal", "server_command": "bash /home/karla/carla/run.sh", "port": 2000}
+    changes = {
+        "config": record.config | {"env": carla, "data": {"cache": "/scratch/karla/cache"}},
+        "overrides": {"env.host": "gpu7.lab.internal", "env.server_command": "bash /home/karla/carla/run.sh"},
+        "hardware": {"host": "gpu7", "cpu": "Some Processor"},
+        "parent": {"files": {"/home/karla/weights/variables_600000.pt": "cd" * 32}},
+        "shard_sets": [
+            {"name": "one", "path": "http://store.lab.internal:9000/one", "manifest_sha256": "ab" * 32},
+            {"name": "two", "path": "http://10.0.0.7/two"}, {"name": "three", "path": "https://hub.example.org/three"},
+        ],
+        "inexact_because": ["the replay file /home/karla/runs/dmc/x/seed0/replay/1.npy is damaged"],
+    }  # fmt: skip
+    write_record(source, record.model_copy(update=changes))
+    out = tmp_path / "out"
+    command = ["export", str(source), "--to", "hf", "--out", str(out), "--set", "licence=mit"]
+    assert run(command) == 0
+    assert "of this machine" not in capsys.readouterr().err
+    texts = [path.read_text() for path in out.rglob("*") if path.suffix in (".md", ".json", ".jsonl")]
+    assert len(texts) >= 4
+    told = [word for word in ("karla", "gpu7", "lab.internal", "10.0.0.7", "scratch") for t in texts if word in t]
+    assert not told
+    public = read_record(out)
+    assert public.parent == {"files": {"variables_600000.pt": "cd" * 32}}
+    assert [one["path"] for one in public.shard_sets] == ["one", "two", "https://hub.example.org/three"]
+    assert public.config["env"] == {"port": 2000}
+    assert public.inexact_because == ["the replay file runs/dmc/x/seed0/replay/1.npy is damaged"]
+    assert public.hardware == {"cpu": "Some Processor"}
+
+
+def test_a_checkpoint_that_tells_of_the_machine_is_told(
+    pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = shutil.copytree(pretrained, tmp_path / "source")
+    kept = load_checkpoint(source / "checkpoints/5")
+    state = kept.state | {"imported": {"/home/karla/weights.pt": "ab" * 32}}
+    save_checkpoint(source, 5, kept.model, kept.optimizer, state, parts=kept.parts)
+    command = ["export", str(source), "--to", "hf", "--out", str(tmp_path / "out"), "--set", "licence=mit"]
+    assert run(command) == 0
+    message = capsys.readouterr().err
+    assert "checkpoints/5/state.json is copied as it is" in message
+    assert "in imported:" in message
+
+
 def test_unfinished_and_damaged_runs_are_refused(
     snapshot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -100,6 +100,8 @@ def test_three_files_or_their_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert by_file == Path("runs/imported/rssm_variables_600000")
     first, second = (load_checkpoint(folder / "checkpoints" / "0").model for folder in (by_folder, by_file))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
+    names = load_checkpoint(by_folder / "checkpoints" / "0").state["imported"]  # no places: checkpoints are passed on
+    assert set(names) == {f"{part}_variables_600000.pt" for part in prefixes}
     (tmp_path / "decoder_variables_600000.pt").unlink()
     assert run(["import-checkpoint", str(tmp_path / "encoder_variables_600000.pt"), "--out", "b"]) == 2
 
