@@ -32,7 +32,7 @@ class PublishedPlaces:
         told: dict[str, str] = {}
         for source in map(str, sources):
             name = source if not os.path.isabs(source) else _from_report(source, out) or _shortest(source, sources)
-            told |= {place: name for place in (os.path.realpath(source), os.path.abspath(source), source)}
+            told |= dict.fromkeys((os.path.realpath(source), os.path.abspath(source), source), name)
         told |= {html.escape(place): html.escape(name) for place, name in told.items()}
         self._told = {place: name for place, name in told.items() if place != name and os.path.isabs(place)}
         places = sorted(self._told, key=len, reverse=True)

@@ -117,8 +117,8 @@ def _warn_of_places(checkpoint: Path) -> None:
     told = [key for key, value in state.items() if without_machine({key: value}) != {key: value}]
     if told:
         say_aside(
-            f"warning: {CHECKPOINTS}/{checkpoint.name}/{STATE_FILE} is copied as it is and holds paths or hosts of this "
-            f"machine, in {', '.join(told[:5])}: look at it before you share this folder"
+            f"warning: {CHECKPOINTS}/{checkpoint.name}/{STATE_FILE} is copied as it is and holds paths or hosts of "
+            f"this machine, in {', '.join(told[:5])}: look at it before you share this folder"
         )
 
 

@@ -6,14 +6,17 @@
 truncated or changed file is found on loading; then the folder is renamed. Nothing here can run code that somebody
 else put into a file.
 
-A folder with a hidden name is one of three things: `.<step>.<pid>.tmp` is being written; `.old-<step>.<pid>.tmp` is a
-complete checkpoint whose successor of the same step takes its place, and counts until that is there; `.gone-….tmp` is
-being deleted. So at every moment of a save or a deletion the run has a complete checkpoint if it had one before.
+A folder with a hidden name is one of three things: `.<step>.<token>.tmp` is being written; `.old-<step>.<token>.tmp` is
+a complete checkpoint whose successor of the same step takes its place, and counts until that is there; `.gone-….tmp` is
+being deleted. So at every moment of a save or a deletion the run has a complete checkpoint if it had one before. Tokens
+are drawn: processes of two machines or containers that share a disk may have one number. A folder is locked while it is
+written, so that nobody takes it for what a killed process left.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -46,8 +49,8 @@ BEST = "best"
 """Name of the checkpoint that is kept of a run's best evaluation."""
 MODEL, OPTIMIZER = "model", "optimizer"
 
-_UNFINISHED = re.compile(r"\.(?P<step>[0-9]{1,18})\.[0-9]+" + re.escape(TEMPORARY_SUFFIX))
-_SET_ASIDE = re.compile(rf"\.old-(?P<name>[0-9]{{1,18}}|{BEST})\.[0-9]+" + re.escape(TEMPORARY_SUFFIX))
+_UNFINISHED = re.compile(r"\.(?P<step>[0-9]{1,18})\.[0-9a-f]+" + re.escape(TEMPORARY_SUFFIX))
+_SET_ASIDE = re.compile(rf"\.old-(?P<name>[0-9]{{1,18}}|{BEST})\.[0-9a-f]+" + re.escape(TEMPORARY_SUFFIX))
 
 
 @dataclass(frozen=True)
@@ -104,13 +107,12 @@ def save_checkpoint(
     """
     folder = Path(run_folder) / FOLDER
     place = name or str(step)
-    final, temporary = folder / place, folder / f".{place}.{os.getpid()}{TEMPORARY_SUFFIX}"
+    final = folder / place
     groups: dict[str, Tensors] = {MODEL: model, OPTIMIZER: optimizer, **(parts or {})}
     with disk_errors(final):
         folder.mkdir(parents=True, exist_ok=True)
         remove_unfinished(run_folder)
-        try:
-            temporary.mkdir()
+        with _unfinished(final) as temporary:
             entries = {}
             for name, tensors in groups.items():
                 entries[f"{name}.safetensors"] = _write(temporary / f"{name}.safetensors", _to_bytes(tensors))
@@ -119,11 +121,47 @@ def save_checkpoint(
             _write(temporary / INDEX_FILE, _json_bytes(index))
             fsync_folder(temporary)
             _replace_folder(temporary, final)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
         _prune(run_folder, keep_last, keep_every)
     return final
+
+
+@contextmanager
+def _unfinished(final: Path) -> Iterator[Path]:
+    """A new folder beside `final`, locked while the block writes it; on error it is deleted."""
+    temporary = final.with_name(f".{final.name}.{_token()}{TEMPORARY_SUFFIX}")
+    temporary.mkdir()
+    try:
+        with _locked(temporary):
+            yield temporary
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _token() -> str:
+    return os.urandom(8).hex()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Hold a folder's lock, which the kernel gives back with the process; False where another process holds it.
+
+    Some file systems lock no folders: there who holds the run is believed to be the only one.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        is_ours = True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            is_ours = False
+        except OSError:
+            pass
+        yield is_ours
+    finally:
+        with contextlib.suppress(OSError):  # by name: a process forked meanwhile has the descriptor too
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
 
 
 def checkpoint_steps(run_folder: str | Path) -> list[int]:
@@ -270,10 +308,11 @@ def remove_unfinished(run_folder: str | Path) -> None:
     """Put right what an interrupted save left, and delete the rest of it; only for who holds the run's lock.
 
     A checkpoint that was set aside and not replaced gets its name back. A new one that was complete but for its name
-    is taken when it is the only one: nothing that the run could go on from is ever deleted.
+    is taken when it is the only one: nothing that the run could go on from is ever deleted. What another process is
+    writing is left alone: where the run's lock does not reach, there may be one.
     """
     folder = Path(run_folder) / FOLDER
-    hidden = sorted(folder.glob(f".*{TEMPORARY_SUFFIX}"))
+    hidden = [entry for entry in sorted(folder.glob(f".*{TEMPORARY_SUFFIX}")) if not _is_written(entry)]
     for entry in hidden:
         match = _SET_ASIDE.fullmatch(entry.name)
         if match and entry.is_dir() and not (folder / match["name"]).exists():
@@ -287,6 +326,17 @@ def remove_unfinished(run_folder: str | Path) -> None:
             _discard(entry)
         else:
             entry.unlink(missing_ok=True)
+
+
+def _is_written(entry: Path) -> bool:
+    """Whether another process holds an unfinished folder."""
+    if entry.is_symlink() or not entry.is_dir():
+        return False
+    try:
+        with _locked(entry) as is_ours:
+            return not is_ours
+    except FileNotFoundError:  # it was finished, or deleted, meanwhile
+        return True
 
 
 def remove_best(run_folder: str | Path) -> None:
@@ -345,7 +395,7 @@ def _replace_folder(temporary: Path, final: Path) -> None:
     elif exchange(temporary, final):
         old = temporary
     else:
-        old = final.with_name(f".old-{final.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+        old = final.with_name(f".old-{final.name}.{_token()}{TEMPORARY_SUFFIX}")
         os.rename(final, old)
         os.rename(temporary, final)
     fsync_folder(final.parent)

@@ -92,7 +92,7 @@ def failure_outcome(item: SourceItem, reason: str, message: str, frames: int = 0
 
 
 def without_place(message: str, source: Path) -> str:
-    """A message for a set's tables, which are passed on: libraries name files by where the release lies on this disk."""
+    """A message for the tables of a set, which is passed on: libraries name files by where they lie on this disk."""
     if not source.is_absolute():
         return message
     return message.replace(f"{source}/", "").replace(str(source), "the release")

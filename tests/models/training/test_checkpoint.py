@@ -78,15 +78,39 @@ def test_a_full_disk_leaves_the_last_complete_checkpoint(tmp_path: Path, monkeyp
 
 
 def test_what_a_killed_save_left_is_no_checkpoint(tmp_path: Path) -> None:
-    unfinished = tmp_path / "checkpoints" / ".9.123.tmp"
-    unfinished.mkdir(parents=True)
-    (unfinished / "model.safetensors").write_bytes(b"half")
+    left = [tmp_path / "checkpoints" / name for name in (".9.123.tmp", ".9.00ff12cdef345678.tmp")]  # older and today's
+    for unfinished in left:
+        unfinished.mkdir(parents=True)
+        (unfinished / "model.safetensors").write_bytes(b"half")
     assert latest_checkpoint(tmp_path) is None
     _save(tmp_path, 1)
-    assert not unfinished.exists()
+    assert [entry.name for entry in left[0].parent.iterdir()] == ["1"]
 
 
-@pytest.mark.parametrize("hidden", [".old-5.123.tmp", ".5.123.tmp"])
+def test_processes_of_one_number_on_two_machines_write_different_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run's lock does not reach to the other one: each finishes its own folder, and none deletes the other's."""
+    folder, real = tmp_path / "checkpoints", module.fsync_folder
+    seen: list[set[str]] = []
+
+    def meanwhile(written: Path) -> None:
+        if not seen:
+            seen.append({entry.name for entry in folder.iterdir()})
+            _save(tmp_path, 5)  # as of another process: it has no part in what this one holds open
+            _save(tmp_path, 6)
+            seen.append({entry.name for entry in folder.iterdir()})
+        real(written)
+
+    monkeypatch.setattr(module, "fsync_folder", meanwhile)
+    _save(tmp_path, 5)
+    assert seen[1] == {*seen[0], "5", "6"}
+    assert checkpoint_steps(tmp_path) == [5, 6]
+    assert {entry.name for entry in folder.iterdir()} == {"5", "6"}
+    assert load_checkpoint(folder / "5").state == {"updates": 5}
+
+
+@pytest.mark.parametrize("hidden", [".old-5.123.tmp", ".5.123.tmp", ".old-5.00ff.tmp", ".5.00ff.tmp"])
 def test_the_only_complete_checkpoint_is_never_deleted(tmp_path: Path, hidden: str) -> None:
     """What a kill between two renames may leave: it gets its name back."""
     path = _save(tmp_path, 5)

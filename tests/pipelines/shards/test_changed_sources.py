@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ipv_bench.cli import run
+from pipelines.datasets.base import SourceItem, VideoFile
+from pipelines.datasets.prepare_config import PrepareConfig
+from pipelines.datasets.quarantine import SourceFailure
+from pipelines.decoding.frames import SourceInfo, StoredFrame
+from pipelines.shards import sample_block
 from tests.pipelines.ssv2_maker import VIDEO_FOLDER, file_hashes, numbered_pictures, prepare, write_video
 
 
@@ -87,3 +93,24 @@ def test_verify_names_a_source_of_another_size_and_a_damaged_one(
     printed = capsys.readouterr().out
     assert "1005.webm has another size" in printed
     assert "1006.webm is now quarantined corrupt" in printed
+
+
+class NoFrames:
+    """Frames of a decoder whose words are the path that it was given."""
+
+    info = SourceInfo()
+
+    def __init__(self, item: SourceItem, source: Path, config: PrepareConfig) -> None:
+        self._path = source / item.path
+
+    def __iter__(self) -> Iterator[StoredFrame | None]:
+        raise SourceFailure("corrupt", f"[{self._path}] is odd; nothing in {self._path.parent} is read")
+
+
+def test_tables_of_a_set_do_not_say_where_the_release_lay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sample_block, "open_frames", NoFrames)
+    item = SourceItem("a", "in/a.mp4", 1, VideoFile("in/a.mp4"))
+    with open(tmp_path / "shard", "wb") as file:
+        outcome = sample_block.write_block(item, "a", tmp_path, PrepareConfig(), file, lambda: None)
+    assert outcome.row.message == "[in/a.mp4] is odd; nothing in in is read"
+    assert sample_block.without_place("raw is odd", Path("raw")) == "raw is odd"
