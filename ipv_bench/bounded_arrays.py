@@ -17,7 +17,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from ipv_bench.bounded_file import ErrorKind
+from ipv_bench.bounded_file import ErrorKind, unreadable
 from ipv_bench.errors import InputError
 
 Header = tuple[tuple[int, ...], bool, np.dtype[Any]]
@@ -46,6 +46,8 @@ def read_header(file: IO[bytes], where: str, *, error: ErrorKind = InputError, f
             raise ValueError(f"format {version[0]}.{version[1]}")
         shape, fortran, dtype = _READERS[version](file)
     except _HEADER_ERRORS as found:
+        if isinstance(found, OSError) and found.errno:
+            raise unreadable(where, found, error=error, fix=fix) from found
         words = str(found).splitlines() or [type(found).__name__]
         raise error(f"{where} is no .npy file: {words[0][:200]}", expected="a plain array", fix=fix) from None
     if dtype.hasobject:
@@ -93,9 +95,10 @@ def read_npy(
                 return np.zeros(shape, dtype)
             order: Any = "F" if fortran else "C"
             return np.memmap(file, dtype=dtype, shape=shape, order=order, mode="r", offset=file.tell())
-    except (OSError, ValueError) as found:
-        reason = found.strerror if isinstance(found, OSError) else found
-        raise error(f"{where} cannot be read: {reason}", fix=fix) from None
+    except OSError as found:
+        raise unreadable(where, found, error=error, fix=fix) from found
+    except ValueError as found:
+        raise error(f"{where} cannot be read: {found}", fix=fix) from None
 
 
 def _fitting_header(file: IO[bytes], size: int, where: str, error: ErrorKind, fix: str) -> Header:

@@ -7,9 +7,11 @@ exception, runs code, or takes memory that the file's size does not account for.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,49 @@ INTEGER_LOW, INTEGER_HIGH = -(1 << 63), (1 << 64) - 1
 """Whole numbers that are read; others fit into no array and no table."""
 
 ErrorKind = type[IpvBenchError]
+
+LASTING = frozenset(
+    {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
+    | {errno.EINVAL, errno.ENXIO, errno.ENODEV}
+)
+"""Errors that say what files are like: no permission, links to nowhere or in a circle, impossible names. All others
+may pass: a disk, or the network file system that it is reached by, is away or damaged."""
+_DISK = "a disk that can be read"
+_DISK_FIX = "check the disk or the network file system, then run the same command again"
+
+
+@contextmanager
+def reading_errors(path: str | Path, *, error: ErrorKind = InputError, fix: str = "") -> Iterator[None]:
+    """Turn what a disk answers while files at `path` are looked for, listed or read into an error of the caller's kind.
+
+    Args:
+        path: named where the system names no file.
+        error: kind of error to raise; see `is_disk_fault`.
+        fix: what the user can do about a file that is absent or may not be read.
+
+    Raises:
+        error: the block raised an OSError.
+    """
+    try:
+        yield
+    except OSError as found:
+        raise unreadable(path, found, error=error, fix=fix) from found
+
+
+def unreadable(path: object, found: OSError, *, error: ErrorKind = InputError, fix: str = "") -> IpvBenchError:
+    """The error for an answer of the system; raise it `from` that one where `is_disk_fault` shall know it."""
+    named = found.filename2 or found.filename
+    where = os.fsdecode(named) if isinstance(named, str | bytes) else path
+    words = found.strerror or str(found) or type(found).__name__
+    if found.errno is None or found.errno in LASTING:
+        return error(f"{where} cannot be read: {words}", fix=fix)
+    return error(f"{where} cannot be read: {words}", expected=_DISK, fix=_DISK_FIX)
+
+
+def is_disk_fault(error: BaseException) -> bool:
+    """Whether a file could not be read for a reason that may pass: then nothing is known of its contents."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno is not None and cause.errno not in LASTING
 
 
 def read_bytes(path: str | Path, *, error: ErrorKind = InputError, limit: int = 1 << 30, fix: str = "") -> bytes:
@@ -43,9 +88,10 @@ def read_bytes(path: str | Path, *, error: ErrorKind = InputError, limit: int = 
             if not stat.S_ISREG(status.st_mode):
                 raise error(f"{path} is no regular file", expected="a file", fix=fix)
             data = file.read(limit + 1) if status.st_size <= limit else b""
-    except (OSError, ValueError) as found:  # ValueError: a NUL in the path
-        reason = found.strerror if isinstance(found, OSError) else found
-        raise error(f"{path} cannot be read: {reason}", fix=fix) from None
+    except OSError as found:
+        raise unreadable(path, found, error=error, fix=fix) from found
+    except ValueError as found:  # a NUL in the path
+        raise error(f"{path} cannot be read: {found}", fix=fix) from None
     if max(len(data), status.st_size) > limit:
         raise error(f"{path} has {status.st_size:,} bytes", expected=f"at most {limit:,}", fix=fix)
     return data

@@ -19,6 +19,7 @@ from ipv_bench.bounded_file import (
     read_bytes,
     strings,
     too_deep,
+    unreadable,
 )
 from ipv_bench.config_faults import own_refusal
 from ipv_bench.errors import InputError
@@ -120,9 +121,9 @@ def read_json_lines(path: str | Path, *, error: ErrorKind = InputError, fix: str
         error: the file is absent or cannot be read, or a line before the last is no JSON object; the line is named.
     """
     path = Path(path)
-    if not path.is_file():
-        raise error(f"{path} is " + ("no regular file" if path.exists() else "absent"), expected="a log", fix=fix)
     try:
+        if not path.is_file():
+            raise error(f"{path} is " + ("no regular file" if path.exists() else "absent"), expected="a log", fix=fix)
         with open(path, "rb") as file:
             number = 0
             while (raw := file.readline(MAX_LINE_BYTES + 1)).endswith(b"\n"):
@@ -131,7 +132,7 @@ def read_json_lines(path: str | Path, *, error: ErrorKind = InputError, fix: str
                 value: dict[str, Any] = parse_json(raw, where, error=error, expect=dict, fix=fix)
                 yield value
     except OSError as found:
-        raise error(f"{path} cannot be read: {found.strerror}", fix=fix) from None
+        raise unreadable(path, found, error=error, fix=fix) from found
     if len(raw) > MAX_LINE_BYTES:
         raise error(f"{path} line {number + 1} is longer than {MAX_LINE_BYTES:,} bytes", fix=fix)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ipv_bench.bounded_file import ErrorKind, read_bytes
+from ipv_bench.bounded_file import ErrorKind, read_bytes, unreadable
 from ipv_bench.errors import InputError
 
 MAX_ROWS = 100_000_000
@@ -72,5 +72,7 @@ def column_names(path: str | Path, *, error: ErrorKind = InputError, fix: str = 
         with pq.ParquetFile(str(path), **LIMITS) as file:
             return list(file.schema_arrow.names)
     except ARROW_ERRORS as found:
+        if isinstance(found, OSError) and found.errno:  # the disk's word; pyarrow calls damage an OSError, too
+            raise unreadable(path, found, error=error, fix=fix) from found
         words = str(found).splitlines() or [type(found).__name__]
         raise error(f"{path} is no readable Parquet table: {words[0][:300]}", fix=fix) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.util
 import signal
@@ -97,6 +98,17 @@ def common_options(command: Command) -> Command:
 
 _state = {"debug": False}
 
+_OF_DISKS = (
+    errno.EIO,
+    errno.ESTALE,
+    errno.ENOTCONN,
+    errno.EHOSTDOWN,
+    errno.EREMOTEIO,
+    errno.ENOMEDIUM,
+    errno.ETIMEDOUT,
+)
+"""What the system says while a file is read whose disk, or the way to it, is at fault; reading names no file."""
+
 
 def run(args: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status (see `ipv_bench.errors`).
@@ -130,8 +142,8 @@ def _run(args: Sequence[str] | None) -> int:
     except MemoryError as error:
         return _fail(f"the memory is not enough: {error or 'no more could be had'}", 1)
     except Exception as error:  # noqa: BLE001  (the last line of defence: everything else is our own bug)
-        if isinstance(error, OSError) and error.errno and error.filename:  # what the system says of a file is no bug
-            return _fail(f"{error.filename2 or error.filename}: {error.strerror}", 2)
+        if isinstance(error, OSError) and (found := _systems_word(error)) is not None:
+            return _fail(str(found), found.exit_status)
         if "allocate memory" in str(error) or type(error).__name__ == "OutOfMemoryError":  # torch's
             return _fail(f"the memory is not enough: {str(error).splitlines()[0][:300]}", 1)
         return _internal_error(error)
@@ -148,6 +160,20 @@ def main() -> None:
 def _internal_error(error: Exception) -> int:
     text = f"internal error: {type(error).__name__}: {error}"
     return _fail(text + ("" if _state["debug"] else "\n  to do:    run again with --debug and report the traceback"), 1)
+
+
+def _systems_word(error: OSError) -> IpvBenchError | None:
+    """What the system says of a file is no bug; of a disk that is away it may name none. None for other errors."""
+    from ipv_bench.bounded_file import LASTING, unreadable
+    from ipv_bench.errors import InputError
+
+    if isinstance(error, ConnectionError) or not error.errno:
+        return None
+    if error.filename:
+        lasting = "see whether it is there and may be read and written, then run the same command again"
+        found = unreadable("", error, fix=lasting)
+        return InputError(found.found.replace(" cannot be read: ", ": ", 1), expected=found.expected, fix=found.fix)
+    return unreadable("a file", error) if error.errno not in LASTING and error.errno in _OF_DISKS else None
 
 
 def _missing_module(error: ModuleNotFoundError) -> IpvBenchError | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from ipv_bench.bounded_file import reading_errors
 from ipv_bench.config import build, check_key, merge, nested, parse_overrides
 from ipv_bench.errors import FailureLimitError, FindingsError, SourceError, UnknownNameError, UsageError
 from ipv_bench.extras import require
@@ -102,7 +103,9 @@ def plan_job(job: Job) -> tuple[DataSet, Plan]:
     config = resolve_config(release, job.profile, job.overrides)
     if config.decoder == "decord":
         require("decoder=decord", "decord")
-    if not os.path.isdir(job.source):  # `Path.is_dir` raises where a disk is away
+    with reading_errors(job.source, error=SourceError, fix="change its permissions"):
+        is_folder = job.source.is_dir()
+    if not is_folder:
         raise SourceError(f"{job.source} is not a folder", expected=f"a {job.name} release", fix=release.help)
     getattr(release, "refuse_unheeded", _all_heeded)(config)
     source = job.source.resolve()

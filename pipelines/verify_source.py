@@ -6,13 +6,13 @@ package versions the same source gives the same bytes, so the blocks are compare
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Event
 from typing import Any, Literal
 
+from ipv_bench.bounded_file import reading_errors
 from ipv_bench.config import build, differences
 from ipv_bench.errors import ShardSetError, SourceError
 from ipv_bench.progress import progress
@@ -73,7 +73,9 @@ def _plan(manifest: Manifest, folder: Path, source: Path) -> Plan:
     options: dict[str, Any] = manifest.options
     values = {key: value for key, value in options.items() if key in release.config.model_fields}
     config: PrepareConfig = build(release.config, values)
-    if not os.path.isdir(source):  # `Path.is_dir` raises where a disk is away
+    with reading_errors(source, error=SourceError, fix="change its permissions"):
+        is_folder = source.is_dir()
+    if not is_folder:
         raise SourceError(f"{source} is not a folder", expected=f"a {manifest.name} release", fix=release.help)
     source = source.resolve()
     inventory = release.inventory(source, config)

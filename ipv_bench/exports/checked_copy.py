@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import IO
 
 from ipv_bench.atomic_file import disk_errors
-from ipv_bench.bounded_file import ErrorKind
+from ipv_bench.bounded_file import ErrorKind, reading_errors
 
 _PIECE_BYTES = 1 << 20
 
@@ -28,16 +29,19 @@ def checked_copy(source: Path, target: Path, sha256: str, *, error: ErrorKind, f
         OutputError: the disk is full.
     """
     digest, size = hashlib.sha256(), 0
-    try:
+    with reading_errors(source, error=error, fix=fix):
         file = open(source, "rb")  # noqa: SIM115  (closed below; errors of the target are others than the source's)
-    except OSError as found:
-        raise error(f"{source} cannot be read: {found.strerror}", fix=fix) from None
     with file, disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(target, "xb") as out:
-            while piece := file.read(_PIECE_BYTES):
+            while piece := _piece(file, source, error, fix):
                 digest.update(piece)
                 size += out.write(piece)
     if sha256 and digest.hexdigest() != sha256:
         raise error(f"{source} is not the file that its index describes", expected=f"sha256 {sha256}", fix=fix)
     return size
+
+
+def _piece(file: IO[bytes], source: Path, error: ErrorKind, fix: str) -> bytes:
+    with reading_errors(source, error=error, fix=fix):
+        return file.read(_PIECE_BYTES)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ipv_bench.atomic_file import disk_errors
-from ipv_bench.bounded_file import MEGABYTE
+from ipv_bench.bounded_file import MEGABYTE, read_bytes, reading_errors
 from ipv_bench.bounded_json import read_json
 from ipv_bench.errors import CheckpointError, RunError
 from ipv_bench.exports.card import run_card
@@ -59,8 +59,10 @@ def newest_checkpoint(run: Path) -> Path:
         CheckpointError: there is none.
     """
     folder = run / CHECKPOINTS
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    steps = [name for name in names if re.fullmatch(r"[0-9]{1,18}", name) and (folder / name / INDEX_FILE).is_file()]
+    with reading_errors(folder, error=CheckpointError):
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        names = [name for name in names if re.fullmatch(r"[0-9]{1,18}", name)]
+        steps = [name for name in names if (folder / name / INDEX_FILE).is_file()]
     if not steps:
         raise CheckpointError(
             f"{run} holds no checkpoint", expected=f"{CHECKPOINTS}/<step>/", fix="keep them with the run"
@@ -138,7 +140,8 @@ def run_facts(
         ("exact", "yes" if record.exact else "no: " + "; ".join(record.inexact_because)),
         *((f"package {name}", version) for name, version in sorted(record.packages.items())),
     ]  # fmt: skip
-    sha256 = hashlib.sha256((checkpoint / INDEX_FILE).read_bytes()).hexdigest()
+    index = read_bytes(checkpoint / INDEX_FILE, error=CheckpointError, limit=MEGABYTE, fix=_COPY)
+    sha256 = hashlib.sha256(index).hexdigest()
     parents = [("this checkpoint", f"{CHECKPOINTS}/{checkpoint.name}", sha256)]
     if record.parent.get("checkpoint"):
         parents.append(("starts from", record.parent["checkpoint"], record.parent.get("checkpoint_sha256", "")))

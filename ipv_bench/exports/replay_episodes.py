@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ipv_bench.bounded_arrays import read_npy
+from ipv_bench.bounded_file import reading_errors
 from ipv_bench.errors import RunError
 from ipv_bench.exports.episodes import EpisodeFacts
 from ipv_bench.file_names import path_inside
@@ -89,10 +90,13 @@ class ReplayEpisodes:
         for number, line in enumerate(read_jsonl(self._folder / INDEX_FILE), start=1):
             where = f"{self._folder / INDEX_FILE} line {number}"
             path = path_inside(self._folder, line.get("file"), where, RunError)
-            if not path.is_file():
+            with reading_errors(path, error=RunError):
+                is_there = path.is_file()
+                is_whole = is_there and _is_whole(path, line)
+            if not is_there:
                 gone += 1
                 continue
-            if not _is_whole(path, line):
+            if not is_whole:
                 damaged.append(path.name)
                 continue
             place = len(self.episodes)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ipv_bench import __version__
 from ipv_bench.atomic_file import write_json
+from ipv_bench.bounded_file import read_bytes
 from ipv_bench.errors import FindingsError, InterruptedRunError
 from ipv_bench.frozen_protocol import PREFIX
 from ipv_bench.progress import say
@@ -67,7 +68,7 @@ def status(file: str | Path, as_json: bool = False) -> None:
 
 
 def _plan_file(file: str | Path, config: SweepConfig) -> Path:
-    text = str(file).encode() if str(file).startswith(PREFIX) else Path(file).read_bytes()
+    text = str(file).encode() if str(file).startswith(PREFIX) else read_bytes(file)
     name = hashlib.sha256(text).hexdigest()[:16]
     return Path(config.root) / STATE_FOLDER / f"plan-{name}.json"
 

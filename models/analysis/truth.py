@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ipv_bench.bounded_file import reading_errors
 from ipv_bench.errors import InputError
 from ipv_bench.ground_truth import TRUTH_FILE, read_truth
 from ipv_bench.shard_set import file_sha256
@@ -41,8 +42,9 @@ def truth_facts(path: str | None) -> dict[str, str]:
     """What stands for the side file among the facts that decide a result; nothing where there is none."""
     if path is None:
         return {}
-    place = Path(path) / TRUTH_FILE if Path(path).is_dir() else Path(path)
-    return {"truth": file_sha256(place)} if place.is_file() else {}
+    with reading_errors(path):
+        place = Path(path) / TRUTH_FILE if Path(path).is_dir() else Path(path)
+        return {"truth": file_sha256(place)} if place.is_file() else {}
 
 
 def clip_truth(clips: ClipSet, path: str | None, notes: list[str]) -> ClipTruth:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ipv_bench.bounded_file import read_bytes
 from ipv_bench.errors import ConfigError
 from models.features.config import FeaturesConfig
 from models.features.frozen import FrozenFeatures
@@ -62,7 +63,7 @@ def load_backbone(config: FeaturesConfig, size: int) -> BackboneFeatures:
         return BackboneFeatures(LPIPS(backbone, random_weights(backbone)), config.layer, size, None)
     path = require_weights(backbone, config.name)
     weights = read_weights(path, backbone)
-    digest = hashlib.sha256(path.read_bytes()).digest()
+    digest = hashlib.sha256(read_bytes(path)).digest()
     return BackboneFeatures(LPIPS(backbone, weights), config.layer, size, digest)
 
 

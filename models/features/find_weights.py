@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipv_bench.bounded_file import MEGABYTE, read_bytes
+from ipv_bench.bounded_file import MEGABYTE, read_bytes, reading_errors
 from ipv_bench.bounded_json import parse_json
 from ipv_bench.errors import InputError
 from ipv_bench.extras import require
@@ -42,7 +42,7 @@ class FoundModel:
         """sha256 over the weight files."""
         found = hashlib.sha256()
         for path in self.weights:
-            with path.open("rb") as file:
+            with reading_errors(path), path.open("rb") as file:
                 found.update(hashlib.file_digest(file, "sha256").digest())
         return found.digest()
 
@@ -59,6 +59,11 @@ def find_model(name: str, *, weights: bool = True) -> FoundModel:
         InputError: it is not here, is incomplete, or holds pickled weights alone.
     """
     require(f"features.name={name}", EXTRA)
+    with reading_errors(name):
+        return _found(name, weights)
+
+
+def _found(name: str, weights: bool) -> FoundModel:
     folder = Path(name).expanduser()
     if not folder.is_dir() and REPOSITORY.fullmatch(name):
         folder = _cached(name)

@@ -31,6 +31,7 @@ from pydantic import BaseModel, Field, NonNegativeInt
 
 from ipv_bench.atomic_file import TEMPORARY_SUFFIX, disk_errors, write_bytes
 from ipv_bench.bounded_arrays import read_npy
+from ipv_bench.bounded_file import is_disk_fault, reading_errors
 from ipv_bench.bounded_json import as_model
 from ipv_bench.config import Config
 from ipv_bench.errors import ConfigError, RunError, TrainingError
@@ -310,16 +311,22 @@ class Replay:
                 self._take_up(path, line, number)
 
     def _take_up(self, path: Path, line: _Line, number: int) -> None:
-        """Add the episode of a listed file, or its name to the list that says why it cannot be used."""
-        if not path.is_file() or path.stat().st_size != line.size_bytes:
-            self.damaged.append(line.file)
-            return
-        if line.sha256 and _sha256(path) != line.sha256:
-            self.changed.append(line.file)
+        """Add the episode of a listed file, or its name to the list that says why it cannot be used.
+
+        Raises:
+            RunError: the disk answers with an error: nobody knows whether the episode is lost.
+        """
+        with reading_errors(path, error=RunError):
+            is_whole = path.is_file() and path.stat().st_size == line.size_bytes
+            is_same = is_whole and not (line.sha256 and _sha256(path) != line.sha256)
+        if not is_same:
+            (self.changed if is_whole else self.damaged).append(line.file)
             return
         try:
             records = read_npy(path, error=RunError, mapped=True)
-        except RunError:
+        except RunError as error:
+            if is_disk_fault(error):
+                raise
             self.changed.append(line.file)
             return
         if not self._has_our_layout(records, path) or len(records) != line.num_records:

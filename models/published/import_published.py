@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ipv_bench.atomic_file import write_json
+from ipv_bench.bounded_file import reading_errors
 from ipv_bench.config import flatten
 from ipv_bench.errors import CheckpointError, OutputError
 from ipv_bench.exports.run_usage import finetune_command
@@ -122,9 +123,10 @@ def read_published(file: Path) -> Published:
     Raises:
         CheckpointError: see `import_published`.
     """
-    paths = _paths(file)
-    files = {str(path): file_sha256(path) for path in paths.values()}
-    contents = {prefix + key: tensor for prefix, path in paths.items() for key, tensor in _read(path).items()}
+    with reading_errors(file, error=CheckpointError):
+        paths = _paths(file)
+        files = {str(path): file_sha256(path) for path in paths.values()}
+        contents = {prefix + key: tensor for prefix, path in paths.items() for key, tensor in _read(path).items()}
     latent = has_latent_actions(contents)
     if not latent and any(key.startswith("wm.action_encoder.") for key in contents):
         raise _not_published(file, "it is a fine-tuned PreLAR agent, which does not hold the network of latent actions")

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ipv_bench.bounded_file import LASTING
 from ipv_bench.errors import SourceError
 
 VIDEO_SUFFIXES = frozenset(
@@ -48,8 +49,6 @@ _TEXT_NAMES = frozenset({"COPYING", "LICENCE", "LICENSE", "MD5SUMS", "NOTICE", "
 """Files that lie beside videos and that nobody expects in a set."""
 
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
-LASTING = _FORBIDDEN | {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
-"""Errors that say what a release is like: no permission, links to nowhere or in a circle, impossible names."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from ipv_bench.bounded_file import LASTING, reading_errors
 from ipv_bench.bounded_json import read_json
 from ipv_bench.bounded_tables import column_names, read_table
 from ipv_bench.errors import SourceError
@@ -128,8 +129,14 @@ def read_meta(source: Path) -> Meta:
     """Read and compare the files of `meta/`.
 
     Raises:
-        SourceError: it is no LeRobot data set, another version, a file is missing or damaged, or two of them disagree.
+        SourceError: it is no LeRobot data set, another version, a file is missing or damaged, two of them disagree, or
+            the disk answers with an error.
     """
+    with reading_errors(source, error=SourceError, fix="change the permissions of that file or folder"):
+        return _meta(source)
+
+
+def _meta(source: Path) -> Meta:
     info = _info(source)
     where = str(source / INFO_FILE)
     fps = _positive(info, "fps", where)
@@ -152,7 +159,9 @@ def _licence(source: Path) -> str:
     try:
         with open(source / CARD_FILE, "rb") as file:
             text = file.read(_CARD_BYTES).decode(errors="replace")
-    except OSError:
+    except OSError as error:
+        if error.errno not in LASTING:  # the set would state no licence for good
+            raise
         return ""
     top = text.split("\n---", 1)[0] if text.startswith("---\n") else ""
     found = _LICENCE.search(top)

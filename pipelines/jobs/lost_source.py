@@ -7,8 +7,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from ipv_bench.bounded_file import LASTING
 from ipv_bench.errors import SourceError
-from pipelines.datasets.file_tree import LASTING
 
 
 def refuse_lost_source(source: Path, path: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ipv_bench.atomic_file import disk_errors
-from ipv_bench.bounded_file import read_bytes
+from ipv_bench.bounded_file import is_disk_fault, read_bytes, reading_errors
 from ipv_bench.config import differences
 from ipv_bench.errors import OutputError, ShardSetError, UnknownNameError
 from ipv_bench.progress import say
@@ -87,11 +87,17 @@ def look_at(plan: Plan, out: Path, retry_failed: str | None, num_planned: int | 
         num_planned: source items of the release when the job began; None where nobody knows.
 
     Raises:
-        ShardSetError: the folder holds another data set or another plan; the difference is shown.
+        ShardSetError: the folder holds another data set or another plan; the difference is shown. Or its disk answers
+            with an error: nothing finished is taken for damaged then.
         UnknownNameError: no such reason.
     """
     if retry_failed is not None and retry_failed not in {"all", *REASONS}:
         raise UnknownNameError("quarantine reason", retry_failed, ["all", *REASONS])
+    with reading_errors(out, error=ShardSetError, fix="change the permissions of that file or folder"):
+        return _look_at(plan, out, retry_failed, num_planned)
+
+
+def _look_at(plan: Plan, out: Path, retry_failed: str | None, num_planned: int | None) -> Progress:
     shards = _stored_shards(plan, out)
     remove_leftovers(out, plan.name)
     was_complete = (out / MANIFEST_FILE).exists()
@@ -198,7 +204,7 @@ def _intact_manifest(plan: Plan, out: Path) -> Manifest | None:
         text = read_bytes(out / MANIFEST_FILE, error=ShardSetError, limit=MAX_MANIFEST_BYTES)
         manifest = parse_manifest(text, str(out / MANIFEST_FILE))
     except ShardSetError as error:
-        if "format" in error.expected:  # of a newer version: not ours to replace
+        if "format" in error.expected or is_disk_fault(error):  # of a newer version, or not known: not ours to replace
             raise
         return None
     if manifest_text(manifest) != text:

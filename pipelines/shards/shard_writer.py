@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ipv_bench.atomic_file import TEMPORARY_SUFFIX, disk_errors, fsync_folder, write_bytes
+from ipv_bench.bounded_file import is_disk_fault
 from ipv_bench.bounded_json import read_json
-from ipv_bench.errors import InputError
+from ipv_bench.errors import InputError, ShardSetError
 from ipv_bench.shard_set import FRAMES_FILE, MANIFEST_FILE, QUARANTINE_FILE, SAMPLES_FILE, SOURCES_FILE, file_sha256
 from pipelines.datasets.base import SourceRow
 from pipelines.shards.plan import ShardTask
@@ -152,13 +153,19 @@ def _to_json(shard: StoredShard) -> bytes:
 
 
 def read_sidecar(path: Path) -> StoredShard | None:
-    """The finished shard that a sidecar tells of; None when there is none, or when it is damaged."""
+    """The finished shard that a sidecar tells of; None when there is none, or when it is damaged.
+
+    Raises:
+        ShardSetError: the disk answers with an error: nobody knows whether it is finished.
+    """
     try:
-        values = read_json(path, expect=dict)
+        values = read_json(path, error=ShardSetError, expect=dict)
         outcomes = tuple(_outcome(outcome) for outcome in values.pop("outcomes"))
         offsets, hashes = tuple(values.pop("offsets")), tuple(values.pop("item_hashes"))
         shard = StoredShard(**values, outcomes=outcomes, offsets=offsets, item_hashes=hashes)
-    except (InputError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
+    except (InputError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        if is_disk_fault(error):
+            raise
         return None
     # What it calls the tar is not followed anywhere: a sidecar stands beside its own.
     return shard if shard.file == path.with_suffix(".tar").name and _is_consistent(shard) else None

@@ -6,6 +6,7 @@ import io
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ import pytest
 
 from ipv_bench.bounded_arrays import read_npy, read_npz
 from ipv_bench.bounded_csv import parse_number, parse_whole, read_csv, spreadsheet_cell
-from ipv_bench.bounded_file import read_bytes
+from ipv_bench.bounded_file import is_disk_fault, read_bytes
 from ipv_bench.bounded_json import parse_json, read_json, read_json_lines
 from ipv_bench.bounded_tables import read_table
 from ipv_bench.bounded_yaml import parse_yaml, read_yaml
@@ -168,3 +169,20 @@ def test_tables_have_the_columns_that_are_expected_without_gaps() -> None:
     for data in (b"", b"PAR1", b"PAR1" + bytes(100) + b"PAR1", parquet(good)[:-1]):
         with pytest.raises(RunError, match="samples is no readable Parquet"):
             read_table(data, SCHEMA, "samples", error=RunError)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").is_file(), reason="needs a file that even root cannot read")
+@pytest.mark.parametrize("read", [read_bytes, read_json, read_npy, lambda path, **k: list(read_json_lines(path, **k))])
+def test_a_disk_that_answers_with_an_error_is_told_from_a_damaged_file(tmp_path: Path, read: Any) -> None:
+    """What helps against a damaged file (delete it, fetch it again) would lose one that is whole."""
+    path = tmp_path / "file"
+    path.symlink_to("/proc/self/mem")  # its first byte cannot be read
+    with pytest.raises(RunError, match="file cannot be read: Input/output error") as caught:
+        read(path, error=RunError, fix="delete it")
+    assert is_disk_fault(caught.value)
+    assert caught.value.expected == "a disk that can be read"
+    assert "network file system" in caught.value.fix
+    with pytest.raises(RunError, match="cannot be read|absent") as absent:
+        read(tmp_path / "absent", error=RunError, fix="delete it")
+    assert not is_disk_fault(absent.value)
+    assert absent.value.fix == "delete it"

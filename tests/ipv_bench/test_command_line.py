@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -131,3 +132,24 @@ def test_an_interrupt_has_status_130(monkeypatch, capsys) -> None:
     monkeypatch.setattr(sys.modules[__name__], "stopped", stopped, raising=False)
     assert cli.run(["stopped"]) == 130
     assert "run the same command again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "a file cannot be read: Input/output error\n  expected: a disk"),
+        (OSError(errno.ESTALE, "Stale file handle", "runs/x"), "runs/x: Stale file handle\n  expected: a disk"),
+        (PermissionError(errno.EACCES, "Permission denied", "a", None, "b"), "b: Permission denied\n  to do:    see"),
+    ],
+)
+def test_what_the_system_says_of_a_file_is_no_internal_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: OSError, words: str
+) -> None:
+    def broken(*args: object, **kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli.cli, "main", broken)
+    assert cli.run(["doctor"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"error: {words}")
+    assert "to do:    " in message

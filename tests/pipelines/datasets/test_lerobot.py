@@ -12,13 +12,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from ipv_bench.cli import run
+from ipv_bench.errors import SourceError
 from ipv_bench.segments import open_segments
 from ipv_bench.shard_set import SAMPLES_FILE, read_manifest
 from pipelines.datasets.lerobot import DATA_SET, LeRobotConfig
+from pipelines.datasets.lerobot_meta import read_meta
 from pipelines.decoding.open_frames import open_frames
 from pipelines.samples.moving_blob import blob_episode
 from pipelines.shards.sample_block import without_frames, write_block
 from pipelines.shards.verify import verify
+from tests.failing_disk import fail
 from tests.lerobot_maker import (
     TASKS,
     change_episodes,
@@ -289,3 +292,23 @@ def test_depth_is_no_colour_camera(copy: Path, tmp_path: Path, capsys: pytest.Ca
     (copy / "meta/info.json").write_text(json.dumps(info))
     assert prepare(copy, tmp_path / "set") == 2
     assert "no camera with colours" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("meta/info.json", "looked at"), ("meta/info.json", "opened"), ("meta/tasks.parquet", "looked at"),
+        ("meta/episodes", "listed"), ("meta/episodes/chunk-000/file-000.parquet", "opened"), ("README.md", "opened"),
+    ],
+)  # fmt: skip
+def test_a_disk_that_answers_with_errors_is_told(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, name: str, what: str
+) -> None:
+    (copy / "README.md").write_text("---\nlicense: mit\n---\n")
+    read_meta(copy)
+    with monkeypatch.context() as patch:
+        fail(patch, copy / name, what=(what,))
+        with pytest.raises(SourceError, match=f"{name}.* cannot be read: Input/output error") as caught:
+            read_meta(copy)
+    assert caught.value.expected == "a disk that can be read"
+    assert "download" not in caught.value.fix

@@ -15,7 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from ipv_bench.errors import ShardSetError
 from ipv_bench.shard_set import LOG_FILE, MANIFEST_FILE
+from pipelines.jobs.resume import look_at
+from pipelines.prepare import Job, plan_job
+from pipelines.shards.plan import Plan
+from tests.failing_disk import fail
 from tests.pipelines.held_job import Hold
 from tests.pipelines.ssv2_maker import (
     VIDEO_FOLDER,
@@ -37,6 +42,10 @@ def command(source: Path, out: Path, *options: str) -> list[str]:
 
 def finished(out: Path) -> int:
     return len(list(out.glob("ssv2-*.json")))
+
+
+def planned(source: Path, out: Path) -> Plan:
+    return plan_job(Job("ssv2", source, out))[1]
 
 
 def job_events(lines: Iterable[str]) -> list[str]:
@@ -214,3 +223,27 @@ def test_a_release_that_grew_is_refused_wherever_the_new_items_stand(
         assert "the release has 14 now" in capsys.readouterr().err
         shutil.rmtree(source)
         shutil.rmtree(out)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("", "listed"), ("manifest.json", "looked at"), ("manifest.json", "opened"), ("ssv2-000000.json", "opened"),
+        ("ssv2-000000.tar", "looked at"), ("ssv2-000000.tar", "opened"), ("frames.npy", "opened"),
+    ],
+)  # fmt: skip
+def test_a_disk_that_answers_with_errors_makes_nothing_anew(
+    release: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, what: str
+) -> None:
+    """A finished shard that cannot be read at this moment was taken for a damaged one."""
+    out = tmp_path / "out"
+    shutil.copytree(prepared, out)
+    plan = planned(release, out)
+    assert look_at(plan, out, None).complete
+    before = file_hashes(out)
+    with monkeypatch.context() as patch:
+        fail(patch, out / name, what=(what,))
+        with pytest.raises(ShardSetError, match="cannot be read: Input/output error") as caught:
+            look_at(plan, out, None)
+    assert (caught.value.expected, caught.value.fix[:14]) == ("a disk that can be read", "check the disk")
+    assert file_hashes(out) == before

@@ -91,7 +91,7 @@ def paper_report(paper_runs: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_line_holds_exactly_its_runs(name: str, paper_report: dict[str, Any], paper_runs: Path):
     expected = [
-        {(label, str(paper_runs / suite / task / kind / f"seed{seed}"))
+        {(label, f"../{paper_runs.name}/{suite}/{task}/{kind}/seed{seed}")
          for label, kind in lines.items() for task in tasks for seed in range(SEEDS)}
         for suite, tasks, lines in FIGURES[name]
     ]  # fmt: skip
