@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from ipv_bench.cli import run
+from ipv_bench.errors import RunError
+from ipv_bench.exports.checked_copy import checked_copy
 from ipv_bench.segments import open_segments
 from ipv_bench.shard_set import LOG_FILE, MANIFEST_FILE, read_manifest, write_manifest
 from pipelines.shards.verify import verify
@@ -146,3 +148,11 @@ def test_the_datasets_library_reads_it(shards: Path, tmp_path: Path) -> None:
     one, two = json.loads(done.stdout.splitlines()[-1])
     assert one == two
     assert [row[:2] for row in one] == [[video.source_id, video.num_frames] for video in VIDEOS]
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").is_file(), reason="needs a file that even root cannot read")
+def test_a_source_that_cannot_be_read_is_not_called_a_target_that_cannot_be_written(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.symlink_to("/proc/self/mem")  # its first byte cannot be read
+    with pytest.raises(RunError, match="source cannot be read: Input/output error"):
+        checked_copy(source, tmp_path / "target", "", error=RunError, fix="restore the file")

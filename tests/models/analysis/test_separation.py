@@ -13,11 +13,12 @@ import torch
 
 from ipv_bench.analysis_record import read_analysis, read_arrays
 from ipv_bench.cli import run
+from ipv_bench.errors import InputError
 from ipv_bench.ground_truth import TRUTH_FILE, read_truth
 from models.analysis.clips import ClipSet
 from models.analysis.context_attention import recorded_attention
 from models.analysis.loaded_model import open_models
-from models.analysis.truth import clip_truth
+from models.analysis.truth import clip_truth, truth_facts
 from models.pretrain import build_training
 from models.world_models.stacked import StackedWorldModel
 from reports.computation import Computation
@@ -27,6 +28,7 @@ from reports.figures.pictures import PicturePlot
 from reports.figures.separation import FIGURE_8A, FIGURE_11
 from reports.readers.analyses import Analyses
 from reports.scores.score_table import Collection
+from tests.failing_disk import fail
 from tests.models.pretraining.small_pretraining import arguments
 from tests.models.world_models.test_plain_reading import ACTIONS, small
 
@@ -294,3 +296,13 @@ def test_without_a_truth_the_note_names_the_users_release_by_a_placeholder() -> 
     notes: list[str] = []
     clip_truth(ClipSet([], [], LENGTH, []), None, notes)
     assert notes == [f"no ground truth is given; samples of ssv2 have one: --set truth=RELEASE/{TRUTH_FILE}"]
+
+
+def test_a_truth_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / TRUTH_FILE).write_text("{}")
+    assert set(truth_facts(str(tmp_path))) == {"truth"}
+    for what in ("looked at", "opened"):
+        with monkeypatch.context() as patch:
+            fail(patch, tmp_path / TRUTH_FILE, what=(what,))
+            with pytest.raises(InputError, match=f"{TRUTH_FILE} cannot be read: Input/output error"):
+                truth_facts(str(tmp_path))

@@ -16,6 +16,7 @@ from ipv_bench.errors import ConfigError, OutputError, RunError, TrainingError
 from ipv_bench.file_names import shown
 from models.finetuning.episode import EpisodeBuilder
 from models.finetuning.replay import Replay, ReplayConfig, read_index
+from tests.failing_disk import fail
 from tests.hostile_files import HOSTILE_ARRAYS, HOSTILE_NAMES
 
 ACTION_DIM = 2
@@ -300,3 +301,19 @@ def test_a_million_steps_need_little_memory(tmp_path):
 def _resident_bytes() -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize("what", ["looked at", "opened"])
+def test_an_episode_that_cannot_be_read_at_this_moment_is_not_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """A run that went on without it would not be exact, although nothing is lost."""
+    replay = filled(tmp_path, [10, 11])
+    state = replay.state()
+    replay.close()
+    with monkeypatch.context() as patch:
+        fail(patch, tmp_path / "00000001-10.npy", what=(what,))
+        with pytest.raises(RunError, match=r"00000001-10\.npy cannot be read: Input/output error") as caught:
+            Replay(tmp_path, config(), ACTION_DIM, state)
+    assert caught.value.expected == "a disk that can be read"
+    assert Replay(tmp_path, config(), ACTION_DIM, state).num_episodes == 2

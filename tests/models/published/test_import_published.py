@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ipv_bench.cli import run
+from ipv_bench.errors import CheckpointError
 from ipv_bench.run_record import read_record
 from models.methods.base import find_method
 from models.pretraining.config import pretrain_config_class
@@ -20,6 +21,7 @@ from models.published.import_published import import_published
 from models.published.published_names import our_name
 from models.training.checkpoint import load_checkpoint
 from models.world_models.video import VideoWorldModel
+from tests.failing_disk import fail
 
 SIZES = {
     "encoder": {"cnn_depth": 8},
@@ -254,3 +256,11 @@ def test_prelars_four_files_and_what_is_refused_of_them(tmp_path: Path, capsys: 
         assert run(["import-checkpoint", str(tmp_path / f"{name}.pt"), "--out", str(tmp_path / "c")]) == 2
         assert words in capsys.readouterr().err
     assert not (tmp_path / "c").exists()
+
+
+def test_published_files_that_cannot_be_read_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "variables_600000.pt"
+    path.write_bytes(b"weights")
+    fail(monkeypatch, path, what=("opened",))
+    with pytest.raises(CheckpointError, match=r"variables_600000\.pt cannot be read: Input/output error"):
+        import_published(path, tmp_path / "run")
