@@ -16,6 +16,7 @@ import click
 
 from ipv_bench import __version__
 from ipv_bench.errors import InterruptedRunError, IpvBenchError, UsageError
+from ipv_bench.patience import be_patient, give_up
 from ipv_bench.streams import printable, steady_streams
 
 COMMANDS = {
@@ -121,7 +122,8 @@ def run(args: Sequence[str] | None = None) -> int:
 
 def _run(args: Sequence[str] | None) -> int:
     _state["debug"] = False
-    previous = signal.signal(signal.SIGTERM, _on_sigterm) if _in_main_thread() else None
+    be_patient()
+    previous = _heed_signals() if _in_main_thread() else {}
     try:
         _refuse_foreign_rooms()
         result = cli.main(list(args) if args is not None else None, prog_name="ipv-bench", standalone_mode=False)
@@ -148,8 +150,8 @@ def _run(args: Sequence[str] | None) -> int:
             return _fail(f"the memory is not enough: {str(error).splitlines()[0][:300]}", 1)
         return _internal_error(error)
     finally:
-        if previous is not None:
-            signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def main() -> None:
@@ -196,8 +198,19 @@ def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-def _on_sigterm(signum: int, frame: object) -> None:
-    """SIGTERM ends a command as Ctrl-C does; loops that save state first install their own handler."""
+def _heed_signals() -> dict[int, Any]:
+    """Let SIGTERM end a command as Ctrl-C does, where the caller does not ignore that; returns the handlers before.
+
+    Loops that save state first install their own.
+    """
+    heeded = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        heeded.append(signal.SIGINT)
+    return {number: signal.signal(number, _on_stop) for number in heeded}
+
+
+def _on_stop(signum: int, frame: object) -> None:
+    give_up()  # or threads that wait for a server would keep the process for up to a minute
     raise KeyboardInterrupt
 
 

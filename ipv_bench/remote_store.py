@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from ipv_bench.errors import ShardSetError, UsageError
 from ipv_bench.extras import missing_extras
 from ipv_bench.file_names import path_inside
 from ipv_bench.file_versions import FileVersions
+from ipv_bench.patience import Patience
 from ipv_bench.shard_set import MANIFEST_FILE, MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from ipv_bench.shard_store import MAX_WHOLE_BYTES, REPAIR, LocalStore, cut_off, flat
 from ipv_bench.web_client import PATIENCE_SECONDS, WebClient
@@ -36,8 +38,9 @@ PUBLISHED_ANEW = (
 )
 _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT")
 _AT_FIRST: dict[str, Any] = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}
-_PATIENT = _AT_FIRST | {"max_retries": 100, "backoff": {"max_backoff": timedelta(seconds=10)}}
-"""Of a store that was reached before: an outage of less than a minute is waited for."""
+_THEN = _AT_FIRST | {"max_retries": 0}
+"""Of a store that was reached before: an outage of less than a minute is waited for here, where a stop is heeded."""
+_PASSING = re.compile(r"status code: (?:408|429|5\d\d)\b|HTTP error: ")
 _BODY_TRIES = 3
 _CLIENT = {"connect_timeout": "10s", "timeout": "120s"}
 
@@ -160,14 +163,14 @@ class ObjectStore(RemoteStore):
 
     def __init__(self, location: str) -> None:
         self.location = public_address(location.rstrip("/"))
-        self._versions, self._retries = FileVersions(), _AT_FIRST
+        self._versions, self._retries, self._patience_seconds = FileVersions(), _AT_FIRST, 0.0
         self._connect()
 
     def expect(self, manifest: Manifest) -> None:
         """Hear what the set's files are; from now on an outage of less than a minute is waited for."""
         super().expect(manifest)
         self._versions.expect(_shard_sizes(manifest))
-        self._retries = _PATIENT
+        self._retries, self._patience_seconds = _THEN, PATIENCE_SECONDS
         self._connect()
 
     def _connect(self) -> None:
@@ -203,11 +206,9 @@ class ObjectStore(RemoteStore):
 
     def read_range(self, name: str, offset: int, size: int) -> bytes:
         """`size` bytes of a file from byte `offset` on."""
-        import obstore
-
         range_: Any = {"range": (offset, offset + size)}
         for tries_left in reversed(range(_BODY_TRIES)):
-            found = self._ask(name, lambda: obstore.get(self._store, name, options=range_))
+            found = self._begin(name, range_)
             self._check_version(name, found.meta)
             try:
                 data = bytes(self._ask(name, found.bytes))
@@ -237,10 +238,8 @@ class ObjectStore(RemoteStore):
 
     def _rest(self, name: str, start: int, versions: FileVersions) -> Iterator[bytes]:
         """A file from byte `start` on."""
-        import obstore
-
         range_: Any = {"range": {"offset": start}} if start else {}
-        found = self._ask(name, lambda: obstore.get(self._store, name, options=range_))
+        found = self._begin(name, range_)
         self._check_version(name, found.meta, versions)
         stream = iter(found.stream(min_chunk_size=8 << 20))
         while True:
@@ -257,7 +256,13 @@ class ObjectStore(RemoteStore):
         if difference:
             raise ShardSetError(f"{self.location}/{name} cannot be read: {difference}", fix=PUBLISHED_ANEW)
 
-    def _ask(self, name: str, request: Callable[[], Any]) -> Any:
+    def _begin(self, name: str, options: Any) -> Any:
+        """The head of an answer; what it holds has not come yet."""
+        import obstore
+
+        return self._ask(name, lambda: obstore.get(self._store, name, options=options), self._patience_seconds)
+
+    def _ask(self, name: str, request: Callable[[], Any], patience_seconds: float = 0.0) -> Any:
         if os.getpid() != self._process:
             raise ShardSetError(
                 f"{self.location} was opened in another process, which was then forked",
@@ -266,12 +271,15 @@ class ObjectStore(RemoteStore):
             )
         from obstore.exceptions import BaseError
 
-        try:
-            return request()
-        except FileNotFoundError:
-            raise self._absent(name) from None
-        except (BaseError, OSError) as error:
-            raise self._failure(name, error) from None
+        patience = Patience()
+        while True:
+            try:
+                return request()
+            except FileNotFoundError:
+                raise self._absent(name) from None
+            except (BaseError, OSError) as error:
+                if not (_PASSING.search(str(error)) and patience.wait(patience_seconds)):
+                    raise self._failure(name, error) from None
 
     def _failure(self, name: str, error: Exception) -> ShardSetError:
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

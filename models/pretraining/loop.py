@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from ipv_bench.addresses import public_values
-from ipv_bench.errors import InterruptedRunError, IpvBenchError
+from ipv_bench.errors import InterruptedRunError, IpvBenchError, ShardSetError
 from ipv_bench.progress import Bar, say
 from ipv_bench.run_record import METRICS_FILE, JsonlLog, RunRecord, mark_inexact
 from models.latent_actions.measure import Labels, LatentActionModel, MoreSegments
@@ -110,15 +111,16 @@ class PretrainLoop:
             ShardSetError: a shard is damaged or unreadable; the state is saved.
         """
         first, end = self.training.updates, self.config.training.updates
-        with StopRequest() as stop:
+        # Several processes stop together, at the same update: none by itself while it waits.
+        alone = self.ranks.world_size == 1
+        with StopRequest(reads_too=alone) as stop, self._given_up_reads(stop):
             if self._is_new:
                 self._prepare(stop)
             if first == 0:
                 self._validate_if_due()
             elif self.config.validation.every and self.data.validation is not None and self.ranks.is_main:
                 self._held_out_segments()  # read now, before anything is learned that a failure could lose
-            # Several processes stop together, at the same update: none by itself while it waits.
-            batches = self._batches.iterate(first, end, lambda: stop.requested and self.ranks.world_size == 1)
+            batches = self._batches.iterate(first, end, lambda: stop.requested and alone)
             try:
                 for update, batch in enumerate(self._saved_where_they_end(batches), start=first):
                     self._update(update, batch)
@@ -132,6 +134,21 @@ class PretrainLoop:
                 self._leave_if_stopped(stop)
         if self._saved_at != self.training.updates:
             self._checkpoint()
+
+    @contextmanager
+    def _given_up_reads(self, stop: StopRequest) -> Iterator[None]:
+        """A read that failed because somebody stopped the run, which waited for a server, is no failure of the run."""
+        try:
+            yield
+        except ShardSetError as error:
+            if not stop.requested or self.ranks.world_size > 1:
+                raise
+            saved = self._saved_at == self.training.updates
+            raise InterruptedRunError(
+                f"{stop.requested} after update {self.training.updates}, while a shard set was waited for; "
+                + (f"the state is saved in {self.folder}" if saved else "the newest checkpoint counts"),
+                fix="run the same command again to go on",
+            ) from error
 
     def _saved_where_they_end(self, batches: Iterator[Any]) -> Iterator[Any]:
         """The batches; where reading one fails (a server is away for good), what was learned until then is saved."""

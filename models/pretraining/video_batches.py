@@ -252,8 +252,11 @@ class VideoBatches:
         numbers = self.segment_numbers(update)
         if not self._waits:
             return self._stack([self.segments[i] for i in numbers])
-        with ThreadPoolExecutor(min(len(numbers), MOST_READS), thread_name_prefix="read") as pool:
+        pool = ThreadPoolExecutor(min(len(numbers), MOST_READS), thread_name_prefix="read")
+        try:
             return self._stack(list(pool.map(self.segments.__getitem__, numbers)))
+        finally:
+            pool.shutdown(cancel_futures=True)  # where one fails, the rest is not asked for
 
     def iterate(
         self, first: int, end: int, stopped: Callable[[], object] = lambda: False

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ipv_bench import patience
 from ipv_bench.cli import run
 from ipv_bench.errors import MissingDependencyError, ShardSetError, UsageError
 from ipv_bench.remote_store import ObjectStore, _CutOffError, open_remote_store
@@ -256,11 +257,11 @@ def test_a_range_of_an_object_that_was_cut_off_is_asked_for_again(s3, local, mon
     store, name = open_remote_store(s3), read_manifest(local).shards[0].file
     ask, calls, failing = ObjectStore._ask, [], {2, 4}
 
-    def cut(self, name: str, request: object):
+    def cut(self, name: str, request: object, *patience: float):
         calls.append(name)
         if len(calls) in failing:  # the head has come, the body does not
             raise ShardSetError("the connection was closed")
-        return ask(self, name, request)
+        return ask(self, name, request, *patience)
 
     monkeypatch.setattr(ObjectStore, "_ask", cut)
     assert store.read_range(name, 100, 50) == (local / name).read_bytes()[100:150]
@@ -269,6 +270,48 @@ def test_a_range_of_an_object_that_was_cut_off_is_asked_for_again(s3, local, mon
     failing.add(6)
     with pytest.raises(ShardSetError, match="connection was closed"):
         store.read_range(name, 100, 50)
+
+
+class _AwayHandler(_RangeHandler):
+    """Answers as an object store, but for `server.away` tries."""
+
+    def do_GET(self) -> None:
+        if self.server.away:
+            self.server.away -= 1
+            self.send_error(503)
+            return
+        super().do_GET()
+
+    def end_headers(self) -> None:
+        self.send_header("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT")
+        super().end_headers()
+
+
+def test_an_object_store_that_is_away_is_waited_for_until_a_stop(local, tmp_path, monkeypatch):
+    (tmp_path / "bucket").symlink_to(local)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_AwayHandler, directory=str(tmp_path)))
+    server.sent, server.ranges, server.away = [], True, 0
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    waited: list[float] = []
+    monkeypatch.setattr(patience, "pause", lambda seconds, is_given_up: waited.append(seconds))
+    try:
+        manifest = read_manifest(local)
+        store, name = open_remote_store("s3://bucket"), manifest.shards[0].file
+        store.expect(manifest)
+        server.away = 3
+        assert store.read_range(name, 100, 50) == (local / name).read_bytes()[100:150]
+        assert waited == pytest.approx([0.3, 0.6, 1.2])
+        server.away = 1000
+        patience.give_up()
+        with pytest.raises(ShardSetError, match="503"):
+            store.read_range(name, 100, 50)
+        assert server.away >= 990  # once, and no more where it cannot be read
+        assert len(waited) == 3
+    finally:
+        patience.be_patient()
+        server.shutdown()
+        server.server_close()
 
 
 def test_an_object_that_was_cut_off_is_read_on(s3, local, monkeypatch):

@@ -72,7 +72,7 @@ def serve() -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience.time, "sleep", lambda _: None)
+    monkeypatch.setattr(patience, "pause", lambda seconds, is_given_up: None)
     monkeypatch.setattr(web_connections, "SILENCE_SECONDS", 20.0)
 
 
@@ -303,7 +303,7 @@ def away(tries: int) -> Answer:
 
 def test_a_server_that_is_away_for_a_while_is_waited_for(serve, monkeypatch: pytest.MonkeyPatch) -> None:
     waited = []
-    monkeypatch.setattr(patience.time, "sleep", waited.append)
+    monkeypatch.setattr(patience, "pause", lambda seconds, is_given_up: waited.append(seconds))
     assert WebClient(serve(away(8)).url).get_range("x", 0, 9) == DATA[:9]
     assert waited == pytest.approx([0.3, 0.6, 1.2, 2.4, 4.8, 9.6, 10, 10])
     waited.clear()
@@ -322,7 +322,7 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(serve, monkeypatch: pyt
 
 def test_the_time_that_a_server_asks_for_is_waited(serve, monkeypatch: pytest.MonkeyPatch) -> None:
     waited = []
-    monkeypatch.setattr(patience.time, "sleep", waited.append)
+    monkeypatch.setattr(patience, "pause", lambda seconds, is_given_up: waited.append(seconds))
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=40), usegmt=True)
     for asked, least in (("7", 7), (later, 20), ("soon", 0.3)):
         answers = iter([reply(429, Retry_After=asked), served(DATA)])
@@ -336,7 +336,7 @@ def test_the_time_that_a_server_asks_for_is_waited(serve, monkeypatch: pytest.Mo
 
 def test_bytes_that_come_one_at_a_time_renew_no_patience(serve, monkeypatch: pytest.MonkeyPatch) -> None:
     waited = []
-    monkeypatch.setattr(patience.time, "sleep", waited.append)
+    monkeypatch.setattr(patience, "pause", lambda seconds, is_given_up: waited.append(seconds))
     server = serve(served(DATA, cut_after=1))
     with pytest.raises(WebError, match="cut off"):
         WebClient(server.url).get_range("x", 0, 1000)
