@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from label_efficiency_protocol import LEARNERS, PRESET, TRAINED, Learner, pretraining_settings
-from label_efficiency_times import Times
+from label_efficiency_times import TIMES_FILE, Times
 from paired_timing import machine
 
-from ipv_bench.config import flatten
+from ipv_bench.config import differences, flatten
 from models.adapting.config import resolve_adapting
 from models.adapting.labelled_training import LabelledBatch, LabelledTraining
 from models.finetuning.config import RESOURCE_KEYS
@@ -27,6 +27,10 @@ ACTIONS = 6
 """Numbers of an action of the task."""
 NOT_TIMED = ("training.updates", "features.own.updates", "data.sets", *RESOURCE_KEYS)
 """Fields that no update's time depends on."""
+
+
+SHOWN = 5
+"""Differences of one method's settings that a refusal names."""
 
 
 def measure() -> Times:
@@ -52,22 +56,35 @@ def check_times(times: Times) -> None:
     """Before anything is made: the updates of today's settings were timed.
 
     Raises:
-        SystemExit: a preset was changed since; says whose.
+        SystemExit: a preset was changed since; says whose, and in what.
     """
     learners = [learner for learner in LEARNERS.values() if learner.pretrained]
-    changed = [one.method for one in learners if times.settings.get(one.method) != settings_of(one)]
+    changed = {one.method: _difference(times.settings.get(one.method), settings_of(one)) for one in learners}
+    changed = {method: words for method, words in changed.items() if words}
     if changed:
+        told = "".join(f"\n    {method}: {words}" for method, words in changed.items())
         raise SystemExit(
             f"settings of {', '.join(changed)} are not those whose updates were timed: before the first run "
-            "`python benchmarks/label_efficiency.py --measure` times them anew; after it the protocol is fixed"
+            f"`python benchmarks/label_efficiency.py --measure` times them anew; after it the protocol is fixed{told}"
         )
 
 
-def settings_of(learner: Learner) -> str:
-    """sha256 of the resolved settings of a pre-training that decide how long an update takes."""
+def settings_of(learner: Learner) -> dict[str, Any]:
+    """The resolved settings of a pre-training that decide how long an update takes, by dotted key."""
     config = flatten(plan_pretraining(PRESET, overrides=_changes(learner)).config.model_dump(mode="json"))
-    timed = {key: value for key, value in config.items() if key not in NOT_TIMED}
-    return hashlib.sha256(json.dumps(timed, sort_keys=True).encode()).hexdigest()
+    return {key: value for key, value in config.items() if key not in NOT_TIMED}
+
+
+def _difference(timed: dict[str, Any] | str | None, now: dict[str, Any]) -> str:
+    """How settings differ from those that were timed, in words; empty where they do not."""
+    if timed is None:
+        return "never timed"
+    if isinstance(timed, str):
+        is_same = timed == hashlib.sha256(json.dumps(now, sort_keys=True).encode()).hexdigest()
+        return "" if is_same else f"{TIMES_FILE.name} holds only a hash of what was timed, so it cannot be said in what"
+    lines = differences(timed, now)
+    more = f"; … ({len(lines)} in all)" if len(lines) > SHOWN else ""
+    return "; ".join(lines[:SHOWN]) + more
 
 
 def _changes(learner: Learner) -> list[str]:

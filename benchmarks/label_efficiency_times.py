@@ -19,14 +19,14 @@ class Times(NamedTuple):
         pretrain: method → of pre-training.
         features: method → of the masked autoencoder that is trained first, where there is one.
         adapt: learner → of `adapt`, for the estimate of hours alone.
-        settings: method → sha256 of the settings that were timed.
+        settings: method → the settings that were timed, by dotted key; in older files their sha256.
         machine: that it was measured on.
     """
 
     pretrain: dict[str, float]
     features: dict[str, float]
     adapt: dict[str, float]
-    settings: dict[str, str]
+    settings: dict[str, dict[str, Any] | str]
     machine: dict[str, Any]
 
 

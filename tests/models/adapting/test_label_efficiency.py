@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 from dataclasses import replace
@@ -288,19 +289,42 @@ def test_seeds_are_made_one_after_the_other_and_no_further_than_the_rule(
     assert {one[-1] for one in made} == {"seed3"}
 
 
-def test_a_changed_preset_is_told_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_preset_is_told_before_anything_is_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     measuring, times, protocol = (
         benchmark(monkeypatch, f"label_efficiency_{part}") for part in ("measure", "times", "protocol")
     )
     learners = [one for one in protocol.LEARNERS.values() if one.pretrained]
-    kept = times.Times({}, {}, {}, {one.method: measuring.settings_of(one) for one in learners}, {})
+    settings = {one.method: measuring.settings_of(one) for one in learners}
+    file = tmp_path / "times.json"
+    file.write_text(json.dumps(times.Times({}, {}, {}, settings, {})._asdict()))
+    kept = times.read_times(file)
     measuring.check_times(kept)
-    with pytest.raises(SystemExit, match=r"settings of uwm are not those .*--measure"):
-        measuring.check_times(kept._replace(settings=kept.settings | {"uwm": "of before"}))
-    assert len(set(kept.settings.values())) == 4
+    before = settings["uwm"] | {"data.batch_size": 5, "gone": 1}
+    with pytest.raises(SystemExit, match=r"settings of uwm are not those .*--measure") as caught:
+        measuring.check_times(kept._replace(settings=settings | {"uwm": before}))
+    assert str(caught.value).endswith("\n    uwm: data.batch_size: 5 → 8; gone: 1 → '(absent)'")
+    assert len({json.dumps(one) for one in settings.values()}) == 4
     monkeypatch.setattr(protocol, "COMMON", (*protocol.COMMON, "data.length=15"))
-    with pytest.raises(SystemExit, match="settings of apv, contextwm, prelar, uwm are not"):
+    with pytest.raises(SystemExit, match="settings of apv, contextwm, prelar, uwm are not") as caught:
         measuring.check_times(kept)
+    assert str(caught.value).count("data.length: 8 → 15") == 4
+
+
+def test_times_of_an_older_file_hold_hashes_of_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    measuring, times, protocol = (
+        benchmark(monkeypatch, f"label_efficiency_{part}") for part in ("measure", "times", "protocol")
+    )
+    learners = [one for one in protocol.LEARNERS.values() if one.pretrained]
+    hashes = {
+        one.method: hashlib.sha256(json.dumps(measuring.settings_of(one), sort_keys=True).encode()).hexdigest()
+        for one in learners
+    }
+    kept = times.Times({}, {}, {}, hashes, {})
+    measuring.check_times(kept)
+    with pytest.raises(SystemExit, match=r"settings of apv, uwm are not") as caught:
+        measuring.check_times(kept._replace(settings={**hashes, "apv": "of before", "uwm": None}))
+    assert "apv: update_seconds.json holds only a hash of what was timed" in str(caught.value)
+    assert str(caught.value).endswith("uwm: never timed")
 
 
 def test_seconds_of_a_piece_whose_end_nobody_saw_are_not_made_up(
