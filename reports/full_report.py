@@ -74,11 +74,13 @@ class Written:
     Attributes:
         files: names of its files, relative to its folder.
         summary: what the terminal shows.
+        kept_summary: what it shows when nothing has changed; it lies in the report's folder, as published.
         findings: all of them, in order.
     """
 
     files: tuple[str, ...]
     summary: str
+    kept_summary: str
     findings: tuple[Finding, ...]
 
 
@@ -108,7 +110,7 @@ def write_report(request: Request) -> Written:
     kept.write()
     if request.missing_commands is not None:
         _write_commands(Path(request.missing_commands), commands)
-    return Written(files, summary(contents, findings), tuple(findings))
+    return Written(files, summary(contents, findings), summary(contents, published), tuple(findings))
 
 
 def _without_reference() -> list[Finding]:

@@ -79,7 +79,7 @@ def make_report(
         request = Request(sources, out, config, names, missing_commands, allow_mixed, resamples, seed)
         written = write_report(request)
         summary, findings = written.summary, list(written.findings)
-        earlier.remember(written.files, summary)
+        earlier.remember(written.files, written.kept_summary)
     say(f"{summary}\n\n{out / PAGE_FILE}")
     if strict and needs_attention(findings):
         _fail_strictly(findings, out)
