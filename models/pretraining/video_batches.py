@@ -254,7 +254,10 @@ class VideoBatches:
             return self._stack([self.segments[i] for i in numbers])
         pool = ThreadPoolExecutor(min(len(numbers), MOST_READS), thread_name_prefix="read")
         try:
-            return self._stack(list(pool.map(self.segments.__getitem__, numbers)))
+            # It looks up now and then, as a signal that another thread was given does not wake this one.
+            found = _results([pool.submit(self.segments.__getitem__, i) for i in numbers], lambda: False)
+            assert found is not None  # nothing stops it
+            return self._stack(found)
         finally:
             pool.shutdown(cancel_futures=True)  # where one fails, the rest is not asked for
 
