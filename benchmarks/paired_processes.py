@@ -15,7 +15,7 @@ Make = Callable[[], Callable[[], Any]]
 
 
 def leave_memory_alone() -> None:
-    """In a side's process: `models.training.allocator` finds a user's setting and changes nothing. (The C library read
+    """In a side's process: `ipv_bench.allocator` finds a user's setting and changes nothing. (The C library read
     its environment when the process began.)"""
     os.environ["MALLOC_TRIM_THRESHOLD_"] = "its own"
 

@@ -11,7 +11,7 @@ Equal losses are asserted first, with dropout 0 and forced draws; time is measur
 One thread, CPU seconds, alternating; the ratio is the median over pairs. The last line is JSON: `cpu_full_2x25`,
 `cpu_tiny_16x25`; without --quick `cpu_full_16x25` (the batch of the paper), `cpu_full_16x25_vanilla` and
 `peak_gb_full_16x25` too. It is printed whatever happens, with what was measured until then. On a GPU: `gpu_step.py`.
-Ours keeps the memory that it frees (`models/training/allocator.py`), which the published code does not ask for. What is
+Ours keeps the memory that it frees (`ipv_bench/allocator.py`), which the published code does not ask for. What is
 left when the plain computation is given that too stands beside each key, as `…_same_memory`.
 """
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
+from ipv_bench.allocator import keep_freed_memory
 from ipv_bench.compilers import FIX, compiler_problem
 from ipv_bench.config import ConfigT
 from ipv_bench.cpu_bf16 import INSTRUCTIONS, bf16_instructions
 from ipv_bench.errors import ConfigError, UnknownNameError
 from ipv_bench.progress import say_aside
 from ipv_bench.run_record import host_hardware
-from models.training.allocator import keep_freed_memory
 from models.training.config import LoopConfig
 
 DTYPE = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

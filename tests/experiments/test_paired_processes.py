@@ -11,7 +11,7 @@ from typing import Any
 import paired_processes
 import pytest
 
-from models.training.allocator import keep_freed_memory
+from ipv_bench.allocator import keep_freed_memory
 
 
 def noting(log: Path, name: str, alone: bool) -> Callable[[], Any]:

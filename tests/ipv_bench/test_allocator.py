@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="glibc's switche
 FAULTS = """
 import resource, sys
 import torch
-from models.training.allocator import keep_freed_memory
+from ipv_bench.allocator import keep_freed_memory
 torch.set_num_threads(1)
 print(keep_freed_memory() if sys.argv[1] == "kept" else False)
 

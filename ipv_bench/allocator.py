@@ -1,4 +1,4 @@
-"""Memory that a process frees stays with it: an update asks for the same large blocks again and again."""
+"""Memory that a process frees stays with it: an update or a video asks for the same large blocks again and again."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ back what is free at the end of its heap: the kernel then clears every page of e
 _SET_BY_USER = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_")
 
 
-def keep_freed_memory() -> bool:
+def keep_freed_memory(largest_bytes: int = LARGEST_KEPT, free_bytes: int = -1) -> bool:
     """Have the C library keep freed memory for the next request, for the rest of the process; no number changes.
 
-    Resident memory then stays near its peak, which it reaches in every update anyway.
+    Resident memory then stays near its peak, which training reaches in every update anyway.
+
+    Args:
+        largest_bytes: blocks of fewer bytes are kept.
+        free_bytes: how much may lie free at the end of the heap before it goes back to the system; -1: all.
 
     Returns:
         Whether it was set: not without glibc, nor where the environment has such settings of its own.
@@ -27,4 +31,4 @@ def keep_freed_memory() -> bool:
         set_option = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):  # another system, or another C library
         return False
-    return bool(set_option(_M_MMAP_THRESHOLD, LARGEST_KEPT)) and bool(set_option(_M_TRIM_THRESHOLD, -1))
+    return bool(set_option(_M_MMAP_THRESHOLD, largest_bytes)) and bool(set_option(_M_TRIM_THRESHOLD, free_bytes))
