@@ -24,6 +24,7 @@ _REFUSED = (
 )  # fmt: skip
 TEMPORARY_SUFFIX = ".tmp"
 """Names that end so are unfinished and may be deleted by the next run of the same command."""
+_ENDING = re.compile("[0-9a-f]+" + re.escape(TEMPORARY_SUFFIX))
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
@@ -73,10 +74,14 @@ def remove_abandoned(path: Path) -> None:
     A writer holds a lock on its file, which the kernel gives back when it ends; so one at work elsewhere, on another
     machine too, keeps its file.
     """
-    pattern = re.compile(re.escape(f".{path.name}.") + "[0-9a-f]+" + re.escape(TEMPORARY_SUFFIX))
+    start = f".{path.name}."
     with contextlib.suppress(OSError):
         with os.scandir(path.parent) as entries:
-            found = [entry.path for entry in entries if pattern.fullmatch(entry.name)]
+            found = [
+                entry.path
+                for entry in entries
+                if entry.name.startswith(start) and _ENDING.fullmatch(entry.name, len(start))
+            ]
         for leftover in found:
             with open(leftover, "rb") as file:
                 if _hold(file.fileno()):

@@ -105,26 +105,28 @@ class CheckedVideo:
         describe(stream, self._info)
         if container.format.name.startswith("mov"):
             self._num_indexed = sum(1 for entry in stream.index_entries if entry.size)
-        self._check(log, context.name, opening=True)
-        length_bytes = unit_length_bytes(context.name, context.extradata)
+        codec = context.name
+        self._check(log, codec, opening=True)
+        is_checked = codec == "mjpeg" or codec in CHECKED_CODECS
+        length_bytes = unit_length_bytes(codec, context.extradata)
         clock = Clock(stream, exact=self._exact)
         if self._start is not None:
             container.seek(int(self._start / stream.time_base), stream=stream)
         for packet in container.demux(stream):
-            is_end = not packet.size and packet.dts is None and packet.pts is None
-            if not packet.size and not is_end:
+            is_end = not packet.size
+            if is_end and (packet.dts is not None or packet.pts is not None):
                 continue  # AVI: the picture before is shown once more
-            if not is_end and (context.name == "mjpeg" or context.name in CHECKED_CODECS):
-                self._check_data(bytes(packet), context.name, length_bytes)
+            if is_checked and not is_end:
+                self._check_data(bytes(packet), codec, length_bytes)
             for frame in self._decode(packet, is_end, log):
                 position = self._info.num_frames_decoded
                 if frame.is_corrupt:
-                    self._check(log, context.name)
+                    self._check(log, codec)
                     raise SourceFailure("corrupt", f"frame {position} is damaged" + _said(log))
                 self._info.num_frames_decoded = position + 1
                 yield TimedFrame(position, clock.time(frame.pts), frame)
-            if log:
-                self._check(log, context.name)
+            if log.lines:
+                self._check(log, codec)
             if is_end:
                 break  # PyAV would look for streams that turned up on the way, beyond the end of its list
         self._info.notes |= clock.notes

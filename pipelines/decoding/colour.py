@@ -6,17 +6,22 @@ bit for bit what it packs into `rgb24`, in two thirds of the time.
 
 from __future__ import annotations
 
+from typing import Any
+
 import av
 import av.error
 import numpy as np
+from av.video.format import VideoFormat
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from pipelines.datasets.quarantine import SourceFailure
 
+_GBRP, _RGB24, _YUV16 = map(VideoFormat, ("gbrp", "rgb24", "yuv444p16le"))
+"""By name they would be looked up for each frame, which PyAV's type hints expect; so would be the numbers of flags."""
 _EXACT = Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 _FULL_CHROMA = Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
-AREA = Interpolation.AREA | _FULL_CHROMA | _EXACT
-_COPY = Interpolation.BICUBIC | _FULL_CHROMA | _EXACT
+AREA = int(Interpolation.AREA | _FULL_CHROMA | _EXACT)
+_COPY = int(Interpolation.BICUBIC | _FULL_CHROMA | _EXACT)
 
 _UNSPECIFIED, _BT2020, _YCGCO, _FULL_RANGE = 2, 9, 8, 2
 _KNOWN_MATRICES = frozenset({1, 2, 4, 5, 6, 7, 9})
@@ -42,8 +47,8 @@ class Colours:
     def __init__(self) -> None:
         self._small, self._full, self._packer = VideoReformatter(), VideoReformatter(), VideoReformatter()
 
-    def small(self, frame: av.VideoFrame, height: int, width: int) -> np.ndarray:
-        """A frame averaged over areas, uint8 (height, width, 3).
+    def small(self, frame: av.VideoFrame, height: int, width: int) -> av.VideoFrame | np.ndarray:
+        """A frame averaged over areas: planes for `packed`, or what needs no packing, uint8 (height, width, 3).
 
         Args:
             frame: progressive.
@@ -56,8 +61,8 @@ class Colours:
             if frame.colorspace == _YCGCO:
                 return _ycgco(frame, height, width, self._small, AREA)
         if frame.format.name in _SPOILED:
-            frame = _reformat(self._full, frame, frame.height, frame.width, "rgb24", _COPY)
-        return self._packed(_reformat(self._small, frame, height, width, "gbrp", AREA))
+            frame = _reformat(self._full, frame, frame.height, frame.width, _RGB24, _COPY)
+        return _reformat(self._small, frame, height, width, _GBRP, AREA)
 
     def full(self, frame: av.VideoFrame) -> np.ndarray:
         """A frame at its own size, uint8 (H, W, 3); arguments and errors as of `small`."""
@@ -65,15 +70,16 @@ class Colours:
             frame = _with_known_matrix(frame)
             if frame.colorspace == _YCGCO:
                 return _ycgco(frame, frame.height, frame.width, self._full, _COPY)
-        return _pixels(_reformat(self._full, frame, frame.height, frame.width, "rgb24", _COPY))
+        return _pixels(_reformat(self._full, frame, frame.height, frame.width, _RGB24, _COPY))
 
     def average(self, picture: np.ndarray, height: int, width: int) -> np.ndarray:
         """A full-size RGB picture, uint8 (H, W, 3), averaged over areas: uint8 (height, width, 3)."""
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-        return self._packed(_reformat(self._small, frame, height, width, "gbrp", AREA))
+        return self.packed(_reformat(self._small, frame, height, width, _GBRP, AREA))
 
-    def _packed(self, frame: av.VideoFrame) -> np.ndarray:
-        return _pixels(_reformat(self._packer, frame, frame.height, frame.width, "rgb24", _COPY))
+    def packed(self, planes: av.VideoFrame) -> np.ndarray:
+        """Pixels of planes that `small` made, uint8 (H, W, 3)."""
+        return _pixels(_reformat(self._packer, planes, planes.height, planes.width, _RGB24, _COPY))
 
 
 def _pixels(frame: av.VideoFrame) -> np.ndarray:
@@ -81,16 +87,14 @@ def _pixels(frame: av.VideoFrame) -> np.ndarray:
     plane = frame.planes[0]
     if plane.line_size != 3 * frame.width:
         return frame.to_ndarray()
-    size = 3 * frame.width * frame.height
-    pixels: np.ndarray = np.frombuffer(memoryview(plane)[:size], np.uint8)
-    return pixels.reshape(frame.height, frame.width, 3)
+    return np.ndarray((frame.height, frame.width, 3), np.uint8, memoryview(plane))
 
 
 def _reformat(
-    reformatter: VideoReformatter, frame: av.VideoFrame, height: int, width: int, form: str, how: Interpolation
+    reformatter: VideoReformatter, frame: av.VideoFrame, height: int, width: int, form: Any, how: int
 ) -> av.VideoFrame:
     try:
-        return reformatter.reformat(frame, width=width, height=height, format=form, interpolation=how, threads=1)
+        return reformatter.reformat(frame, width, height, form, None, None, how, threads=1)
     except (av.error.FFmpegError, ValueError, OverflowError) as error:  # an OSError would look like a full disk
         words = getattr(error, "strerror", None) or str(error)
         pixels = f"{frame.width}x{frame.height} pixels of {frame.format.name}"
@@ -115,13 +119,13 @@ def _with_known_matrix(frame: av.VideoFrame) -> av.VideoFrame:
     return frame
 
 
-def _ycgco(frame: av.VideoFrame, height: int, width: int, scaler: VideoReformatter, how: Interpolation) -> np.ndarray:
+def _ycgco(frame: av.VideoFrame, height: int, width: int, scaler: VideoReformatter, how: int) -> np.ndarray:
     """YCgCo by hand: the scaler has no such matrix. R = Y - Cg + Co, G = Y + Cg, B = Y - Cg - Co (H.273, 8.3)."""
     frame.colorspace = _UNSPECIFIED  # the same on both sides: the planes are only scaled
     if frame.format.name.startswith("yuvj"):
         frame.color_range = _FULL_RANGE
     full = frame.color_range == _FULL_RANGE
-    wide = _reformat(scaler, frame, height, width, "yuv444p16le", how)
+    wide = _reformat(scaler, frame, height, width, _YUV16, how)
     frame.colorspace = _YCGCO
     luma, green, orange = (_plane16(wide, number) for number in range(3))  # each (H, W)
     if full:

@@ -30,17 +30,15 @@ class DecoderLog:
     """Messages since the last `take`."""
 
     def __init__(self, lines: list[tuple[int, str, str]]) -> None:
-        self._lines = lines
+        self.lines = lines
+        """As they came; empty most of the time, so that looking at them costs little."""
         self.last = ""
         """Text of the last message, empty without any."""
 
-    def __bool__(self) -> bool:
-        return bool(self._lines)
-
     def take(self) -> list[Message]:
         """All messages that were not taken yet, in order; memory stays flat however many a file causes."""
-        taken = [Message(name, text.strip()) for _, name, text in self._lines]
-        self._lines.clear()
+        taken = [Message(name, text.strip()) for _, name, text in self.lines]
+        self.lines.clear()
         if taken:
             self.last = taken[-1].text
         return taken

@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import av
 import numpy as np
 
 from pipelines.datasets.file_tree import kind_of_file
 from pipelines.datasets.quarantine import SourceFailure
+from pipelines.decoding.late_picture import LatePicture
 
 Time = Fraction | float
 """Seconds; fractions where frames are picked by time."""
@@ -39,19 +40,18 @@ class SourceInfo:
     """What was odd about the source and what was done about it; goes to the sample's JSON."""
 
 
-@dataclass(frozen=True)
-class StoredFrame:
+class StoredFrame(NamedTuple):
     """A kept frame.
 
     Attributes:
         position: in the source: decoded order for videos and arrays, the file's number for picture files.
         pts_seconds: its time, as the source states it.
-        picture: uint8 (H, W, 3), as it will be stored.
+        picture: uint8 (H, W, 3), as it will be stored; `np.asarray` makes pixels of a late one.
     """
 
     position: int
     pts_seconds: float
-    picture: np.ndarray
+    picture: np.ndarray | LatePicture
 
 
 class FrameReader(Protocol):

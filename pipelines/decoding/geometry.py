@@ -21,6 +21,7 @@ from pipelines.datasets.base import Box
 from pipelines.datasets.prepare_config import Crop, Scaling
 from pipelines.datasets.quarantine import SourceFailure
 from pipelines.decoding.colour import Colours
+from pipelines.decoding.late_picture import LatePicture
 from pipelines.decoding.orientation import UPRIGHT, Orientation, of_display_matrix
 
 
@@ -80,7 +81,11 @@ class FrameScaler:
         self._layouts: dict[tuple[int, int, float, Orientation], _Layout] = {}
 
     def __call__(self, frame: av.VideoFrame, aspect: float = 1.0, orientation: Orientation | None = None) -> np.ndarray:
-        """The stored frame, uint8 (H, W, 3).
+        """The stored frame, uint8 (H, W, 3); arguments and errors as of `late`."""
+        return np.asarray(self.late(frame, aspect, orientation))
+
+    def late(self, frame: av.VideoFrame, aspect: float = 1.0, orientation: Orientation | None = None) -> LatePicture:
+        """The stored frame, scaled; its pixels are made when they are asked for.
 
         Args:
             frame: as decoded.
@@ -94,14 +99,15 @@ class FrameScaler:
             if frame.key_frame or self._orientation is None:  # looking costs as much as half of the scaling
                 self._orientation = frame_orientation(frame)
             orientation = self._orientation
-        layout = self._layout(frame.height, frame.width, aspect, orientation)
+        key = frame.height, frame.width, aspect, orientation
+        layout = self._layouts.get(key) or self._layout(*key)
         if layout.box or frame.interlaced_frame:
             frame = self._cut(frame, layout.box)
+        colours = self._colours
         if self._scaling == "bilinear-plain":
-            picture = bilinear_plain(self._colours.full(frame), layout.height, layout.width)
-        else:
-            picture = self._colours.small(frame, layout.height, layout.width)
-        return orientation.apply(picture)
+            pixels = bilinear_plain(colours.full(frame), layout.height, layout.width)
+            return LatePicture(pixels, colours.packed, orientation)
+        return LatePicture(colours.small(frame, layout.height, layout.width), colours.packed, orientation)
 
     def rgb(self, frame: av.VideoFrame) -> np.ndarray:
         """The whole picture as it is stored, uint8 (H, W, 3)."""

@@ -38,6 +38,6 @@ class VideoFrames:
                 self.info.kept_fps = selector.kept_fps(self.info.fps)
                 aspect = float(video.stream.sample_aspect_ratio or 1)
             if selector.keeps(decoded.position, decoded.time):
-                yield StoredFrame(decoded.position, float(decoded.time), scaler(decoded.frame, aspect))
+                yield StoredFrame(decoded.position, float(decoded.time), scaler.late(decoded.frame, aspect))
             else:
                 yield None

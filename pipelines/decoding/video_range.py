@@ -52,7 +52,7 @@ class RangeFrames:
                 aspect = float(self._stream.sample_aspect_ratio or 1)
             time = number / self._fps
             kept = selector.keeps(number, time)
-            yield StoredFrame(number, float(time), scaler(decoded, aspect)) if kept else None
+            yield StoredFrame(number, float(time), scaler.late(decoded, aspect)) if kept else None
             self.info.num_frames_decoded = number + 1
 
     def _frames(self) -> Iterator[tuple[int, av.VideoFrame | None]]:

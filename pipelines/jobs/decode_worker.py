@@ -18,12 +18,18 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from ipv_bench.allocator import keep_freed_memory
 from pipelines.datasets.base import SourceItem
 from pipelines.datasets.prepare_config import PrepareConfig
 
 PAGE = struct.Struct("<qq")
 """Shared page: number of the item in work (-1 between items), signs of progress since the process began."""
 _PR_SET_PDEATHSIG = 1
+_BUFFER_BYTES = 64 << 10
+"""Frames of some kilobytes go to the shard file in pieces of this size."""
+_LARGEST_KEPT_BYTES, _FREE_BYTES = 16 << 20, 64 << 20
+"""Of freed memory a process keeps blocks up to the one size, up to the other in all: each video's decoder asks for
+about as much as the one before. Pictures of 8K are larger, and go back."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +67,13 @@ class WorkOrder:
 
 def main(arguments: Sequence[str]) -> None:
     """Serve orders until the supervisor closes the connection."""
+    from pipelines.decoding.gathers import avoid_gathers
+
     socket, page_file, parent = map(int, arguments)
     _die_with(parent)
     page = mmap.mmap(page_file, PAGE.size)
+    keep_freed_memory(_LARGEST_KEPT_BYTES, _FREE_BYTES)
+    avoid_gathers()
     with Connection(socket) as connection:
         while True:
             try:
@@ -81,16 +91,14 @@ def main(arguments: Sequence[str]) -> None:
 def _serve(order: WorkOrder, connection: Connection, page: mmap.mmap) -> None:
     from pipelines.shards.sample_block import failure_outcome, without_place, write_block
 
-    ticks = PAGE.unpack(page[:])[1]
-    with open(order.path, "r+b") as file:
+    with open(order.path, "r+b", _BUFFER_BYTES) as file:
         file.truncate(order.start)
         file.seek(order.start)
         for work in order.items:
-            ticks += 1
-            page[:] = PAGE.pack(work.number, ticks)
+            PAGE.pack_into(page, 0, work.number, PAGE.unpack_from(page)[1] + 1)
 
             def tick(number: int = work.number) -> None:
-                page[:] = PAGE.pack(number, PAGE.unpack(page[:])[1] + 1)
+                PAGE.pack_into(page, 0, number, PAGE.unpack_from(page)[1] + 1)
 
             signal.setitimer(signal.ITIMER_PROF, work.cpu_seconds)
             start = file.tell()
@@ -108,8 +116,7 @@ def _serve(order: WorkOrder, connection: Connection, page: mmap.mmap) -> None:
                 file.seek(start)
                 file.truncate()
             file.flush()
-            ticks = PAGE.unpack(page[:])[1]
-            page[:] = PAGE.pack(-1, ticks)
+            PAGE.pack_into(page, 0, -1, PAGE.unpack_from(page)[1])
             connection.send(("outcome", work.number, outcome))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -108,7 +109,7 @@ class DecodeWorker:
         stall_seconds = self._limits.stall_seconds * self._factor
         while True:
             try:
-                if process.connection.poll(_POLL_SECONDS):
+                if process.has_answered(_POLL_SECONDS):
                     kind, *rest = process.connection.recv()
                     if kind == "output":
                         raise _output_error(*rest)
@@ -214,6 +215,12 @@ class _Process:
             )
         theirs.close()
         self.connection = Connection(ours.detach())
+        self._answers = select.poll()  # `Connection.poll` would set one up for each answer
+        self._answers.register(self.connection.fileno(), select.POLLIN)
+
+    def has_answered(self, seconds: float) -> bool:
+        """Whether there is something to receive, or the process is gone; waits for it up to `seconds`."""
+        return bool(self._answers.poll(seconds * 1000))
 
     def ticks(self) -> tuple[int, int]:
         """Changes whenever the process gets on."""

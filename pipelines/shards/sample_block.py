@@ -9,34 +9,28 @@ repaired.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import tarfile
-import tempfile
 from array import array
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import simplejpeg
-from numpy.lib import format as npy_format
 
 from ipv_bench.sample_encoding import STREAM_EXTENSION
 from ipv_bench.tracks import TRACKS_EXTENSION, tracks_bytes
 from pipelines.datasets.base import SourceItem, SourceRow
 from pipelines.datasets.prepare_config import PrepareConfig
 from pipelines.datasets.quarantine import MACHINE_DEPENDENT, SourceFailure
-from pipelines.decoding.frames import FrameReader, StoredFrame
+from pipelines.decoding.frames import FrameReader
 from pipelines.decoding.item_tracks import ItemTracks
 from pipelines.decoding.open_frames import open_frames
+from pipelines.shards.clip_stream import ClipStream
 
 TAR_BLOCK = 512
-SPOOL_BYTES = 32 << 20
-"""Longer streams wait on disk until their length is known: memory stays flat for any length of video."""
-_MAX_OFFSET = (1 << 32) - 1
 
 
 @dataclass(frozen=True)
@@ -138,72 +132,26 @@ def write_block(
 
 
 def _with_info(row: SourceRow, info: Any) -> SourceRow:
-    values = asdict(info)
-    for field_of_ours in ("kept_fps", "notes"):
-        values.pop(field_of_ours)
+    values = {name: value for name, value in vars(info).items() if name not in ("kept_fps", "notes")}
     return replace(row, **values)
 
 
 def _write_samples(writer: _Writer, reader: FrameReader, tick: Callable[[], None]) -> tuple[SampleEntry, ...]:
     entries: list[SampleEntry] = []
-    with tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=str(writer.folder)) as stream:
-        clip = _Clip(stream, writer.config)
+    with ClipStream(writer.folder, writer.config) as clip:
         for frame in reader:
             tick()
             if frame is None:
                 continue
             if len(clip.positions) == writer.config.clip_frames:
                 entries.append(writer.finish(clip, len(entries), reader))
-                clip = _Clip(stream, writer.config)
+                clip.clear()
             clip.add(frame)
         if clip.positions:
             entries.append(writer.finish(clip, len(entries), reader))
     if writer.tracks is not None:
         writer.tracks.check_length(reader.info.num_frames_decoded)
     return tuple(entries)
-
-
-class _Clip:
-    """The stream of one sample while it grows."""
-
-    def __init__(self, stream: IO[bytes], config: PrepareConfig) -> None:
-        stream.seek(0)
-        stream.truncate()
-        self.stream, self.size_bytes = stream, 0
-        self.offsets = array("I")
-        self.positions: list[int] = []
-        self.times: list[float] = []
-        self.shape: tuple[int, ...] = ()
-        self._raw, self._quality = config.encoding == "raw", config.jpeg_quality
-
-    def add(self, frame: StoredFrame) -> None:
-        picture = frame.picture
-        if self.shape and picture.shape != self.shape:
-            raise SourceFailure(
-                "corrupt", f"the picture size changes from {self.shape} to {picture.shape} at frame {frame.position}"
-            )
-        self.shape = picture.shape
-        self.positions.append(frame.position)
-        self.times.append(frame.pts_seconds)
-        if self._raw:
-            data = picture.tobytes()
-        else:
-            data = simplejpeg.encode_jpeg(picture, self._quality, "RGB", "444", fastdct=False)
-            if self.size_bytes > _MAX_OFFSET:
-                raise SourceFailure("too_long", f"over 4 GiB after {len(self.positions)} frames; set clip_frames")
-            self.offsets.append(self.size_bytes)
-        self.stream.write(data)
-        self.size_bytes += len(data)
-
-    def header(self) -> bytes:
-        """What stands in the stream before the frames."""
-        return _npy_header((len(self.positions), *self.shape)) if self._raw else b""
-
-
-def _npy_header(shape: tuple[int, ...]) -> bytes:
-    header = io.BytesIO()
-    npy_format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
-    return header.getvalue()
 
 
 class _Writer:
@@ -221,7 +169,7 @@ class _Writer:
         """Of the item; read when the first sample is finished, so that what is wrong with the frames is said first."""
         return ItemTracks(self.item.tracks, self._source) if self.item.tracks is not None else None
 
-    def finish(self, clip: _Clip, index: int, reader: FrameReader) -> SampleEntry:
+    def finish(self, clip: ClipStream, index: int, reader: FrameReader) -> SampleEntry:
         """Write the members of one sample: JSON, stream, tracks."""
         key = self.key if self.config.clip_frames is None else clip_key(self.key, index)
         stride = _stride(clip.positions)
@@ -248,11 +196,9 @@ class _Writer:
         if self.item.metadata:
             facts["metadata"] = dict(self.item.metadata)
         text = json.dumps(facts, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        self._member(f"{key}.json", [text.encode()])
-        header, extension = clip.header(), STREAM_EXTENSION[self.config.encoding]
-        size = len(header) + clip.size_bytes
-        clip.stream.seek(0)
-        offset = self._member(f"{key}.{extension}", [header], clip.stream, size)
+        self._whole_member(f"{key}.json", text.encode())
+        size, pieces = clip.finish()
+        offset = self._member(f"{key}.{STREAM_EXTENSION[self.config.encoding]}", size, pieces)
         tracks_offset, tracks_size = self._tracks(key, clip.positions, index == 0)
         return SampleEntry(
             key, index, offset, size, len(clip.positions), clip.shape[0], clip.shape[1],
@@ -263,19 +209,18 @@ class _Writer:
         if self.tracks is None:
             return 0, 0
         data = tracks_bytes(self.tracks.of_frames(positions, first))
-        return self._member(f"{key}.{TRACKS_EXTENSION}", [data]), len(data)
+        return self._whole_member(f"{key}.{TRACKS_EXTENSION}", data), len(data)
 
-    def _member(self, name: str, parts: list[bytes], stream: IO[bytes] | None = None, size: int = -1) -> int:
+    def _whole_member(self, name: str, data: bytes) -> int:
+        return self._member(name, len(data), [data])
+
+    def _member(self, name: str, size: int, pieces: Iterable[bytes]) -> int:
         info = tarfile.TarInfo(name)
-        info.size = size if size >= 0 else sum(map(len, parts))
-        info.mode = 0o644
+        info.size, info.mode = size, 0o644
         self.file.write(info.tobuf(tarfile.PAX_FORMAT))
         offset = self.file.tell() - self._start
-        for part in parts:
-            self.file.write(part)
-        while stream is not None and (piece := stream.read(1 << 20)):
-            self.file.write(piece)
-        self.file.write(bytes(-info.size % TAR_BLOCK))
+        self.file.writelines(pieces)
+        self.file.write(bytes(-size % TAR_BLOCK))
         return offset
 
 

@@ -10,7 +10,7 @@ import json
 import os
 from array import array
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -143,13 +143,19 @@ def _joined(task: ShardTask, blocks: Sequence[Block]) -> Path:
 
 
 def _to_json(shard: StoredShard) -> bytes:
-    values = asdict(shard)
-    for outcome in values["outcomes"]:
-        for sample in outcome["samples"]:
-            sample["frame_offsets"] = list(sample["frame_offsets"])
-            if not sample["tracks_size"]:  # sets without tracks are what they were before there were any
-                del sample["tracks_offset"], sample["tracks_size"]
+    outcomes = []
+    for outcome in shard.outcomes:
+        samples = [_sample_values(sample) for sample in outcome.samples]
+        outcomes.append({**vars(outcome), "row": vars(outcome.row), "samples": samples})
+    values = {**vars(shard), "outcomes": outcomes}  # `asdict` would copy all that is in it
     return (json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
+
+
+def _sample_values(sample: SampleEntry) -> dict[str, Any]:
+    values = {**vars(sample), "frame_offsets": sample.frame_offsets.tolist()}
+    if not sample.tracks_size:  # sets without tracks are what they were before there were any
+        del values["tracks_offset"], values["tracks_size"]
+    return values
 
 
 def read_sidecar(path: Path) -> StoredShard | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -23,13 +24,18 @@ def versions(config: PrepareConfig) -> dict[str, str]:
         "decoder": config.decoder,
         "av": av.__version__,
         "simplejpeg": str(simplejpeg.__version__),
-        "pyarrow": metadata.version("pyarrow"),
+        "pyarrow": _installed("pyarrow"),
         "numpy": np.__version__,
     }
     found |= {name: ".".join(map(str, version)) for name, version in sorted(av.library_versions.items())}
     if config.decoder == "decord":
-        found["decord"] = metadata.version("decord")
+        found["decord"] = _installed("decord")
     return found
+
+
+@cache
+def _installed(package: str) -> str:
+    return metadata.version(package)
 
 
 def refuse_mixed(file: str, made_by: dict[str, str], current: dict[str, str]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 from pathlib import Path
 
 import av
@@ -11,6 +13,7 @@ import pytest
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from pipelines.datasets.quarantine import SourceFailure
+from pipelines.decoding.gathers import SLOW_GATHER, avoid_gathers
 from pipelines.decoding.geometry import FrameScaler
 
 MEAN_ERROR, BIAS = 0.6, 0.2  # grey levels
@@ -171,3 +174,20 @@ def test_filmed_clips(name: str) -> None:
             if number % 50 == 0:
                 full = VideoReformatter().reformat(frame, format="rgb24", interpolation=POINT).to_ndarray()
                 check(scaler(frame), full, (name, number))
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="gathers are of x86")
+@pytest.mark.parametrize("form", ["yuv420p", "yuv444p", "yuv420p10le", "rgb24", "gray"])
+def test_scaling_without_gathers_gives_the_same_pixels(form: str) -> None:
+    library = ctypes.CDLL(av.buffer.__file__)
+    frame = av.VideoFrame.from_ndarray(picture(240, 426), format="rgb24").reformat(format=form)
+    sizes = ("64x64", "128x48", "240x432", "50x70")
+    try:
+        library.av_force_cpu_flags(library.av_get_cpu_flags() & ~SLOW_GATHER)
+        with_gathers = [FrameScaler(size, "none", "area")(frame).copy() for size in sizes]
+        avoid_gathers()
+        assert library.av_get_cpu_flags() & SLOW_GATHER
+        for size, pixels in zip(sizes, with_gathers, strict=True):
+            assert np.array_equal(FrameScaler(size, "none", "area")(frame), pixels)
+    finally:
+        library.av_force_cpu_flags(-1)
