@@ -18,6 +18,7 @@ from models.agents.own_policy import OwnPolicy
 from models.nets.distributions import TruncatedNormal
 from models.nets.rssm import State
 from models.training.checkpoint import Checkpoint, load_tensors
+from models.training.compiled import compiled
 from models.training.entry_check import check_update_batch, to_tensor
 from models.training.hardware import autocast, check_cuda_graph, settled
 from models.training.kept_values import KeptValues
@@ -65,9 +66,9 @@ class Agent:
         self.mode = Mode(self.networks)
         self.model, self.behavior = model, behavior
         self._model_groups, self._behavior_groups = model.groups(), behavior.groups()
-        compiled = config.training.compile
-        self._model_forward = torch.compile(model) if compiled else model
-        self._behavior_forward = torch.compile(behavior) if compiled else behavior
+        self._model_forward, self._behavior_forward = model, behavior
+        if config.training.compile:
+            self._model_forward, self._behavior_forward = compiled(model), compiled(behavior)
         fp16 = config.training.precision == "fp16"
         self._scalers = [torch.amp.GradScaler(device.type) for _ in range(2)] if fp16 else [None, None]
         self._buffers = KeptValues(model.buffers())

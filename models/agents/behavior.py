@@ -16,6 +16,7 @@ from models.agents.config import BehaviorConfig
 from models.agents.lambda_return import lambda_return
 from models.nets.distributions import gumbel_noise
 from models.nets.heads import ActorHead, ScalarHead
+from models.nets.loop_body import apart, loop_body
 from models.nets.rssm import RSSM, Latents, State
 from models.training.optimizer import OptimizerGroup, assign_gradients
 
@@ -112,8 +113,7 @@ class ActorCritic(nn.Module):
         state = start.map(torch.Tensor.detach)
         states, actions = [state], [torch.zeros_like(draws.uniform[0])]
         for step in range(self.config.horizon):
-            action = self.actor(state.feat.detach()).sample(draws.uniform[step])  # (N, A)
-            state = rssm.img_step(state, action, draws.latents, step)
+            action, state = self._imagine_step(rssm, state, apart(draws.uniform[step]), draws.latents.at(step))
             states.append(state)
             actions.append(action)
         sequence = State(*(torch.stack(values, 1) for values in zip(*states, strict=True)))  # (N, H + 1, ...)
@@ -121,6 +121,12 @@ class ActorCritic(nn.Module):
         reward, value = reward_head(feat), self.slow_critic(feat)
         discount, weight = self.discounts(reward, feat, discount_head, terminal)
         return Trajectories(sequence, torch.stack(actions, 1), reward, value, discount, weight, feat.detach())
+
+    @loop_body
+    def _imagine_step(self, rssm: RSSM, state: State, uniform: Tensor, latents: Latents) -> tuple[Tensor, State]:
+        """The action (N, A) in states (N, ...), by `uniform` (N, A), and the states that it leads to."""
+        action: Tensor = self.actor(state.feat.detach()).sample(uniform)
+        return action, rssm.img_step(state, action, latents)
 
     def discounts(
         self, reward: Tensor, feat: Tensor, discount_head: nn.Module | None, terminal: Tensor | None

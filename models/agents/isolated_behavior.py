@@ -17,7 +17,8 @@ from models.isolation.branches import IsolatedBranches, IsolatedState
 from models.isolation.config import IsolationConfig
 from models.nets.distributions import TruncatedNormal
 from models.nets.future_attention import FutureAttention
-from models.nets.gaussian_rssm import stack_gaussian
+from models.nets.gaussian_rssm import GaussianState, stack_gaussian
+from models.nets.loop_body import apart, loop_body
 from models.training.optimizer import OptimizerGroup
 
 
@@ -99,10 +100,11 @@ class IsolatedActorCritic(ActorCritic):
             memory = None if self.attention is None or free is None else self.attention.memory(free)
         state, sequence, actions = states.action, [states.action], [torch.zeros_like(draws.uniform[0])]
         for step in range(horizon):
-            with torch.no_grad():
-                seen = self._looking(state.feat[:, None], memory, step)[:, 0]
-            action = self.actor(seen).sample(draws.uniform[step])  # (N, A)
-            state = branches.action.img_step(state, action, draws.action[:, step])
+            seen = None
+            if memory is not None:
+                seen = tuple(apart(part[:, step : step + self.isolation.window]) for part in memory)
+            drawn = apart(draws.uniform[step]), apart(draws.action[:, step])
+            action, state = self._isolated_step(branches, state, seen, *drawn)
             sequence.append(state)
             actions.append(action)
         imagined = stack_gaussian(sequence)  # (N, H + 1, ...)
@@ -136,12 +138,25 @@ class IsolatedActorCritic(ActorCritic):
         seen: Tensor = self.attention(feat[:, None], rssm.roll_free(state.free, noise))
         return seen[:, 0]
 
-    def _looking(self, feat: Tensor, memory: tuple[Tensor, Tensor] | None, step: int) -> Tensor:
-        """What the actor sees at an imagined step, (N, 1, F)."""
-        if self.attention is None or memory is None:
-            return feat
-        keys, values = (part[:, step : step + self.isolation.window] for part in memory)
-        return self.attention.attend(feat, keys, values)
+    @loop_body
+    def _isolated_step(
+        self,
+        branches: IsolatedBranches,
+        state: GaussianState,
+        window: tuple[Tensor, ...] | None,
+        uniform: Tensor,
+        noise: Tensor,
+    ) -> tuple[Tensor, GaussianState]:
+        """The action (N, A) in states (N, ...), by `uniform` (N, A), and the states that it leads to.
+
+        `window` holds the keys and values of the future that the policy looks at.
+        """
+        seen = state.feat.detach()
+        if self.attention is not None and window is not None:
+            with torch.no_grad():
+                seen = self.attention.attend(seen[:, None], *window)[:, 0]
+        action: Tensor = self.actor(seen).sample(uniform)
+        return action, branches.action.img_step(state, action, noise)
 
     def _seen_by_slow_critic(self, feat: Tensor, free: Tensor | None) -> Tensor:
         """What the slow critic sees, (N, H + 1, F): a gradient for the states, and none for the attention."""

@@ -44,10 +44,10 @@ class RealActionRSSM(RSSM):
         """All of it but the embedding, under the names that the pre-trained RSSM has."""
         return nn.ModuleDict({name: child for name, child in self.named_children() if name != "embedding"})
 
-    def img_step(self, state: State, action: Tensor | None, latents: Latents, step: int = 0) -> State:
+    def img_step(self, state: State, action: Tensor | None, latents: Latents) -> State:
         """See `RSSM.img_step`, with the action (B, A)."""
         assert action is not None
-        return super().img_step(state, self.embedding(action), latents, step)
+        return super().img_step(state, self.embedding(action), latents)
 
     def _action_part(self, action: Tensor | None, keep: Tensor | None) -> Tensor:
         # Where an episode starts the embedding is masked, not the action: as in pre-training, zeros are no action.

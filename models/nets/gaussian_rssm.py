@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from models.nets.config import GaussianRSSMConfig
 from models.nets.distributions import full_precision
 from models.nets.heads import xavier_linear
-from models.nets.recurrent_linear import LoopedLinear
+from models.nets.loop_body import apart, loop_body
+from models.nets.recurrent_linear import LoopedLinear, Slot, by_step
 from models.nets.rssm import GRUCell, starting_steps
 
 
@@ -128,16 +129,32 @@ class GaussianRSSM(GaussianDynamics):
         mix = LoopedLinear(self.gru.linear, length, batch)
         obs_out = LoopedLinear(self.obs_out, length, batch, config.deter, added=seen)
         obs_stats = LoopedLinear(self.obs_stats, length, batch)
-        stoch, deter, steps = state.stoch, state.deter, []
-        for t, starts in enumerate(starting_steps(keep, length)):
-            if keep is not None and starts:
-                stoch, deter = stoch * keep[t], deter * keep[t]
-            x = F.elu(img_in(stoch.to(embed.dtype)))  # (B, hidden)
-            deter = self.gru.gates(mix(torch.cat([x, deter.to(x.dtype)], -1)), deter)  # (B, D)
-            stats = obs_stats(F.elu(obs_out(deter.to(x.dtype))))  # (B, 2 S)
-            steps.append(self.drawn(stats, deter, None if noise is None else noise[:, t]))
-            stoch = steps[-1].stoch
+        layers, steps = (img_in, mix, obs_out, obs_stats), []
+        starting = starting_steps(keep, length)
+        for t, slots in enumerate(by_step(*layers)):
+            held = apart(keep[t]) if keep is not None and starting[t] else None
+            drawn = None if noise is None else apart(noise[:, t])
+            state = self._observe_step(layers, slots, state.stoch, state.deter, held, drawn)
+            steps.append(state)
         return stack_gaussian(steps)
+
+    @loop_body
+    def _observe_step(
+        self,
+        layers: tuple[LoopedLinear, ...],
+        slots: tuple[Slot, ...],
+        stoch: Tensor,
+        deter: Tensor,
+        keep: Tensor | None,
+        noise: Tensor | None,
+    ) -> GaussianState:
+        """One step of `observe`, from the old state's `stoch` and `deter`, times `keep` (B, 1)."""
+        (img_in, mix, obs_out, obs_stats), (into, mixed, seen, drawn) = layers, slots
+        if keep is not None:
+            stoch, deter = stoch * keep, deter * keep
+        x = F.elu(img_in(stoch, into))  # (B, hidden)
+        deter = self.gru.gates(mix(torch.cat([x, deter.to(x.dtype)], -1), mixed), deter)  # (B, D)
+        return self.drawn(obs_stats(F.elu(obs_out(deter.to(x.dtype), seen)), drawn), deter, noise)
 
     def img_step(self, state: GaussianState, action: Tensor | None, noise: Tensor | None) -> GaussianState:
         """Next state without an image: (B, ...), the action (B, A) taken in it, and `noise` (B, S), to (B, ...)."""
@@ -148,11 +165,15 @@ class GaussianRSSM(GaussianDynamics):
         """`length` steps without images from `state` (B, ...): (B, length, ...); `action` and `noise` by step."""
         steps = []
         for t in range(length):
-            state = self.img_step(
-                state, None if action is None else action[:, t], None if noise is None else noise[:, t]
-            )
+            taken = None if action is None else apart(action[:, t])
+            state = self._imagine_step(state, taken, None if noise is None else apart(noise[:, t]))
             steps.append(state)
         return stack_gaussian(steps)
+
+    @loop_body
+    def _imagine_step(self, state: GaussianState, action: Tensor | None, noise: Tensor | None) -> GaussianState:
+        """One step of `imagine`."""
+        return self.img_step(state, action, noise)
 
     def _action_part(self, action: Tensor | None, keep: Tensor | None) -> Tensor:
         """What actions and bias add to the first layer, for all steps at once: (T or 1, B or 1, hidden)."""
@@ -196,10 +217,16 @@ class FramePredictor(GaussianDynamics):
             before, keep = before * inside[..., None], inside.t()[..., None]
         driven = F.elu(self.img_in(before)).unbind(1)
         mix = LoopedLinear(self.gru.linear, length, batch)
-        deter, steps = self.initial(batch).deter, []
-        for t, starts in enumerate(starting_steps(keep, length)):
-            if keep is not None and starts:
-                deter = deter * keep[t]
-            deter = self.gru.gates(mix(torch.cat([driven[t], deter.to(driven[t].dtype)], -1)), deter)
+        deter, steps, starting = self.initial(batch).deter, [], starting_steps(keep, length)
+        for t, slot in enumerate(mix.slots):
+            held = apart(keep[t]) if keep is not None and starting[t] else None
+            deter = self._driven_step(mix, slot, apart(driven[t]), deter, held)
             steps.append(deter)
         return self.prior(torch.stack(steps, 1), noise)
+
+    @loop_body
+    def _driven_step(self, mix: LoopedLinear, slot: Slot, driven: Tensor, deter: Tensor, keep: Tensor | None) -> Tensor:
+        """The next GRU state (B, D) from the first layer's output (B, hidden) and the old one, times `keep` (B, 1)."""
+        if keep is not None:
+            deter = deter * keep
+        return self.gru.gates(mix(torch.cat([driven, deter.to(driven.dtype)], -1), slot), deter)

@@ -17,7 +17,8 @@ from models.nets.config import RSSMConfig
 from models.nets.distributions import draw_one_hot, full_precision, straight_through
 from models.nets.elu import elu
 from models.nets.heads import xavier_linear
-from models.nets.recurrent_linear import LoopedLinear
+from models.nets.loop_body import apart, loop_body
+from models.nets.recurrent_linear import LoopedLinear, Slot, by_step
 
 
 class State(NamedTuple):
@@ -44,21 +45,25 @@ class State(NamedTuple):
 
 
 class Latents(NamedTuple):
-    """What decides the latents of a sequence; with neither given, the most likely class is taken.
+    """What decides the latents of a sequence, or of one step; with neither given, the most likely class is taken.
 
     Attributes:
-        noise: (T, B, S, K) Gumbel noise: sampling.
-        forced: (T, B, S, K) one-hot latents to use as they are.
+        noise: (T, B, S, K) Gumbel noise: sampling. Of one step: (B, S, K).
+        forced: (T, B, S, K) one-hot latents to use as they are. Of one step: (B, S, K).
     """
 
     noise: Tensor | None = None
     forced: Tensor | None = None
 
-    def draw(self, logit: Tensor, step: int) -> Tensor:
-        """Latents (B, S, K) of one step, with straight-through gradients."""
+    def at(self, step: int) -> Latents:
+        """Those of one step of the sequence."""
+        return Latents(*(None if value is None else apart(value[step]) for value in self))
+
+    def draw(self, logit: Tensor) -> Tensor:
+        """Latents (B, S, K) of the one step that these are of, with straight-through gradients."""
         if self.forced is not None:
-            return straight_through(self.forced[step].to(logit.dtype), logit)
-        return draw_one_hot(logit, None if self.noise is None else self.noise[step])
+            return straight_through(self.forced.to(logit.dtype), logit)
+        return draw_one_hot(logit, self.noise)
 
 
 class GRUCell(nn.Module):
@@ -139,40 +144,54 @@ class RSSM(nn.Module):
         mix = LoopedLinear(self.gru.linear, length, batch)
         obs_out = LoopedLinear(self.obs_out, length, batch, deter_size, added=seen)
         obs_logit = LoopedLinear(self.obs_logit, length, batch)
-        stoch, deter, steps = state.stoch.flatten(-2), state.deter, []
-        for t, starts in enumerate(starting_steps(keep, length)):
-            if keep is not None and starts:
-                stoch, deter = stoch * keep[t], deter * keep[t]
-            x = elu(img_in(stoch))  # (B, hidden)
-            deter = self.gru.gates(mix(torch.cat([x, deter.to(x.dtype)], -1)), deter)  # (B, D)
-            logit = self._logit(obs_logit(elu(obs_out(deter))))  # (B, S, K)
-            steps.append(State(latents.draw(logit, t), deter, logit))
-            stoch = steps[-1].stoch.flatten(-2)
+        layers, steps = (img_in, mix, obs_out, obs_logit), []
+        starting = starting_steps(keep, length)
+        for t, slots in enumerate(by_step(*layers)):
+            held = apart(keep[t]) if keep is not None and starting[t] else None
+            state = self._observe_step(layers, slots, state.stoch, state.deter, held, latents.at(t))
+            steps.append(state)
         posterior = stack_states(steps)
         return posterior, self.prior_logit(posterior.deter)
+
+    @loop_body
+    def _observe_step(
+        self,
+        layers: tuple[LoopedLinear, ...],
+        slots: tuple[Slot, ...],
+        stoch: Tensor,
+        deter: Tensor,
+        keep: Tensor | None,
+        latents: Latents,
+    ) -> State:
+        """One step of `observe`, from the old state's `stoch` and `deter`, times `keep` (B, 1)."""
+        (img_in, mix, obs_out, obs_logit), (into, mixed, seen, drawn) = layers, slots
+        stoch = stoch.flatten(-2)
+        if keep is not None:
+            stoch, deter = stoch * keep, deter * keep
+        x = elu(img_in(stoch, into))  # (B, hidden)
+        deter = self.gru.gates(mix(torch.cat([x, deter.to(x.dtype)], -1), mixed), deter)  # (B, D)
+        logit = self._logit(obs_logit(elu(obs_out(deter, seen)), drawn))  # (B, S, K)
+        return State(latents.draw(logit), deter, logit)
 
     def prior_logit(self, deter: Tensor) -> Tensor:
         """Logits (..., S, K) of the prior at GRU states (..., D)."""
         return self._logit(self.img_logit(elu(self.img_out(deter))))
 
-    def img_step(self, state: State, action: Tensor | None, latents: Latents, step: int = 0) -> State:
-        """Next state without an image: (B, ...) and the action (B, A) taken in it, to (B, ...).
-
-        `step` is the index into `latents`.
-        """
+    def img_step(self, state: State, action: Tensor | None, latents: Latents) -> State:
+        """Next state without an image: (B, ...), the action (B, A) taken in it and that step's latents, to (B, ...)."""
         inputs = state.stoch.flatten(-2)
         if action is not None:
             inputs = torch.cat([inputs, action.to(inputs.dtype)], -1)
         x = elu(F.linear(inputs, self.img_in.weight[:, : inputs.shape[-1]], self.img_in.bias))  # (B, hidden)
         deter = self.gru.gates(self.gru.linear(torch.cat([x, state.deter.to(x.dtype)], -1)), state.deter)
         logit = self.prior_logit(deter)
-        return State(latents.draw(logit, step), deter, logit)
+        return State(latents.draw(logit), deter, logit)
 
     def imagine(self, state: State, action: Tensor | None, latents: Latents, length: int) -> State:
         """`length` steps without images from `state` (B, ...): (B, length, ...). `action`: (B, length, A) or None."""
         steps = []
         for t in range(length):
-            state = self.img_step(state, None if action is None else action[:, t], latents, t)
+            state = self.img_step(state, None if action is None else action[:, t], latents.at(t))
             steps.append(state)
         return stack_states(steps)
 

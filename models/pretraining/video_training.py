@@ -15,6 +15,7 @@ from ipv_bench.seeding import derive_seed
 from models.methods.base import find_method
 from models.pretraining.config import PretrainConfig
 from models.training.checkpoint import Checkpoint, count_of, load_tensors
+from models.training.compiled import compiled
 from models.training.distributed import Ranks
 from models.training.entry_check import check_array, check_frames, check_length, to_tensor
 from models.training.hardware import (
@@ -72,9 +73,8 @@ class VideoTraining:
                 self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)  # type: ignore[no-untyped-call]
         self.groups: list[OptimizerGroup] = self.optimizer_groups()
         self.scaler = torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
-        self._forward: Callable[..., Any] = self.ranks.wrap(self.model, self.device)
-        if config.training.compile:
-            self._forward = torch.compile(self._forward)
+        model = compiled(self.model) if config.training.compile else self.model
+        self._forward: Callable[..., Any] = self.ranks.wrap(model, self.device)
         self._statistics = KeptValues(_running_statistics(self.model))
         self._metric_names: list[str] = []
         """Of the numbers that `whole_update` returns after the first."""

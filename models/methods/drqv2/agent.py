@@ -19,6 +19,7 @@ from models.methods.drqv2.losses import DrQv2Networks
 from models.methods.drqv2.policy import StackPolicy
 from models.methods.drqv2.transitions import check_windows, transitions_of
 from models.training.checkpoint import Checkpoint, count_of, load_tensors
+from models.training.compiled import compiled
 from models.training.entry_check import check_update_batch, to_tensor
 from models.training.hardware import autocast
 from models.training.mode import Mode
@@ -62,9 +63,9 @@ class DrQv2Agent:
                 "critic": config.drqv2.critic_optimizer,
             }.items()
         )
-        compiled = config.training.compile
-        self._critic_loss = torch.compile(networks.critic_loss) if compiled else networks.critic_loss
-        self._actor_loss = torch.compile(networks.actor_loss) if compiled else networks.actor_loss
+        self._critic_loss, self._actor_loss = networks.critic_loss, networks.actor_loss
+        if config.training.compile:
+            self._critic_loss, self._actor_loss = compiled(networks.critic_loss), compiled(networks.actor_loss)
         fp16 = config.training.precision == "fp16"
         self._scalers = [torch.amp.GradScaler(device.type) for _ in range(2)] if fp16 else [None, None]
         self.updates, self.agent_steps = 0, 0
