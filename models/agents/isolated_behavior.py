@@ -100,11 +100,11 @@ class IsolatedActorCritic(ActorCritic):
             memory = None if self.attention is None or free is None else self.attention.memory(free)
         state, sequence, actions = states.action, [states.action], [torch.zeros_like(draws.uniform[0])]
         for step in range(horizon):
-            seen = None
+            window = None
             if memory is not None:
-                seen = tuple(apart(part[:, step : step + self.isolation.window]) for part in memory)
+                window = tuple(apart(part[:, step : step + self.isolation.window]) for part in memory)
             drawn = apart(draws.uniform[step]), apart(draws.action[:, step])
-            action, state = self._isolated_step(branches, state, seen, *drawn)
+            action, state = self._isolated_step(branches, state, window, *drawn)
             sequence.append(state)
             actions.append(action)
         imagined = stack_gaussian(sequence)  # (N, H + 1, ...)
