@@ -116,6 +116,7 @@ class Recurrence(nn.Module):
 
 
 @BUILT
+@pytest.mark.slow
 def test_a_loops_built_gradients_are_the_eager_ones() -> None:
     model, noise = Recurrence(), torch.randn(3, 8, 16, generator=torch.Generator().manual_seed(0))
     values = [function(noise) for function in (model, compiled(model))]
