@@ -49,8 +49,11 @@ def write_sample(folder: Path, videos: int, seed: int) -> None:
         encode_vp9(video_folder / f"{video.source_id}.webm", scene.frames(), FPS)
         return _truth(video, scene)
 
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # the encoder lets other threads run
+    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))  # the encoder lets other threads run
+    try:
         found = list(pool.map(write, plan))
+    finally:  # a stop while videos are still being handed out: those that have not begun are not made
+        pool.shutdown(wait=True, cancel_futures=True)
     if videos >= 4:
         broken = video_folder / f"{plan[3].source_id}.webm"
         data = broken.read_bytes()
