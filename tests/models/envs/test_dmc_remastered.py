@@ -167,7 +167,7 @@ def test_an_unknown_factor_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert run(["finetune", "--preset", "tiny", "--task", CHEETAH, *words]) == 2
     message = capsys.readouterr().err
     assert "'sky'" in message
-    assert "'background'" in message
+    assert "one of floor, background, body" in message
     assert not (tmp_path / "run").exists()
 
 

@@ -226,4 +226,4 @@ def test_an_unknown_factor_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert status == 2
     message = capsys.readouterr().err
     assert "'lamp'" in message
-    assert "'table', 'floor', 'wall', 'object', 'arm', 'light' or 'camera'" in message
+    assert "one of table, floor, wall, object, arm, light, camera" in message

@@ -64,15 +64,14 @@ PAIRWISE = {
     [
         ({"trainng.updates": 1}, ["unknown config key 'trainng.updates'", "training.updates"]),
         ({"method": "contextwn"}, ["method", "contextwm"]),
-        ({"data.batch_size": "many"}, ["data.batch_size", "integer"]),
+        ({"data.batch_size": "many"}, ["data.batch_size is 'many'", "a whole number"]),
         ({"training.device": "gpu"}, ["unknown device 'gpu'", "cuda"]),
         ({"training.precision": "fp16", "training.device": "cpu"}, ["fp16", "CUDA", "training.precision=fp32"]),
-        ({"data.weights": [1, 2]}, ["2 weights for 1 sets"]),
+        ({"data.weights": [1, 2]}, ["data.weights has 2 weights, and data.sets 1 sets"]),
         ({"context.heads": 3}, ["context.heads=3", "divisor"]),
         ({"validation.warmup": 6}, ["validation.warmup 6", "data.length 6"]),
         ({"image.size": 48}, ["32x32 pixels", "image.size 48"]),
-        (PAIRWISE, ["a batch holds one", "data.batch_size"]),  # which comes with the first update
-        (PAIRWISE | {"validation.every": 4}, ["a batch holds one"]),  # and after pictures of a first validation
+        (PAIRWISE, ["consistency_scale", "set data.batch_size=2 or more"]),
         ({"data.length": 40}, ["40 frames or more", "shorter segments"]),
         ({"data.num_videos": 100}, ["100", "fewer videos"]),
         ({"data.labels": ["label9"]}, ["unknown label", "label9", "label0"]),

@@ -75,9 +75,9 @@ def test_pre_training_is_refused_by_name(command, words, tmp_path, monkeypatch, 
     assert words in capsys.readouterr().err
 
 
-def test_a_prefill_without_an_episode_of_n_steps_says_which_key(tmp_path, capsys):
+def test_n_steps_longer_than_an_episode_are_refused_by_their_key(tmp_path, capsys):
     assert run(command_line(tmp_path / "run", **{"drqv2.n_step": 30})) == 2
-    assert "use a smaller drqv2.n_step" in capsys.readouterr().err
+    assert "set drqv2.n_step=20 or less" in capsys.readouterr().err
 
 
 def resolved(preset: str, task: str) -> FinetuneConfig:
