@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import pickle
@@ -13,7 +12,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ from ipv_bench.remote_store import ObjectStore, _CutOffError, open_remote_store
 from ipv_bench.segments import open_segments
 from ipv_bench.shard_set import FRAMES_FILE, SAMPLES_FILE, read_manifest
 from tests.episode_maker import write_episodes
+from tests.range_handler import RangeHandler
 from tests.shard_set_maker import Video, make_shard_set
 
 obstore = pytest.importorskip("obstore")
@@ -67,37 +67,10 @@ def s3(local):
     server.stop()
 
 
-class _RangeHandler(SimpleHTTPRequestHandler):
-    """A plain file server that answers byte ranges, and counts what it sends."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        path = Path(self.translate_path(self.path))
-        if not path.is_file():
-            self.send_error(404)
-            return
-        data = path.read_bytes()
-        match = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
-        start, end = (int(match[1]), int(match[2]) + 1) if match and self.server.ranges else (0, len(data))
-        body = data[start:end]
-        self.server.sent.append((path.name, len(body)))
-        self.send_response(206 if match and self.server.ranges else 200)
-        self.send_header("Content-Length", str(len(body)))
-        if match and self.server.ranges:
-            self.send_header("Content-Range", f"bytes {start}-{start + len(body) - 1}/{len(data)}")
-        self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()[:16]}"')
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args: object) -> None:
-        return
-
-
 @pytest.fixture
 def web(local):
     """A running web server over the set's folder; `.ranges = False` makes it answer with whole files."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_RangeHandler, directory=str(local)))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(RangeHandler, directory=str(local)))
     server.sent, server.ranges = [], True
     server.address = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -114,7 +87,7 @@ def serve_folder():
     servers = []
 
     def start(folder: Path) -> ThreadingHTTPServer:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_RangeHandler, directory=str(folder)))
+        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(RangeHandler, directory=str(folder)))
         server.sent, server.ranges = [], True
         server.address = f"http://127.0.0.1:{server.server_port}"
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -170,7 +143,7 @@ def test_a_damaged_shard_never_enters_the_cache(web, local, tmp_path):
     copy = make_shard_set(tmp_path / "copy", VIDEOS, samples_per_shard=2)
     shard = copy / "numbers-000000.tar"
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_RangeHandler, directory=str(copy)))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(RangeHandler, directory=str(copy)))
     server.sent, server.ranges = [], True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     segments = open_segments(f"http://127.0.0.1:{server.server_port}", 25, 5, cache=tmp_path / "cache")
@@ -227,14 +200,14 @@ def test_frame_offsets_of_another_set_are_refused(serve_folder, s3, tmp_path):
 
 def test_processes_that_share_a_cache_fetch_each_shard_once(serve_folder, local, tmp_path, monkeypatch):
     server = serve_folder(local)
-    answer = _RangeHandler.do_GET
+    answer = RangeHandler.do_GET
 
     def slow(self) -> None:
         if self.path.endswith(".tar"):
             time.sleep(0.3)  # so that the other process, and the other threads, come while this one fetches
         answer(self)
 
-    monkeypatch.setattr(_RangeHandler, "do_GET", slow)
+    monkeypatch.setattr(RangeHandler, "do_GET", slow)
     segments = open_segments(server.address, 25, 5, cache=tmp_path / "cache")
 
     def read_all() -> None:
@@ -272,7 +245,7 @@ def test_a_range_of_an_object_that_was_cut_off_is_asked_for_again(s3, local, mon
         store.read_range(name, 100, 50)
 
 
-class _AwayHandler(_RangeHandler):
+class _AwayHandler(RangeHandler):
     """Answers as an object store, but for `server.away` tries."""
 
     def do_GET(self) -> None:
@@ -343,7 +316,7 @@ def test_tracks_of_remote_sets_are_those_of_local_ones(tmp_path):
     source, out = write_episodes(tmp_path / "raw", (12, 30)), tmp_path / "set"
     command = ["prepare", "episodes", "--source", str(source), "--out", str(out), "--set", "size=native", "--quiet"]
     assert run([*command, "--set", "clip_frames=7", "--workers", "1"]) == 0
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_RangeHandler, directory=str(out)))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(RangeHandler, directory=str(out)))
     server.sent, server.ranges = [], True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     near, far = (open_segments(place, 9, 5, tracks=("action", "reward"))

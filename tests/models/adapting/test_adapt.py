@@ -14,14 +14,14 @@ import torch
 from ipv_bench.cli import run
 from ipv_bench.errors import CheckpointError, ConfigError, UnknownNameError
 from ipv_bench.run_record import read_record, write_record
-from models.adapting.config import adapt_config_class, resolve_adapting
-from models.adapting.labelled_training import LabelledBatch, LabelledTraining
+from models.adapting.config import resolve_adapting
+from models.adapting.labelled_training import LabelledTraining
 from models.adapting.plan import plan_adapting
-from models.agents.config import AgentConfig
 from models.training.checkpoint import latest_checkpoint, load_checkpoint
 from models.world_models.action_prediction import ActionPrediction
 from models.world_models.stacked import StackedWorldModel
 from tests.episode_maker import write_episodes
+from tests.models.adapting.small_models import small_config
 from tests.models.finetuning.finetune_runs import run_until
 from tests.models.pretraining import small_pretraining
 from tests.models.pretraining.small_pretraining import SMALL, learned, small_shard_set, weights
@@ -379,77 +379,6 @@ def test_the_checkpoint_says_what_it_was_trained_as_and_named_keys_may_differ(la
     assert json.loads(capsys.readouterr().out)["config"]["init_allow"] == []  # not handed down
     parts = {"init_parts": "encoder_decoder", "rssm__hidden": 12, "training__updates": 1, "validation__every": 0}
     assert adapt(parents["apv"], labelled, tmp_path / "parts", **parts) == 0
-
-
-def test_batches_that_do_not_fit_are_refused():
-    for method, parts, fewest in (("apv", "world_model", 1), ("prelar", "world_model", 2)):
-        values = small_values() | {"latent_action": {"align": "nll"}} if method == "prelar" else small_values()
-        config = adapt_config_class(method).model_validate({"method": method, **values})
-        training = LabelledTraining(
-            config, 0, torch.device("cpu"), action_dim=2, parts=parts, parent=None, adapted=False
-        )  # fmt: skip
-        frames, action = np.zeros((2, 3, 32, 32, 3), np.uint8), np.zeros((2, 3, 2), np.float32)
-        with pytest.raises(ConfigError, match=r"the batch of actions is float32 \(2, 3, 0\)"):
-            training.step(LabelledBatch(frames, action[..., :0]))
-        with pytest.raises(ConfigError, match=r"the batch of actions is int64"):
-            training.step(LabelledBatch(frames, action.astype(np.int64)))
-        if fewest == 2:
-            with pytest.raises(ConfigError, match="T = 1 frames"):
-                training.step(LabelledBatch(frames[:, :1], action[:, :1]))
-        assert training.updates == 0
-        # Views and other floats are as good as what they show.
-        assert training.step(LabelledBatch(frames[:, ::-1], action[:, ::-1].astype(np.float64)))["skipped"] == 0
-
-
-def small_values() -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for key, value in SMALL.items():
-        section, _, name = key.partition(".")
-        if section in ("image", "encoder", "decoder", "rssm"):
-            values.setdefault(section, {})[name] = value
-    return values
-
-
-def small_config() -> AgentConfig:
-    return adapt_config_class("apv").model_validate({"method": "apv", **small_values()})
-
-
-def test_losses_are_those_of_the_agents_world_model_without_rewards():
-    torch.manual_seed(0)
-    model = StackedWorldModel(small_config(), 2)
-    wrapped = ActionPrediction(model, "world_model").eval()
-    image = torch.randint(0, 256, (3, 6, 32, 32, 3), dtype=torch.uint8)
-    action = torch.rand(3, 6, 2) * 2 - 1
-    first = torch.zeros(3, 6)
-    first[:, 0] = 1
-    draws = wrapped.draw(3, 6, torch.Generator().manual_seed(1))
-    loss, metrics = wrapped(image, action, draws)
-    _, expected, _ = model(image, action, torch.zeros(3, 6), first, draws)
-    for name in ("image_loss", "kl_loss", "kl"):
-        assert metrics[name] == expected[name]
-    assert float(loss.detach()) == pytest.approx(float(expected["image_loss"] + expected["kl_loss"]), rel=1e-6)
-
-
-def test_actions_decide_and_the_future_does_not_leak():
-    torch.manual_seed(0)
-    wrapped = ActionPrediction(StackedWorldModel(small_config(), 2), "world_model").eval()
-    image = torch.randint(0, 256, (2, 6, 32, 32, 3), dtype=torch.uint8)
-    action = torch.rand(2, 6, 2) * 2 - 1
-
-    def predict(image: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
-        return wrapped.open_loop(image, action, 2, torch.Generator().manual_seed(1))
-
-    found = predict(image, action)
-    changed = action.clone()
-    changed[:, 0] += 1  # led to the first frame from one that is not there
-    assert torch.equal(predict(image, changed), found)
-    changed[:, 4] += 1
-    later = predict(image, changed)
-    assert torch.equal(later[:, :4], found[:, :4])
-    assert not torch.equal(later[:, 4:], found[:, 4:])
-    unseen = image.clone()
-    unseen[:, 2:] = 0
-    assert torch.equal(predict(unseen, action), found)
 
 
 def test_a_checkpoint_of_another_model_is_refused(parents, labelled, tmp_path):

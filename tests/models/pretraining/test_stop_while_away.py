@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from ipv_bench.run_record import read_record
 from models.pretraining.video_training import VideoTraining
 from models.training.checkpoint import checkpoint_steps
 from tests.models.pretraining.small_pretraining import arguments, small_shard_set
+from tests.range_handler import RangeHandler
 
 SOON_SECONDS = 30
 """An outage is waited for twice as long; a stop takes a second or two."""
@@ -35,6 +35,7 @@ class Away(ThreadingHTTPServer):
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), partial(_Handler, directory=str(folder)))
         self.is_away, self.stopped_at = False, 0.0
+        self.ranges, self.sent = True, list[tuple[str, int]]()
         self.address = f"http://127.0.0.1:{self.server_port}"
 
     def stop_us(self) -> None:
@@ -43,8 +44,7 @@ class Away(ThreadingHTTPServer):
             threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()  # it waits for its next try by then
 
 
-class _Handler(SimpleHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(RangeHandler):
     server: Away
 
     def do_GET(self) -> None:
@@ -54,18 +54,7 @@ class _Handler(SimpleHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        data = Path(self.translate_path(self.path)).read_bytes()
-        match = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
-        body = data[int(match[1]) : int(match[2]) + 1] if match else data
-        self.send_response(206 if match else 200)
-        self.send_header("Content-Length", str(len(body)))
-        if match:
-            self.send_header("Content-Range", f"bytes {match[1]}-{int(match[1]) + len(body) - 1}/{len(data)}")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments: object) -> None:
-        return
+        super().do_GET()
 
 
 @pytest.fixture
