@@ -15,13 +15,10 @@ written, so that nobody takes it for what a killed process left.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,12 +27,13 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, NonNegativeInt
 
-from ipv_bench.atomic_file import TEMPORARY_SUFFIX, disk_errors, exchange, fsync_folder
+from ipv_bench.atomic_file import TEMPORARY_SUFFIX, disk_errors, fsync_folder
 from ipv_bench.bounded_file import MEGABYTE, read_bytes
 from ipv_bench.bounded_json import as_model, parse_json, read_json
 from ipv_bench.errors import CheckpointError, RunError
 from ipv_bench.file_names import FileName, path_inside, shown
 from ipv_bench.run_record import RUN_FILE
+from models.training.whole_folder import discard, is_written, replace_folder, unfinished
 
 if TYPE_CHECKING:  # a dry run looks at checkpoints too, and does without torch
     import torch
@@ -112,7 +110,7 @@ def save_checkpoint(
     with disk_errors(final):
         folder.mkdir(parents=True, exist_ok=True)
         remove_unfinished(run_folder)
-        with _unfinished(final) as temporary:
+        with unfinished(final) as temporary:
             entries = {}
             for name, tensors in groups.items():
                 entries[f"{name}.safetensors"] = _write(temporary / f"{name}.safetensors", _to_bytes(tensors))
@@ -120,48 +118,9 @@ def save_checkpoint(
             index = {"format": FORMAT, "step": step, "files": entries}
             _write(temporary / INDEX_FILE, _json_bytes(index))
             fsync_folder(temporary)
-            _replace_folder(temporary, final)
+            replace_folder(temporary, final)
         _prune(run_folder, keep_last, keep_every)
     return final
-
-
-@contextmanager
-def _unfinished(final: Path) -> Iterator[Path]:
-    """A new folder beside `final`, locked while the block writes it; on error it is deleted."""
-    temporary = final.with_name(f".{final.name}.{_token()}{TEMPORARY_SUFFIX}")
-    temporary.mkdir()
-    try:
-        with _locked(temporary):
-            yield temporary
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-def _token() -> str:
-    return os.urandom(8).hex()
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
-    """Hold a folder's lock, which the kernel gives back with the process; False where another process holds it.
-
-    Some file systems lock no folders: there who holds the run is believed to be the only one.
-    """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        is_ours = True
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            is_ours = False
-        except OSError:
-            pass
-        yield is_ours
-    finally:
-        with contextlib.suppress(OSError):  # by name: a process forked meanwhile has the descriptor too
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-        os.close(descriptor)
 
 
 def checkpoint_steps(run_folder: str | Path) -> list[int]:
@@ -312,7 +271,7 @@ def remove_unfinished(run_folder: str | Path) -> None:
     writing is left alone: where the run's lock does not reach, there may be one.
     """
     folder = Path(run_folder) / FOLDER
-    hidden = [entry for entry in sorted(folder.glob(f".*{TEMPORARY_SUFFIX}")) if not _is_written(entry)]
+    hidden = [entry for entry in sorted(folder.glob(f".*{TEMPORARY_SUFFIX}")) if not is_written(entry)]
     for entry in hidden:
         match = _SET_ASIDE.fullmatch(entry.name)
         if match and entry.is_dir() and not (folder / match["name"]).exists():
@@ -323,25 +282,14 @@ def remove_unfinished(run_folder: str | Path) -> None:
             os.rename(whole[max(whole)], folder / str(max(whole)))
     for entry in hidden:
         if entry.is_dir() and not entry.is_symlink():
-            _discard(entry)
+            discard(entry)
         else:
             entry.unlink(missing_ok=True)
 
 
-def _is_written(entry: Path) -> bool:
-    """Whether another process holds an unfinished folder."""
-    if entry.is_symlink() or not entry.is_dir():
-        return False
-    try:
-        with _locked(entry) as is_ours:
-            return not is_ours
-    except FileNotFoundError:  # it was finished, or deleted, meanwhile
-        return True
-
-
 def remove_best(run_folder: str | Path) -> None:
     """Delete the checkpoint of a run's best evaluation."""
-    _discard(Path(run_folder) / FOLDER / BEST)
+    discard(Path(run_folder) / FOLDER / BEST)
 
 
 def _whole(entry: Path) -> re.Match[str] | None:
@@ -354,17 +302,6 @@ def _whole(entry: Path) -> re.Match[str] | None:
     except CheckpointError:
         return None
     return match
-
-
-def _discard(folder: Path) -> None:
-    """Delete a checkpoint folder.
-
-    Renamed first, so that a kill in the middle of the deletion leaves nothing that looks complete.
-    """
-    gone = folder.with_name(f".gone-{os.urandom(8).hex()}{TEMPORARY_SUFFIX}")
-    with contextlib.suppress(FileNotFoundError):
-        os.rename(folder, gone)
-        shutil.rmtree(gone, ignore_errors=True)
 
 
 def _to_bytes(tensors: Tensors) -> bytes:
@@ -387,28 +324,12 @@ def _write(path: Path, data: bytes) -> dict[str, Any]:
     return {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def _replace_folder(temporary: Path, final: Path) -> None:
-    """Give a complete folder its name; another one that has it is deleted once the new one is durable."""
-    old = None
-    if not final.exists():
-        os.rename(temporary, final)
-    elif exchange(temporary, final):
-        old = temporary
-    else:
-        old = final.with_name(f".old-{final.name}.{_token()}{TEMPORARY_SUFFIX}")
-        os.rename(final, old)
-        os.rename(temporary, final)
-    fsync_folder(final.parent)
-    if old is not None:
-        _discard(old)
-
-
 def _prune(run_folder: str | Path, keep_last: int, keep_every: int) -> None:
     if not keep_last:
         return
     for step in checkpoint_steps(run_folder)[:-keep_last]:
         if not (keep_every and step % keep_every == 0):
-            _discard(Path(run_folder) / FOLDER / str(step))
+            discard(Path(run_folder) / FOLDER / str(step))
 
 
 class _FileEntry(BaseModel):

@@ -168,7 +168,7 @@ def checkpoint_replaced_in_two(shared: Path) -> Scenario:
     """The same where the file system cannot exchange names."""
 
     def act(run: Path) -> None:
-        import models.training.checkpoint as module
+        import models.training.whole_folder as module
 
         module.exchange = lambda first, second: False
         _save(run, 5, 2, keep_last=1)

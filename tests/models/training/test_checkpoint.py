@@ -12,6 +12,7 @@ import torch
 
 from ipv_bench.errors import CheckpointError, OutputError, RunError
 from models.training import checkpoint as module
+from models.training import whole_folder
 from models.training.checkpoint import (
     BEST,
     checkpoint_sha256,
@@ -153,7 +154,7 @@ def test_a_checkpoint_of_the_same_step_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_one_step: bool
 ) -> None:
     if not in_one_step:
-        monkeypatch.setattr(module, "exchange", lambda first, second: False)
+        monkeypatch.setattr(whole_folder, "exchange", lambda first, second: False)
     path = _save(tmp_path, 5)
     save_checkpoint(tmp_path, 5, MODEL, OPTIMIZER, {"updates": 5, "second": True})
     assert load_checkpoint(path).state == {"updates": 5, "second": True}
