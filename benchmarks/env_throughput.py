@@ -11,7 +11,9 @@
 - `eval_workers`: steps per second of two evaluation environments in two processes, as a multiple of both in one (wall
   time: median over the rounds, smallest and largest in `eval_workers_range`);
 - `training_envs`: steps per second of four training environments in this process (0) and in 1, 2 and 4 others (wall
-  time, medians), and as multiples of 0.
+  time, medians), and as multiples of 0;
+- `meanwhile`: agent steps per second of training with updates of `tiny`'s DreamerV2 made while the environment takes
+  its step, as a multiple of the same updates after it (wall time, one thread and one environment process).
 
 Without `--quick` also the cost of frames per task and profile, and how much they differ from the simulator's own.
 CPU times are medians of rounds in which the competitors take turns, so that a noisy machine is noisy for all. The last
@@ -29,6 +31,8 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import count
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -36,14 +40,16 @@ os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's software renderer: a seco
 os.environ.setdefault("MUJOCO_GL", "egl")
 
 import numpy as np
+from numpy.typing import NDArray
 from paired_timing import machine
 
 from models.envs import EnvConfig, make_env
 from models.envs.dmc_remastered import DmcRemasteredEnv
 from models.envs.dmcr_textures import open_textures
 from models.envs.workers import WorkerEnvs
+from models.finetune import build_agent
 from models.finetuning.config import EnvsConfig
-from models.finetuning.rollout import open_envs
+from models.finetuning.rollout import open_envs, play_round
 
 TASK = "drawer_open"
 FRAME_TASKS = (
@@ -62,6 +68,7 @@ def main() -> None:
         "resets": lambda quick: remastered_resets(rounds=4 if quick else 20),
         "evaluation": lambda quick: evaluation_workers(rounds=2 if quick else 10, steps=40 if quick else 60),
         "training": lambda quick: training_workers(rounds=1 if quick else 10, steps=15 if quick else 30),
+        "learner": lambda quick: updates_meanwhile(rounds=2 if quick else 10, steps=18 if quick else 60),
         "costs": lambda quick: {} if quick else frame_costs(frames=12),
     }
     parser.add_argument("--only", nargs="+", choices=parts, default=list(parts), help="parts of it")
@@ -267,6 +274,53 @@ def training_workers(rounds: int, steps: int) -> dict[str, Any]:
         for workers in rates
     }
     return {"training_envs": {"steps_per_s": rates, "times_in_process": gains, "rounds": rounds}}
+
+
+def updates_meanwhile(rounds: int, steps: int) -> dict[str, Any]:
+    """Rounds of training with an update each third step, as `tiny` has them: while the step is taken, or after it."""
+    agent: Any = build_agent("tiny", {"method": "dreamerv2", "training.threads": 1}, (64, 64, 3), 4)
+    batch, taken = window_batch(agent.config.replay.batch_size, agent.config.replay.length), count(1)
+
+    def learn(_agent_steps: int, _env_steps: int = 0) -> None:
+        if next(taken) % 3 == 0:
+            agent.update(batch)
+
+    found: dict[str, Any] = {}
+    for profile in ("faithful", "fast"):
+        config = EnvConfig(render_profile=profile, time_limit=steps)
+        group = WorkerEnvs(f"metaworld/{TASK}", config, 1, 1)
+        policy = agent.policy(1, 0, "train policy", explore=True)
+        orders = {
+            "meanwhile": partial(play_round, group, policy, meanwhile=learn),
+            "after": partial(play_round, group, policy, on_step=learn),
+        }
+        spent: dict[str, list[float]] = {name: [] for name in orders}
+        for number in range(rounds + 1):  # the first round warms up
+            for name, times in spent.items():
+                start = time.perf_counter()
+                orders[name]([number], 0, 4, record=True)
+                if number:
+                    times.append(time.perf_counter() - start)
+        group.close()
+        found |= _ratio(f"meanwhile_{profile}", spent["after"], spent["meanwhile"])
+        found[f"meanwhile_{profile}_steps_per_s"] = {
+            name: round(steps / statistics.median(times), 1) for name, times in spent.items()
+        }
+    return found | {"meanwhile_rounds": rounds}
+
+
+def window_batch(windows: int, length: int) -> dict[str, NDArray[Any]]:
+    """A replay batch of noise, one window per episode."""
+    generator = np.random.default_rng(0)
+    is_first = np.zeros((windows, length), np.float32)
+    is_first[:, 0] = 1
+    return {
+        "image": generator.integers(0, 256, (windows, length, 64, 64, 3), np.uint8),
+        "action": generator.uniform(-1, 1, (windows, length, 4)).astype(np.float32),
+        "reward": generator.random((windows, length), np.float32),
+        "is_first": is_first,
+        "is_terminal": np.zeros((windows, length), np.float32),
+    }
 
 
 def _pin(group: WorkerEnvs) -> None:

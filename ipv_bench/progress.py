@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ipv_bench.streams import printable
 
 PLAIN_EVERY_SECONDS = 30.0
+
+PACE_OF_SECONDS = 300.0
+"""Rates, and the time left, are told by what went by in this time."""
+
+MARK_EVERY_SECONDS = 5.0
 
 _quiet = False
 
@@ -56,24 +62,44 @@ class _SilentBar:
         return
 
 
+class _Mark(NamedTuple):
+    """What was done at a time."""
+
+    seconds: float
+    done: float
+    extra: dict[str, float]
+
+
 class _Rates:
-    """Totals of what went by, and their rates per second."""
+    """Totals of what went by, and their rates per second over the last minutes.
+
+    Work changes its pace: random episodes come before the updates, short files before long ones. So the time left is
+    told by the pace of late, and that of the beginning is forgotten.
+    """
 
     def __init__(self, total: float | None, unit: str, done: float) -> None:
-        self.total, self.unit, self.done, self.start_done = total, unit, done, done
-        self.start = time.monotonic()
+        self.total, self.unit, self.done = total, unit, done
         self.extra: dict[str, float] = {}
+        self._marks = deque([_Mark(time.monotonic(), done, {})])
 
     def add(self, amount: float, rates: dict[str, float]) -> None:
         self.done += amount
         for name, value in rates.items():
             self.extra[name] = self.extra.get(name, 0.0) + value
+        now = time.monotonic()
+        if now - self._marks[-1].seconds >= MARK_EVERY_SECONDS:
+            self._marks.append(_Mark(now, self.done, dict(self.extra)))
+        while len(self._marks) > 1 and now - self._marks[1].seconds >= PACE_OF_SECONDS:
+            self._marks.popleft()
 
     def text(self) -> str:
-        seconds = max(time.monotonic() - self.start, 1e-9)
-        speed = (self.done - self.start_done) / seconds
+        since = self._marks[0]
+        seconds = max(time.monotonic() - since.seconds, 1e-9)
+        speed = (self.done - since.done) / seconds
         parts = [f"{speed:.3g} {self.unit}/s"]
-        parts += [f"{value / seconds:.3g} {name}/s" for name, value in self.extra.items()]
+        parts += [
+            f"{(value - since.extra.get(name, 0.0)) / seconds:.3g} {name}/s" for name, value in self.extra.items()
+        ]
         if self.total and speed > 0:
             left = max(self.total - self.done, 0) / speed
             parts.append(f"{_clock(left)} left")

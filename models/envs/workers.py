@@ -95,6 +95,8 @@ class WorkerEnvs:
         self._renderers: dict[str, None] = {}  # an ordered set
         self._playing: dict[int, int] = {}  # index → seed of the episode under way
         self._gone: set[int] = set()  # lost, and not reset since
+        self._under_way: dict[int, list[Request]] = {}  # worker → what it was asked and has not been heard about
+        self._stepped: list[int] = []  # environments of the step under way
         self._in_a_row = [0] * count
         self._description: dict[str, Any] | None = None
         self.task = task
@@ -141,11 +143,18 @@ class WorkerEnvs:
             self._renderers |= dict.fromkeys(filter(None, [renderer]))
         return started
 
-    def step(self, actions: Mapping[int, Actions]) -> dict[int, StepResult | None]:
-        """Take one agent step in each of the environments given, all at the same time.
+    def step_async(self, actions: Mapping[int, Actions]) -> None:
+        """Begin one agent step in each of the environments given, all at the same time; `step_wait` ends it.
 
         Args:
             actions: index → (A,) in [-1, 1].
+        """
+        self._stepped = list(actions)
+        alive = {index: action for index, action in actions.items() if index not in self._gone}
+        self._send({index: ("step", index, np.asarray(a)) for index, a in alive.items()})
+
+    def step_wait(self) -> dict[int, StepResult | None]:
+        """The results of the step that `step_async` began. A process counts as hung by the time waited here.
 
         Returns:
             index → what `Env.step` returns; None where the environment was lost.
@@ -154,13 +163,17 @@ class WorkerEnvs:
             TrainingError: an action is not finite or has a wrong size.
             SimulationError: an environment lost several episodes in a row.
         """
-        alive = {index: action for index, action in actions.items() if index not in self._gone}
-        answers = self._exchange({index: ("step", index, np.asarray(a)) for index, a in alive.items()})
+        answers = self._receive()
         for index, answer in answers.items():
             if answer is not None and answer[0]["is_last"]:
                 self._in_a_row[index] = 0
                 self._playing.pop(index, None)
-        return {index: answers.get(index) for index in actions}
+        return {index: answers.get(index) for index in self._stepped}
+
+    def step(self, actions: Mapping[int, Actions]) -> dict[int, StepResult | None]:
+        """`step_async` and `step_wait` in one."""
+        self.step_async(actions)
+        return self.step_wait()
 
     def episode_metadata(self, index: int) -> dict[str, Any]:
         """What environment `index` drew for its current episode."""
@@ -192,15 +205,22 @@ class WorkerEnvs:
 
     def _exchange(self, requests: dict[int, Request]) -> dict[int, Any]:
         """Send all requests, then collect the answers by index; None for what was lost."""
-        batches: dict[int, list[Request]] = {}
+        self._send(requests)
+        return self._receive()
+
+    def _send(self, requests: dict[int, Request]) -> None:
+        self._under_way = {}
         for index in sorted(requests):
-            batches.setdefault(index % len(self._workers), []).append(requests[index])
-        for number, batch in batches.items():
+            self._under_way.setdefault(index % len(self._workers), []).append(requests[index])
+        for number, batch in self._under_way.items():
             self._workers[number].send(batch)
+
+    def _receive(self) -> dict[int, Any]:
+        under_way, self._under_way = self._under_way, {}
         answers: dict[int, Any] = {}
-        for number, batch in batches.items():
+        for number, batch in under_way.items():
             answers.update(self._collect(self._workers[number], batch))
-        return {index: answers[index] for index in requests}
+        return answers
 
     def _collect(self, worker: _Worker, batch: list[Request]) -> dict[int, Any]:
         try:

@@ -3,13 +3,16 @@
 The loop advances in rounds: each training environment plays one episode, all start together. Between rounds every
 environment is between episodes, and only there are scores taken and checkpoints written. So what a checkpoint holds is
 all there is, and a run that was killed and continued equals one that was not.
+
+Updates that fall due after a step are made while the environments take it: what it brings enters the replay at the end
+of its round, and the next action is chosen by the weights that are there then.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +59,14 @@ MEAN_IMAGE_FRAMES = 1000
 """Frames of the prefill that the mean image is taken from, where the config asks for one."""
 
 
+@dataclass(frozen=True)
+class _Learned:
+    """What an update told, and how many there were with it."""
+
+    updates: int
+    metrics: Mapping[str, float]
+
+
 class FinetuneLoop:
     """A run that is under way.
 
@@ -99,6 +110,7 @@ class FinetuneLoop:
         self._episodes_saved = self.counters.episodes
         self._stop = StopRequest()
         self._stop_seen: float | None = None
+        self._unbooked: list[_Learned] = []
         self._mirrors = MetricMirrors(
             folder,
             tensorboard=config.training.tensorboard,
@@ -152,7 +164,7 @@ class FinetuneLoop:
 
     def _prefill_round(self) -> None:
         policy = UniformPolicy(self.agent.action_dim, self.record.seed, "prefill")
-        self._play(policy, self._count_steps)
+        self._play(policy)
         enough = self.counters.agent_steps >= self.config.training.prefill
         if enough and self.replay.num_episodes == 0:
             key, value = window_length(self.config)
@@ -172,15 +184,16 @@ class FinetuneLoop:
     def _train_round(self) -> None:
         policy = self.agent.policy(self._envs.count, self.record.seed, "train policy", explore=True)
         # What the agent expected of its episodes beside what they brought; one without a model expects nothing.
-        self._play(policy, self._count_steps_and_train, getattr(self.agent, "examine", None))
+        self._play(policy, self._train_meanwhile, getattr(self.agent, "examine", None))
 
-    def _play(self, policy: Policy, on_step: Any, examine: Any = None) -> None:
+    def _play(self, policy: Policy, meanwhile: Callable[[int], None] | None = None, examine: Any = None) -> None:
         first = self.counters.episodes
         seeds = [derive_seed(self.record.seed, first + i, "train episode") for i in range(self._envs.count)]
         self.counters.episodes += len(seeds)
         played = play_round(
-            self._envs, policy, seeds, self.counters.agent_steps, self.agent.action_dim, on_step=on_step, record=True
-        )
+            self._envs, policy, seeds, self.counters.agent_steps, self.agent.action_dim,
+            meanwhile=meanwhile, on_step=self._count_steps, record=True,
+        )  # fmt: skip
         self._note_renderers(self._envs)
         for number, item in enumerate(played, start=first):
             if item is None:
@@ -211,36 +224,45 @@ class FinetuneLoop:
     def _count_steps(self, agent_steps: int, env_steps: int) -> None:
         self.counters.agent_steps += agent_steps
         self.counters.env_steps += env_steps
-        self._tell_steps()
+        self._tell_steps(self.counters.agent_steps)
         self._bar.advance(env_steps)
+        for learned in self._unbooked:
+            self._book_update(learned)
+        self._unbooked = []
         if self._stop.requested:
             now = time.monotonic()
             self._stop_seen = now if self._stop_seen is None else self._stop_seen
             if now - self._stop_seen >= self.config.training.stop_grace_seconds:
                 raise self._interrupted()
 
-    def _count_steps_and_train(self, agent_steps: int, env_steps: int) -> None:
-        self._count_steps(agent_steps, env_steps)
-        training = self.config.training
-        due = (self.counters.agent_steps - self.counters.prefill_end) // training.train_every
+    def _train_meanwhile(self, agent_steps: int) -> None:
+        """Make the updates that are due when the step under way is over; they are booked when it has been counted."""
+        training, after = self.config.training, self.counters.agent_steps + agent_steps
+        self._tell_steps(after)
+        due = (after - self.counters.prefill_end) // training.train_every
         while self.counters.trainings < due:
             self.counters.trainings += 1
-            for _ in range(training.updates_per_train):
-                self._update()
+            self._unbooked += [self._learn() for _ in range(training.updates_per_train)]
 
-    def _tell_steps(self) -> None:
+    def _tell_steps(self, agent_steps: int) -> None:
         """An agent with a schedule by steps has `see_steps`; others need not."""
         see_steps = getattr(self.agent, "see_steps", None)
         if see_steps is not None:
-            see_steps(self.counters.agent_steps)
+            see_steps(agent_steps)
 
     def _update(self) -> None:
+        self._book_update(self._learn())
+
+    def _learn(self) -> _Learned:
         batch = self.replay.sample(numpy_generator(self.record.seed, self.counters.updates, "replay"))
         metrics = self.agent.update(batch)
         self.counters.updates += 1
-        self._means.add(metrics)
-        if self.counters.updates % self.config.training.log_every == 0:
-            self._log({"updates": self.counters.updates, **self._means.take()})
+        return _Learned(self.counters.updates, metrics)
+
+    def _book_update(self, learned: _Learned) -> None:
+        self._means.add(learned.metrics)
+        if learned.updates % self.config.training.log_every == 0:
+            self._log({"updates": learned.updates, **self._means.take()})
 
     def _book_loss(self) -> None:
         self.counters.lost += 1

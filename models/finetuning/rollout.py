@@ -85,7 +85,13 @@ class EnvGroup(Protocol):
         """Start an episode in each of the environments given, index → seed."""
 
     def step(self, actions: Mapping[int, Actions]) -> dict[int, StepResult | None]:
-        """Take one agent step in each of the environments given, index → action."""
+        """Take one agent step in each of the environments given, index → action: `step_async` and `step_wait`."""
+
+    def step_async(self, actions: Mapping[int, Actions]) -> None:
+        """Begin an agent step; environments of other processes take it while the caller goes on."""
+
+    def step_wait(self) -> dict[int, StepResult | None]:
+        """What came of the step that `step_async` began."""
 
     def episode_metadata(self, index: int) -> dict[str, Any]:
         """What environment `index` drew for its current episode."""
@@ -116,6 +122,7 @@ def play_round(
     first_index: int,
     action_dim: int,
     *,
+    meanwhile: Callable[[int], None] | None = None,
     on_step: Callable[[int, int], None] | None = None,
     keep_frames: bool = False,
     record: bool = False,
@@ -131,6 +138,7 @@ def play_round(
         seeds: one per episode.
         first_index: number of the first policy call; each lockstep has the next one.
         action_dim: size of an action.
+        meanwhile: called with the number of agent steps of each lockstep while the environments take them.
         on_step: called after each lockstep with the number of agent steps and of control steps it took. It may raise
             to end the round.
         keep_frames: keep the images of the episodes.
@@ -159,7 +167,10 @@ def play_round(
         is_first = np.array([observation["is_first"] for observation in shown])
         actions = policy.act(image, is_first, call)
         call += 1
-        results = envs.step({index: actions[index] for index in active})
+        envs.step_async({index: actions[index] for index in active})
+        if meanwhile is not None:
+            meanwhile(len(active))
+        results = envs.step_wait()
         env_steps = 0
         for index in list(active):
             env_steps += _take(running, index, actions[index], results[index], keep_frames)
@@ -238,6 +249,7 @@ class LocalEnvs:
 
     def __init__(self, task: str, config: EnvConfig, count: int, first: int = 0) -> None:
         self._envs = [make_env(task, config.at(first + index)) for index in range(count)]
+        self._results: dict[int, StepResult | None] = {}
 
     @property
     def count(self) -> int:
@@ -264,7 +276,16 @@ class LocalEnvs:
 
     def step(self, actions: Mapping[int, Actions]) -> dict[int, StepResult | None]:
         """See `EnvGroup.step`."""
-        return {index: self._envs[index].step(action) for index, action in actions.items()}
+        self.step_async(actions)
+        return self.step_wait()
+
+    def step_async(self, actions: Mapping[int, Actions]) -> None:
+        """See `EnvGroup.step_async`; in this process the step is over when the call is."""
+        self._results = {index: self._envs[index].step(action) for index, action in actions.items()}
+
+    def step_wait(self) -> dict[int, StepResult | None]:
+        """See `EnvGroup.step_wait`."""
+        return self._results
 
     def renderers(self) -> list[str]:
         """See `EnvGroup.renderers`."""

@@ -70,6 +70,36 @@ def test_a_suites_own_config_reaches_the_processes_and_each_environment_has_its_
         assert [envs.episode_metadata(index)["door"] for index in range(3)] == [11, 12, 13]
 
 
+def test_a_step_is_taken_while_its_caller_does_something_else() -> None:
+    with _workers("toy/plain") as envs:
+        envs.reset({0: 0, 1: 100})
+        envs.step_async({1: ACTION, 0: ACTION})
+        for worker in envs._workers:
+            assert worker._connection.poll(300)  # the answer is there, and nobody has asked for it
+        results = envs.step_wait()
+        assert list(results) == [1, 0]
+        assert [results[index][0]["image"][0, 0, 0] for index in (0, 1)] == [1, 101]
+
+
+def test_a_step_that_nobody_waits_for_is_forgotten() -> None:
+    with _workers("toy/plain", count=1) as envs:
+        envs.reset({0: 0})
+        envs.step_async({0: ACTION})
+        assert envs.reset({0: 50})[0]["image"][0, 0, 0] == 50
+        assert envs.step({0: ACTION})[0][1] == 1.0
+
+
+def test_a_process_that_died_before_it_was_waited_for_costs_its_episode() -> None:
+    with _workers("toy/plain", count=1) as envs:
+        envs.reset({0: 5})
+        envs.step_async({0: ACTION})
+        assert envs._workers[0]._connection.poll(300)
+        envs._workers[0]._connection.recv()  # the answer is gone when it dies
+        os.kill(_process(envs, 0), signal.SIGKILL)
+        assert envs.step_wait() == {0: None}
+        assert [(lost.seed, lost.reason) for lost in envs.lost] == [(5, "died")]
+
+
 def test_environments_step_alone_and_keep_their_index() -> None:
     with _workers("toy/plain", count=2, workers=1) as envs:
         envs.reset({0: 0, 1: 100})

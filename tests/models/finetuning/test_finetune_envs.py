@@ -58,9 +58,9 @@ class LosingEnvs(LocalEnvs):
         LosingEnvs.episodes, LosingEnvs.steps = LosingEnvs.episodes + 1, 0
         return super().reset(seeds)
 
-    def step(self, actions):
+    def step_wait(self):
         LosingEnvs.steps += 1
-        results = super().step(actions)
+        results = super().step_wait()
         if (LosingEnvs.episodes, LosingEnvs.steps) == (4, 3):
             results[0] = None
         return results

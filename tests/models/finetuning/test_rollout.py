@@ -28,9 +28,12 @@ class CountingEnvs:
         self.steps = [0] * len(self.lengths)
         return {index: self._observe(index, 0) for index in seeds}
 
-    def step(self, actions) -> dict[int, Any]:
+    def step_async(self, actions) -> None:
         self.asked.append(sorted(actions))
-        return {index: self._step(index) for index in actions}
+        self.under_way = list(actions)
+
+    def step_wait(self) -> dict[int, Any]:
+        return {index: self._step(index) for index in self.under_way}
 
     def renderers(self) -> list[str]:
         return []
@@ -77,6 +80,18 @@ def test_environments_that_end_early_wait_for_the_others():
     played = play_round(envs, UniformPolicy(2, 0, "test"), [1, 2], 0, 2)
     assert [item[0].length for item in played] == [2, 4]
     assert envs.asked == [[0, 1], [0, 1], [1], [1]]
+
+
+def test_what_is_done_meanwhile_is_done_between_the_two_halves_of_each_step():
+    envs, seen = CountingEnvs([2, 3]), []
+    play_round(
+        envs, UniformPolicy(2, 0, "test"), [1, 2], 0, 2,
+        meanwhile=lambda steps: seen.append((steps, len(envs.asked), list(envs.steps))),
+        on_step=lambda steps, _: seen.append((steps, len(envs.asked), list(envs.steps))),
+    )  # fmt: skip
+    assert seen == [
+        (2, 1, [0, 0]), (2, 1, [1, 1]), (2, 2, [1, 1]), (2, 2, [2, 2]), (1, 3, [2, 2]), (1, 3, [2, 3]),
+    ]  # fmt: skip
 
 
 def test_a_lost_environment_costs_its_own_episode_only():
