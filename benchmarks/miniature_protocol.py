@@ -34,7 +34,10 @@ BUDGETS = {"": 1.0, "quarter": 1 / 4, "sixteenth": 1 / 16}
 """Name of a budget → its share of those updates; "" is the main one."""
 UPDATE_SECONDS = {"apv": 0.060, "contextwm": 0.084, "prelar": 0.083}
 """CPU-seconds of such an update, for the estimate until some models are kept: medians of six on a loaded AMD EPYC."""
-PRETRAIN = ("data.length=15", "data.batch_size=8", "validation.every=500", "validation.segments=64",
+IMAGE = ("image.offset=half",)
+"""Of models and agents alike. The preset's mean image would be that of four prefill episodes, each in its own look, and
+would take the place of the one that a model was pre-trained with."""
+PRETRAIN = (*IMAGE, "data.length=15", "data.batch_size=8", "validation.every=500", "validation.segments=64",
             "validation.warmup=5", "training.tensorboard=false")  # fmt: skip
 RUN_MINUTES = {"dreamerv2": 5.0, "apv": 6.0, "contextwm": 7.0, "prelar": 7.0}
 """CPU-minutes of a run, for the estimate until some are kept: guessed from those of docs/learning.md."""
@@ -67,7 +70,7 @@ class Scale:
     lines: tuple[Line, ...]
     record: tuple[str, ...] = RECORD
     pretraining: tuple[str, ...] = PRETRAIN
-    finetuning: tuple[str, ...] = ()
+    finetuning: tuple[str, ...] = IMAGE
     pilots: Path | None = None
     named: bool = False
 
@@ -110,9 +113,9 @@ GATE = replace(PILOT, seeds=(101, 102, 103), lines=LINES[:1])
 QUICK = Scale(
     Path(), ("cheetah_run",), 3, dict.fromkeys(PRETRAINED, 2), (201,), (), (LINES[0], LINES[2], LINES[5]),
     record=("env.render_profile=fast", "env.action_repeat=4", "env.time_limit=80"),
-    pretraining=("data.length=6", "data.batch_size=2", "data.workers=0", "validation.every=0",
+    pretraining=(*IMAGE, "data.length=6", "data.batch_size=2", "data.workers=0", "validation.every=0",
                  "training.tensorboard=false"),
-    finetuning=("training.env_steps=320", "training.prefill=80", "training.pretrain_updates=1",
+    finetuning=(*IMAGE, "training.env_steps=320", "training.prefill=80", "training.pretrain_updates=1",
                 "training.train_every=25", "env.time_limit=80", "replay.batch_size=2", "evaluation.every=0",
                 "evaluation.episodes=1", "evaluation.random_episodes=2", "training.tensorboard=false"),
 )  # fmt: skip

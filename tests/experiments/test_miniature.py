@@ -113,7 +113,7 @@ def test_changed_settings_make_new_pilots_of_the_lines_that_they_change(monkeypa
     videos = paths(replace(pilot, clips=20))
     assert [old == new for old, new in zip(before, videos, strict=True)] == [True, False, False]
     # what has no influence, and a field that came later with its value of before, make none
-    assert paths(replace(pilot, finetuning=("training.threads=7",))) == before
+    assert paths(replace(pilot, finetuning=(*pilot.finetuning, "training.threads=7"))) == before
     name = planned_config.short_name({"a": 1})
     assert planned_config.short_name({"a": 1, "training.cuda_graph": False}) == name
     assert planned_config.short_name({"a": 1, "training.cuda_graph": True}) != name
