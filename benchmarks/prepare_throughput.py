@@ -79,11 +79,11 @@ def decode_only(paths: list[Path]) -> float:
     return time.process_time() - begun
 
 
-def job(release: Path, out: Path, *options: str) -> tuple[float, float]:
+def job(dataset: str, release: Path, out: Path, *options: str) -> tuple[float, float]:
     """(CPU seconds, wall seconds) of one `prepare` command with all its processes."""
     shutil.rmtree(out, ignore_errors=True)
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    command = [sys.executable, "-P", "-m", "ipv_bench", "prepare", "ssv2", "--quiet", "--source", str(release)]
+    command = [sys.executable, "-P", "-m", "ipv_bench", "prepare", dataset, "--quiet", "--source", str(release)]
     subprocess.run([*command, "--out", str(out), *options], check=True)
     wall, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall
@@ -112,11 +112,11 @@ def measure(folder: Path, distinct: int, copies: int, rounds: int) -> dict[str, 
     decode, frame, one, two = [], [], [], []
     for _ in range(rounds):
         decode.append(decode_only(paths) / num_frames)
-        start, start_wall = job(release, out, "--workers", "1", "--limit", "1")
-        cpu, wall = job(release, out, "--workers", "1")
+        start, start_wall = job("ssv2", release, out, "--workers", "1", "--limit", "1")
+        cpu, wall = job("ssv2", release, out, "--workers", "1")
         frame.append((cpu - start) / (num_frames - NUM_FRAMES))
         one.append(wall - start_wall)
-        two.append(job(release, out, "--workers", "2")[1] - start_wall)
+        two.append(job("ssv2", release, out, "--workers", "2")[1] - start_wall)
         print(f"CPU microseconds a frame: decoding {decode[-1] * 1e6:.0f}, job {frame[-1] * 1e6:.0f}", flush=True)
     few = paths[: max(4, len(paths) // 6)]
     ffmpeg = ffmpeg_per_video(few, folder / "ffmpeg")

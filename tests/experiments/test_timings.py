@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import prepare_growth
+import prepare_rates
 import pytest
 import tiny_run
 from paired_timing import keep_line
@@ -58,3 +59,34 @@ def test_a_result_is_kept_where_a_file_is_named(tmp_path: Path, capsys: pytest.C
     assert list(tmp_path.iterdir()) == []
     keep_line({"ratio": 2}, tmp_path / "kept.json")
     assert capsys.readouterr().out.splitlines() == [(tmp_path / "kept.json").read_text().strip()] * 2
+
+
+def test_a_full_release_is_reckoned_from_the_jobs_on_a_small_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The jobs are real; only the CPU seconds that they are said to have taken are given."""
+    real, said = prepare_rates.job, iter([1.0, 3.0])
+
+    def job(*words):
+        real(*words)
+        return next(said), 0.0
+
+    monkeypatch.setattr(prepare_rates, "job", job)
+    row = prepare_rates.measured(prepare_rates.RELEASES["rlbench"], tmp_path, 3, 1)
+    lengths = [int(path.stem.rsplit("-", 1)[1]) for path in sorted((tmp_path / "raw").rglob("*.npz"))]
+    assert len(lengths) == 3
+    assert (row["rate"], row["of"]) == (round(sum(lengths[1:]) / 2), "stored")
+    size = sum(path.stat().st_size for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert row["bytes_a_frame"] == round(size / sum(lengths))
+    assert row["hours"]["2"] == pytest.approx(247_500 / row["rate"] / 2 / 3600, rel=0.05)
+    assert "| 247,500 stored | " in prepare_rates.table({"rlbench": row})
+
+
+def test_rates_of_videos_count_the_frames_that_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = iter([(1.0, 0.0), (2.0, 0.0)])
+    monkeypatch.setattr(prepare_rates, "job", lambda *_: next(said))
+    monkeypatch.setattr(prepare_rates, "stored_frames", lambda _: 100)
+    (tmp_path / "out").mkdir()
+    release = prepare_rates.Release("ego4d", "videos", lambda folder, items: None, 1.08e9, 1.8e8, 300)
+    row = prepare_rates.measured(release, tmp_path, 4, 1)
+    assert (row["rate"], row["of"], row["hours"]["1"]) == (900, "decoded", 330.0)
