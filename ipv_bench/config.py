@@ -29,7 +29,8 @@ class Config(BaseModel):
     """Base of all configs: frozen, every field typed and documented, unknown keys refused."""
 
     # Without `use_attribute_docstrings`: reading every field's text out of the source is a fifth of a command's start.
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # No field means anything by an infinite number, and JSON, in which `run.json` keeps a config, has none.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)

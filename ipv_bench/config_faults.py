@@ -105,7 +105,10 @@ def _fault(error: Mapping[str, Any], config_class: type[BaseModel]) -> Fault:
         )  # fmt: skip
     if error["loc"] and error["loc"][-1] == "[key]":
         return Fault(f"{key} is the name of an entry", "names that are texts", "put it in quotes")
-    return Fault(f"{key} is {_value(found)}", place.expected or str(error["msg"]), change, key)
+    expected = place.expected or str(error["msg"])
+    if kind == "finite_number":
+        expected = expected.replace(_KINDS[float], "a finite number", 1)
+    return Fault(f"{key} is {_value(found)}", expected, change, key)
 
 
 def _unknown(place: _Place) -> Fault:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -102,6 +103,10 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str, str]] = {
     ),
     "an empty list": (
         {"steps": []}, "steps is []", "a list, 1 or more long", "give steps such a value, or leave it out",
+    ),
+    "a number without an end": (
+        {"share": math.inf}, "share is inf", "a finite number, at least 0, below 1",
+        "give share such a value, or leave it out",
     ),
     "an element": ({"steps": [3, -1]}, "steps.1 is -1", "a whole number, above 0", "give steps.1 such a value"),
     "null": ({"share": None}, "share is null", "a number, at least 0, below 1", "give share such a value, or leave it "
