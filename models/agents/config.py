@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ipv_bench.config import Config
+from ipv_bench.config_faults import RefusedValueError
 from models.isolation.config import IsolatedModelConfig
 from models.latent_actions.config import RealActionModelConfig
 from models.training.config import LoopConfig, OptimizerConfig
@@ -97,3 +98,14 @@ class IsolatedAgentConfig(IsolatedModelConfig):
     pretrained: ClassVar[bool] = False
     behavior: IsolatedBehaviorConfig = IsolatedBehaviorConfig()
     training: AgentTrainingConfig = AgentTrainingConfig()
+
+    @model_validator(mode="after")
+    def _nothing_waits(self) -> IsolatedAgentConfig:
+        held = self.training.encoder_frozen_updates
+        if held:
+            raise RefusedValueError(
+                f"training.encoder_frozen_updates is {held}, and nothing is pre-trained here that could wait",
+                expected="training.encoder_frozen_updates=0: all of it learns from the first update on",
+                fix="leave training.encoder_frozen_updates out",
+            )
+        return self

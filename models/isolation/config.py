@@ -121,6 +121,24 @@ class IsolatedModelConfig(MethodConfig):
     optimizer: OptimizerConfig = OptimizerConfig(weight_decay=0.0)
 
     @model_validator(mode="after")
+    def _later_frames_come_from_priors_where_they_should(self) -> IsolatedModelConfig:
+        """A window that ends before `action_steps` is decoded from posteriors alone, as if nobody had set them."""
+        isolation, replay = self.isolation, getattr(self, "replay", None)
+        if isolation.free_branch == "predictive" or isolation.action_steps is None or not replay:
+            return self
+        acts = min(isolation.action_steps, replay.length if isolation.free_steps is None else isolation.free_steps)
+        if replay.length <= acts:
+            share = max(round(0.4 * replay.length), 1)
+            raise RefusedValueError(
+                f"isolation.action_steps {isolation.action_steps} never acts in windows of replay.length "
+                f"{replay.length}",
+                expected=f"fewer than {replay.length} (released: 20 of 50, so {share} here), or null where every frame "
+                "is decoded from what is seen of it",
+                fix=f"set isolation.action_steps={share}, or a larger replay.length",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _the_free_branch_is_restricted_where_it_should_be(self) -> IsolatedModelConfig:
         """A window that ends before `free_steps` is seen whole: then the free branch draws what it likes of it."""
         steps, replay = self.isolation.free_steps, getattr(self, "replay", None)

@@ -255,6 +255,14 @@ def test_prediction_sees_nothing_of_the_future_but_its_actions():
             ],
         ),
         ({"rssm.discrete": 8}, ["rssm.discrete"]),
+        (
+            {**LOOKS_AHEAD, "isolation.free_steps": 15, "replay.length": 6},
+            ["isolation.action_steps 6 never acts", "20 of 50, so 2 here), or null", "set isolation.action_steps=2"],
+        ),
+        (
+            {"training.encoder_frozen_updates": 3},
+            ["encoder_frozen_updates is 3, and nothing", "leave training.encoder_frozen_updates out"],
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_with_what_can(changes, words):
