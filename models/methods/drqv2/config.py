@@ -44,8 +44,9 @@ class DrQv2Section(Config):
     """Maps of each of the encoder's layers: kernels 3×3 without padding, ReLU after each."""
     strides: tuple[PositiveInt, ...] = Field((2, 1, 1, 1), min_length=1)
     """Stride of each of the encoder's layers; as many layers as strides."""
-    feature_dim: PositiveInt = 50
-    """Size of what actor and critics each make of the encoder's maps (humanoid: 100)."""
+    feature_dim: int = Field(50, ge=2)
+    """Size of what actor and critics each make of the encoder's maps (humanoid: 100); layer norm leaves nothing of a
+    single number."""
     units: PositiveInt = 1024
     """Width of the two hidden layers of the actor and of each critic."""
     n_step: PositiveInt = 3

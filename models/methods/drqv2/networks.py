@@ -107,5 +107,6 @@ def noisy_action(mean: Tensor, normal: Tensor, std: Tensor | float, clip: float 
     """
     noise = std * normal
     action = mean + (noise if clip is None else noise.clamp(-clip, clip))
-    held = action.clamp(-1 + ACTION_MARGIN, 1 - ACTION_MARGIN)
-    return action + (held - action).detach()
+    held = action.detach().clamp(-1 + ACTION_MARGIN, 1 - ACTION_MARGIN)
+    # In this order: held - action is rounded to steps as wide as the action's, and large noise then left the bounds.
+    return (action - action.detach()) + held

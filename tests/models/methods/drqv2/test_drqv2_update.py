@@ -15,6 +15,7 @@ from ipv_bench.errors import ConfigError, TrainingError
 from models.finetune import build_agent
 from models.methods.drqv2.augmentation import draw_shifts, shifted_stacks
 from models.methods.drqv2.losses import DrQv2Networks
+from models.methods.drqv2.networks import ACTION_MARGIN, noisy_action
 from models.methods.drqv2.noise_schedule import NoiseSchedule
 from models.training.checkpoint import load_checkpoint, save_checkpoint
 from tests.models.methods.drqv2.small_drqv2 import ACTIONS, batch_of, small_agent
@@ -158,6 +159,17 @@ def test_the_noise_falls_linearly_and_zero_steps_mean_its_end():
     assert agent.noise_std == pytest.approx(0.28)
 
 
+@pytest.mark.parametrize("std", [1.0, 10.0, 1e8])
+def test_a_noisy_action_is_held_inside_its_bounds_whatever_the_noise_and_lets_gradients_pass(std: float):
+    normal = torch.randn(500, ACTIONS, generator=torch.Generator().manual_seed(0))
+    mean = torch.zeros(500, ACTIONS, requires_grad=True)
+    action = noisy_action(mean, normal, std, None)
+    bound = 1 - ACTION_MARGIN
+    torch.testing.assert_close(action.detach(), (std * normal).clamp(-bound, bound), rtol=0, atol=0)
+    (gradient,) = torch.autograd.grad(action.sum(), mean)
+    assert torch.equal(gradient, torch.ones_like(mean))
+
+
 def test_scores_are_of_the_mean_action_and_training_actions_vary():
     agent = small_agent()
     frames, first = batch_of(1)["image"][:, 0], np.ones(4, bool)
@@ -166,7 +178,7 @@ def test_scores_are_of_the_mean_action_and_training_actions_vary():
     assert quiet[0].shape == (4, ACTIONS)
     assert quiet[0].dtype == np.float32
     np.testing.assert_array_equal(*quiet)
-    assert (loud[0] != loud[1]).all()
+    assert (loud[0] != loud[1]).any(1).all()  # not each component: large noise is held at the same bound
     assert np.abs(loud).max() < 1
 
 
@@ -184,6 +196,21 @@ def test_a_number_that_is_not_finite_changes_nothing_and_ten_in_a_row_end_the_ru
         agent.update(broken)
     with pytest.raises(TrainingError, match="10 updates in a row"):
         agent.update(broken)
+
+
+def test_an_actors_loss_that_is_not_finite_leaves_the_critics_step_and_nothing_after_it(monkeypatch):
+    agent = small_agent()
+    agent.update(batch_of(6))
+    before = {name: value.clone() for name, value in (agent.model_tensors() | agent.optimizer_tensors()).items()}
+    formed = agent._actor_loss
+    monkeypatch.setattr(agent, "_actor_loss", lambda *seen: (formed(*seen)[0] * math.nan, {}))
+    assert agent.update(batch_of(6, seed=1)) == {"skipped_updates": 1.0}
+    after = agent.model_tensors() | agent.optimizer_tensors()
+    changed = {
+        name.replace("/", ".").split(".")[0] for name, value in before.items() if not torch.equal(value, after[name])
+    }
+    assert changed == {"encoder", "critic"}
+    assert (agent.updates, agent.skips.skipped) == (2, 1)
 
 
 def test_a_checkpoint_holds_everything(tmp_path):
@@ -232,6 +259,9 @@ def test_windows_of_another_length_are_refused(steps):
         ({"image.size": 16, "env.image_size": 16, "drqv2.strides": [2, 2, 2, 1]}, "leaves nothing"),
         ({"image.size": 48}, "env.image_size is 32"),
         ({"drqv2.noise.steps": -1}, "drqv2.noise.steps"),
+        ({"drqv2.noise.start": math.inf}, "drqv2.noise.start is inf"),
+        ({"drqv2.frame_stack": 0}, "drqv2.frame_stack"),
+        ({"drqv2.feature_dim": 1}, "drqv2.feature_dim"),
         ({"drqv2.strides": []}, "drqv2.strides"),
         ({"training.encoder_frozen_updates": 3}, "unknown config key"),
         ({"rssm.deter": 3}, "unknown config key"),
