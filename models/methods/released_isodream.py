@@ -18,7 +18,7 @@ SHARED: dict[str, tuple[Any, str, str]] = {
     "training.pretrain_updates": (100, "C: dmc, carla", ""),
     "training.precision": ("fp16", "C: precision", FP32),
     "evaluation.explore": (False, "dreamer.py:122", ""),
-    "evaluation.episodes": (1, "C: eval_eps", COMPARED),
+    "evaluation.episodes": (1, "dreamer.py:359", COMPARED),
     "replay.batch_size": (50, "C: batch_size", ""),
     "replay.length": (50, "C: batch_length", ""),
     "replay.prioritize_ends": (False, "C: oversample_ends", ""),
