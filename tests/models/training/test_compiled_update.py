@@ -24,6 +24,7 @@ from models.training.compiled import compiled
 from models.training.hardware import check_compile
 from tests.models.agents.test_agent import ACTION_DIM, batch_of, small_agent
 from tests.models.isolation import small_isodream as isodream
+from tests.models.methods.drqv2 import small_drqv2 as drqv2
 from tests.models.pretraining.small_pretraining import SMALL
 
 COMPILE = {"training.compile": True}
@@ -94,6 +95,20 @@ def test_an_isodream_update_has_no_breaks_either(monkeypatch: pytest.MonkeyPatch
         assert told[1] == pytest.approx(told[0], rel=1e-3, abs=1e-5)
     assert not counters["graph_break"]
     assert all(0 < bodies < calls for calls, bodies in graphs)
+
+
+def test_a_drqv2_update_is_two_graphs_without_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One for the critics, one for the actor; the falling noise is an input of both, so nothing is traced again."""
+    graphs = trace_only(monkeypatch)
+    counters.clear()
+    plain, compiled = drqv2.small_agent(), drqv2.small_agent(**COMPILE)
+    for number in range(3):
+        for agent in (plain, compiled):
+            agent.see_steps(10 * number)
+        told = [agent.update(drqv2.batch_of(6, seed=number)) for agent in (plain, compiled)]
+        assert told[1] == pytest.approx(told[0], rel=1e-3, abs=1e-5)
+    assert not counters["graph_break"]
+    assert len(graphs) == 2
 
 
 class Recurrence(nn.Module):

@@ -44,6 +44,8 @@ def test_a_run_trains_scores_and_follows_its_schedule(uninterrupted):
     assert lines[-1]["noise_std"] == pytest.approx(0.1)
     state = load_checkpoint(latest_checkpoint(uninterrupted)).state
     assert (state["agent"]["agent_steps"], state["agent"]["updates"]) == (140, 20)
+    kept = {path.suffix for path in (uninterrupted / "checkpoints").rglob("*") if path.is_file()}
+    assert kept == {".json", ".safetensors"}  # no pickles
 
 
 def test_killed_in_an_episode_it_goes_on_to_the_same_run(uninterrupted, tmp_path):
@@ -52,6 +54,19 @@ def test_killed_in_an_episode_it_goes_on_to_the_same_run(uninterrupted, tmp_path
     assert latest_checkpoint(folder).name == "40"
     assert run(command_line(folder)) == 0
     assert_equal_runs(folder, uninterrupted)
+
+
+def test_with_two_environments_at_once_it_goes_on_to_the_same_run_and_counts_the_steps_of_both(tmp_path):
+    changes = {"envs.count": 2, "envs.workers": 0, "training.env_steps": 640}
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert run(command_line(whole, **changes)) == 0
+    run_until(command_line(cut, **changes), "methods.drqv2.agent", "module.DrQv2Agent", "update", 6)
+    assert latest_checkpoint(cut).name == "40"
+    assert run(command_line(cut, **changes)) == 0
+    assert_equal_runs(cut, whole)
+    (first, *_) = [line for line in log_without_wall(whole / "metrics.jsonl") if "updates" in line]
+    # Two steps at once: updates are due at 45, 50 and 55 agent steps, and made at 46, 50 and 56.
+    assert first["noise_std"] == pytest.approx(1 - 0.9 * (46 + 50 + 56) / 3 / 60)
 
 
 def test_evaluate_knows_it(uninterrupted, capsys):
