@@ -94,9 +94,33 @@ def plan_sweep(config: SweepConfig) -> list[Job]:
                 if config.methods:
                     raise
                 say_aside(f"skipped: {choice.method} on {task}: {str(error).splitlines()[0]}")
+    if jobs:
+        _refuse_unheeded(config, jobs.values())
     if config.figures:
         _add(jobs, _jobs_of_figures(config))
     return [*_prepare(config, jobs.values()), *sorted(jobs.values(), key=lambda job: job.kind != "pretrain")]
+
+
+OF_PRETRAINING = ("data", "pretrain_seed", "pretrain_preset", "pretrain_set")
+
+
+def _refuse_unheeded(config: SweepConfig, jobs: Iterable[Job]) -> None:
+    """Refuse what is said of pre-training where nothing is pre-trained.
+
+    Raises:
+        UsageError: the fields that are set.
+    """
+    said = [name for name in OF_PRETRAINING if name in config.model_fields_set]
+    if said and not any(job.kind == "pretrain" for job in jobs):
+        raise UsageError(
+            f"the sweep says {', '.join(said)}, and pre-trains none of {', '.join(_names(config))}",
+            expected="a method that is pre-trained, or no such field",
+            fix=f"leave {', '.join(said)} out, or add such a method",
+        )
+
+
+def _names(config: SweepConfig) -> list[str]:
+    return list(dict.fromkeys(choice.method for choice in _methods(config)))
 
 
 def _methods(config: SweepConfig) -> list[MethodChoice]:
@@ -145,6 +169,12 @@ def _jobs_of(config: SweepConfig, choice: MethodChoice, task: str) -> list[Job]:
     variant, steps = shown["variant"], _steps(shown["config"], "env_steps")
     starts: list[tuple[str, str, list[Job]]] = []
     if shown["pretraining"] == "none" or choice.pretraining == "none":
+        if choice.pretrain_set:
+            raise UsageError(
+                f"the sweep has a pretrain_set for {choice.method}, whose runs here start from random weights",
+                expected="pretrain_set for a method that is pre-trained",
+                fix=f"leave the pretrain_set of {choice.method} out",
+            )
         starts = [("none", "init=none" if shown["pretraining"] != "none" else "", [])]
     else:
         for names in config.data:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ipv_bench.cli import run
+from ipv_bench.errors import UsageError
 from ipv_bench.sweeps import plan
 from ipv_bench.sweeps.config import read_sweep
 
@@ -33,6 +34,36 @@ def test_a_sweep_makes_their_runs_alone(tmp_path: Path) -> None:
     assert [sets_of(shlex.split(job.command)) for job in jobs] == [
         [f"method={method}"] for method in BASELINES for _ in range(2)
     ]
+
+
+@pytest.mark.parametrize(
+    ("methods", "more", "words"),
+    [
+        ([{"method": "drqv2", "pretrain_set": {"training.updates": 3}}], {}, "a pretrain_set for drqv2, whose runs"),
+        (
+            [*BASELINES],
+            {"pretrain_set": {"training.updates": 3}},
+            "says pretrain_set, and pre-trains none of drqv2, iso",
+        ),
+        (
+            ["isodream"],
+            {"data": ["ssv2"], "pretrain_preset": "paper"},
+            "says data, pretrain_preset, and pre-trains none",
+        ),
+        (
+            [{"method": "apv", "pretraining": "none"}],
+            {"pretrain_seed": 1},
+            "says pretrain_seed, and pre-trains none of apv",
+        ),
+    ],
+)
+def test_what_a_sweep_says_of_pre_training_is_refused_where_there_is_none(
+    methods: list[object], more: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    sweep = {"methods": methods, "tasks": ["dmc/cheetah_run"], **more}
+    (tmp_path / "sweep.yaml").write_text(json.dumps(sweep))
+    with pytest.raises(UsageError, match=words):
+        plan.plan_sweep(read_sweep(str(tmp_path / "sweep.yaml")))
 
 
 def test_figure_9s_missing_runs_have_their_commands(tmp_path: Path) -> None:
