@@ -249,7 +249,13 @@ def read_curves(path: Path, task: str) -> Curves:
     """The published curves of a task."""
     found: Curves = {}
     with open(path, newline="") as file:
-        for row in csv.DictReader(file):
+        rows = csv.DictReader(file)
+        absent = {"task", "frame", "seed", "episode_reward"} - set(rows.fieldnames or ())
+        if absent:
+            raise SystemExit(
+                f"{path} has no column {', '.join(sorted(absent))}: curves/dmc_<task>.csv of the release has"
+            )
+        for row in rows:
             if row["task"] == task.partition("/")[2]:
                 found.setdefault(int(float(row["frame"])), {})[int(row["seed"])] = float(row["episode_reward"])
     if not found:

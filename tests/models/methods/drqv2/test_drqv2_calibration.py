@@ -85,6 +85,13 @@ def test_a_file_without_the_task_is_refused(tmp_path: Path) -> None:
         read_curves(published(tmp_path), "dmc/hopper_hop")
 
 
+def test_a_file_of_other_columns_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "other.csv"
+    file.write_text("frame,episode_reward\n0,1\n")
+    with pytest.raises(SystemExit, match="no column seed, task"):
+        read_curves(file, TASK)
+
+
 def test_the_hours_to_the_end_follow_the_pace_of_the_updates(tmp_path: Path) -> None:
     made_run(tmp_path, 1, {4000: [0.1]})
     found = hours(tmp_path, TASK, 40_000)["1"]
