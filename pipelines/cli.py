@@ -110,7 +110,11 @@ def verify(folder: str, decode: str | None, source: Path | None, as_json: bool) 
     from pipelines.shards.verify import verify as run_verify
 
     if decode is not None and decode != "all" and not (decode.isdecimal() and len(decode) < 19):
-        raise UsageError(f"--decode {decode!r}", expected="all, or a number of samples")
+        raise UsageError(
+            f"--decode {decode!r}",
+            expected="all, or a number of samples",
+            fix="`--decode all`, `--decode 100`, or leave it out: bytes and tables are checked all the same",
+        )
     how_many: Literal["all"] | int = "all" if decode == "all" else int(decode or 0)
     result = run_verify(folder, how_many)
     if source is not None:
@@ -123,7 +127,11 @@ def verify(folder: str, decode: str | None, source: Path | None, as_json: bool) 
         for line in result.lines():
             say(line)
     if result.findings:
-        raise FindingsError(f"{folder} has {len(result.findings)} defects", fix="see the lines above")
+        raise FindingsError(
+            f"{folder} has {len(result.findings)} defects",
+            expected="every file as `prepare` wrote it",
+            fix="what stands above says of each how it is repaired; then verify again",
+        )
 
 
 @click.command()

@@ -96,9 +96,9 @@ def plan_job(job: Job) -> tuple[DataSet, Plan]:
         ConfigError: a field has a wrong value, or one that this release cannot follow.
         UsageError: an option is out of range.
     """
-    for option, number in (("--workers", job.workers), ("--limit", job.limit)):
+    for option, number, without in (("--workers", job.workers, "every core"), ("--limit", job.limit, "everything")):
         if number is not None and number < 1:
-            raise UsageError(f"{option} {number}", expected="1 or more")
+            raise UsageError(f"{option} {number}", expected="1 or more", fix=f"leave {option} out for {without}")
     release = data_set(job.name)
     config = resolve_config(release, job.profile, job.overrides)
     if config.decoder == "decord":

@@ -84,7 +84,8 @@ def _plan(manifest: Manifest, folder: Path, source: Path) -> Plan:
     if changed:
         raise ShardSetError(
             f"{folder} was made with other options than this version knows: " + "; ".join(changed),
-            fix="compare with the version that made it",
+            expected="a set of this version of ipv-bench",
+            fix=f"run this with ipv-bench {manifest.versions.get('ipv-bench', 'of then')}, which made it",
         )
     return plan
 

@@ -68,7 +68,8 @@ def _metadata(source: Path, tree: FileTree) -> tuple[dict[str, dict[str, Any]], 
         videos = read_json(source / file.path, error=SourceError, expect=dict)["videos"]
         return {str(video["video_uid"]): dict(video) for video in videos}, []
     except (SourceError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return {}, [f"{file.path} cannot be used ({type(error).__name__}: {error}): the videos get no label"]
+        words = error.found if isinstance(error, SourceError) else f"{type(error).__name__}: {error}"
+        return {}, [f"{file.path} cannot be used ({words}): the videos get no label"]
 
 
 def _item(file: FoundFile, facts: Mapping[str, Any]) -> SourceItem:

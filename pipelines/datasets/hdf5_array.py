@@ -39,13 +39,21 @@ def read_array(path: Path, name: str) -> NDArray[np.float64]:
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE, timeout=_SECONDS, check=False
             )
         except subprocess.TimeoutExpired:
-            raise InputError(f"{path.name} cannot be read in {_SECONDS} seconds") from None
+            raise _unusable(path, name, f" cannot be read in {_SECONDS} seconds") from None
         if done.returncode == _REFUSED:
-            raise InputError(f"{path.name}: {done.stderr.decode(errors='replace').strip()[-300:]}")
+            raise _unusable(path, name, f": {done.stderr.decode(errors='replace').strip()[-300:]}")
         if done.returncode:
-            raise InputError(f"{path.name} breaks the HDF5 library (exit status {done.returncode})")
+            raise _unusable(path, name, f" breaks the HDF5 library (exit status {done.returncode})")
         out.seek(0)
         return read_npy(out.read(), path.name).astype(np.float64)
+
+
+def _unusable(path: Path, name: str, words: str) -> InputError:
+    return InputError(
+        f"{path.name}{words}",
+        expected=f"an HDF5 file with the array `{name}` of numbers in itself, at most a gigabyte of float64",
+        fix=f"copy or download {path} again",
+    )
 
 
 def _write_array(path: str, name: str) -> None:

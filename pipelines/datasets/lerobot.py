@@ -151,8 +151,13 @@ def _tracks(meta: Meta, config: LeRobotConfig) -> tuple[tuple[TrackSpec, ...], t
                 continue
             raise UnknownNameError("column for a track", column, set(meta.features) - _TIMES)
         name, unit, shifts = KNOWN_TRACKS.get(column, (_track_name(column), "", False))
-        if name in (spec.name for spec in specs):
-            raise ConfigError(f"two columns would become the track {name}", fix="keep one: `--set 'tracks=[…]'`")
+        earlier = {spec.name: kept for spec, kept in zip(specs, columns, strict=True)}
+        if name in earlier:
+            raise ConfigError(
+                f"the columns {earlier[name]} and {column} would both become the track {name}",
+                expected="one column for each track",
+                fix="keep one: `--set 'tracks=[…]'`",
+            )
         spec = _spec(name, column, feature, unit, shifts)
         specs, columns = [*specs, spec], [*columns, column]
         taken_at += [name] if shifts else []

@@ -264,7 +264,9 @@ def _episodes(source: Path, info: Mapping[str, Any], video_keys: Sequence[str]) 
     episodes = sorted((_episode(source, info, row, video_keys, splits) for row in rows), key=lambda one: one.index)
     twice = [index for index, count in Counter(episode.index for episode in episodes).items() if count > 1]
     if twice:
-        raise SourceError(f"{source / EPISODES_FOLDER} lists episode {twice[0]} twice", fix=_DOWNLOAD)
+        raise SourceError(
+            f"{source / EPISODES_FOLDER} lists episode {twice[0]} twice", expected="each once", fix=_DOWNLOAD
+        )
     return tuple(episodes)
 
 

@@ -32,6 +32,9 @@ MAX_RETRIES = 5
 
 _PROBE_SECONDS = 20.0
 
+_SHARED = "a folder that all nodes share, under one path"
+_MOUNT = "mount it on that node, name a folder that it has, or use `--executor local`"
+
 _Result = tuple[list[Outcome], PendingShard | None]
 
 
@@ -114,6 +117,7 @@ class RayExecutor:
         except self._ray.exceptions.RayError as error:
             raise IpvBenchError(
                 f"a task was lost {MAX_RETRIES + 1} times: {str(error).splitlines()[0]}",
+                expected="nodes that live through a task",
                 fix="check the nodes' memory and disks; finished shards are kept, the same command goes on",
             ) from error
         return result
@@ -193,6 +197,6 @@ def _small(outcome: Outcome) -> Outcome:
 def _check_folders(task: ShardTask) -> None:
     node = os.uname().nodename
     if not os.path.isdir(task.source):  # `Path.is_dir` raises where a disk is away
-        raise SourceError(f"node {node} does not see {task.source}", expected="a folder that all nodes share")
+        raise SourceError(f"node {node} does not see {task.source}", expected=_SHARED, fix=_MOUNT)
     if not os.path.isdir(task.out):
-        raise OutputError(f"node {node} does not see {task.out}", expected="a folder that all nodes share")
+        raise OutputError(f"node {node} does not see {task.out}", expected=_SHARED, fix=_MOUNT)

@@ -72,7 +72,9 @@ def locked(out: Path) -> Iterator[None]:
             fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise OutputError(
-                f"another `prepare` is writing to {out}", fix="wait for it, or choose another --out"
+                f"another `prepare` is writing to {out}",
+                expected="one at a time in a folder",
+                fix="wait for it, or choose another --out",
             ) from None
         except OSError as error:  # some network file systems cannot lock
             say(f"{out} cannot be locked ({error.strerror}): make sure that no other `prepare` writes there")

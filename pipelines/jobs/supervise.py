@@ -182,7 +182,11 @@ def _output_error(number: int | None, text: str) -> IpvBenchError:
             expected="room for the output",
             fix="free some space, then run the same command again: finished shards are kept",
         )
-    return OutputError(f"a shard cannot be written: {text}", fix="check the output folder and its file system")
+    return OutputError(
+        f"a shard cannot be written: {text}",
+        expected="an output folder that can be written to",
+        fix="check that folder and its file system, then run the same command again: finished shards are kept",
+    )
 
 
 def _start() -> _Process:

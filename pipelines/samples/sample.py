@@ -27,7 +27,7 @@ def write_sample(dataset: str, folder: Path, videos: int, seed: int) -> None:
     release: Release = find_plugin("samples", dataset).load()
     for option, value, low in (("--videos", videos, 1), ("--seed", seed, 0)):
         if value < low:
-            raise UsageError(f"{option} {value}", expected=f"{low} or more")
+            raise UsageError(f"{option} {value}", expected=f"{low} or more", fix=f"leave {option} out for its default")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(
             f"{folder} is not empty", expected="a new folder", fix="choose another folder, or delete that one"

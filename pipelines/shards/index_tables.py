@@ -119,7 +119,9 @@ def _stored(plan: Plan) -> Iterator[StoredShard]:
         shard = read_sidecar(task.sidecar)
         if shard is None:
             raise OutputError(
-                f"{task.sidecar} vanished while the job ran", fix="run the same command again: that shard is made anew"
+                f"{task.sidecar} vanished while the job ran",
+                expected="a folder that nothing else changes",
+                fix="run the same command again: that shard is made anew",
             )
         refuse_mixed(shard.file, shard.versions, current)
         yield shard

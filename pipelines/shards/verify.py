@@ -139,7 +139,11 @@ def verify(folder: str | Path, decode: Literal["all"] | int = 0) -> Verification
     if "://" in str(folder):
         raise UsageError(f"{folder} is remote", expected="a local folder", fix="copy the set here, then verify it")
     if decode != "all" and decode < 0:
-        raise UsageError(f"--decode {decode}", expected="all, or a number of samples")
+        raise UsageError(
+            f"decode is {decode}",
+            expected="'all', or a number of samples",
+            fix="decode=0 checks bytes and tables alone",
+        )
     folder = Path(folder)
     result = Verification(str(folder))
     manifest = _check_manifest(folder, result)
@@ -161,7 +165,7 @@ def _check_manifest(folder: Path, result: Verification) -> Manifest | None:
             expected="a complete shard set",
             fix="make it with `ipv-bench prepare`, or run the interrupted command again",
         )
-    text = read_bytes(path, error=ShardSetError, limit=MAX_MANIFEST_BYTES)
+    text = read_bytes(path, error=ShardSetError, limit=MAX_MANIFEST_BYTES, fix=result.rebuild(MANIFEST_FILE))
     result.num_files += 1
     values: dict[str, Any] = {}
     try:

@@ -114,8 +114,8 @@ def test_unlisted_videos_are_a_warning(source: Path, tmp_path: Path, capsys: pyt
         (("--set", "min_frames=many"), ("min_frames is 'many'", "a whole number, at least 0")),
         (("--set", "size=64"), ("size is 64", "HxW such as 64x64")),
         (("--profile", "papr"), ("unknown profile of ssv2", "did you mean 'paper'")),
-        (("--limit", "0"), ("--limit 0", "1 or more")),
-        (("--workers", "-1"), ("--workers -1",)),
+        (("--limit", "0"), ("--limit 0", "1 or more", "leave --limit out")),
+        (("--workers", "-1"), ("--workers -1", "1 or more", "leave --workers out")),
         (("--set", "fps=5", "--set", "frame_stride=2"), ("fps is 5 and frame_stride is 2", "one of them alone")),
     ],
 )
@@ -172,4 +172,6 @@ def test_sample_refuses_a_folder_in_use(tmp_path: Path, capsys: pytest.CaptureFi
     assert "is not empty" in capsys.readouterr().err
     assert (tmp_path / "file").read_text() == "mine"
     assert run(["sample", str(tmp_path / "x"), "--videos", "0"]) == 2
+    message = capsys.readouterr().err
+    assert all(words in message for words in ("--videos 0", "1 or more", "leave --videos out")), message
     assert run(["sample", str(tmp_path / "x"), "--dataset", "ssv3"]) == 2

@@ -182,11 +182,24 @@ def test_missing_and_mismatching_meta_files_are_named(
     refused("episodes", lambda folder: shutil.rmtree(folder / "meta/episodes"), "meta/episodes")
     refused("total", lambda folder: change_info(folder, total_episodes=4), "4 episodes", "lists 3")
     refused("frames", lambda folder: change_info(folder, total_frames=21), "21 frames", "lists 20")
-    refused("twice", lambda folder: change_episodes(folder, episode_index=[0, 1, 1]), "episode 1 twice")
+    refused("twice", lambda folder: change_episodes(folder, episode_index=[0, 1, 1]), "episode 1 twice", "each once")
     refused("template", lambda folder: change_info(folder, video_path="{video_key.__class__}/x.mp4"), "video_path")
     refused("outside", lambda folder: change_info(folder, data_path="../{chunk_index}/{file_index}"), "data_path")
     refused("fps", lambda folder: change_info(folder, fps=0), "fps is 0")
     refused("rates", lambda folder: change_info(folder, fps=25), "10 frames per second, the data set 25")
+
+
+def test_two_columns_of_one_track_are_both_named(
+    copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    features = json.loads((copy / "meta/info.json").read_text())["features"]
+    change_info(copy, features=features | {"observation.next.done": features["next.done"]})
+    both = ("--set", 'tracks=["next.done","observation.next.done"]')
+    assert prepare(copy, tmp_path / "set", *both) == 2
+    message = capsys.readouterr().err
+    assert "the columns next.done and observation.next.done would both become the track next_done" in message
+    assert "expected: one column for each track" in message
+    assert "keep one" in message
 
 
 def test_a_damaged_table_and_a_missing_video_spoil_their_own_episodes_only(copy: Path, tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ipv_bench.errors import ShardSetError
+from ipv_bench.errors import OutputError, ShardSetError, SourceError
 from ipv_bench.shard_set import LOG_FILE, MANIFEST_FILE
+from pipelines.jobs.ray_executor import _check_folders
 from pipelines.jobs.resume import look_at
 from pipelines.prepare import Job, plan_job
 from pipelines.shards.plan import Plan
@@ -152,7 +154,20 @@ def test_two_jobs_cannot_write_to_one_folder(release: Path, tmp_path: Path, caps
     hold.release()
     assert process.wait() == 0
     assert status == 2
-    assert "another `prepare` is writing" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "another `prepare` is writing" in message
+    assert "one at a time in a folder\n  to do:    wait for it, or choose another --out" in message
+
+
+def test_a_node_that_does_not_see_a_folder_says_what_to_do(release: Path, tmp_path: Path) -> None:
+    task = planned(release, tmp_path / "out").tasks[0]
+    with pytest.raises(OutputError, match="does not see") as out:
+        _check_folders(task)
+    with pytest.raises(SourceError, match="does not see") as source:
+        _check_folders(replace(task, source=tmp_path / "away"))
+    for caught in (out.value, source.value):
+        assert "a folder that all nodes share" in caught.expected
+        assert "mount it on that node" in caught.fix
 
 
 def test_retry_failed_takes_replaced_files_and_gives_the_bytes_of_a_fresh_run(release: Path, tmp_path: Path) -> None:

@@ -158,8 +158,9 @@ def test_what_is_no_shard_set_is_refused(copy, tmp_path):
         verify(tmp_path)
     with pytest.raises(UsageError, match="remote"):
         verify("s3://bucket/set")
-    with pytest.raises(UsageError, match="decode -1"):
+    with pytest.raises(UsageError, match="decode is -1") as negative:
         verify(copy, -1)
+    assert "decode=0" in negative.value.fix
     manifest = read_manifest(copy)
     manifest.format = 2
     write_manifest(copy, manifest)
@@ -172,9 +173,13 @@ def test_exit_status_and_json_of_the_command(copy, capsys):
     assert json.loads(capsys.readouterr().out)["ok"]
     (copy / "numbers-000000.tar").unlink()
     assert run(["verify", str(copy), "--json"]) == 4
-    (finding,) = json.loads(capsys.readouterr().out)["findings"]
+    printed = capsys.readouterr()
+    (finding,) = json.loads(printed.out)["findings"]
     assert (finding["kind"], finding["file"]) == ("missing", "numbers-000000.tar")
+    assert "has 1 defects\n  expected: every file as `prepare` wrote it\n  to do:    " in printed.err
     assert run(["verify", str(copy), "--decode", "some"]) == 2
+    message = capsys.readouterr().err
+    assert "--decode 'some'\n  expected: all, or a number of samples\n  to do:    `--decode all`" in message
     manifest = read_manifest(copy)
     manifest.format = 2
     write_manifest(copy, manifest)
