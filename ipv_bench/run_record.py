@@ -37,6 +37,8 @@ RENDERERS = "renderers"
 """Key of `RunRecord.hardware`."""
 RUN_FILE, METRICS_FILE, EVALUATIONS_FILE = "run.json", "metrics.jsonl", "evaluations.jsonl"
 
+_NAME_A_RUN = "name a folder that `pretrain`, `adapt`, `finetune` or `import-checkpoint` made"
+
 MAX_REASONS = 20
 """Sentences that `inexact_because` keeps."""
 
@@ -189,7 +191,7 @@ def read_record(folder: str | Path) -> RunRecord:
     """
     path = Path(folder) / RUN_FILE
     if not os.path.lexists(path):
-        raise RunError(f"{folder} has no {RUN_FILE}", expected="the folder of a run")
+        raise RunError(f"{folder} has no {RUN_FILE}", expected="the folder of a run", fix=_NAME_A_RUN)
     fix = "restore it, or delete the run folder"
     values = read_json(path, error=RunError, expect=dict, limit=MAX_RECORD_BYTES, fix=fix)
     if isinstance(values.get("format"), int) and values["format"] > FORMAT:

@@ -55,7 +55,11 @@ def adapt(parent: str | Path, **options: Any) -> Path:
     loop = plan.config.training
     check_mirrors(loop.wandb)
     if launched_ranks().world_size > 1:
-        raise ConfigError("adapt was started by torchrun", expected="one process: labelled sets are small")
+        raise ConfigError(
+            "adapt was started by torchrun",
+            expected="one process: labelled sets are small",
+            fix="run `ipv-bench adapt` without torchrun",
+        )
     device = choose_device(loop.device)
     prepare_torch(device, loop.threads, loop.deterministic)
     asked, plan = plan, replace(plan, resolved=replace(plan.resolved, config=settled(plan.config, device)))

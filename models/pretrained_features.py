@@ -13,6 +13,8 @@ from ipv_bench.errors import InputError, TrainingError
 from models.analysis.loaded_model import AnalysedModel, choose_analysis_device, open_models
 from models.training.entry_check import check_length, to_tensor
 
+_OTHER_RUN = "open a run of a world model, such as contextwm's or apv's"
+
 
 class Features:
     """What a model makes of frames; without gradients, in fp32. `open_features` opens one.
@@ -44,7 +46,11 @@ class Features:
         """
         image, vision = self._checked(frames), getattr(self.model, "vision", None)
         if vision is None:
-            raise InputError(f"{self._opened.label} has no encoder of frames", expected="a model with one")
+            raise InputError(
+                f"{self._opened.label} has no encoder of frames",
+                expected="a model with one",
+                fix=_OTHER_RUN,
+            )
         embedded: Tensor = vision.embed(vision.scaling(image))
         return embedded.float()
 
@@ -67,7 +73,11 @@ class Features:
         image = self._checked(frames)
         check_length(image.shape[1], getattr(self.model, "fewest_frames", 1))
         if not hasattr(self.model, "features"):
-            raise InputError(f"{self._opened.label} has no recurrent state", expected="a world model with one")
+            raise InputError(
+                f"{self._opened.label} has no recurrent state",
+                expected="a world model with one",
+                fix=_OTHER_RUN,
+            )
         generator = torch.Generator(self._opened.device).manual_seed(seed)
         draws = self.model.draw(image.shape[0], image.shape[1], generator)
         found: Tensor = self.model.features(image, draws)
@@ -80,6 +90,7 @@ class Features:
             raise TrainingError(
                 f"frames are {str(frames.dtype).removeprefix('torch.')} {tuple(frames.shape)}",
                 expected=f"uint8 (B, T, {size}, {size}, 3)",
+                fix=f"scale them to {size}x{size} and add the axes that lack: one clip is frames[None]",
             )
         return frames.to(self._opened.device)
 

@@ -19,7 +19,15 @@ from typing import Any
 from ipv_bench.atomic_file import write_json
 from ipv_bench.bounded_json import read_json
 from ipv_bench.config import differences
-from ipv_bench.errors import ConfigError, InputError, InterruptedRunError, OutputError, RunError, UsageError
+from ipv_bench.errors import (
+    ConfigError,
+    InputError,
+    InterruptedRunError,
+    OutputError,
+    RunError,
+    UsageError,
+    nearest_name,
+)
 from ipv_bench.progress import progress, say, say_aside
 from ipv_bench.run_lock import run_lock
 from ipv_bench.run_record import RUN_FILE, RunRecord, package_versions, read_record
@@ -180,15 +188,19 @@ def _player(policy: str, task: str) -> _Player:
     if policy in POLICIES:
         return _Player(policy, None, {}, {"kind": policy})
     if not Path(policy).exists():
+        near = nearest_name(policy, POLICIES)
         raise UsageError(
             f"the policy {policy!r} is neither a name nor a folder",
             expected=f"{', '.join(POLICIES)}, or the folder of a fine-tuning run",
+            fix=f"did you mean {near!r}?" if near else f"correct the path (it was looked for from {Path.cwd()})",
         )
     run = run_of(policy)
     found = read_record(run)
     if found.kind != "finetune":
         raise InputError(
-            f"{policy} is a {found.kind} run, which has no policy", expected="a run made by `ipv-bench finetune`"
+            f"{policy} is a {found.kind} run, which has no policy",
+            expected="a run made by `ipv-bench finetune`",
+            fix="name one, or record with " + ", ".join(POLICIES[:-1]) + f" or {POLICIES[-1]}",
         )
     agent, config, _ = open_agent(policy, found)
     env = config.env.model_dump() if found.suite == suite_of(task).name else {
@@ -214,13 +226,16 @@ def _check_agent(agent: Agent | None, action_dim: int, task: str) -> None:
         raise ConfigError(
             f"the run's actions have {agent.action_dim} components, those of {task} {action_dim}",
             expected="a run of this task, or of one with the same actions",
+            fix=f"name a run that was fine-tuned on {task}",
         )
 
 
 def _refuse_other_files(out: Path) -> None:
     if not (out / RECORD_FILE).exists() and any(path.suffix == ".npz" for path in out.iterdir()):
         raise OutputError(
-            f"{out} holds episode files and no {RECORD_FILE}", expected="a new folder, or that of this recording"
+            f"{out} holds episode files and no {RECORD_FILE}",
+            expected="a new folder, or that of this recording",
+            fix="choose another folder with --out",
         )
 
 

@@ -42,7 +42,7 @@ class SegmentDataset(Dataset[Item]):
 
     def __init__(self, data: Places, length: int, seed: int = 0, *, size: int = 100_000, **choice: Any) -> None:
         if size < 1:
-            raise ConfigError(f"size is {size}", expected="at least one segment")
+            raise ConfigError(f"size is {size}", expected="at least one segment", fix="leave size out for 100,000")
         self.segments, self._size = open_segments(data, length, seed, **choice), size
 
     def __len__(self) -> int:
@@ -81,14 +81,22 @@ class SegmentBatches(IterableDataset[Item]):
         rank: int | None = None, world_size: int | None = None, **choice: Any,
     ) -> None:  # fmt: skip
         if batch_size < 1 or start < 0 or (end is not None and end < start):
-            raise ConfigError(f"batch_size {batch_size}, start {start}, end {end}", expected="1 ≤ B, 0 ≤ start ≤ end")
+            raise ConfigError(
+                f"batch_size {batch_size}, start {start}, end {end}",
+                expected="1 ≤ batch_size, 0 ≤ start ≤ end",
+                fix="leave start and end out for batches without an end, from the first one on",
+            )
         shared = torch.distributed.is_available() and torch.distributed.is_initialized()
         if rank is None:
             rank = torch.distributed.get_rank() if shared else 0
         if world_size is None:
             world_size = torch.distributed.get_world_size() if shared else 1
         if not 0 <= rank < world_size:
-            raise ConfigError(f"rank {rank} of {world_size}", expected="a rank from 0 to world_size - 1")
+            raise ConfigError(
+                f"rank {rank} of {world_size}",
+                expected="a rank from 0 to world_size - 1",
+                fix="leave both out: torch.distributed says them, and without it there is one process",
+            )
         self.start, self.end = start, end
         self.segments = open_segments(data, length, seed, **choice)
         self._batches = VideoBatches(

@@ -49,7 +49,11 @@ def action_size(shape: Sequence[int], where: str) -> int:
         ShardSetError: its entries are no vectors.
     """
     if len(shape) != 1 or shape[0] < 1:
-        raise ShardSetError(f"{where}: each action has the shape {tuple(shape)}", expected="a vector (A,)")
+        raise ShardSetError(
+            f"{where}: each action has the shape {tuple(shape)}",
+            expected="a vector (A,)",
+            fix="write one row of numbers for each frame into `action`, then prepare the set again (docs/tracks.md)",
+        )
     return shape[0]
 
 

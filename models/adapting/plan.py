@@ -63,7 +63,11 @@ class Start:
         try:
             return count_of(facts.get("action_dim", 0)) or None
         except (ValueError, AttributeError):
-            raise RunError(f"{RUN_FILE} of the run to start from says {facts!r} of its actions"[:300]) from None
+            raise RunError(
+                f"{RUN_FILE} of the run to start from says {facts!r} of its actions"[:300],
+                expected="action_dim, a whole number",
+                fix=f"restore that run's own {RUN_FILE}, or start from another run",
+            ) from None
 
     def absent(self, config: AdaptConfig) -> tuple[str, ...]:
         """Config keys, or sections of them, of parts that an adapted parent does not have: its training did without."""
@@ -260,6 +264,7 @@ def _start(parent: str | Path, changes: Mapping[str, Any]) -> Start:
         raise InputError(
             f"{parent} is a {record.kind} run",
             expected="a run of `ipv-bench pretrain` or `ipv-bench adapt`, or `none` for random weights",
+            fix="name such a run, for instance the one that this started from",
         )
     if changes.get("method") not in (None, record.method):
         raise UsageError(

@@ -49,6 +49,7 @@ class OwnPolicy:
                 raise ConfigError(
                     f"{len(image)} observations in the middle of episodes, and {self._policy.count} before",
                     expected="the same number from call to call, or is_first everywhere",
+                    fix="let their number change where all of them start an episode",
                 )
             self._policy = make(len(image))
         action = self._policy.act(image, is_first, self._calls)

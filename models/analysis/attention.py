@@ -322,5 +322,9 @@ def _side(looking: list[AnalysedModel]) -> int:
     """
     sides = {math.isqrt(module.query_position.shape[0]) for model in looking if (module := attention_map(model.model))}
     if len(sides) > 1:
-        raise InputError(f"the models' maps have sides of {sorted(sides)}", fix="analyse them one after the other")
+        raise InputError(
+            f"the models' maps have sides of {sorted(sides)}",
+            expected="one side in all of them",
+            fix="analyse them one after the other",
+        )
     return sides.pop()

@@ -132,7 +132,11 @@ class ClipSet:
         """
         shapes = {tuple(source.manifest.tracks[name].shape) for source in self._sources}
         if len(shapes) > 1:
-            raise ShardSetError(f"track {name!r} has shapes {sorted(shapes)}", expected="one shape in all sets")
+            raise ShardSetError(
+                f"track {name!r} has shapes {sorted(shapes)}",
+                expected="one shape in all sets",
+                fix="analyse the sets of one shape together, and the others in a command of their own",
+            )
         return shapes.pop()
 
     def track(self, name: str, first: int, end: int) -> np.ndarray:

@@ -108,6 +108,7 @@ def _readings(models: list[AnalysedModel]) -> list[str]:
             raise InputError(
                 f"{model.label}: a model of {model.record.method} cannot compose two clips",
                 expected="a world model with a recurrent state that is decoded",
+                fix=f"leave {model.run} out",
             )
         if not model.model.vision.has_context:
             notes.append(f"{model.label}: {WITHOUT_CONTEXT}")

@@ -101,6 +101,7 @@ def _check_states(models: list[AnalysedModel]) -> None:
             raise InputError(
                 f"{model.label}: a model of {model.record.method} has no states to be averaged",
                 expected="a world model with a recurrent state",
+                fix=f"leave {model.run} out",
             )
 
 

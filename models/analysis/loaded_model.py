@@ -98,17 +98,29 @@ def open_models(
     twice = [sha for sha, count in Counter(model.checkpoint_sha256 for model in found).items() if count > 1]
     if twice:
         same = [model.run for model in found if model.checkpoint_sha256 == twice[0]]
-        raise UsageError(f"one checkpoint is named {len(same)} times: {', '.join(same)}", expected="each model once")
+        raise UsageError(
+            f"one checkpoint is named {len(same)} times: {', '.join(same)}",
+            expected="each model once",
+            fix=f"leave out all but {same[0]}" if len(set(same)) > 1 else f"name {same[0]} once",
+        )
     sizes = {model.image_size: model for model in found}
     if len(sizes) > 1:
         words = ", ".join(f"{model.run} takes {size}x{size}" for size, model in sorted(sizes.items()))
-        raise InputError(f"the models take frames of different sizes: {words}", fix="analyse them one after the other")
+        raise InputError(
+            f"the models take frames of different sizes: {words}",
+            expected="one size in all of them",
+            fix="analyse them one after the other",
+        )
     return _labelled(found)
 
 
 def _open(place: Path, device: torch.device, changes: Mapping[str, Any]) -> AnalysedModel:
     if not place.exists():
-        raise RunError(f"{place} does not exist", expected="a run folder, or one of its checkpoint folders")
+        raise RunError(
+            f"{place} does not exist",
+            expected="a run folder, or one of its checkpoint folders",
+            fix=f"correct the path (it was looked for from {Path.cwd()})",
+        )
     folder = run_of(place)
     record = read_record(folder)
     path = find_checkpoint(place)
@@ -188,6 +200,7 @@ def _agent_model(
         raise InputError(
             f"an agent of {record.method} has no model that predicts videos",
             expected="a pre-training run, or an agent with a world model that decodes frames",
+            fix="leave it out, or name the pre-training run that it started from",
         )
     return config, agent.video_model()
 

@@ -218,7 +218,11 @@ class Env(ABC):
     def simulate(self, action: NDArray[np.floating[Any]]) -> tuple[float, bool, bool, dict[str, Any]]:
         """`step` without the image: for returns of scripted and random policies."""
         if not self._running:
-            raise TrainingError(f"step of {self.task} outside an episode", fix="call reset(seed) first")
+            raise TrainingError(
+                f"step of {self.task} outside an episode",
+                expected="a step after reset, and none after the step that ended the episode",
+                fix="call reset(seed) first",
+            )
         scaled = self._scaled(action)
         total, taken, terminated, truncated = 0.0, 0, False, False
         for _ in range(self.config.action_repeat):
@@ -289,7 +293,9 @@ class Env(ABC):
         values = np.asarray(action, np.float64)
         if values.shape != (self.action_dim,):
             raise TrainingError(
-                f"the action for {self.task} has shape {values.shape}", expected=f"({self.action_dim},)"
+                f"the action for {self.task} has shape {values.shape}",
+                expected=f"({self.action_dim},)",
+                fix="give one number for each of the task's `action_dim` components, and one action at a time",
             )
         if not np.isfinite(values).all():
             raise TrainingError(
@@ -308,4 +314,9 @@ class Env(ABC):
         return Observation(image=image, is_first=first, is_last=last, is_terminal=terminated)
 
     def _fault(self, found: str, expected: str) -> SimulationError:
-        return SimulationError(f"{self.task}, control step {self._elapsed}: {found}", expected=expected)
+        return SimulationError(
+            f"{self.task}, control step {self._elapsed}: {found}",
+            expected=expected,
+            fix=f"`ipv-bench record {self.task}` plays the task without an agent: where that fails too, mend the "
+            "environment or its versions",
+        )

@@ -161,7 +161,9 @@ class GymEnv(Env):
             value = np.asarray(info[key])
             if value.size != 1 or value.dtype.kind not in "biuf":
                 raise ConfigError(
-                    f"{self.task}: info[{key!r}] is {shown(info[key])}", expected="true, false or a number"
+                    f"{self.task}: info[{key!r}] is {shown(info[key])}",
+                    expected="true, false or a number",
+                    fix='name another key with env.success_key, or set it to "" where the task has no success',
                 )
             return bool(value.reshape(()))
         if ended and key not in self._info_keys and not self._config.success_optional:
@@ -225,7 +227,11 @@ def _find_spec(name: str, module: str) -> Any:
 
 def _import(module: str) -> None:
     if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", module):
-        raise ConfigError(f"env.module is {shown(module)}", expected="a module's name, as after `import`")
+        raise ConfigError(
+            f"env.module is {shown(module)}",
+            expected="a module's name, as after `import`",
+            fix="write package.module, neither a path nor a file's name",
+        )
     try:
         importlib.import_module(module)
     except Exception as error:  # foreign code may raise anything
@@ -243,7 +249,11 @@ def _make(name: str, kwargs: Mapping[str, Any], render: bool) -> Any:
     os.environ.setdefault("MUJOCO_GL", "egl")
     mode: dict[str, Any] = {"render_mode": "rgb_array"} if render else {}
     if "render_mode" in kwargs:
-        raise ConfigError("env.kwargs.render_mode is ours to set", fix="env.picture says where pictures come from")
+        raise ConfigError(
+            f"env.kwargs.render_mode is {shown(kwargs['render_mode'])}",
+            expected="none: it is ours to set",
+            fix="leave it out; env.picture says where pictures come from",
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of an older version; runs record which one they used
@@ -256,6 +266,7 @@ def _make(name: str, kwargs: Mapping[str, Any], render: bool) -> Any:
         raise ConfigError(
             f"gym/{name} does not take env.kwargs {', '.join(kwargs) or 'render_mode'}: {error}",
             expected="arguments of its constructor" if kwargs else "an environment that renders to rgb_array",
+            fix="correct env.kwargs" if kwargs else "let its constructor take render_mode",
         ) from error
 
 
@@ -302,8 +313,12 @@ def _entry_space(name: str, space: Any, key: str) -> Any:
         return space
     entries = getattr(space, "spaces", None)
     if not isinstance(entries, Mapping) or key not in entries:
-        had = f"entries {', '.join(entries)}" if isinstance(entries, Mapping) else f"{space}, which has no entries"
-        raise ConfigError(f"the observation of gym/{name} has no {key!r}", expected=f"env.image_key to fit: {had}")
+        had = f"entries {', '.join(entries)}" if isinstance(entries, Mapping) else f"none: {space} has no entries"
+        raise ConfigError(
+            f"env.image_key={key}: the observation of gym/{name} has no {key!r}",
+            expected=f"one of its {had}" if isinstance(entries, Mapping) else had,
+            fix="name an entry that is a picture" if isinstance(entries, Mapping) else "leave env.image_key out",
+        )
     return entries[key]
 
 
@@ -363,7 +378,11 @@ def _check(name: str, kwargs: str, render: bool, image_key: str) -> None:
     if as_picture(picture) is None:
         where = "render()" if render else "the observation"
         raise ConfigError(
-            f"gym/{name} has no pictures: {where} gives {_described(picture)}", expected="uint8 (H, W, 3)"
+            f"gym/{name} has no pictures: {where} gives {_described(picture)}",
+            expected="uint8 (H, W, 3)",
+            fix="mend its `render`, or name an entry of its observation that is a picture with env.image_key"
+            if render
+            else "mend the environment, whose space promises pictures, or set env.picture=render",
         )
 
 

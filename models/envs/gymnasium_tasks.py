@@ -46,7 +46,11 @@ class GymnasiumTask(gymnasium.Env[NDArray[np.uint8], NDArray[np.float32]]):
 
     def __init__(self, task: str, render_mode: str | None = None, **config: Any) -> None:
         if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ConfigError(f"render_mode is {render_mode!r}", expected="rgb_array or None: images only, no window")
+            raise ConfigError(
+                f"render_mode is {render_mode!r}",
+                expected="rgb_array or None: images only, no window",
+                fix="leave it out, and show what `render` and `step` return",
+            )
         self._env = make_env(task, _config(task, config))
         self.render_mode = render_mode
         size = self._env.config.image_size
@@ -118,13 +122,19 @@ def _config(task: str, fields: dict[str, Any]) -> Any:
     unknown = sorted(set(fields) - set(owner.config.model_fields))
     if unknown:
         raise ConfigError(
-            f"{task} has no {', '.join(unknown)}", expected=f"of {', '.join(sorted(owner.config.model_fields))}"
+            f"{task} has no {', '.join(unknown)}",
+            expected=f"of {', '.join(sorted(owner.config.model_fields))}",
+            fix=f"leave {', '.join(unknown)} out, or write one of these",
         )
     try:
         return owner.config(**fields)
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (found {e.get('input')!r})" for e in error.errors()]
-        raise ConfigError(f"{task}: {'; '.join(lines)}") from None
+        raise ConfigError(
+            f"{task}: {'; '.join(lines)}",
+            expected=f"values as {owner.config.__name__} describes them",
+            fix="correct them, or leave them out for their defaults",
+        ) from None
 
 
 register_our_suites()

@@ -35,7 +35,11 @@ class BackboneFeatures(FrozenFeatures):
         super().__init__()
         smallest = SMALLEST[network.backbone]
         if size < smallest:
-            raise ConfigError(f"image.size {size} is too small for {network.backbone}", expected=f"{smallest} or more")
+            raise ConfigError(
+                f"image.size {size} is too small for {network.backbone}",
+                expected=f"{smallest} or more",
+                fix="set a larger image.size, with shard sets of that size, or another features.kind",
+            )
         self.network, self.layer, self._digest = network, layer, digest
         with torch.no_grad():
             probe = network.features(torch.zeros(1, 3, size, size))[layer]

@@ -22,6 +22,7 @@ ADAPTER = "adapter_config.json"
 SUFFIX = ".safetensors"
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model.pt", "model.pt", "model.ckpt")
 EXTRA = "latent-actions"
+_WHOLE = "copy or download the whole folder again"
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 """What a repository of the Hugging Face hub may be called; anything else can only be a path."""
 
@@ -74,7 +75,8 @@ def _found(name: str, weights: bool) -> FoundModel:
         )  # fmt: skip
     if not (folder / CONFIG).is_file():
         raise InputError(
-            f"{folder} has no {CONFIG}", expected=f"a folder with {CONFIG} and {WEIGHTS}, as transformers saves it"
+            f"{folder} has no {CONFIG}", expected=f"a folder with {CONFIG} and {WEIGHTS}, as transformers saves it",
+            fix="copy the whole folder, or correct features.name",
         )  # fmt: skip
     if (folder / ADAPTER).is_file():  # transformers would go to the model that it names, wherever that lies
         raise InputError(
@@ -131,18 +133,21 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
 
 def _listed(folder: Path) -> tuple[Path, ...]:
     where = f"{folder / INDEX}"
-    text = read_bytes(folder / INDEX, error=InputError, limit=16 * MEGABYTE)
-    contents = parse_json(text, where, error=InputError)
+    text = read_bytes(folder / INDEX, error=InputError, limit=16 * MEGABYTE, fix=_WHOLE)
+    contents = parse_json(text, where, error=InputError, fix=_WHOLE)
     listed = contents.get("weight_map") if isinstance(contents, dict) else None
     if not isinstance(listed, dict) or not listed:
-        raise InputError(f"{where} names no files", expected="a weight_map")
+        raise InputError(f"{where} names no files", expected="a weight_map, from weights to files", fix=_WHOLE)
     names = sorted({str(name) for name in listed.values()})
     for name in names:
         if Path(name).name != name or not (folder / name).is_file():
-            raise InputError(f"{where} names {name!r}, which is not in the folder", expected="the files beside it")
+            raise InputError(
+                f"{where} names {name!r}, which is not in the folder", expected="all of its files beside it", fix=_WHOLE
+            )
         if not name.endswith(SUFFIX):  # transformers would unpickle it, safetensors asked for or not
             raise InputError(
                 f"{where} names {name!r}, which may hold pickled weights: these can run code and are never read",
                 expected=f"files that end in {SUFFIX}, as `save_pretrained` writes them",
+                fix="download the model's safetensors, and the index that belongs to them",
             )
     return tuple(folder / name for name in names)

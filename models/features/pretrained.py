@@ -28,6 +28,7 @@ from models.features.frozen import IMAGENET_MEAN, IMAGENET_STD, FrozenFeatures, 
 PREPROCESSOR = "preprocessor_config.json"
 POSITIONS = "network.decoder.decoder_pos_embed"
 SMALL_FILE = 1 << 20
+_ANOTHER = "name another model in features.name"
 _DAMAGE = (
     OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError, AssertionError, SafetensorError
 )  # fmt: skip
@@ -76,6 +77,7 @@ class ViTMAEFeatures(PretrainedFeatures):
             raise ConfigError(
                 f"the decoder in {found.folder} draws patches without their mean and contrast (norm_pix_loss)",
                 expected="a masked autoencoder trained on pixels (facebook/vit-mae-base is)",
+                fix=f"{_ANOTHER}, or set features.kind=vision",
             )
         config.mask_ratio = 0.0
         self.size, self.patch = size, int(config.patch_size)
@@ -83,6 +85,7 @@ class ViTMAEFeatures(PretrainedFeatures):
             raise ConfigError(
                 f"the model in {found.folder} has patches of {self.patch} pixels, and frames of {size}",
                 expected="patches that divide the frame",
+                fix=_ANOTHER,
             )
         self.places, self.width = (size // self.patch) ** 2, int(config.hidden_size)
         self._try_it(found.folder)
@@ -128,6 +131,7 @@ class VisionFeatures(PretrainedFeatures):
             raise ConfigError(
                 f"the model in {found.folder} gives {self.places} places of a frame, which are no square",
                 expected="as many rows of places as columns, as frames have",
+                fix=_ANOTHER,
             )
 
     def encode(self, frames: Tensor) -> Tensor:
@@ -177,7 +181,9 @@ def _network(found: FoundModel, kind: str, published: bool) -> nn.Module:
             )  # fmt: skip
     except _DAMAGE as error:
         raise InputError(
-            f"{where} cannot be read: {_first_line(error)}", expected="a vision model of transformers"
+            f"{where} cannot be read: {_first_line(error)}",
+            expected="a vision model of transformers",
+            fix=f"copy the whole folder again, or {_ANOTHER}",
         ) from error
     lacking = sorted(report["missing_keys"])
     # A pooler that a checkpoint lacks is not used here.
@@ -185,6 +191,7 @@ def _network(found: FoundModel, kind: str, published: bool) -> nn.Module:
         raise InputError(
             f"the weights in {where} lack {', '.join(lacking[:5])}",
             expected="all weights" + (", the decoder's among them (a model for pre-training)" if kind == "mae" else ""),
+            fix="copy the whole folder again" + (", or set features.kind=vision" if kind == "mae" else ""),
         )
     return _seeing_part(network)
 
@@ -253,11 +260,13 @@ def _places(folder: Path, config: Any, size: int, tokens: int) -> int:
         raise ConfigError(
             f"the model in {folder} gives {tokens} tokens of a frame, and its config has no single patch_size",
             expected="square patches, or a map of channels",
+            fix=_ANOTHER,
         )
     if size % patch:
         raise ConfigError(
             f"{folder} is a model of patches of {patch} pixels, and image.size is {size}",
             expected="an image.size that its patches divide (DINOv2: 224)",
+            fix=f"set image.size to a multiple of {patch}, with shard sets of that size",
         )
     patches = (size // patch) ** 2
     return patches if patches <= tokens else tokens  # fewer where patches are merged on the way (Swin)
@@ -267,6 +276,7 @@ def _no_tokens(folder: Path, why: str) -> ConfigError:
     return ConfigError(
         f"the model in {folder} gives no tokens of frames: {why}",
         expected="a vision model of transformers: frames in (pixel_values), a last layer of tokens or of a map out",
+        fix=_ANOTHER,
     )
 
 
@@ -279,6 +289,7 @@ def _check_size(folder: Path, found: Any, size: int) -> None:
         raise ConfigError(
             f"the model in {folder} takes frames of {found} pixels, and image.size is {size}",
             expected=f"image.size={found}, and shard sets of that size (or larger, with data.crop={found})",
+            fix=f"prepare the videos with `--set size={found}x{found}`, and train with `--set image.size={found}`",
         )
 
 
@@ -296,12 +307,18 @@ def _mean_and_std(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
     place = folder / PREPROCESSOR
     if not place.is_file():
         return IMAGENET_MEAN, IMAGENET_STD
-    said = parse_json(read_bytes(place, error=InputError, limit=SMALL_FILE), str(place), error=InputError, expect=dict)
+    fix = f"restore {PREPROCESSOR}, or copy the whole folder again"
+    data = read_bytes(place, error=InputError, limit=SMALL_FILE, fix=fix)
+    said = parse_json(data, str(place), error=InputError, expect=dict, fix=fix)
     found = said.get("image_mean", IMAGENET_MEAN), said.get("image_std", IMAGENET_STD)
     try:
         mean, std = (tuple(float(value) for value in values) for values in found)
     except (TypeError, ValueError):
         mean, std = (), ()
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-        raise InputError(f"{place}: image_mean and image_std are {found}", expected="three numbers each, std > 0")
+        raise InputError(
+            f"{place}: image_mean and image_std are {found}",
+            expected="three numbers each, std > 0",
+            fix=f"restore {PREPROCESSOR}; without the file the channels are normalised as ImageNet's",
+        )
     return mean, std

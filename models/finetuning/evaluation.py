@@ -64,6 +64,7 @@ def play_evaluation(
             if lost > 3:
                 raise InputError(
                     f"environments were lost in {lost} rounds of one evaluation",
+                    expected="at most 3, which are played again",
                     fix="run the task's environment alone to see why it dies (memory? GL driver?)",
                 )
             continue

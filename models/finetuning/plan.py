@@ -202,7 +202,9 @@ def _known_parent(folder: Path, init: str | Path | None) -> Path | None:
     parent = read_record(folder).parent.get("checkpoint")
     if not isinstance(parent, str | None):
         raise RunError(
-            f"{folder / RUN_FILE}: parent.checkpoint is {shown(parent)}", expected="the path of a checkpoint"
+            f"{folder / RUN_FILE}: parent.checkpoint is {shown(parent)}",
+            expected="the path of a checkpoint",
+            fix="restore the run's own run.json, or choose another folder with --run",
         )
     known = Path(parent) if parent else None
     if init is None:

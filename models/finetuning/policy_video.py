@@ -44,7 +44,11 @@ def check_video_path(path: Path) -> None:
         UsageError: the name ends neither in .gif nor in .mp4.
     """
     if path.suffix not in (".gif", ".mp4"):
-        raise UsageError(f"{path} does not say which kind of video", expected="a name that ends in .gif or .mp4")
+        raise UsageError(
+            f"{path} does not say which kind of video",
+            expected="a name that ends in .gif or .mp4",
+            fix=f"call it {path.stem or 'episodes'}.mp4",
+        )
 
 
 def _gif(frames: Frames) -> bytes:

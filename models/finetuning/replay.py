@@ -221,7 +221,11 @@ class Replay:
             RunError: a file vanished or was cut while the run was using it.
         """
         if not self._episodes:
-            raise RunError(f"the replay in {self.folder} is empty", expected="at least one stored episode")
+            raise RunError(
+                f"the replay in {self.folder} is empty",
+                expected="at least one stored episode",
+                fix="restore the folder, or begin the run anew in another folder with --run",
+            )
         length = self.config.length
         windows = []
         for _ in range(self.config.batch_size):
@@ -282,6 +286,7 @@ class Replay:
         except OSError as error:
             raise RunError(
                 f"the replay file {path} cannot be read: {error.strerror or error}",
+                expected="the episode as it was stored",
                 fix="run the same command again: it continues from the last checkpoint and skips that file",
             ) from error
         return records
@@ -304,7 +309,11 @@ class Replay:
         for number, line in enumerate(lines):
             path = path_inside(self.folder, line.file, f"{where} line {number + 1}", RunError)
             if not _FILE.fullmatch(line.file):
-                raise RunError(f"{where} line {number + 1} names {line.file}", expected="<episode>-<steps>.npy")
+                raise RunError(
+                    f"{where} line {number + 1} names {line.file}",
+                    expected="<episode>-<steps>.npy",
+                    fix=f"restore {self._log.path.name}, or begin the run anew in another folder with --run",
+                )
             if number < self._first_line:
                 path.unlink(missing_ok=True)
             else:

@@ -144,6 +144,7 @@ class FeatureVideoModel(nn.Module):
                 f"the model was trained on other features than those of features.name={self.config.features.name}: the "
                 "sha256 of their weights differs",
                 expected="the weight files that it was pre-trained with",
+                fix="set features.name to their folder: run.json of the pre-training names it",
             )
         own = super().state_dict()
         return super().load_state_dict({**{name: own[name] for name in self._left_out()}, **state_dict})

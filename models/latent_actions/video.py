@@ -94,6 +94,7 @@ class LatentActionVideoModel(nn.Module):
                 raise ConfigError(
                     "latent_action.consistency_scale compares sequences with one another, and a batch holds one",
                     expected="data.batch_size of at least 2 for each process",
+                    fix="set a larger data.batch_size, or latent_action.consistency_scale=0",
                 )
             consistency = draw_consistency(batch, length, generator)
         return LatentActionDraws(

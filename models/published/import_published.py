@@ -103,7 +103,11 @@ def import_published(file: Path, out: Path | None = None) -> Path:
         raise _not_published(file, error.found) from None
     out = out or Path("runs/imported") / file.stem
     if (out / RUN_FILE).exists():
-        raise OutputError(f"{out} already holds a run", fix="choose another folder with --out, or delete this one")
+        raise OutputError(
+            f"{out} already holds a run",
+            expected="a new folder",
+            fix="choose another folder with --out, or delete this one",
+        )
     names = {
         Path(path).name: sha256 for path, sha256 in published.files.items()
     }  # no places: checkpoints are passed on
@@ -204,7 +208,11 @@ def _paths(file: Path) -> dict[str, Path]:
             )
         file = found[0]
     if not file.is_file():
-        raise CheckpointError(f"{file} does not exist", expected="a published checkpoint (variables*.pt)")
+        raise CheckpointError(
+            f"{file} does not exist",
+            expected="a published checkpoint (variables*.pt)",
+            fix=f"correct the path (it was looked for from {Path.cwd()})",
+        )
     match = _PART_FILE.fullmatch(file.name)
     if match is None:
         return {"": file}
@@ -240,6 +248,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         words = str(error).splitlines() or [type(error).__name__]
         raise CheckpointError(
             f"{path} is no torch checkpoint, or is truncated: {words[0][:300]}",
+            expected="a whole file of torch.save",
             fix="copy or download the file again",
         ) from None
     if not isinstance(contents, dict) or not all(

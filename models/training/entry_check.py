@@ -45,7 +45,11 @@ def check_update_batch(
     needed = ("image", "action", "reward", "is_first", *(("is_terminal",) if terminal else ()))
     for name in needed:
         if name not in batch:
-            raise ConfigError(f"the batch has no {name!r}, only {sorted(batch)}", expected=", ".join(needed))
+            raise ConfigError(
+                f"the batch has no {name!r}, only {sorted(batch)}",
+                expected=", ".join(needed),
+                fix=f"add {name}, with entries for the same (B, T) steps",
+            )
     image = batch["image"]
     check_array("image", image, ("B", "T", size, size, 3), ("uint8",))
     times = tuple(image.shape[:2])
@@ -53,6 +57,7 @@ def check_update_batch(
         raise ConfigError(
             f"the batch's windows have T = {times[1]} steps (image {tuple(image.shape)})",
             expected=f"T ≥ {min_length}, in images (B, T, {size}, {size}, 3)",
+            fix=f"cut windows of {min_length} steps or more; shorter episodes cannot be used",
         )
     check_array("action", batch["action"], (*times, action_dim), FLOATS)
     check_actions(batch["action"])
@@ -73,7 +78,11 @@ def check_observation(obs: Mapping[str, Any], size: int) -> tuple[NDArray[np.uin
     """
     for name in ("image", "is_first"):
         if name not in obs:
-            raise ConfigError(f"the observation has no {name!r}, only {sorted(obs)}", expected="image and is_first")
+            raise ConfigError(
+                f"the observation has no {name!r}, only {sorted(obs)}",
+                expected="image and is_first",
+                fix=f"add {name}" + (": true where an episode starts" if name == "is_first" else ""),
+            )
     image, first = np.asarray(obs["image"]), np.asarray(obs["is_first"])
     if image.ndim == 3:
         image, first = image[None], first[None] if first.ndim == 0 else first
@@ -107,7 +116,9 @@ def check_length(length: int, fewest: int) -> None:
     """
     if length < fewest:
         raise ConfigError(
-            f"the segments have T = {length} frames", expected=f"T ≥ {fewest}: the model learns from pairs of frames"
+            f"the segments have T = {length} frames",
+            expected=f"T ≥ {fewest}: the model learns from pairs of frames",
+            fix=f"take segments of {fewest} frames or more (data.length)",
         )
 
 
@@ -123,13 +134,21 @@ def check_array(name: str, value: Any, shape: Sequence[int | str], dtypes: Seque
         ConfigError: they differ.
     """
     if not isinstance(value, np.ndarray | Tensor):
-        raise ConfigError(f"{name} is a {type(value).__name__}", expected=f"an array or tensor {_text(shape)}")
+        raise ConfigError(
+            f"{name} is a {type(value).__name__}",
+            expected=f"an array or tensor {_text(shape)}",
+            fix=f"stack it into one: np.asarray({name})",
+        )
     found, dtype = tuple(value.shape), _dtype(value)
     fits = len(found) == len(shape) and all(
         size > 0 if isinstance(wanted, str) else size == wanted for size, wanted in zip(found, shape, strict=False)
     )
     if not fits or dtype not in dtypes:
-        raise ConfigError(f"{name} is {dtype} {found}", expected=f"{' or '.join(dtypes)} {_text(shape)}")
+        raise ConfigError(
+            f"{name} is {dtype} {found}",
+            expected=f"{' or '.join(dtypes)} {_text(shape)}",
+            fix="bring its axes into that order and size" if dtype in dtypes else f"convert it to {dtypes[0]}",
+        )
 
 
 def check_actions(action: Array) -> None:
@@ -155,7 +174,11 @@ def check_flags(name: str, value: Any, shape: Sequence[int | str]) -> None:
     """
     check_array(name, value, shape, ("bool", *FLOATS, *INTEGERS))
     if _dtype(value) != "bool" and bool(((value != 0) & (value != 1)).any()):
-        raise ConfigError(f"{name} has values other than 0 and 1", expected="booleans, or 0 and 1")
+        raise ConfigError(
+            f"{name} has values other than 0 and 1",
+            expected="booleans, or 0 and 1",
+            fix="convert it to bool, and see that no other field stands in its place",
+        )
 
 
 def _dtype(value: Array) -> str:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from ipv_bench.errors import CheckpointError
 from models.training.config import AdamWConfig, OptimizerConfig
 
+_SAME = "go on with the preset and --set values that the checkpoint was made with (its run.json has them)"
+
 
 class UpdateResult(NamedTuple):
     """What `apply_update` did.
@@ -111,6 +113,7 @@ class OptimizerGroup:
             raise CheckpointError(
                 f"optimiser state of group {self.name!r} does not fit: {', '.join(odd[:5])}",
                 expected="the state of a run with the same model",
+                fix=_SAME,
             )
         self.adam.state.clear()
         for key, parameter in self.parameters.items() if mine else ():
@@ -119,6 +122,7 @@ class OptimizerGroup:
                 raise CheckpointError(
                     f"optimiser state of {key}: found shape {tuple(state['exp_avg'].shape)}",
                     expected=str(tuple(parameter.shape)),
+                    fix=_SAME,
                 )
             self.adam.state[parameter] = {
                 "step": state["step"].detach().to(parameter.device, torch.float32, copy=True),

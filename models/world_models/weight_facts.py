@@ -90,7 +90,9 @@ def facts_of(state: Mapping[str, Any], where: str | Path) -> dict[str, Any]:
     found = state.get(FACTS, {})
     if not isinstance(found, dict):
         raise CheckpointError(
-            f"{FACTS} in the state of {where} is {type(found).__name__}", expected="config keys and their values"
+            f"{FACTS} in the state of {where} is {type(found).__name__}",
+            expected="config keys and their values",
+            fix="restore the checkpoint, or name another one",
         )
     return found
 

@@ -48,8 +48,10 @@ def test_the_rank_is_that_of_the_process_group(data: Path, tmp_path: Path) -> No
     torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'meet'}", rank=0, world_size=1)
     try:
         assert len(next(iter(SegmentBatches(data, LENGTH, BATCH)))) == BATCH
-        with pytest.raises(ConfigError, match="rank 0 of 0"):
+        with pytest.raises(ConfigError, match="rank 0 of 0\n.*world_size - 1\n.*leave both out"):
             SegmentBatches(data, LENGTH, BATCH, world_size=0)
+        with pytest.raises(ConfigError, match="start 2, end 1\n.*0 ≤ start ≤ end\n.*leave start and end out"):
+            SegmentBatches(data, LENGTH, BATCH, start=2, end=1)
     finally:
         torch.distributed.destroy_process_group()
 

@@ -70,12 +70,14 @@ class ServerProcess:
             if self._process is None or self._process.poll() is not None:
                 raise SimulationError(
                     f"the CARLA server for {self.address} ended before it listened: {self._last_words()}",
+                    expected="a server that goes on until it is stopped",
                     fix=f"run it by hand to see why: {self._command.replace(PORT_WORD, str(self.port))}",
                 )
             if time.monotonic() > deadline:
                 self.stop()
                 raise SimulationError(
                     f"the CARLA server does not listen at {self.address} after {self._start_seconds:.0f} s",
+                    expected="one that listens within env.start_seconds",
                     fix="a slow disk or GPU may need a larger env.start_seconds",
                 )
             time.sleep(POLL_SECONDS)

@@ -226,12 +226,18 @@ class Simulation:
             self.map_file_sha256 = hashlib.sha256(text.encode()).hexdigest()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
-                f"env.map_file {file} cannot be read: {error}", expected="an OpenDRIVE file (.xodr)"
+                f"env.map_file {file} cannot be read: {error}",
+                expected="an OpenDRIVE file (.xodr)",
+                fix="correct the path (it is looked for on this machine, not on the server's), or leave it out",
             ) from error
         try:
             return self._carla.Map(MAP, text)
         except RuntimeError as error:
-            raise ConfigError(f"env.map_file {file}: {error}", expected="an OpenDRIVE file (.xodr)") from error
+            raise ConfigError(
+                f"env.map_file {file}: {error}",
+                expected="an OpenDRIVE file (.xodr)",
+                fix="export the map again, or leave env.map_file out",
+            ) from error
 
     def _check_route(self) -> None:
         """Later releases of CARLA number Town04's roads otherwise; by other numbers the rules would mean nothing."""
@@ -345,7 +351,11 @@ class Simulation:
             if picture.frame >= self._frame:
                 break
         if picture.frame > self._frame:
-            raise SimulationError(f"the camera sent frame {picture.frame} at frame {self._frame}")
+            raise SimulationError(
+                f"the camera sent frame {picture.frame} at frame {self._frame}",
+                expected="a world that ticks for this environment alone",
+                fix="let no other client tick this server: give each its own port",
+            )
         self._picture = picture
 
     def _no_picture(self) -> SimulationError:

@@ -267,9 +267,9 @@ def test_a_run_that_is_training_is_refused_and_a_checkpoint_of_it_is_not(place: 
 @pytest.mark.parametrize(
     ("runs", "fields", "words"),
     [
-        (("nowhere",), {}, ("does not exist", "run folder")),
+        (("nowhere",), {}, ("does not exist", "run folder", "correct the path")),
         (("shards",), {}, ("has no run.json",)),
-        (("apv", "apv"), {}, ("named 2 times",)),
+        (("apv", "apv"), {}, ("named 2 times", "each model once", "apv once")),
         (("apv",), {"length": 30}, ("none of its 16 videos", "length=25")),
         (("apv",), {"observed": 8}, ("observed=8", "nothing to predict")),
         (("apv",), {"observd": 8}, ("unknown config key", "observed")),

@@ -90,7 +90,7 @@ def test_an_action_that_is_not_finite_is_refused(action: np.ndarray) -> None:
 def test_an_action_of_a_wrong_size_is_refused() -> None:
     env = ToyEnv("toy/plain", EnvConfig())
     env.reset(0)
-    with pytest.raises(TrainingError, match=r"shape \(3,\)"):
+    with pytest.raises(TrainingError, match=r"shape \(3,\)\n.*\(2,\)\n.*one action at a time"):
         env.step(np.zeros(3))
 
 
@@ -109,8 +109,9 @@ def test_what_the_simulator_gets_wrong_is_named(task: str, found: str) -> None:
     env = ToyEnv(task, EnvConfig())
     env.reset(0)
     env.step(MIDDLE)
-    with pytest.raises(SimulationError, match=found):
+    with pytest.raises(SimulationError, match=found) as caught:
         env.step(MIDDLE)
+    assert f"`ipv-bench record {task}`" in caught.value.fix
 
 
 def test_a_time_limit_beyond_the_suites_is_refused() -> None:

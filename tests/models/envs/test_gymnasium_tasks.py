@@ -135,9 +135,9 @@ def test_a_fork_of_a_process_that_has_rendered_is_refused_and_does_not_hang() ->
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"colour": "red"}, "dmc/cartpole_balance has no colour"),
-        ({"action_repeat": 0}, "action_repeat: .*greater than 0"),
-        ({"render_mode": "human"}, "images only, no window"),
+        ({"colour": "red"}, "dmc/cartpole_balance has no colour\n.*of action_repeat, .*\n.*leave colour out"),
+        ({"action_repeat": 0}, "action_repeat: .*greater than 0.*\n.*Config describes them\n.*correct them"),
+        ({"render_mode": "human"}, "images only, no window\n.*leave it out"),
     ],
 )
 def test_wrong_arguments(fields: dict[str, object], message: str) -> None:

@@ -249,14 +249,18 @@ def test_what_is_not_here_or_not_safe_is_refused(
     with pytest.raises(InputError, match="holds pickled weights"):
         features(kind="mae", name=str(pickled))
     (pickled / "model.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot be read.*\n.*transformers\n.*copy the whole folder again"):
         features(kind="mae", name=str(pickled))
     listed = tmp_path / "listed"
     listed.mkdir()
     (listed / "config.json").write_bytes((folders["mae"] / "config.json").read_bytes())
     (listed / "a.bin").write_bytes(b"anything")
-    for name, words in (("a.bin", "may hold pickled weights"), ("../a.safetensors", "not in the folder")):
-        (listed / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"vit.x": name}}))
+    for names, words in (
+        ({"vit.x": "a.bin"}, "may hold pickled weights.*\n.*\n.*download the model's safetensors"),
+        ({"vit.x": "../a.safetensors"}, "not in the folder\n.*\n.*the whole folder again"),
+        ({}, "names no files\n.*weight_map.*\n.*the whole folder again"),
+    ):
+        (listed / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
         with pytest.raises(InputError, match=words):
             find_model(str(listed))
     (listed / "adapter_config.json").write_text("{}")
@@ -264,15 +268,17 @@ def test_what_is_not_here_or_not_safe_is_refused(
         find_model(str(listed))
     said = json.loads((folders["mae"] / "config.json").read_text())
     for key, value, words in (
-        ("num_channels", 1, "gives no tokens of frames"),
-        ("patch_size", 5, "patches that divide"),
+        ("num_channels", 1, "gives no tokens of frames.*\n.*\n.*another model in features.name"),
+        ("patch_size", 5, "patches that divide.*\n.*another model in features.name"),
     ):
         (half := tmp_path / key).mkdir()
         (half / "config.json").write_text(json.dumps(said | {key: value}))
         with pytest.raises(ConfigError, match=words):
             features(kind="mae", name=str(half), weights="random")
-    with pytest.raises(ConfigError, match="takes frames of 32 pixels, and image.size is 64"):
+    with pytest.raises(ConfigError, match="takes frames of 32 pixels, and image.size is 64") as caught:
         features(64, kind="mae", name=str(folders["mae"]))
+    assert "--set size=32x32" in caught.value.fix
+    assert "--set image.size=32" in caught.value.fix
     with pytest.raises(InputError, match="is a dinov2"):
         features(kind="mae", name=str(folders["dino"]))
     half = tmp_path / "half"
@@ -281,7 +287,7 @@ def test_what_is_not_here_or_not_safe_is_refused(
     whole = load_file(folders["mae"] / "model.safetensors")
     kept = {name: value for name, value in whole.items() if "decoder" not in name}
     save_file(kept, half / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(InputError, match="lack decoder"):
+    with pytest.raises(InputError, match="lack decoder.*\n.*\n.*or set features.kind=vision"):
         features(kind="mae", name=str(half))
     with pytest.raises(InputError, match="no LPIPS weights"):
         features(kind="alex", name=str(tmp_path))

@@ -46,11 +46,12 @@ def video_model_run(folder: Path, method: str = "contextwm", **changes) -> Path:
 
 
 def refused(arguments: list[str], capsys, *words: str, status: int = 2) -> None:
-    """The command ends with `status`, and its message has all `words` and says what to do or what was expected."""
+    """The command ends with `status`, and its message has all `words` and says what was expected and what to do."""
     assert run(arguments) == status
     message = capsys.readouterr().err
     assert "internal error" not in message
-    assert "to do:" in message or "expected:" in message
+    assert "expected:" in message, message
+    assert "to do:" in message, message
     for word in words:
         assert word in message, message
 
@@ -79,7 +80,7 @@ def test_evaluate_refuses_what_has_no_agent(finished, tmp_path, capsys):
     refused(["evaluate", str(video_model_run(tmp_path / "pre"))], capsys, "no agent")
     shutil.copytree(finished, tmp_path / "bare", ignore=shutil.ignore_patterns("checkpoints"))
     refused(["evaluate", str(tmp_path / "bare")], capsys, "no checkpoint yet")
-    refused(["evaluate", str(finished), "--video", "x.avi"], capsys, ".gif or .mp4")
+    refused(["evaluate", str(finished), "--video", "x.avi"], capsys, ".gif or .mp4\n  to do:    call it x.mp4")
 
 
 def test_a_dry_run_prints_the_config_and_writes_nothing(tmp_path, capsys):

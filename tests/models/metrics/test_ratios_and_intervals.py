@@ -37,7 +37,7 @@ def test_ratios_are_of_sums_so_that_a_clip_without_motion_divides_by_nothing() -
 def test_one_segment_has_no_others_actions() -> None:
     """Its own in their place would give a ratio of 1: "ignored", whatever the model does."""
     frames, nobody = np.zeros((1, 4, 8, 8, 3), np.uint8), cast(Any, None)
-    with pytest.raises(ConfigError, match="segments=1 leaves no other segment"):
+    with pytest.raises(ConfigError, match="segments=1 leaves no other segment.*\n.*2 or more\n.*larger validation"):
         measure_latent_actions(nobody, frames, 2, torch.device("cpu"), 0)
     with pytest.raises(ConfigError, match="segments=1 leaves no other segment"):
         validate_actions(nobody, LabelledBatch(frames, np.zeros((1, 4, 2), np.float32)), nobody, 0)

@@ -149,8 +149,11 @@ def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], mon
         assert all(word in message for word in words), message
     Path("variables.pt").write_bytes(Path("variables.pt").read_bytes()[:-200])
     assert run(["import-checkpoint", "variables.pt", "--out", "run"]) == 2
-    assert "truncated" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert all(words in message for words in ("truncated", "a whole file of torch.save", "download the file again"))
     assert run(["import-checkpoint", "absent.pt"]) == 2
+    message = capsys.readouterr().err
+    assert all(words in message for words in ("absent.pt does not exist", "variables*.pt", "correct the path"))
     assert not Path("run").exists()
     assert not Path("harmful").exists()
 

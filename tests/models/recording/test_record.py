@@ -114,6 +114,8 @@ def test_another_recording_and_other_files_are_refused(recorded, tmp_path, capsy
     assert "policy.kind: 'uniform' → 'smooth'" in capsys.readouterr().err
     (tmp_path / "000000-6.npz").write_bytes(b"of somebody else")
     assert record(tmp_path) == 2
+    message = capsys.readouterr().err
+    assert all(words in message for words in ("holds episode files", "a new folder", "another folder with --out"))
     assert (tmp_path / "000000-6.npz").read_bytes() == b"of somebody else"
 
 
@@ -137,7 +139,12 @@ def test_policies_that_do_not_exist_are_named_and_leave_nothing(tmp_path, capsys
     out = tmp_path / "out"
     for options, words in (
         (["--policy", "expert"], "dmc has no expert"),
-        (["--policy", "unifrom"], "neither a name nor a folder"),
+        (
+            ["--policy", "unifrom"],
+            "neither a name nor a folder\n  expected: uniform, smooth, expert, or the folder of a "
+            "fine-tuning run\n  to do:    did you mean 'uniform'?",
+        ),
+        (["--policy", "runs/none"], "correct the path (it was looked for from"),
         (["--policy", str(tmp_path)], "run.json"),
         (["--set", "smoothnes=0.5"], "did you mean 'smoothness'"),
         (["--set", "env.vary=[camera]"], "belongs to the suites dmcr and metaworld-remastered"),
@@ -176,7 +183,9 @@ def test_a_run_plays_with_its_own_settings(tmp_path, capsys):
     assert run(command(out, "--policy", str(trained), "--episodes", "2", settings=[])) == 0
     assert "trained in another environment (mujoco: '2.0.0' →" in capsys.readouterr().err
     assert record(tmp_path / "other", "--policy", str(trained), task="dmc/cheetah_run", settings=[]) == 2
-    assert "have 1 components, those of dmc/cheetah_run 6" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "have 1 components, those of dmc/cheetah_run 6" in message
+    assert "name a run that was fine-tuned on dmc/cheetah_run" in message
 
 
 def test_factors_of_dmc_remastered_are_recorded(tmp_path):

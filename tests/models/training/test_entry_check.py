@@ -58,17 +58,19 @@ def test_a_batch_that_does_not_fit_is_refused_and_changes_nothing(agent: Agent, 
     with pytest.raises(ConfigError, match=re.escape(found)) as caught:
         agent.update(changed(**fields))
     assert expected in caught.value.expected
+    assert caught.value.fix
     assert agent.updates == 0
     assert all(torch.equal(value, before[name]) for name, value in agent.model_tensors().items())
 
 
 def test_an_absent_field_and_a_window_too_short_for_the_bonus_are_named(agent: Agent) -> None:
-    with pytest.raises(ConfigError, match="the batch has no 'reward'"):
+    with pytest.raises(ConfigError, match=r"the batch has no 'reward'.*\n.*is_first\n.*add reward"):
         agent.update({name: value for name, value in batch_of().items() if name != "reward"})
     window = agent.config.intrinsic.window
     with pytest.raises(ConfigError, match=f"T = {window - 1} steps") as caught:
         agent.update(batch_of(0, 2, window - 1))
     assert f"T ≥ {window}" in caught.value.expected
+    assert f"windows of {window} steps or more" in caught.value.fix
 
 
 def test_tensors_flags_as_numbers_and_other_floats_are_as_good(agent: Agent) -> None:
@@ -97,8 +99,10 @@ OBSERVATIONS = {
 @pytest.mark.parametrize("case", OBSERVATIONS)
 def test_an_observation_that_does_not_fit_is_refused(agent: Agent, case: str) -> None:
     obs, found = OBSERVATIONS[case]
-    with pytest.raises(ConfigError, match=re.escape(found)):
+    with pytest.raises(ConfigError, match=re.escape(found)) as caught:
         agent.act(obs)
+    assert caught.value.expected
+    assert caught.value.fix
 
 
 def test_another_number_of_environments_within_an_episode_is_refused() -> None:
