@@ -48,7 +48,11 @@ def interval_figure(
     from reports.statistics.intervals import intervals
 
     if not scores or not statistics:
-        raise InputError("there is nothing to draw", expected="at least one method and one statistic")
+        raise InputError(
+            f"there is nothing to draw: {len(scores)} methods, {len(statistics)} statistics",
+            expected="at least one method and one statistic",
+            fix='give scores as {"method": array}, and statistics as ("iqm",)',
+        )
     found = {
         name: intervals(np.asarray(values, np.float64), list(statistics), resamples, np.random.default_rng(seed))
         for name, values in scores.items()
@@ -66,7 +70,11 @@ def interval_figure(
     if path is not None:
         ending = Path(path).suffix.removeprefix(".")
         if ending not in ("pdf", "svg", "png"):
-            raise OutputError(f"cannot write {path}", expected="an ending .pdf, .svg or .png")
+            raise OutputError(
+                f"cannot write {path}",
+                expected="an ending .pdf, .svg or .png",
+                fix=f"call it {Path(path).with_suffix('.pdf').name}",
+            )
         write_bytes(path, render(figure, Path(path).stem, [ending])[ending])
     return figure
 
@@ -88,7 +96,11 @@ def report_table(table: pd.DataFrame, out: str | Path = "report", **options: Any
         InputError: no such columns, or a step or score that is no number; and others, see `make_report`.
     """
     if not hasattr(table, "to_csv"):
-        raise InputError(f"a {type(table).__name__} is no data frame", expected="a pandas.DataFrame, one row per score")
+        raise InputError(
+            f"a {type(table).__name__} is no data frame",
+            expected="a pandas.DataFrame, one row per score",
+            fix="make it one with pandas.DataFrame(...); folders and files go to `make_report`",
+        )
     source = Path(out) / TABLE_FILE
     with disk_errors(source.parent):
         source.parent.mkdir(parents=True, exist_ok=True)

@@ -112,7 +112,9 @@ def _check_writable(out: Path) -> None:
             probe.write_bytes(b"")
             probe.unlink()
     except OSError as error:  # such as a name that the file system does not take
-        raise OutputError(f"cannot write {out}: {error.strerror}", fix="choose another --out") from error
+        raise OutputError(
+            f"cannot write {out}: {error.strerror}", expected="a folder to write into", fix="choose another --out"
+        ) from error
 
 
 def _refuse_mixed(findings: Sequence[Finding], out: Path) -> None:

@@ -143,7 +143,11 @@ def wanted_figures(names: Sequence[str], own: Mapping[str, FigureConfig]) -> Wan
             elif group:
                 places[one] = PLACES[one]
             else:
-                raise UsageError(f"report does not draw {one}: {PLACES[one]}", expected="another figure")
+                raise UsageError(
+                    f"report does not draw {one}: {PLACES[one]}",
+                    expected="another figure",
+                    fix=f"leave {one} out; `--figures paper` draws all that it can",
+                )
     return Wanted(described, made, places, frozenset(optional))
 
 

@@ -102,6 +102,7 @@ def check_names(figure: FigureConfig, runs: Sequence[ScoredRun]) -> None:
                     raise ConfigError(
                         f"{line.label}: pretraining.data is {where['pretraining.data']!r}",
                         expected="a list of data set names, such as [ssv2]",
+                        fix=f"write [{where['pretraining.data']}] in the figure's `where`",
                     )
                 _all_known("field in the figure's where:", where, fields)
                 for key, known in values.items():

@@ -80,18 +80,19 @@ class Analyses:
 
     def refuse(self, analysis: Analysis, error: InputError) -> None:
         """Leave an analysis out from now on, with a finding that says why."""
+        self._refuse(analysis.folder, error)
+
+    def _refuse(self, folder: Path, error: InputError) -> None:
         if self._alone:
             raise error
         text = error.found + (f" (expected: {error.expected})" if error.expected else "")
-        self._findings[analysis.folder] = refusal("bad_analysis", text, error.fix, [str(analysis.folder)])
+        self._findings[folder] = refusal("bad_analysis", text, error.fix, [str(folder)])
 
     def _opened(self, folder: Path) -> Analysis | None:
         try:
             return Analysis(folder, read_analysis(folder))
         except InputError as error:
-            if self._alone:
-                raise
-            self._findings[folder] = refusal("bad_analysis", error.found, error.fix, [str(folder)])
+            self._refuse(folder, error)
             return None
 
     def _is_whole(self, analysis: Analysis) -> bool:
@@ -112,7 +113,9 @@ def not_drawable(analysis: Analysis, error: Exception) -> InputError:
     """The error for an analysis of which a figure or table could not be made."""
     command = f"`ipv-bench analyze {analysis.record.kind}`"
     found = f"{analysis.folder} is not what {command} writes: {type(error).__name__}: {error}"
-    return InputError(found[:300], fix="run the command again")
+    return InputError(
+        found[:300], expected=f"an analysis that {command} of this version made", fix=f"run {command} again"
+    )
 
 
 def analysis_folders(source: Path) -> Iterator[Path]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ipv_bench.analysis_record import ANALYSIS_FILE, ARRAYS_FILE, AnalysisRecord
 from ipv_bench.errors import InputError
+from ipv_bench.file_names import shown
 
 Side = str | int
 """A side's name (equal names are equally long), or its length."""
@@ -129,7 +130,9 @@ def _counted(record: AnalysisRecord, folder: Path) -> dict[str, int]:
             continue
         members = isinstance(values, list) and all(isinstance(one, dict if side == "clips" else str) for one in values)
         if not members:
-            raise InputError(f"{folder / ANALYSIS_FILE}: numbers.{key} is no list of {side}", fix=_FIX)
+            raise InputError(
+                f"{folder / ANALYSIS_FILE}: numbers.{key} is {shown(values)}", expected=f"a list of {side}", fix=_FIX
+            )
         if record.kind == "predict" or side == "labels":
             found[side] = len(values)
     return found
@@ -167,7 +170,7 @@ def _check_places(where: str, array: NDArray[Any], side: str, length: int) -> No
 def _check_numbers(record: AnalysisRecord, layout: Layout, where: Path) -> None:
     models = record.numbers.get("models", {})
     if not isinstance(models, dict) or not all(isinstance(values, dict) for values in models.values()):
-        raise InputError(f"{where}: numbers.models is no mapping of models", fix=_FIX)
+        raise InputError(f"{where}: numbers.models is {shown(models)}", expected="model → its numbers", fix=_FIX)
     for owner, values in [("", record.numbers), *models.items()]:
         for key in layout.intervals:
             if values.get(key) is not None:
@@ -178,7 +181,7 @@ def _check_numbers(record: AnalysisRecord, layout: Layout, where: Path) -> None:
                 for part, value in parts.items() if isinstance(parts, dict) else ():
                     _check_interval(f"{where}: {label} {what} {part}", value)
     if record.kind == "pairs" and not record.verdicts:
-        raise InputError(f"{where} has no verdict", fix=_FIX)
+        raise InputError(f"{where} has no verdict", expected="one, as `analyze pairs` writes it", fix=_FIX)
 
 
 def _check_interval(where: str, value: Any) -> None:

@@ -44,7 +44,11 @@ def unpacked(path: Path) -> Iterator[tuple[Path, Callable[[Any], Any]]]:
         try:
             _unpack(path, Path(folder))
         except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
-            raise InputError(f"{path} cannot be unpacked: {error}", expected="a whole tar archive") from None
+            raise InputError(
+                f"{path} cannot be unpacked: {error}",
+                expected="a whole tar archive",
+                fix="copy or download it again, or leave it out",
+            ) from None
 
         def named(text: str) -> str:
             return text.replace(folder, str(path))
@@ -90,7 +94,11 @@ def _unpack(path: Path, folder: Path) -> None:
                 continue
             name = PurePosixPath(member.name)
             if name.is_absolute() or ".." in name.parts or "\0" in member.name:
-                raise InputError(f"{path} has a member {member.name!r}", expected="names inside the archive's folder")
+                raise InputError(
+                    f"{path} has a member {member.name!r}",
+                    expected="names inside the archive's folder",
+                    fix="pack it again without that member, or leave it out",
+                )
             target = folder.joinpath(*name.parts)
             target.parent.mkdir(parents=True, exist_ok=True)
             contents = archive.extractfile(member)

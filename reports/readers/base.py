@@ -107,13 +107,18 @@ def read_fields(folder: Path) -> RunFields:
     path = folder / FIELDS_FILE
     if not path.is_file():
         return RunFields()
-    values = read_yaml(path, error=ConfigError)
+    fix = "correct it (docs/reports/formats.md), or delete it"
+    values = read_yaml(path, error=ConfigError, fix=fix)
     if not isinstance(values, dict):
-        raise ConfigError(f"{path} holds no mapping", expected="lines such as method: sac")
+        raise ConfigError(f"{path} holds no mapping", expected="lines such as method: sac", fix=fix)
     fields = build(RunFields, values)
     check_pretraining(fields.pretraining, str(path))
     if fields.steps_are == "agent_steps" and not fields.action_repeat:
-        raise ConfigError(f"{path}: steps_are is agent_steps", expected="action_repeat beside it")
+        raise ConfigError(
+            f"{path}: steps_are is agent_steps",
+            expected="action_repeat beside it",
+            fix="add `action_repeat: 2` (the run's own), or leave steps_are out where steps are env steps",
+        )
     return fields
 
 
@@ -125,11 +130,19 @@ def check_pretraining(values: Mapping[str, Any], where: str) -> None:
     """
     data = values.get("data")
     if data is not None and not (isinstance(data, list) and all(isinstance(name, str) for name in data)):
-        raise InputError(f"{where}: pretraining.data is {str(data)[:100]!r}", expected="a list of data sets' names")
+        raise InputError(
+            f"{where}: pretraining.data is {str(data)[:100]!r}",
+            expected="a list of data sets' names",
+            fix="write `data: [ssv2]`" if isinstance(data, str) else "correct it there",
+        )
     for name in ("kind", "num_videos", "updates"):
         value = values.get(name)
         if value is not None and not isinstance(value, str | int | float):
-            raise InputError(f"{where}: pretraining.{name} is {str(value)[:100]!r}", expected="a name or a number")
+            raise InputError(
+                f"{where}: pretraining.{name} is {str(value)[:100]!r}",
+                expected="a name or a number",
+                fix="correct it there, or leave it out",
+            )
 
 
 def first_bytes(path: Path, count: int = 4096) -> bytes:

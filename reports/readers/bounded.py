@@ -40,7 +40,11 @@ def read_bounded(path: Path, limit: int = LARGEST_BYTES) -> bytes:
             file.seek(0)
             data = gzip.GzipFile(fileobj=file).read(limit + 1) if packed else file.read(limit + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read: {error}", fix="restore the file, or leave it out") from None
+        raise InputError(
+            f"{path} cannot be read: {error}",
+            expected="a file that can be read, whole where it is packed",
+            fix="restore the file, or leave it out",
+        ) from None
     if len(data) > limit:
         raise InputError(
             f"{path} holds more than {limit >> 20} MiB", expected="a file of scores", fix="leave the file out"

@@ -137,7 +137,11 @@ def _lines(log: Path, key: str, score: str) -> Iterable[tuple[float, float | Non
             number += 1
             if not raw.endswith(b"\n"):
                 if len(raw) >= LONGEST_LINE:
-                    raise InputError(f"{log} line {number} is longer than {LONGEST_LINE >> 20} MiB")
+                    raise InputError(
+                        f"{log} line {number} is longer than {LONGEST_LINE >> 20} MiB",
+                        expected="one JSON object with the metrics of a step in each line",
+                        fix="restore the file, or leave it out",
+                    )
                 return  # cut off by a run that is still writing, or was killed
             if wanted not in raw:
                 found = step_of.search(raw)

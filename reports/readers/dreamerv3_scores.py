@@ -23,6 +23,7 @@ from reports.scores.task_names import known_task, suite_metric
 LARGEST_BYTES = 1 << 28
 """Unpacked; published files have megabytes."""
 FIELDS = ("task", "method", "seed", "xs", "ys")
+_FIX = "restore the file, or leave it out"
 
 
 class DreamerV3Scores:
@@ -47,7 +48,7 @@ class DreamerV3Scores:
         """
         entries = parse_json(read_bounded(path, LARGEST_BYTES), str(path), nan=True)
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise InputError(f"{path} is not a list of runs", expected=f"a list of {{{', '.join(FIELDS)}}}")
+            raise InputError(f"{path} is not a list of runs", expected=f"a list of {{{', '.join(FIELDS)}}}", fix=_FIX)
         return Read(runs=tuple(self._run(path, number, entry) for number, entry in enumerate(entries)))
 
     def _run(self, path: Path, number: int, entry: dict[str, Any]) -> ScoredRun:
@@ -56,13 +57,18 @@ class DreamerV3Scores:
             raise InputError(
                 f"{path}: entry {number} has no {', '.join(missing)}; it has {', '.join(entry)}",
                 expected=", ".join(FIELDS),
+                fix=_FIX,
             )
         try:
             xs, ys = np.asarray(entry["xs"], dtype=np.float64), np.asarray(entry["ys"], dtype=np.float64)
         except (TypeError, ValueError, OverflowError):
-            raise InputError(f"{path}: entry {number} has xs or ys that are not numbers", expected="numbers") from None
+            raise InputError(
+                f"{path}: entry {number} has xs or ys that are not numbers", expected="numbers", fix=_FIX
+            ) from None
         if xs.shape != ys.shape or xs.ndim != 1:
-            raise InputError(f"{path}: entry {number} has {xs.size} xs and {ys.size} ys", expected="one y per x")
+            raise InputError(
+                f"{path}: entry {number} has {xs.size} xs and {ys.size} ys", expected="one y per x", fix=_FIX
+            )
         suite, task = _suite_and_task(path, str(entry["task"]))
         return ScoredRun(
             method=str(entry["method"]),

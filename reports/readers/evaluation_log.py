@@ -59,6 +59,7 @@ def _point(log: Path, number: int, line: dict[str, Any], values: str) -> tuple[f
         raise RunError(
             f"{log} line {number} has no env_steps or no {values}: it has {', '.join(map(str, line)) or 'nothing'}",
             expected=f"env_steps (a number) and {values} (a list with one number per episode)",
+            fix="restore the log, or take that line out",
         )
     # Successes are written as true and false; a return that is one of them is no number.
     flags = values == "successes"

@@ -60,5 +60,5 @@ def _read(analysis: Analysis, picture: Picture) -> bytes:
     path = picture_path(analysis.folder, picture)
     data = read_bytes(path, limit=MAX_BYTES, fix=_FIX)
     if not data.startswith(_STARTS) or not data.endswith(_END):
-        raise InputError(f"{path} is no whole GIF", fix=_FIX)
+        raise InputError(f"{path} is no whole GIF", expected="the file that `analyze` wrote", fix=_FIX)
     return data

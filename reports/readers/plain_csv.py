@@ -116,15 +116,25 @@ def _some(header: tuple[str, ...]) -> str:
 def _run(path: Path, fields: Mapping[str, str], score: str, env_steps: np.ndarray, scores: np.ndarray) -> ScoredRun:
     empty = [name for name in ("method", "task", "seed") if not fields[name] or fields[name].lower() == "nan"]
     if empty:
-        raise InputError(f"{path}: a row has no {' and no '.join(empty)}", expected="a name in every row")
+        raise InputError(
+            f"{path}: a row has no {' and no '.join(empty)}",
+            expected="a name in every row",
+            fix=f"fill the column {empty[0]} in every row, or take such rows out",
+        )
     suite, task = (fields["suite"], fields["task"]) if "suite" in fields else split_task(fields["task"])
     metric = fields.get("metric") or SUITE_METRIC.get(suite, "success" if "success" in score.lower() else "score")
     if metric not in METRICS:
-        raise InputError(f"{path}: metric {metric!r}", expected=", ".join(METRICS))
+        raise InputError(
+            f"{path}: metric {metric!r}",
+            expected=f"one of {', '.join(METRICS)}",
+            fix="write one of these into the column metric, or take the column out",
+        )
     repeat = fields.get("action_repeat", "")
     if repeat and not re.fullmatch(r"[1-9][0-9]{0,8}", repeat):
         raise InputError(
-            f"{path}: action_repeat {repeat!r}", expected=f"a whole number from 1 to {MAX_ACTION_REPEAT - 1:,}"
+            f"{path}: action_repeat {repeat!r}",
+            expected=f"a whole number from 1 to {MAX_ACTION_REPEAT - 1:,}",
+            fix="correct the column action_repeat, or leave it empty where nobody knows it",
         )
     return ScoredRun(
         method=fields["method"],

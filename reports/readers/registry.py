@@ -188,7 +188,9 @@ def _read(reader: Reader, path: Path, options: ReadOptions) -> Read:
     except IpvBenchError:
         raise
     except MemoryError:
-        raise InputError(f"{path} does not fit into memory", fix="leave the file out") from None
+        raise InputError(
+            f"{path} does not fit into memory", expected="a file of scores", fix="leave the file out"
+        ) from None
     except Exception as error:  # a reader met what it does not expect: the other files are read all the same
         raise InputError(
             f"{path} cannot be read as {reader.name}: {type(error).__name__}: {str(error)[:200]}",

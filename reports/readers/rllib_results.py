@@ -48,7 +48,11 @@ class RllibResults:
         score = choose_score(path, present, names, options)
         step = options.columns.get("step") or find_step(present)
         if step not in present:
-            raise InputError(f"{path} counts no env steps", expected="num_env_steps_sampled_lifetime, timesteps_total")
+            raise InputError(
+                f"{path} counts no env steps" + (f": it has no {step}" if step else ""),
+                expected="num_env_steps_sampled_lifetime, timesteps_total",
+                fix="name the field that counts them with `columns: {step: NAME}` in the report's config",
+            )
         points = [(row[step], row[score.name]) for row in rows if step in row and score.name in row]
         pairs = np.array(points, dtype=np.float64).reshape(-1, 2)
         run, said = log_run(self.name, path, names, score, pairs[:, 0], pairs[:, 1])

@@ -15,6 +15,7 @@ from reports.readers.score_names import ScoreName
 from reports.scores.task_names import suite_metric
 
 LARGEST_BYTES = 1 << 28
+_FIX = "restore the file, or leave it out"
 """Unpacked arrays above this are refused: evaluations are kilobytes, and a small archive can hold a huge one."""
 
 
@@ -44,6 +45,7 @@ class Sb3Evaluations:
             raise InputError(
                 f"{path}: timesteps of shape {steps.shape} and {key} of shape {values.shape}",
                 expected="(T,) and (T, episodes)",
+                fix=_FIX,
             )
         score = ScoreName(key, "success" if key == "successes" else "return", "evaluation")
         means = values.mean(axis=1) if values.shape[1] else np.full(len(values), np.nan)
@@ -53,16 +55,18 @@ class Sb3Evaluations:
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    stored = read_npz(path, limit=LARGEST_BYTES, fix="restore the file, or leave it out")
+    stored = read_npz(path, limit=LARGEST_BYTES, fix=_FIX)
     arrays: dict[str, np.ndarray] = {}
     for name in ("timesteps", "results", "successes"):
         if name in stored:
             if stored[name].dtype.kind not in "biuf":
-                raise InputError(f"{path}: {name} is of type {stored[name].dtype}", expected="numbers")
+                raise InputError(f"{path}: {name} is of type {stored[name].dtype}", expected="numbers", fix=_FIX)
             arrays[name] = stored[name].astype(np.float64)
     missing = [name for name in ("timesteps", "results") if name not in arrays]
     if missing:
-        raise InputError(f"{path} has no {' and no '.join(missing)}", expected="timesteps, results")
+        raise InputError(
+            f"{path} has no {' and no '.join(missing)}", expected="timesteps, results, as EvalCallback writes", fix=_FIX
+        )
     return arrays
 
 

@@ -50,7 +50,11 @@ class Sb3Monitor:
             env = env or str(header.get("env_id") or "")
             table = TextTable(file, cut_off_allowed=True)
             if not {"r", "l"} <= set(table.names):
-                raise InputError(f"{file} has the columns {', '.join(table.names[:20])}", expected="r, l, t")
+                raise InputError(
+                    f"{file} has the columns {', '.join(table.names[:20])}",
+                    expected="r, l, t, as Monitor writes them",
+                    fix="restore the file, or leave it out",
+                )
             if table.is_cut_off:
                 findings.append(note("cut_off_log", f"the last row of {file} is cut off; it was used up to there"))
             seconds = table.numbers("t") if "t" in table.names else np.arange(table.num_rows, dtype=np.float64)

@@ -24,6 +24,8 @@ _SUFFIXES = re.compile(r"\.(csv|tsv|txt)(\.gz)?$", re.IGNORECASE)
 _DELIMITERS = ",;\t"
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+([eE][-+]?\d+)?\s*")
 _THOUSANDS = re.compile(r"\s*[-+]?\d{1,3}(\.\d{3})+\s*")
+_TABLE = "a table with one header line"
+_SAVE = "save it as CSV in UTF-8 with one line of names above the numbers, or leave it out"
 LARGEST_TABLE_BYTES = 1 << 27
 """Unpacked; a table in memory takes about twenty times its bytes."""
 _HEADER_BYTES = 1 << 20
@@ -108,7 +110,7 @@ class TextTable:
         self.path = path
         text = _text(read_bounded(path, LARGEST_TABLE_BYTES))
         if "\0" in text:
-            raise InputError(f"{path} is not text", expected="a table with one header line")
+            raise InputError(f"{path} is not text", expected=_TABLE, fix=_SAVE)
         header = table_header(path)
         self._delimiter = _delimiter(next((line for line in text.splitlines() if not _is_passed_over(line)), ""))
         try:
@@ -117,7 +119,7 @@ class TextTable:
             first = next(rows, None)
             self._rows = [row for row in rows if row != first]  # a logger that was started again writes it again
         except csv.Error as error:
-            raise InputError(f"{path} cannot be read: {error}", expected="a table with one header line") from None
+            raise InputError(f"{path} cannot be read: {error}", expected=_TABLE, fix=_SAVE) from None
         self.names = list(header)
         self._has_decimal_commas = self._delimiter != "," and any(
             _DECIMAL_COMMA.fullmatch(value) for row in self._rows for value in row
@@ -128,7 +130,9 @@ class TextTable:
         for number, row in enumerate(self._rows, start=1):
             if len(row) != len(self.names):
                 raise InputError(
-                    f"{path}: data row {number} has {len(row)} values", expected=f"{len(self.names)}, as the header"
+                    f"{path}: data row {number} has {len(row)} values",
+                    expected=f"{len(self.names)}, as the header",
+                    fix=f"complete that row, or take it out; text that holds {self._delimiter!r} needs quotes",
                 )
 
     @property
@@ -163,7 +167,11 @@ class TextTable:
 
     def _place(self, name: str) -> int:
         if self.names.count(name) > 1:
-            raise InputError(f"{self.path} has {self.names.count(name)} columns {name!r}", expected="one")
+            raise InputError(
+                f"{self.path} has {self.names.count(name)} columns {name!r}",
+                expected="one",
+                fix="rename the others, or take them out",
+            )
         return self.names.index(name)
 
     def _number(self, name: str, number: int, value: str) -> float:
@@ -174,7 +182,11 @@ class TextTable:
         try:
             return float(value)
         except ValueError:
-            raise InputError(f"{self.path}: {name} {value!r} in data row {number}", expected="a number") from None
+            raise InputError(
+                f"{self.path}: {name} {value!r} in data row {number}",
+                expected="a number",
+                fix="correct it; an empty value or nan stands for none",
+            ) from None
 
     def groups(self, names: Sequence[str], seed: str = "") -> Iterator[tuple[dict[str, str], np.ndarray]]:
         """Rows with equal texts in the columns `names`: the texts, and the rows' indices in order.

@@ -48,12 +48,21 @@ def read_human_scores(path: Path) -> dict[str, ScoreRange]:
             raise InputError(
                 f"{path} row {number}: task {row['task']!r}, random {row['random']!r}, human {row['human']!r}",
                 expected="a name and two finite numbers",
+                fix="correct that row, or take it out",
             )
         if high <= low:
-            raise ConfigError(f"{path}: {task}: human {high:g} is not above random {low:g}")
+            raise ConfigError(
+                f"{path}: {task}: human {high:g} is not above random {low:g}",
+                expected="random < human, which become 0 and 1",
+                fix="see whether the two columns are exchanged, or take that row out",
+            )
         entry = ScoreRange(low=low, high=high)
         if found.setdefault(task, entry) != entry:
-            raise InputError(f"{path}: {task} has two rows that differ", expected="one row per task")
+            raise InputError(
+                f"{path}: {task} has two rows that differ",
+                expected="one row per task",
+                fix=f"take out all rows of {task} but the right one",
+            )
     return found
 
 
@@ -62,11 +71,17 @@ def _rows(path: Path) -> list[dict[str, str]]:
         with open(path, newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read: {error}", expected="a CSV with task, random, human") from None
+        raise InputError(
+            f"{path} cannot be read: {error}",
+            expected="a CSV with task, random, human",
+            fix="correct the path in the report's config, or save the file as CSV in UTF-8",
+        ) from None
     columns = list(rows[0]) if rows else []
     if not {"task", "random", "human"} <= set(columns):
         raise InputError(
-            f"{path} has the columns {', '.join(map(str, columns)) or '(none)'}", expected="task, random, human"
+            f"{path} has the columns {', '.join(map(str, columns)) or '(none)'}",
+            expected="task, random, human",
+            fix="write these three names into the first line, with commas between",
         )
     return rows
 

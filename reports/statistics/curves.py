@@ -24,6 +24,7 @@ def area_under_curve(scores: np.ndarray, env_steps: np.ndarray) -> np.ndarray:
         raise InputError(
             f"scores have shape {scores.shape}, env_steps {env_steps.shape}",
             expected="(num_runs, num_tasks, num_steps)",
+            fix="align the runs to one grid of steps first (reports.scores.align)",
         )
     if len(env_steps) == 1:
         return scores[:, :, 0]

@@ -156,9 +156,15 @@ def _estimated(
         if statistic not in STATISTICS:
             raise UnknownNameError("statistic", statistic, STATISTICS)
         if statistic != "iqm" and np.isinf(scores).any():
-            raise InputError(f"{statistic} of scores with +∞", expected="the IQM, which trims them or is +∞")
+            raise InputError(
+                f"{statistic} of scores with +∞",
+                expected="the IQM, which trims them or is +∞",
+                fix='ask for "iqm" alone, or take out runs that never arrived',
+            )
     if resamples < 1:
-        raise InputError(f"resamples is {resamples}", expected="at least 1")
+        raise InputError(
+            f"resamples is {resamples}", expected="at least 1", fix="50,000 are usual for numbers, 2,000 for curves"
+        )
     cube = scores.reshape(*scores.shape[:2], -1)  # (R, M, S)
     once = every_run_once(weights)
     found = {

@@ -63,6 +63,7 @@ def probability_of_improvement(
         raise InputError(
             f"scores have shape {scores.shape}, the others {others.shape}",
             expected="(num_runs, num_tasks), equal tasks",
+            fix="keep the tasks that both have, in one order",
         )
     weights, other_weights = run_weights(scores), run_weights(others)
     wins = _wins(scores, others)  # (M, R, R')

@@ -67,7 +67,9 @@ def run_weights(scores: np.ndarray, *, allow_infinite: bool = False) -> RunWeigh
     """
     if scores.ndim not in (2, 3) or 0 in scores.shape:
         raise InputError(
-            f"scores have shape {scores.shape}", expected="(num_runs, num_tasks) or (num_runs, num_tasks, num_steps)"
+            f"scores have shape {scores.shape}",
+            expected="(num_runs, num_tasks) or (num_runs, num_tasks, num_steps), none of them 0",
+            fix="one task's scores are scores[:, None]; lists of unequal length are filled up with NaN",
         )
     cube = scores.reshape(*scores.shape[:2], -1)  # (R, M, S)
     missing = np.isnan(cube)
@@ -83,10 +85,18 @@ def run_weights(scores: np.ndarray, *, allow_infinite: bool = False) -> RunWeigh
     infinite = np.isneginf(cube) if allow_infinite else np.isinf(cube)
     if infinite.any():
         run, task = np.argwhere(infinite)[0][:2]
-        raise InputError(f"run {run} of task {task} has an infinite score", expected="finite scores")
+        raise InputError(
+            f"run {run} of task {task} has an infinite score",
+            expected="finite scores",
+            fix="correct it, or write NaN for a run that does not exist",
+        )
     num_runs = (~absent).sum(axis=0)
     if (num_runs == 0).any():
-        raise InputError(f"task {int(np.argmin(num_runs))} has no runs", expected="at least one run of every task")
+        raise InputError(
+            f"task {int(np.argmin(num_runs))} has no runs",
+            expected="at least one run of every task",
+            fix="leave the task out, or make a run of it",
+        )
     multiple = math.lcm(*num_runs.tolist())
     whole = multiple * len(num_runs) <= _LARGEST_TOTAL
     return RunWeights(~absent, num_runs, multiple // num_runs if whole else 1 / num_runs, multiple)

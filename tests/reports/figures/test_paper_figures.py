@@ -176,8 +176,9 @@ def test_a_name_may_stand_for_several_and_unknown_ones_name_the_nearest():
 
 def test_places_of_figures_that_nobody_has_built(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(paper_figures, "PLACES", {"fig99": "its data are lost"})
-    with pytest.raises(UsageError, match="report does not draw fig99: its data are lost"):
+    with pytest.raises(UsageError, match="report does not draw fig99: its data are lost") as caught:
         wanted_figures(["fig99"], {})
+    assert "leave fig99 out" in caught.value.fix
     assert wanted_figures(["paper"], {}).places == {"fig99": "its data are lost"}
 
 

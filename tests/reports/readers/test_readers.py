@@ -118,8 +118,10 @@ def test_damaged_run_in_a_folder_is_listed_and_alone_is_an_error(tmp_path: Path)
 def test_wrong_evaluation_line_names_its_keys(tmp_path: Path) -> None:
     folder = write_finetuning(tmp_path, "dmc/walker_run", "apv", 0)
     write(folder / "evaluations.jsonl", jsonl({"step": 5, "returns": [1.0]}))
-    with pytest.raises(InputError, match=r"line 1 has no env_steps or no returns: it has step, returns"):
+    with pytest.raises(InputError, match=r"line 1 has no env_steps or no returns: it has step, returns") as caught:
         read_sources([folder])
+    assert "env_steps (a number)" in caught.value.expected
+    assert "take that line out" in caught.value.fix
 
 
 CONTEXTWM = {"task": "metaworld_drawer_open", "seed": 4, "action_repeat": 1}
@@ -182,11 +184,18 @@ def test_dreamerv3_scores(tmp_path: Path) -> None:
     found = read_sources([path])
     assert [run.name for run in found.runs] == ["atari100k/boxing/dreamerv3/seed1", "atari100k/pong/dreamerv3/seed0"]
     assert found.runs[1].scores.tolist() == [-20, 3]
-    path.write_bytes(gzip.compress(json.dumps([{"task": "x", "xs": [1]}]).encode()))
-    with pytest.raises(InputError, match="entry 0 has no method, seed, ys; it has task, xs"):
-        read_sources([path])
+    whole = entries[0]
+    for wrong, words in (
+        ({}, "is not a list of runs\n.*{task, method"),
+        ([{"task": "x", "xs": [1]}], "entry 0 has no method, seed, ys; it has task, xs\n.*task, method"),
+        ([whole, whole | {"ys": [1, "high"]}], "entry 1 has xs or ys that are not numbers\n.*numbers"),
+        ([whole | {"ys": [1]}], "entry 0 has 2 xs and 1 ys\n.*one y per x"),
+    ):
+        path.write_bytes(gzip.compress(json.dumps(wrong).encode()))
+        with pytest.raises(InputError, match=f"{words}.*\n.*restore the file, or leave it out"):
+            read_sources([path])
     path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot be read.*\n.*whole where it is packed\n.*restore the file"):
         read_sources([path])
 
 
@@ -229,7 +238,7 @@ def test_archive_reads_as_its_folder(tmp_path: Path) -> None:
     assert [run.name for run in inside.runs] == [run.name for run in outside.runs]
     assert all(run.source.startswith(f"{archive}/results/") for run in inside.runs)
     archive.write_bytes(archive.read_bytes()[:200])
-    with pytest.raises(InputError, match="cannot be unpacked"):
+    with pytest.raises(InputError, match="cannot be unpacked.*\n.*a whole tar archive\n.*download it again"):
         read_sources([archive])
 
 
@@ -330,22 +339,34 @@ def test_plain_csv(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "message", "expected", "fix"),
     [
         (
             "method,suite,task,seed,steps,score\n",
             "no column 'step'; its columns are method, suite, task, seed, steps",
+            "step",
+            "step",
         ),
-        (HEADER + "a,dmc,w,0,10,high,\n", "score 'high' in data row 1"),
-        (HEADER + "a,dmc,w,0,10,1,\na,dmc,w\n", "data row 2 has 3 values"),
-        (HEADER.replace("variant", "metric") + "a,dmc,w,0,1,1,reward\n", "metric 'reward'"),
-        (HEADER.replace("variant", "action_repeat") + "a,dmc,w,0,1,1,two\n", "action_repeat 'two'"),
+        (HEADER + "a,dmc,w,0,10,high,\n", "score 'high' in data row 1", "a number", "an empty value or nan"),
+        (HEADER + "a,dmc,w,0,10,1,\na,dmc,w\n", "data row 2 has 3 values", "7, as the header", "complete that row"),
+        (HEADER + ",dmc,w,0,10,1,\n", "a row has no method", "a name in every row", "fill the column method"),
+        (HEADER + "a,dmc,w,0,10,1,\0\n", "is not text", "a table with one header line", "save it as CSV"),
+        (HEADER.replace("variant", "score") + "a,dmc,w,0,1,1,2\n", "has 2 columns 'score'", "one", "rename the others"),
+        (HEADER.replace("variant", "metric") + "a,dmc,w,0,1,1,reward\n", "metric 'reward'", "return", "column metric"),
+        (
+            HEADER.replace("variant", "action_repeat") + "a,dmc,w,0,1,1,two\n",
+            "action_repeat 'two'",
+            "from 1 to",
+            "empty",
+        ),
     ],
 )
-def test_wrong_csv_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_wrong_csv_is_refused(tmp_path: Path, text: str, message: str, expected: str, fix: str) -> None:
     path = write(tmp_path / "scores.csv", text)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as caught:
         read_sources([path])
+    assert expected in caught.value.expected
+    assert fix in caught.value.fix
 
 
 def test_unknown_files_are_listed_and_many_are_summed_up(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ipv_bench.config import build
-from ipv_bench.errors import ConfigError, InputError
+from ipv_bench.errors import ConfigError, InputError, IpvBenchError
 from reports.scores.known_ranges import outside_known_ranges
 from reports.scores.normalise import NormaliseConfig, multiplied, normalise
 from reports.scores.score_table import ScoredRun
@@ -149,21 +149,23 @@ def test_scores_outside_their_range_name_the_factor(runs: list[ScoredRun], expec
 
 
 @pytest.mark.parametrize(
-    ("text", "error"),
+    ("text", "error", "fix"),
     [
-        ("task,human\na,1\n", InputError),
-        ("task,random,human\na,x,2\n", InputError),
-        ("task,random,human\na,2,2\n", ConfigError),
-        ("task,random,human\na,nan,2\n", InputError),
-        ("task,random,human\na,1,2\na,1,3\n", InputError),
+        ("task,human\na,1\n", InputError, "into the first line"),
+        ("task,random,human\na,x,2\n", InputError, "correct that row"),
+        ("task,random,human\na,2,2\n", ConfigError, "are exchanged"),
+        ("task,random,human\na,nan,2\n", InputError, "correct that row"),
+        ("task,random,human\na,1,2\na,1,3\n", InputError, "all rows of a but"),
     ],
 )
-def test_wrong_human_files_are_refused(tmp_path: Path, text: str, error: type[Exception]) -> None:
+def test_wrong_human_files_are_refused(tmp_path: Path, text: str, error: type[IpvBenchError], fix: str) -> None:
     file = tmp_path / "human.csv"
     file.write_text(text)
-    with pytest.raises(error, match=r"human\.csv"):
+    with pytest.raises(error, match=r"human\.csv") as caught:
         scaled("atari/a", 1, {"human": str(file)})
-    with pytest.raises(InputError, match="cannot be read"):
+    assert caught.value.expected
+    assert fix in caught.value.fix
+    with pytest.raises(InputError, match="cannot be read.*\n.*task, random, human\n.*correct the path"):
         scaled("atari/a", 1, {"human": str(tmp_path / "none.csv")})
 
 

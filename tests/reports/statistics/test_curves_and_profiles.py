@@ -52,7 +52,7 @@ def test_probability_of_improvement_of_known_cases() -> None:
     there = probability_of_improvement(better, better + 0.5, 50, generator()).point
     back = probability_of_improvement(better + 0.5, better, 50, generator()).point
     assert there + back == pytest.approx(1.0)
-    with pytest.raises(InputError, match="shape"):
+    with pytest.raises(InputError, match="shape.*\n.*equal tasks\n.*the tasks that both have"):
         probability_of_improvement(better, better[:, :1], 20, generator())
 
 
@@ -61,7 +61,7 @@ def test_area_of_a_straight_line_is_its_middle() -> None:
     scores = np.stack([steps / 40, np.full(3, 0.3)])[:, None, :]  # (2, 1, 3)
     np.testing.assert_allclose(area_under_curve(scores, steps)[:, 0], [0.5, 0.3])
     assert area_under_curve(scores[:, :, :1], steps[:1])[1, 0] == 0.3
-    with pytest.raises(InputError, match="shape"):
+    with pytest.raises(InputError, match="shape.*\n.*num_steps.*\n.*align the runs"):
         area_under_curve(scores, steps[:2])
 
 

@@ -205,14 +205,16 @@ def test_many_different_numbers_of_runs_are_weighed_exactly(counts: Iterable[int
     ],
 )
 def test_wrong_scores_are_refused(scores: np.ndarray, text: str) -> None:
-    with pytest.raises(InputError, match=text):
+    with pytest.raises(InputError, match=text) as caught:
         interval(scores, "iqm", 10, generator())
+    assert caught.value.expected
+    assert caught.value.fix
 
 
 def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(UnknownNameError, match="iqn"):
         interval(scores_of(3, 2), "iqn", 10, generator())
-    with pytest.raises(InputError, match="resamples"):
+    with pytest.raises(InputError, match="resamples is 0\n.*at least 1\n.*50,000 are usual"):
         interval(scores_of(3, 2), "iqm", 0, generator())
-    with pytest.raises(InputError, match="∞"):
+    with pytest.raises(InputError, match='∞\n.*the IQM.*\n.*"iqm" alone'):
         interval(np.array([[1.0], [np.inf]]), "mean", 10, generator(), allow_infinite=True)
