@@ -115,7 +115,11 @@ def read_analysis(folder: str | Path) -> AnalysisRecord:
     """
     path = Path(folder) / ANALYSIS_FILE
     if not os.path.lexists(path):
-        raise InputError(f"{folder} has no {ANALYSIS_FILE}", expected="a folder made by `ipv-bench analyze`")
+        raise InputError(
+            f"{folder} has no {ANALYSIS_FILE}",
+            expected="a folder made by `ipv-bench analyze`",
+            fix="name such a folder",
+        )
     values = read_json(path, error=InputError, expect=dict, limit=MAX_RECORD_BYTES, fix=_FIX)
     if isinstance(values.get("format"), int) and values["format"] > FORMAT:
         raise InputError(

@@ -98,7 +98,7 @@ def read_npy(
     except OSError as found:
         raise unreadable(where, found, error=error, fix=fix) from found
     except ValueError as found:
-        raise error(f"{where} cannot be read: {found}", fix=fix) from None
+        raise error(f"{where} cannot be read: {found}", expected="the path of a file", fix=fix) from None
 
 
 def _fitting_header(file: IO[bytes], size: int, where: str, error: ErrorKind, fix: str) -> Header:
@@ -130,7 +130,7 @@ def _filled(
     count = math.prod(shape)
     data = file.read(count * dtype.itemsize)
     if len(data) != count * dtype.itemsize:
-        raise error(f"{where} ends before its array does", fix=fix)
+        raise error(f"{where} ends before its array does", expected="a file that is whole", fix=fix)
     if not data:
         return np.zeros(shape, dtype)
     flat = np.frombuffer(bytearray(data), dtype, count)
@@ -165,7 +165,7 @@ def read_npz(
         with zipfile.ZipFile(path) as archive:
             members = [m for m in archive.infolist() if names is None or m.filename.removesuffix(".npy") in names]
             if sum(member.file_size for member in members) > limit:
-                raise error(f"{file_name} declares more than {limit:,} bytes", fix=fix)
+                raise error(f"{file_name} declares more than {limit:,} bytes", expected="less", fix=fix)
             for member in members:
                 name, place = member.filename.removesuffix(".npy"), f"{file_name}: {member.filename[:80]!r}"
                 if name == member.filename or name in arrays:
@@ -173,9 +173,10 @@ def read_npz(
                 with archive.open(member) as file:
                     arrays[name] = _read(file, member.file_size, place, error, fix)
                     if file.read(1):
-                        raise error(f"{place} is longer than it declares", fix=fix)
+                        raise error(f"{place} is longer than it declares", expected="the array alone", fix=fix)
     except _DAMAGE as found:
-        raise error(f"{file_name} is no .npz file, or damaged: {str(found)[:200]}", fix=fix) from None
+        words = str(found)[:200]
+        raise error(f"{file_name} is no .npz file, or damaged: {words}", expected="a whole archive", fix=fix) from None
     return arrays
 
 
@@ -209,5 +210,6 @@ def npz_headers(
                     except InputError as found:
                         headers[name] = found.found
     except _DAMAGE as found:
-        raise error(f"{path} is no .npz file, or damaged: {str(found)[:200]}", fix=fix) from None
+        words = str(found)[:200]
+        raise error(f"{path} is no .npz file, or damaged: {words}", expected="a whole archive", fix=fix) from None
     return headers

@@ -45,7 +45,9 @@ def read_csv(
         try:
             row = next(rows, None)
         except csv.Error as found:
-            raise error(f"{path} line {rows.line_num} is not CSV: {found}", fix=fix) from None
+            raise error(
+                f"{path} line {rows.line_num} is not CSV: {found}", expected="values with commas between", fix=fix
+            ) from None
         if row is None:
             return
         if row:
@@ -79,7 +81,7 @@ def parse_whole(text: str, where: str, *, error: ErrorKind = InputError, fix: st
         return number
     if _NUMBER.fullmatch(plain) and abs(value := float(plain)) < 2**53 and value.is_integer():
         return int(value)
-    raise error(f"{where}: {shown(text)} is no whole number of 64 bits", fix=fix)
+    raise error(f"{where}: {shown(text)} is no whole number of 64 bits", expected="one, such as 1000", fix=fix)
 
 
 def spreadsheet_cell(text: str) -> str:

@@ -31,6 +31,8 @@ LASTING = frozenset(
 )
 """Errors that say what files are like: no permission, links to nowhere or in a circle, impossible names. All others
 may pass: a disk, or the network file system that it is reached by, is away or damaged."""
+_THERE = "a file or folder that is there and that you may use"
+_THERE_FIX = "correct the path or its permissions, then run the same command again"
 _DISK = "a disk that can be read"
 _DISK_FIX = "check the disk or the network file system, then run the same command again"
 
@@ -59,7 +61,7 @@ def unreadable(path: object, found: OSError, *, error: ErrorKind = InputError, f
     where = os.fsdecode(named) if isinstance(named, str | bytes) else path
     words = found.strerror or str(found) or type(found).__name__
     if found.errno is None or found.errno in LASTING:
-        return error(f"{where} cannot be read: {words}", fix=fix)
+        return error(f"{where} cannot be read: {words}", expected=_THERE, fix=fix or _THERE_FIX)
     return error(f"{where} cannot be read: {words}", expected=_DISK, fix=_DISK_FIX)
 
 
@@ -91,7 +93,7 @@ def read_bytes(path: str | Path, *, error: ErrorKind = InputError, limit: int = 
     except OSError as found:
         raise unreadable(path, found, error=error, fix=fix) from found
     except ValueError as found:  # a NUL in the path
-        raise error(f"{path} cannot be read: {found}", fix=fix) from None
+        raise error(f"{path} cannot be read: {found}", expected="the path of a file", fix=fix) from None
     if max(len(data), status.st_size) > limit:
         raise error(f"{path} has {status.st_size:,} bytes", expected=f"at most {limit:,}", fix=fix)
     return data

@@ -34,19 +34,19 @@ Model = TypeVar("Model", bound=BaseModel)
 class _NumberError(ValueError):
     """A number that is refused, as it stands in the text."""
 
-    def __init__(self, text: str, rule: str) -> None:
-        super().__init__(rule)
-        self.text, self.rule = text, rule
+    def __init__(self, text: str, kind: str, expected: str) -> None:
+        super().__init__(kind)
+        self.text, self.kind, self.expected = text, kind, expected
 
 
 def _whole(text: str) -> int:
     if len(text) <= 21 and INTEGER_LOW <= (number := int(text)) <= INTEGER_HIGH:
         return number
-    raise _NumberError(text, f"a whole number of {len(text.lstrip('-'))} digits; at most 64 bits are read")
+    raise _NumberError(text, f"a whole number of {len(text.lstrip('-'))} digits", "at most 64 bits")
 
 
 def _no_constant(text: str) -> float:
-    raise _NumberError(text, "no JSON number")
+    raise _NumberError(text, "no JSON number", "a finite number, or null")
 
 
 _STRICT = json.JSONDecoder(parse_int=_whole, parse_constant=_no_constant)
@@ -83,13 +83,16 @@ def parse_json(
         raise _nested(where, error, fix) from None
     except _NumberError as found:
         line = text.count("\n", 0, max(text.find(found.text), 0)) + 1
-        raise error(f"{where} line {line}: {shown(found.text, 24)} is {found.rule}", fix=fix) from None
+        told = f"{where} line {line}: {shown(found.text, 24)} is {found.kind}"
+        raise error(told, expected=found.expected, fix=fix) from None
     except ValueError as found:
         raise error(f"{where} is not JSON: {found}", expected="one JSON document, whole", fix=fix) from None
     if too_deep(value):
         raise _nested(where, error, fix)
     if "\\u" in text and not all(map(is_well_formed, strings(value))):
-        raise error(f"{where} holds half a character (a lone surrogate \\ud800 … \\udfff)", fix=fix)
+        raise error(
+            f"{where} holds half a character (a lone surrogate \\ud800 … \\udfff)", expected="whole ones", fix=fix
+        )
     if expect is not None and not isinstance(value, expect):
         wanted = "an object {…}" if expect is dict else "an array […]"
         raise error(f"{where} holds {_kind(value)}", expected=wanted, fix=fix)
@@ -134,7 +137,9 @@ def read_json_lines(path: str | Path, *, error: ErrorKind = InputError, fix: str
     except OSError as found:
         raise unreadable(path, found, error=error, fix=fix) from found
     if len(raw) > MAX_LINE_BYTES:
-        raise error(f"{path} line {number + 1} is longer than {MAX_LINE_BYTES:,} bytes", fix=fix)
+        raise error(
+            f"{path} line {number + 1} is longer than {MAX_LINE_BYTES:,} bytes", expected="one object a line", fix=fix
+        )
 
 
 def as_model(model: type[Model], values: Any, where: str, *, error: ErrorKind = InputError, fix: str = "") -> Model:
@@ -152,7 +157,7 @@ def as_model(model: type[Model], values: Any, where: str, *, error: ErrorKind = 
         told = own.at("") if own else None
         raise error(
             f"{where}: {place}: {told.found if told else first['msg'].removeprefix('Value error, ')}",
-            expected=told.expected if told else "",
+            expected=told.expected if told else "the fields that ipv-bench writes there",
             fix=fix,
         ) from None
     except RecursionError:

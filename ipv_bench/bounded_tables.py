@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from ipv_bench.bounded_file import ErrorKind, read_bytes, unreadable
 from ipv_bench.errors import InputError
 
+_WHOLE = "a whole Parquet file"
 MAX_ROWS = 100_000_000
 MAX_TABLE_BYTES = 16 << 30
 LIMITS: Mapping[str, Any] = {
@@ -47,7 +48,11 @@ def read_table(
         meta = file.metadata
         size = sum(meta.row_group(number).total_byte_size for number in range(meta.num_row_groups))
         if meta.num_rows > MAX_ROWS or size > MAX_TABLE_BYTES:
-            raise error(f"{where} declares {meta.num_rows:,} rows and {size:,} bytes", fix=fix)
+            raise error(
+                f"{where} declares {meta.num_rows:,} rows and {size:,} bytes",
+                expected=f"at most {MAX_ROWS:,} rows and {MAX_TABLE_BYTES:,} bytes",
+                fix=fix,
+            )
         absent = [name for name in schema.names if name not in file.schema_arrow.names]
         if absent:
             raise error(f"{where} has no column {', '.join(absent)}", expected=", ".join(schema.names), fix=fix)
@@ -55,7 +60,7 @@ def read_table(
         table.validate(full=True)  # invalid UTF-8 would end in an exception far from here
     except ARROW_ERRORS as found:
         words = str(found).splitlines() or [type(found).__name__]
-        raise error(f"{where} is no readable Parquet table: {words[0][:300]}", fix=fix) from None
+        raise error(f"{where} is no readable Parquet table: {words[0][:300]}", expected=_WHOLE, fix=fix) from None
     gaps = [name for name in schema.names if table[name].null_count]
     if gaps:
         raise error(f"{where} has gaps in column {', '.join(gaps)}", expected="a value in every row", fix=fix)
@@ -75,4 +80,4 @@ def column_names(path: str | Path, *, error: ErrorKind = InputError, fix: str = 
         if isinstance(found, OSError) and found.errno:  # the disk's word; pyarrow calls damage an OSError, too
             raise unreadable(path, found, error=error, fix=fix) from found
         words = str(found).splitlines() or [type(found).__name__]
-        raise error(f"{path} is no readable Parquet table: {words[0][:300]}", fix=fix) from None
+        raise error(f"{path} is no readable Parquet table: {words[0][:300]}", expected=_WHOLE, fix=fix) from None

@@ -142,12 +142,12 @@ def _run(args: Sequence[str] | None) -> int:
         missing = _missing_module(error)
         return _fail(str(missing), missing.exit_status) if missing else _internal_error(error)
     except MemoryError as error:
-        return _fail(f"the memory is not enough: {error or 'no more could be had'}", 1)
+        return _fail(_too_much(str(error)), 1)
     except Exception as error:  # noqa: BLE001  (the last line of defence: everything else is our own bug)
         if isinstance(error, OSError) and (found := _systems_word(error)) is not None:
             return _fail(str(found), found.exit_status)
         if "allocate memory" in str(error) or type(error).__name__ == "OutOfMemoryError":  # torch's
-            return _fail(f"the memory is not enough: {str(error).splitlines()[0][:300]}", 1)
+            return _fail(_too_much(str(error).splitlines()[0][:300]), 1)
         return _internal_error(error)
     finally:
         for number, handler in previous.items():
@@ -162,6 +162,11 @@ def main() -> None:
 def _internal_error(error: Exception) -> int:
     text = f"internal error: {type(error).__name__}: {error}"
     return _fail(text + ("" if _state["debug"] else "\n  to do:    run again with --debug and report the traceback"), 1)
+
+
+def _too_much(words: str) -> str:
+    fix = "ask for less (smaller batches, frames or segments, fewer workers), or use a machine that has more"
+    return f"the memory is not enough: {words or 'no more could be had'}\n  to do:    {fix}"
 
 
 def _systems_word(error: OSError) -> IpvBenchError | None:

@@ -117,7 +117,11 @@ class _Progress:
             version, done = state["version"], {str(name): float(value) for name, value in state["done"].items()}
             begun = [str(name) for name in state.get("begun", [])]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise OutputError(f"{path} is not the record of a demo: {error}", fix=f"delete {folder}") from None
+            raise OutputError(
+                f"{path} is not the record of a demo: {error}",
+                expected="what an earlier demo wrote there, or no such file",
+                fix=f"delete {folder}, or choose another with --out",
+            ) from None
         if version != __version__:
             raise OutputError(
                 f"{folder} holds the demo of ipv-bench {version}",
@@ -190,7 +194,7 @@ def _run_stage(steps: list[Step], progress: _Progress) -> None:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             failed = next((future.exception() for future in done if future.exception()), None)
         except KeyboardInterrupt:
-            failed = InterruptedRunError("interrupted; run the same command again to go on")
+            failed = InterruptedRunError("interrupted", fix="run the same command again to go on")
         if failed:
             for future in futures:
                 future.cancel()
@@ -219,6 +223,7 @@ def _run_step(step: Step, progress: _Progress, running: list[subprocess.Popen[st
     if status:
         error = IpvBenchError(
             f"`{step.command}` ended with exit status {status}; its message stands above",
+            expected="exit status 0",
             fix="mend that, then run the demo again: it goes on from here",
         )
         error.exit_status = status if status > 0 else 130

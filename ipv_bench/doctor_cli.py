@@ -27,7 +27,11 @@ def doctor(as_json: bool) -> None:
         _print_table(checks)
     defects = [check.name for check in checks if check.is_defect]
     if defects:
-        raise FindingsError(f"{len(defects)} of {len(checks)} checks failed: {', '.join(defects)}")
+        raise FindingsError(
+            f"{len(defects)} of {len(checks)} checks failed: {', '.join(defects)}",
+            expected="none",
+            fix="follow the fix that stands beside each of them above, then run `ipv-bench doctor` again",
+        )
 
 
 def _print_table(checks: list[Check]) -> None:

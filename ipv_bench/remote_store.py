@@ -62,6 +62,7 @@ def open_remote_store(location: str, cache: str | Path | None = None) -> RemoteS
         raise UsageError(
             f"{public_address(location)} has the scheme {scheme!r}",
             expected="a folder, " + ", ".join(f"{s}://…" for s in SCHEMES),
+            fix="write one of these, or copy the set here and name its folder",
         )
     remote = ObjectStore(location) if scheme == "s3" else WebStore(location)
     return remote if cache is None else CachedStore(remote, cache)
@@ -105,6 +106,13 @@ class RemoteStore:
             )
         return flat(read_npy(data, where, error=ShardSetError, fix=REPAIR), where)
 
+    def _unreadable(self, name: str, words: str, fix: str) -> ShardSetError:
+        return ShardSetError(
+            f"{self.location}/{name} cannot be read: {words}",
+            expected="the file's bytes, as they were published",
+            fix=fix,
+        )
+
     def _absent(self, name: str) -> ShardSetError:
         return ShardSetError(f"{self.location} has no {name}", expected="a complete shard set", fix="check the address")
 
@@ -117,7 +125,9 @@ class WebStore(RemoteStore):
         try:
             self._client = WebClient(location)
         except ValueError:  # what it says may quote a password
-            raise UsageError(f"{self.location} is no address", expected="https://host[:port]/folder") from None
+            raise UsageError(
+                f"{self.location} is no address", expected="https://host[:port]/folder", fix="correct the address"
+            ) from None
 
     def expect(self, manifest: Manifest) -> None:
         """Hear what the set's files are; from now on an outage of less than a minute is waited for."""
@@ -153,9 +163,7 @@ class WebStore(RemoteStore):
             fix = "check the address and the network"
             if error.ranges:
                 fix = "this server does not answer byte ranges: keep whole shards with data.cache=FOLDER"
-            raise ShardSetError(
-                f"{self.location}/{name} cannot be read: {error}", fix=PUBLISHED_ANEW if error.changed else fix
-            ) from None
+            raise self._unreadable(name, str(error), PUBLISHED_ANEW if error.changed else fix) from None
 
 
 class ObjectStore(RemoteStore):
@@ -190,7 +198,9 @@ class ObjectStore(RemoteStore):
             )
         except (BaseError, ValueError, OSError) as error:
             first = without_credentials(str(error).strip().splitlines()[0])[:300]
-            raise UsageError(f"{self.location} is no address: {first}", expected="s3://bucket/prefix") from None
+            raise UsageError(
+                f"{self.location} is no address: {first}", expected="s3://bucket/prefix", fix="correct the address"
+            ) from None
         self._process = os.getpid()
 
     def __getstate__(self) -> dict[str, object]:
@@ -229,7 +239,9 @@ class ObjectStore(RemoteStore):
                 for piece in self._rest(name, done, versions):
                     done += len(piece)
                     if done > limit:
-                        raise ShardSetError(f"{self.location}/{name} is longer than it may be", fix=REPAIR)
+                        raise ShardSetError(
+                            f"{self.location}/{name} is longer than it may be", expected=f"{limit:,} bytes", fix=REPAIR
+                        )
                     yield piece
                 return
             except _CutOffError as error:
@@ -254,7 +266,7 @@ class ObjectStore(RemoteStore):
     def _check_version(self, name: str, meta: Any, versions: FileVersions | None = None) -> None:
         difference = (versions or self._versions).difference(name, meta["size"], meta.get("e_tag") or "")
         if difference:
-            raise ShardSetError(f"{self.location}/{name} cannot be read: {difference}", fix=PUBLISHED_ANEW)
+            raise self._unreadable(name, difference, PUBLISHED_ANEW)
 
     def _begin(self, name: str, options: Any) -> Any:
         """The head of an answer; what it holds has not come yet."""
@@ -290,7 +302,7 @@ class ObjectStore(RemoteStore):
             fix = "this server does not answer byte ranges: keep whole shards with data.cache=FOLDER"
         else:
             fix = "check the address, AWS_ENDPOINT_URL and the network"
-        return ShardSetError(f"{self.location}/{name} cannot be read: {without_credentials(first)[:300]}", fix=fix)
+        return self._unreadable(name, without_credentials(first)[:300], fix)
 
 
 class _CutOffError(Exception):
@@ -353,7 +365,9 @@ class CachedStore:
         if path.exists():
             return self._local
         if name not in self._sha256:
-            raise ShardSetError(f"{self.location}: the manifest does not know {name}", fix=REPAIR)
+            raise ShardSetError(
+                f"{self.location}: the manifest does not know {name}", expected="a file of the set", fix=REPAIR
+            )
         if self._process != os.getpid():  # forked: nobody here gives back what a thread there had locked
             self._forget()
         # One thread of one process fetches it; the inner lock is that of processes, where the file system has locks.
@@ -369,7 +383,11 @@ class CachedStore:
                 digest.update(piece)
                 file.write(piece)
             if digest.hexdigest() != self._sha256.get(name):
-                raise ShardSetError(f"{self.location}/{name} is not the file that the manifest describes", fix=REPAIR)
+                raise ShardSetError(
+                    f"{self.location}/{name} is not the file that the manifest describes",
+                    expected=f"sha256 {self._sha256.get(name)}",
+                    fix=REPAIR,
+                )
 
 
 def _shard_sizes(manifest: Manifest) -> dict[str, int]:

@@ -93,7 +93,8 @@ class SegmentSource:
         except MemoryError:
             raise ShardSetError(
                 f"{self.store.location}: {length} frames of {height}x{width} pixels do not fit into memory",
-                fix="ask for shorter segments",
+                expected=f"room for {3 * length * height * width / 1e9:.3g} GB",
+                fix="ask for shorter segments, or prepare smaller frames",
             ) from None
 
     def _read_clip(self, row: int, first: int, out: np.ndarray) -> None:

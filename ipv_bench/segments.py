@@ -27,6 +27,7 @@ from ipv_bench.segment_source import SegmentSource
 from ipv_bench.tracks import select_tracks
 
 _SEED_RANGE = 1 << 63  # derive_seed gives 63 bits
+_NO_WEIGHTS = "leave the weights out: all sets are drawn equally often"
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,11 @@ class Segments:
     def _corner(self, i: int, height: int, width: int) -> tuple[int, int]:
         crop = self._crop or 0
         if height < crop or width < crop:
-            raise ShardSetError(f"segment {i} has {height}x{width} pixels", expected=f"at least {crop}x{crop} to crop")
+            raise ShardSetError(
+                f"segment {i} has {height}x{width} pixels",
+                expected=f"at least {crop}x{crop} to crop",
+                fix=f"crop at most {min(height, width)} pixels",
+            )
         top = _below(height - crop + 1, self.seed, i, "segment crop top")
         return top, _below(width - crop + 1, self.seed, i, "segment crop left")
 
@@ -321,7 +326,11 @@ def open_segments(
     weights = [1.0] * len(places) if weights is None else [float(weight) for weight in weights]
     _check(places, length, seed, weights, num_videos, crop, every_frames)
     if every_seconds is not None and not (math.isfinite(every_seconds) and every_seconds > 0):
-        raise ConfigError(f"every_seconds is {every_seconds}", expected="a time above 0")
+        raise ConfigError(
+            f"every_seconds is {every_seconds}",
+            expected="a time above 0",
+            fix="leave it out for frames one after another",
+        )
     sources = [SegmentSource(open_store(place, cache)) for place in places]
     for source in sources:
         source.videos = source.index.select(length, num_videos, split, labels, every_seconds, every_frames)
@@ -363,7 +372,7 @@ def _check(
     every_frames: int,
 ) -> None:
     if not places:
-        raise ConfigError("no shard set is given", fix="name at least one with --data")
+        raise ConfigError("no shard set is given", expected="one or several", fix="name at least one with --data")
     for name, value, low in (
         ("length", length, 1),
         ("seed", seed, 0),
@@ -372,8 +381,12 @@ def _check(
         ("every_frames", every_frames, 1),
     ):
         if value is not None and value < low:
-            raise ConfigError(f"{name} is {value}", expected=f"{low} or more")
+            raise ConfigError(f"{name} is {value}", expected=f"{low} or more", fix=f"set {name} to such a number")
     if len(weights) != len(places):
-        raise ConfigError(f"{len(weights)} weights for {len(places)} shard sets", expected="one for each")
+        raise ConfigError(
+            f"{len(weights)} weights for {len(places)} shard sets", expected="one for each", fix=_NO_WEIGHTS
+        )
     if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or sum(weights) <= 0:
-        raise ConfigError(f"weights {json.dumps(list(weights))}", expected="numbers ≥ 0, at least one above 0")
+        raise ConfigError(
+            f"weights {json.dumps(list(weights))}", expected="numbers ≥ 0, at least one above 0", fix=_NO_WEIGHTS
+        )

@@ -44,6 +44,7 @@ SOURCE_EVENT = "source_folder"
 """Event in the log that says where the release lies: {event, path}."""
 CARD_FILE = "README.md"
 """What `export --to hf` adds: for people, no part of the set's identity."""
+_MAKE_ANEW = "run the same `ipv-bench prepare` command again"
 MAX_MANIFEST_BYTES = 256 << 20
 """A shard takes about 250 bytes of it."""
 
@@ -212,7 +213,7 @@ def read_manifest(folder: str | Path) -> Manifest:
             expected="a complete shard set",
             fix="make it with `ipv-bench prepare`, or run the interrupted command again",
         )
-    return parse_manifest(read_bytes(path, error=ShardSetError, limit=MAX_MANIFEST_BYTES), str(path))
+    return parse_manifest(read_bytes(path, error=ShardSetError, limit=MAX_MANIFEST_BYTES, fix=_MAKE_ANEW), str(path))
 
 
 def parse_manifest(text: str | bytes, where: str) -> Manifest:
@@ -221,13 +222,13 @@ def parse_manifest(text: str | bytes, where: str) -> Manifest:
     Raises:
         ShardSetError: damaged, or of a newer format version.
     """
-    values = parse_json(text, where, error=ShardSetError, expect=dict, fix="run `ipv-bench prepare` again")
+    values = parse_json(text, where, error=ShardSetError, expect=dict, fix=_MAKE_ANEW)
     version = values.get("format")
     if isinstance(version, int) and version > FORMAT:
         raise ShardSetError(
             f"{where} has shard set format {version}", expected=f"format {FORMAT}", fix="update ipv-bench"
         )
-    return as_model(Manifest, values, where, error=ShardSetError)
+    return as_model(Manifest, values, where, error=ShardSetError, fix=_MAKE_ANEW)
 
 
 def noted_source(folder: str | Path) -> str:

@@ -30,7 +30,11 @@ def sweep(words: tuple[str, ...], on: str, jobs: int | None, dry_run: bool, as_j
 
     *first, file = words
     if first not in ([], ["status"]):
-        raise UsageError(f"sweep {' '.join(words)}", expected="`sweep FILE` or `sweep status FILE`")
+        raise UsageError(
+            f"sweep {' '.join(words)}",
+            expected="`sweep FILE` or `sweep status FILE`",
+            fix="name one file; several sweeps are as many commands",
+        )
     if on in ("slurm", "ray"):
         require(f"`ipv-bench sweep --on {on}`", on)
     if first:

@@ -63,7 +63,11 @@ def _kind(source: str) -> Literal["set", "run"]:
     folder = Path(source)
     is_set, is_run = os.path.lexists(folder / MANIFEST_FILE), os.path.lexists(folder / RUN_FILE)
     if is_set and is_run:
-        raise UsageError(f"{folder} holds a {MANIFEST_FILE} and a {RUN_FILE}", expected="a shard set or a run")
+        raise UsageError(
+            f"{folder} holds a {MANIFEST_FILE} and a {RUN_FILE}",
+            expected="a shard set or a run",
+            fix="move the one that does not belong there away",
+        )
     if is_set or is_run:
         return "set" if is_set else "run"
     unfinished = (folder / LOG_FILE).exists()

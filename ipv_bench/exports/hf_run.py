@@ -105,7 +105,9 @@ def _copy_checkpoint(checkpoint: Path, place: Path) -> list[tuple[str, int, str]
     for name, entry in entries.items():
         sha256 = entry.get("sha256")
         if not isinstance(sha256, str) or not re.fullmatch(r"[0-9a-f]{64}", sha256):
-            raise CheckpointError(f"{path}: the sha256 of {shown(name)} is {shown(sha256)}", fix=_COPY)
+            raise CheckpointError(
+                f"{path}: the sha256 of {shown(name)} is {shown(sha256)}", expected="64 hexadecimal digits", fix=_COPY
+            )
         source = path_inside(checkpoint, name, str(path), CheckpointError)
         size = checked_copy(source, place / name, sha256, error=CheckpointError, fix=_COPY)
         files.append((name, size, sha256))

@@ -50,7 +50,7 @@ def write_hf_set(place: Path, folder: Path, config: HfExportConfig) -> int:
             size += checked_copy(source, folder / name, sha256, error=ShardSetError, fix=_REPAIR)
             bar.advance(1)
     quarantine = Counter(
-        str(line.get("reason")) for line in read_json_lines(folder / QUARANTINE_FILE, error=ShardSetError)
+        str(line.get("reason")) for line in read_json_lines(folder / QUARANTINE_FILE, error=ShardSetError, fix=_REPAIR)
     )
     card = set_card(manifest, config.licence, config.private, file_sha256(folder / MANIFEST_FILE), quarantine)
     (folder / CARD_FILE).write_text(card)

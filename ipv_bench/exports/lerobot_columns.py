@@ -65,10 +65,16 @@ def track_columns(tracks: Mapping[str, TrackEntry]) -> dict[str, Column]:
         column = _RENAMED.get(name, f"track_{name}" if name in INDEX_COLUMNS else name)
         if 0 in entry.shape:
             raise ShardSetError(
-                f"the track {name} has entries of shape {entry.shape}", expected="numbers in each frame"
+                f"the track {name} has entries of shape {entry.shape}",
+                expected="numbers in each frame",
+                fix="prepare the set without that track",
             )
         if column in (other.name for other in columns.values()) or column == DONE:
-            raise ShardSetError(f"two tracks would become the column {column}", fix="prepare the set with fewer tracks")
+            raise ShardSetError(
+                f"the track {name} would become the column {column}, which another one takes",
+                expected="one track for each column",
+                fix="prepare the set with fewer tracks",
+            )
         columns[name] = Column(column, "bool" if name == "success" else entry.dtype, tuple(entry.shape) or (1,))
     return columns
 

@@ -64,7 +64,9 @@ class ReplayEpisodes:
         shapes = {name: first.dtype[name].shape for name in first.dtype.names or ()}
         if set(shapes) != {"image", "action", "reward", *_FLAGS} or len(shapes["image"]) != 3:
             raise RunError(
-                f"{self._folder / self._files[0]} holds {first.dtype}", expected="records of a replay of this version"
+                f"{self._folder / self._files[0]} holds {first.dtype}",
+                expected="records of a replay of this version",
+                fix="export with the version of ipv-bench that made the run (run.json names it)",
             )
         self.size: tuple[int, int] = shapes["image"][:2]
         self._dtype = first.dtype
@@ -109,7 +111,7 @@ class ReplayEpisodes:
 
     def _records(self, episode: EpisodeFacts) -> np.ndarray:
         path = self._folder / self._files[episode.number]
-        records: np.ndarray = read_npy(path, mapped=True, error=RunError)
+        records: np.ndarray = read_npy(path, mapped=True, error=RunError, fix="restore the run's replay/ folder")
         expected = getattr(self, "_dtype", records.dtype)
         if records.shape != (episode.length,) or records.dtype != expected:
             raise RunError(

@@ -71,7 +71,8 @@ def finetune_command(record: RunRecord, checkpoint: Path, place: str) -> str:
 
 def _facts(checkpoint: Path) -> Mapping[str, Any]:
     """What the checkpoint says that its weights were trained as: dotted key → value; those of old ones say nothing."""
-    found = read_json(checkpoint / STATE_FILE, error=CheckpointError, expect=dict, limit=STATE_BYTES).get(FACTS)
+    path, fix = checkpoint / STATE_FILE, "restore the checkpoint, or export the run where it was made"
+    found = read_json(path, error=CheckpointError, expect=dict, limit=STATE_BYTES, fix=fix).get(FACTS)
     return found if isinstance(found, dict) else {}
 
 

@@ -65,7 +65,11 @@ class EpisodeVideo:
                 values = {**options, "crf": str(config.quality or quality), "g": str(config.key_frame_every)}
                 stream = cast(VideoStream, self._container.add_stream(encoder, rate=fps, options=values))
             except (ValueError, av.error.FFmpegError) as error:
-                raise OutputError(f"PyAV cannot write {config.codec}: {error}", fix="set another codec") from error
+                raise OutputError(
+                    f"PyAV cannot write {config.codec}: {error}",
+                    expected=f"an encoder named {encoder} in PyAV's ffmpeg",
+                    fix="set another codec: " + " or ".join(f"codec={one}" for one in _ENCODERS if one != config.codec),
+                ) from error
             stream.height, stream.width = size
             stream.pix_fmt = self.pixel_format
             stream.codec_context.flags |= av.codec.context.Flags.bitexact

@@ -348,7 +348,7 @@ def _command(*words: str) -> str:
     )
     if done.returncode:
         said = done.stderr.strip().removeprefix("error: ")
-        error = IpvBenchError(f"`{shlex.join(('ipv-bench', *words))}` says: {said}")
+        error = IpvBenchError(f"`{shlex.join(('ipv-bench', *words))}` says: {said}")  # with what to do, where it knows
         error.exit_status = done.returncode if done.returncode > 0 else 1
         raise error
     return done.stdout

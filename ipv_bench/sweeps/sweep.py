@@ -162,6 +162,7 @@ def _conclude(todo: Sequence[Job], results: Sequence[Result], config: SweepConfi
     ]
     raise FindingsError(
         f"{len(odd)} of {len(todo)} jobs are not done:\n" + "\n".join(lines),
+        expected="all of them",
         fix="mend what their logs say, then run the sweep again: it goes on with these",
     )
 

@@ -203,7 +203,7 @@ def _log(report: Report, recorded: str, sha256: str) -> Link:
     link.name = str(place.path)
     if not place.fits:
         problem = difference(place.path, sha256, f"the log was changed since the report: {_AGAIN}")
-        return link.broken(problem or IpvBenchError(f"{place.path} was changed"))
+        return link.broken(problem or InputError(f"{place.path} was changed", expected=f"sha256 {sha256}", fix=_AGAIN))
     return link
 
 

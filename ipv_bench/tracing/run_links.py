@@ -221,7 +221,11 @@ def _files(path: Path) -> dict[str, str]:
     for name, entry in entries.items():
         sha256 = entry.get("sha256") if isinstance(entry, dict) else None
         if not isinstance(sha256, str) or not re.fullmatch(r"[0-9a-f]{64}", sha256):
-            raise CheckpointError(f"{where}: the sha256 of {shown(name)} is {shown(sha256)}", fix=_RESTORE)
+            raise CheckpointError(
+                f"{where}: the sha256 of {shown(name)} is {shown(sha256)}",
+                expected="64 hexadecimal digits",
+                fix=_RESTORE,
+            )
         found[path_inside(path, name, str(where), CheckpointError).name] = sha256
     return found
 

@@ -224,7 +224,7 @@ class Replay:
             raise RunError(
                 f"the replay in {self.folder} is empty",
                 expected="at least one stored episode",
-                fix="restore the folder, or begin the run anew in another folder with --run",
+                fix=self._restore,
             )
         length = self.config.length
         windows = []
@@ -299,10 +299,14 @@ class Replay:
             self._first_line = self._episodes[0].line
             total -= oldest.num_steps
 
+    @property
+    def _restore(self) -> str:
+        return f"restore the folder {self.folder}, or begin the run anew in another folder with --run"
+
     def _load_index(self) -> None:
         where = str(self._log.path)
         lines = [
-            as_model(_Line, line, f"{where} line {number}", error=RunError)
+            as_model(_Line, line, f"{where} line {number}", error=RunError, fix=self._restore)
             for number, line in enumerate(read_jsonl(self._log.path), start=1)
         ]
         self._num_lines = len(lines)
@@ -312,7 +316,7 @@ class Replay:
                 raise RunError(
                     f"{where} line {number + 1} names {line.file}",
                     expected="<episode>-<steps>.npy",
-                    fix=f"restore {self._log.path.name}, or begin the run anew in another folder with --run",
+                    fix=self._restore,
                 )
             if number < self._first_line:
                 path.unlink(missing_ok=True)

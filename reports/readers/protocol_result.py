@@ -24,6 +24,7 @@ from reports.scores.score_table import ScoredRun
 FORMAT = "ipv-bench protocol result"
 VERSION = 1
 MAX_BYTES = 256 << 20
+_FIX = "restore the file, or leave it out"
 
 
 def points_hash(env_steps: np.ndarray, scores: np.ndarray) -> str:
@@ -89,11 +90,11 @@ def read_result(path: Path) -> ResultFile:
     Raises:
         InputError: it is damaged, or of a newer version.
     """
-    values = read_json(path, expect=dict, limit=MAX_BYTES)
+    values = read_json(path, expect=dict, limit=MAX_BYTES, fix=_FIX)
     if isinstance(values.get("version"), int) and values["version"] > VERSION:
         raise InputError(f"{path} is of version {values['version']}", expected=f"version {VERSION}",
                          fix="update ipv-bench")  # fmt: skip
-    return as_model(ResultFile, values, str(path), error=InputError)
+    return as_model(ResultFile, values, str(path), error=InputError, fix=_FIX)
 
 
 class ProtocolResult:

@@ -132,6 +132,7 @@ def test_the_table_has_a_fix_below_each_defect_and_status_4(monkeypatch, capsys)
     assert lines[2].strip() == "→ pip install 'ray>=2.50'"
     assert lines[3].endswith("(optional)")
     assert "1 of 3 checks failed: extra [ray]" in output.err
+    assert "the fix that stands beside each of them" in output.err
 
 
 @pytest.mark.parametrize("is_root", [True, False])

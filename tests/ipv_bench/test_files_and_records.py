@@ -121,8 +121,12 @@ def test_a_run_goes_on_after_an_update_that_brought_fields_which_change_nothing(
 @pytest.mark.parametrize("text", ["", "{", '{"format": 1}', '{"format": 99}', "[]"])
 def test_a_damaged_or_newer_record_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
-    with pytest.raises(RunError):
+    with pytest.raises(RunError) as caught:
         run_record.read_record(tmp_path)
+    assert caught.value.expected
+    assert caught.value.fix
+    with pytest.raises(RunError, match=r"has no run\.json\n.*the folder of a run\n.*`pretrain`, `adapt`, `finetune`"):
+        run_record.read_record(tmp_path / "absent")
 
 
 def test_a_log_can_be_cut_back_to_a_checkpoint(tmp_path: Path) -> None:
@@ -224,8 +228,10 @@ def test_a_damaged_or_newer_manifest_is_refused(tmp_path: Path, text: str) -> No
     with pytest.raises(ShardSetError, match=r"manifest\.json"):
         shard_set.read_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(ShardSetError):
+    with pytest.raises(ShardSetError) as caught:
         shard_set.read_manifest(tmp_path)
+    assert caught.value.expected
+    assert "ipv-bench" in caught.value.fix
 
 
 def test_errors_cross_processes_with_all_their_parts() -> None:

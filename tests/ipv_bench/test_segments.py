@@ -179,15 +179,21 @@ def test_frames_are_picked_by_time(sets, kind):
     assert open_segments(sets[kind], 2, 0, every_seconds=0.01).common_stride() == 1
     with pytest.raises(ShardSetError, match="0 videos of 5 frames or more, 100.0 s apart,"):
         open_segments(sets[kind], 5, 0, every_seconds=100.0)
-    with pytest.raises(ConfigError, match="every_seconds is 0"):
+    with pytest.raises(ConfigError, match="every_seconds is 0\n.*above 0\n.*leave it out"):
         open_segments(sets[kind], 5, 0, every_seconds=0)
 
 
 def test_wrong_arguments_are_refused(sets):
-    for arguments in ({"length": 0}, {"seed": -1}, {"weights": [1, 2]}, {"weights": [0]}, {"num_videos": 0}):
-        with pytest.raises(ConfigError):
+    for arguments, words in (
+        ({"length": 0}, "length is 0\n.*1 or more\n.*set length"),
+        ({"seed": -1}, "seed is -1\n.*0 or more\n.*set seed"),
+        ({"weights": [1, 2]}, "2 weights for 1 shard sets\n.*one for each\n.*leave the weights out"),
+        ({"weights": [0]}, r"weights \[0.0\]\n.*at least one above 0\n.*leave the weights out"),
+        ({"num_videos": 0}, "num_videos is 0\n.*1 or more\n.*set num_videos"),
+    ):
+        with pytest.raises(ConfigError, match=words):
             open_segments(sets["mjpeg"], **{"length": 25, "seed": 0} | arguments)
-    with pytest.raises(ConfigError, match="no shard set"):
+    with pytest.raises(ConfigError, match="no shard set is given\n.*one or several\n.*--data"):
         open_segments([], 25, 0)
     with pytest.raises(ShardSetError, match="0 videos of 5000 frames"):
         open_segments(sets["mjpeg"], 5000, 0)

@@ -136,6 +136,7 @@ def test_a_failed_run_is_tried_again_and_named_and_stops_no_other(lab: Path) -> 
     done = ipv_bench(lab, "sweep", "bad.yaml")
     assert done.returncode == 4
     assert "2 of 3 jobs are not done" in done.stderr
+    assert "expected: all of them\n  to do:    mend what their logs say" in done.stderr
     assert "failed after 2 attempts: exit status 2" in done.stderr  # the pre-training
     assert "blocked after 0 attempts: it needs runs/pretrain/robot-videos/linear/seed0" in done.stderr
     assert sum(read_record(path.parent).status == "finished" for path in lab.glob("runs/dot/**/run.json")) == 1

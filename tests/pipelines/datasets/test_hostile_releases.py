@@ -67,10 +67,10 @@ def test_hostile_hdf5_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
             _write_array(str(tmp_path / f"{name}.h5"), "part")
         assert caught.value.code == 3
         assert words in capsys.readouterr().err
-    with pytest.raises(InputError, match=r"external\.h5: `part` is a link to elsewhere") as caught:
+    with pytest.raises(InputError, match=r"external\.h5: `part` is a link to elsewhere") as refused:
         read_array(tmp_path / "external.h5", "part")
-    assert "the array `part` of numbers in itself" in caught.value.expected
-    assert f"download {tmp_path / 'external.h5'} again" in caught.value.fix
+    assert "the array `part` of numbers in itself" in refused.value.expected
+    assert f"download {tmp_path / 'external.h5'} again" in refused.value.fix
 
 
 @pytest.mark.slow
