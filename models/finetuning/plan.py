@@ -128,6 +128,7 @@ def plan_finetuning(
         config=config.model_dump(mode="json"),
         packages=package_versions(PACKAGES),
     )
+    _refuse_needless_init(config, init)
     folder = folder or run_folder(root, record)
     if has_begun(folder):
         # The run that exists says where it started from: its parent may have been moved or deleted since.
@@ -222,14 +223,17 @@ def _known_parent(folder: Path, init: str | Path | None) -> Path | None:
     return known
 
 
+def _refuse_needless_init(config: FinetuneConfig, init: str | Path | None) -> None:
+    if init is not None and str(init) != NO_INIT and not _starts_from_videos(config):
+        raise UsageError(
+            f"{config.method} learns without pre-training, and --init names {init}",
+            expected="--init none, or no --init",
+            fix="leave --init out, or choose a method that is pre-trained (--set method=...)",
+        )
+
+
 def _find_init(config: FinetuneConfig, init: str | Path | None, seed: int, root: Path) -> Path | None:
     if init is not None and str(init) != NO_INIT:
-        if not _starts_from_videos(config):
-            raise UsageError(
-                f"{config.method} learns without pre-training, and --init names {init}",
-                expected="--init none, or no --init",
-                fix="leave --init out, or choose a method that is pre-trained (--set method=...)",
-            )
         checkpoint = find_checkpoint(init)
         _refuse_adapted(checkpoint, init)
         return checkpoint

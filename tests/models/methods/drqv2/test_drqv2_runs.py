@@ -90,6 +90,17 @@ def test_pre_training_is_refused_by_name(command, words, tmp_path, monkeypatch, 
     assert words in capsys.readouterr().err
 
 
+def test_pre_training_is_refused_for_a_run_that_is_there_too(uninterrupted, tmp_path, capsys):
+    """Not as another start than the run's own, for which another folder would help."""
+    assert run(command_line(uninterrupted, "--init", str(tmp_path))) == 2
+    assert "drqv2 learns without pre-training" in capsys.readouterr().err
+
+
+def test_a_prediction_of_videos_is_refused_by_name(uninterrupted, capsys):
+    assert run(["analyze", "predict", str(uninterrupted)]) == 2
+    assert "an agent of drqv2 has no model that predicts videos" in capsys.readouterr().err
+
+
 def test_n_steps_longer_than_an_episode_are_refused_by_their_key(tmp_path, capsys):
     assert run(command_line(tmp_path / "run", **{"drqv2.n_step": 30})) == 2
     assert "set drqv2.n_step=20 or less" in capsys.readouterr().err
