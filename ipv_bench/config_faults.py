@@ -67,12 +67,22 @@ class Fault:
 
 def refusal(error: ValidationError, config_class: type[BaseModel]) -> ConfigError:
     """All faults that pydantic and our validators found, as one error."""
-    faults = list(dict.fromkeys(_fault(one, config_class) for one in error.errors(include_url=False)))
+    errors = error.errors(include_url=False)
+    found = [one for one in errors if not _follows_from_others(one, errors)]
+    faults = list(dict.fromkeys(_fault(one, config_class) for one in found))
     named = [f"{fault.key}: {fault.expected}" if fault.key and faults[1:] else fault.expected for fault in faults]
     return ConfigError(
         "the config has wrong values: " + "; ".join(fault.found for fault in faults),
         expected="; ".join(dict.fromkeys(named)),
         fix="; ".join(dict.fromkeys(fault.fix for fault in faults)),
+    )
+
+
+def _follows_from_others(error: Mapping[str, Any], errors: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a list is only called too short because elements of it, which have errors of their own, do not count."""
+    place = tuple(error["loc"])
+    return error["type"] == "too_short" and any(
+        len(one["loc"]) > len(place) and tuple(one["loc"][: len(place)]) == place for one in errors
     )
 
 

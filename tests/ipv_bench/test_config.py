@@ -37,6 +37,7 @@ class Ruled(config.Config):
     count: PositiveInt | None = None
     graph: Literal["auto"] | bool = False
     steps: list[PositiveInt] = Field([1], min_length=1)
+    sizes: tuple[PositiveInt, ...] = Field((1,), min_length=1)
     by_name: dict[str, Inner] = {}
     rows: list[Inner] = []
     plain: int = 0
@@ -109,6 +110,9 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "give share such a value, or leave it out",
     ),
     "an element": ({"steps": [3, -1]}, "steps.1 is -1", "a whole number, above 0", "give steps.1 such a value"),
+    "the only element": (
+        {"sizes": [0]}, "sizes.0 is 0", "a whole number, above 0", "give sizes.0 such a value",
+    ),
     "null": ({"share": None}, "share is null", "a number, at least 0, below 1", "give share such a value, or leave it "
              "out"),
     "a value for a section": (
