@@ -68,7 +68,7 @@ def status(file: str | Path, as_json: bool = False) -> None:
 
 
 def _plan_file(file: str | Path, config: SweepConfig) -> Path:
-    text = str(file).encode() if str(file).startswith(PREFIX) else read_bytes(file)
+    text = str(file).encode() if str(file).startswith(PREFIX) else read_bytes(file, fix="correct the path")
     name = hashlib.sha256(text).hexdigest()[:16]
     return Path(config.root) / STATE_FOLDER / f"plan-{name}.json"
 

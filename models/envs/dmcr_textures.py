@@ -154,7 +154,8 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _picture_sha256(file: Path) -> bytes:
-    return hashlib.sha256(read_bytes(file, error=SourceError, limit=MAX_PICTURE_BYTES)).digest()
+    fix = "take the picture out of the folder that env.assets names"
+    return hashlib.sha256(read_bytes(file, error=SourceError, limit=MAX_PICTURE_BYTES, fix=fix)).digest()
 
 
 @lru_cache(CACHED_PICTURES)

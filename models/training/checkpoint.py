@@ -204,7 +204,7 @@ def read_state(path: str | Path) -> dict[str, Any]:
 
 def checkpoint_sha256(path: str | Path) -> str:
     """Hash that stands for a whole checkpoint: that of its index, which holds the hashes of its files."""
-    data = read_bytes(Path(path) / INDEX_FILE, error=CheckpointError, limit=MEGABYTE)
+    data = read_bytes(Path(path) / INDEX_FILE, error=CheckpointError, limit=MEGABYTE, fix=_DELETE)
     return hashlib.sha256(data).hexdigest()
 
 

@@ -113,7 +113,8 @@ def _with_tables(
             num_tables += 1
             found += table_items(table, sizes, lambda file: _label(file, config))
     if config.video_column and not found:
-        names = {name for file in files for name in column_names(source / file.path, error=SourceError)}
+        fix = "copy or download the file again, or move it out of the source"
+        names = {name for file in files for name in column_names(source / file.path, error=SourceError, fix=fix)}
         raise UnknownNameError("column with videos", config.video_column, names)
     if column and not num_tables and not found:  # a damaged table may hold them: it is an item with that problem
         raise ConfigError(

@@ -181,7 +181,8 @@ def _picked(texts: NamedFiles, name: str) -> str:
 
 def _lines(path: Path) -> list[str]:
     """The lines of a list; some editors put a byte order mark in front."""
-    text = read_bytes(path, error=SourceError).decode("utf-8-sig", "replace").replace("\\", "/")
+    data = read_bytes(path, error=SourceError, fix="put the release's own list in its place")
+    text = data.decode("utf-8-sig", "replace").replace("\\", "/")
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 

@@ -14,6 +14,7 @@ from ipv_bench.errors import ShardSetError
 from ipv_bench.open_store import open_store
 from ipv_bench.segment_source import SegmentSource
 from ipv_bench.shard_set import SAMPLES_FILE, SAMPLES_SCHEMA, SOURCES_FILE, SOURCES_SCHEMA, Manifest, read_manifest
+from ipv_bench.shard_store import REPAIR
 from pipelines.decoding.pixels_revision import REVISIONS, pixels_revision
 
 HISTOGRAM_BINS = 10
@@ -159,7 +160,8 @@ def _decoder(manifest: Manifest) -> str:
 
 def _table(source: SegmentSource, name: str) -> Any:
     schema = SAMPLES_SCHEMA if name == SAMPLES_FILE else SOURCES_SCHEMA
-    return read_table(source.store.read(name), schema, f"{source.store.location}: {name}", error=ShardSetError)
+    where = f"{source.store.location}: {name}"
+    return read_table(source.store.read(name), schema, where, error=ShardSetError, fix=REPAIR)
 
 
 def _sources(source: SegmentSource, manifest: Manifest) -> dict[str, int]:

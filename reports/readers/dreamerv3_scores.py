@@ -46,7 +46,7 @@ class DreamerV3Scores:
         Raises:
             InputError: it is not gzip or JSON, or an entry lacks a field or has xs and ys of unequal lengths.
         """
-        entries = parse_json(read_bounded(path, LARGEST_BYTES), str(path), nan=True)
+        entries = parse_json(read_bounded(path, LARGEST_BYTES), str(path), nan=True, fix=_FIX)
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise InputError(f"{path} is not a list of runs", expected=f"a list of {{{', '.join(FIELDS)}}}", fix=_FIX)
         return Read(runs=tuple(self._run(path, number, entry) for number, entry in enumerate(entries)))

@@ -69,7 +69,8 @@ def _results(path: Path, findings: list[Finding]) -> Iterator[dict[str, Any]]:
                 findings.append(note("cut_off_log", f"the last line of {path} is cut off; it was used up to there"))
                 return
             if raw.strip():
-                yield parse_json(raw, f"{path} line {number}", expect=dict, nan=True)
+                fix = "restore the log, or take that line out"
+                yield parse_json(raw, f"{path} line {number}", expect=dict, nan=True, fix=fix)
 
 
 def _flat(values: dict[str, Any], depth: int, prefix: str = "") -> dict[str, float]:

@@ -23,6 +23,7 @@ from reports.scores.findings import Finding, note
 from reports.scores.task_names import split_task
 
 _FILE = re.compile(r"(?:.*[._])?monitor\.csv(\.gz)?")
+_FIX = "restore the file, or leave it out"
 
 
 class Sb3Monitor:
@@ -53,7 +54,7 @@ class Sb3Monitor:
                 raise InputError(
                     f"{file} has the columns {', '.join(table.names[:20])}",
                     expected="r, l, t, as Monitor writes them",
-                    fix="restore the file, or leave it out",
+                    fix=_FIX,
                 )
             if table.is_cut_off:
                 findings.append(note("cut_off_log", f"the last row of {file} is cut off; it was used up to there"))
@@ -82,7 +83,7 @@ def _header(file: Path) -> dict[str, object]:
     line = first_bytes(file).split(b"\n", 1)[0]
     if not line.startswith(b"#{"):
         return {}
-    values: dict[str, object] = parse_json(line[1:], f"the first line of {file}", expect=dict, nan=True)
+    values: dict[str, object] = parse_json(line[1:], f"the first line of {file}", expect=dict, nan=True, fix=_FIX)
     return values
 
 

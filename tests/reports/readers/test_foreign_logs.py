@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -217,6 +218,52 @@ def test_an_evaluator_without_the_actors_steps_is_refused(tmp_path: Path) -> Non
     path = write(tmp_path / "Ant-v4" / "sac" / "3" / "logs.csv", "episode_return,evaluator_steps\n1.5,70\n")
     with pytest.raises(InputError, match="counts evaluator_steps and no env steps"):
         read_sources([path])
+
+
+RESULT = {"training_iteration": 1, "episode_reward_mean": 1.5, "config": {"env": "Ant-v4", "seed": 7}}
+LOGS = {
+    "no counts": (
+        "PPO_Ant/result.json", json.dumps(RESULT) + "\n", "counts no env steps", "timesteps_total", "columns: {step",
+    ),
+    "no result": (
+        "PPO_Ant/result.json", json.dumps(RESULT) + "\n{'a'\n", "line 2 is not JSON", "one JSON", "take that line out",
+    ),
+    "no rewards": ("Ant/0.monitor.csv", "#{}\nl,t\n5,1\n", "has the columns l, t", "r, l, t", "restore the file"),
+    "no header": ("Ant/0.monitor.csv", "#{'a'\nr,l,t\n1,5,1\n", "the first line of", "one JSON", "restore the file"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", LOGS)
+def test_what_other_tools_logs_lack_is_said_with_what_to_do(tmp_path: Path, kind: str) -> None:
+    name, text, found, expected, fix = LOGS[kind]
+    with pytest.raises(InputError, match=found) as caught:
+        read_sources([write(tmp_path / name, text)])
+    assert expected in caught.value.expected
+    assert fix in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("arrays", "found", "expected"),
+    [
+        ({"timesteps": [1, 2]}, "has no results", "timesteps, results"),
+        ({"timesteps": [1, 2], "results": ["a", "b"]}, "results is of type <U1", "numbers"),
+        (
+            {"timesteps": [1, 2], "results": [[1.0], [2.0], [3.0]]},
+            r"shape \(2,\) and results of shape",
+            "(T, episodes)",
+        ),
+    ],
+)
+def test_evaluations_that_do_not_fit_are_said(
+    tmp_path: Path, arrays: dict[str, Any], found: str, expected: str
+) -> None:
+    folder = tmp_path / "sac" / "Ant-v4_1"
+    folder.mkdir(parents=True)
+    np.savez(folder / "evaluations.npz", **arrays)
+    with pytest.raises(InputError, match=found) as caught:
+        read_sources([folder / "evaluations.npz"])
+    assert expected in caught.value.expected
+    assert caught.value.fix == "restore the file, or leave it out"
 
 
 def test_rllib_results(tmp_path: Path) -> None:
