@@ -139,7 +139,10 @@ def test_an_interrupt_has_status_130(monkeypatch, capsys) -> None:
     [
         (OSError(errno.EIO, "Input/output error"), "a file cannot be read: Input/output error\n  expected: a disk"),
         (OSError(errno.ESTALE, "Stale file handle", "runs/x"), "runs/x: Stale file handle\n  expected: a disk"),
-        (PermissionError(errno.EACCES, "Permission denied", "a", None, "b"), "b: Permission denied\n  to do:    see"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "a", None, "b"),
+            "b: Permission denied\n  expected: a file",
+        ),
     ],
 )
 def test_what_the_system_says_of_a_file_is_no_internal_error(

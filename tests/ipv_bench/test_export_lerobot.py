@@ -14,8 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from ipv_bench.cli import run
+from ipv_bench.errors import ShardSetError
+from ipv_bench.exports.lerobot_columns import track_columns
 from ipv_bench.segment_source import SegmentSource
 from ipv_bench.shard_store import LocalStore
+from ipv_bench.tracks import TrackEntry
 from pipelines.samples.encode_video import write_h264
 from tests.lerobot_maker import marked_frame, read_marks
 from tests.shard_set_maker import Video, make_shard_set
@@ -197,6 +200,16 @@ def test_what_cannot_be_exported_is_named(labelled: Path, tmp_path: Path, capsys
     command = ["export", str(labelled), "--to", "lerobot", "--out", str(tmp_path / "there"), "--set", "fps=10"]
     assert run(command) == 2
     assert "exists" in capsys.readouterr().err
+    numbers, nothing = TrackEntry(dtype="float32", shape=[2]), TrackEntry(dtype="float32", shape=[0])
+    for tracks, words in (
+        (
+            {"state": numbers, "observation.state": numbers},
+            "track observation.state would become the column.*\n.*one tr",
+        ),
+        ({"touch": nothing}, r"the track touch has entries of shape \[0\]\n.*numbers.*\n.*without that track"),
+    ):
+        with pytest.raises(ShardSetError, match=words):
+            track_columns(tracks)
 
 
 @pytest.mark.skipif(not LEROBOT_PYTHON, reason="IPV_BENCH_LEROBOT_PYTHON names no Python with lerobot")

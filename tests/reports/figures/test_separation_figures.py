@@ -195,9 +195,9 @@ DAMAGES: dict[str, tuple[str, str, Damage]] = {
     "array-astray": ("attention", "columns holds 0 to 60", other_array("columns", np.array([0, 60]))),
     "array-one-model": ("predict", "shown_prediction", other_array("shown_prediction", ONE_MODEL)),
     "numbers-words": ("attention", "identity is no interval", other_numbers(identity="far")),
-    "numbers-list": ("compose", "numbers.models is no mapping", other_numbers(models=[1, 2])),
+    "numbers-list": ("compose", "numbers.models is a list (expected: model", other_numbers(models=[1, 2])),
     "numbers-gone": ("predict", "KeyError", other_numbers(lines={})),
-    "labels-words": ("embed", "numbers.labels is no list", other_numbers(labels="none")),
+    "labels-words": ("embed", "numbers.labels is 'none' (expected: a list", other_numbers(labels="none")),
     "labels-gone": ("embed", "has no numbers.labels", other_numbers(labels=None)),
 }
 """Name → kind of analysis, what the report must say of it, and the damage."""
@@ -220,6 +220,7 @@ def test_damaged_analyses_are_named_and_the_whole_ones_drawn(tmp_path: Path, fig
     for name in expected:
         assert said[name]["level"] == "refusal"
         assert DAMAGES[name][1] in said[name]["text"], said[name]
+        assert "(expected: " in said[name]["text"], said[name]
         assert said[name]["fix"]
     drawn = {path.stem for path in (tmp_path / "report" / "figures").glob("*.svg")}
     wanted = (
