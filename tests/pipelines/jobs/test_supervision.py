@@ -61,7 +61,8 @@ def run_with_stub(
 ) -> tuple[int, str]:
     """`prepare` with decoders that misbehave on two videos; exit status and what it printed."""
     write_stub(folder, first, second)
-    environment = os.environ | {"PYTHONPATH": str(folder), "ONCE_FILE": str(folder / "once")}
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": path, "ONCE_FILE": str(folder / "once")}
     command = [sys.executable, "-m", "ipv_bench", "prepare", "ssv2", "--source", str(source), "--out", str(out)]
     limits = ["supervision.retry_factor=1.5", "max_failure_rate=0.5", *options]
     for limit in limits:
@@ -100,7 +101,7 @@ def test_a_decoder_that_hangs_and_one_that_aborts(
     out, hung = tmp_path / "out", tmp_path / "hung"
     hung.mkdir()
     write_stub(tmp_path / "stub", f"open(f'{hung}/{{os.getpid()}}', 'w').close(); time.sleep(1000)", "os.abort()")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "stub"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "stub"), prepend=os.pathsep)
     monkeypatch.setattr("pipelines.jobs.supervise.time", HungClock(hung))
     limits = ("supervision.stall_seconds=100", "supervision.retry_factor=1.5", "max_failure_rate=0.5")
     assert prepare(release, out, *(word for limit in limits for word in ("--set", limit))) == 0
