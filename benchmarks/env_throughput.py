@@ -49,7 +49,8 @@ from models.envs.dmcr_textures import open_textures
 from models.envs.workers import WorkerEnvs
 from models.finetune import build_agent
 from models.finetuning.config import EnvsConfig
-from models.finetuning.rollout import open_envs, play_round
+from models.finetuning.env_groups import open_envs
+from models.finetuning.rollout import play_round
 
 TASK = "drawer_open"
 FRAME_TASKS = (

@@ -8,10 +8,10 @@ from typing import Any
 from ipv_bench.errors import InputError
 from ipv_bench.progress import say_aside
 from ipv_bench.run_record import read_record
+from models.finetuning.env_groups import open_envs
 from models.finetuning.evaluation import play_evaluation
 from models.finetuning.fingerprint import fingerprint_changes, told_changes
 from models.finetuning.policy_video import check_video_path
-from models.finetuning.rollout import open_envs
 from models.training.checkpoint import run_of
 
 

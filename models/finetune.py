@@ -33,11 +33,12 @@ from models.finetuning.config import (
 )
 from models.finetuning.counters import Counters
 from models.finetuning.drift import drift_warnings
+from models.finetuning.env_groups import open_envs
 from models.finetuning.episode_limits import refuse_longer_windows
 from models.finetuning.fingerprint import fingerprint_changes, told_changes
 from models.finetuning.loop import FinetuneLoop
 from models.finetuning.plan import FinetunePlan, plan_finetuning
-from models.finetuning.rollout import open_envs, open_silent_env, random_policy_scores
+from models.finetuning.random_policy import open_silent_env, random_policy_scores
 from models.finetuning.short_episodes import short_episodes_told
 from models.finetuning.unlearned_ends import unlearned_ends
 from models.methods.base import Agent, find_method

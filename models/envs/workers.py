@@ -62,7 +62,7 @@ class LostEpisode:
 
 
 class WorkerEnvs:
-    """Environments of one task in other processes (an `EnvGroup` for `models.finetuning.rollout`).
+    """Environments of one task in other processes (an `EnvGroup` of `models.finetuning.env_groups`).
 
     Args:
         task: `<suite>/<task>`.

@@ -9,8 +9,9 @@ from typing import Any
 from ipv_bench.errors import InputError
 from ipv_bench.seeding import derive_seed
 from models.finetuning.config import EvaluationConfig
+from models.finetuning.env_groups import EnvGroup
 from models.finetuning.policy_video import write_policy_video
-from models.finetuning.rollout import EnvGroup, PlayedEpisode, play_round
+from models.finetuning.rollout import PlayedEpisode, play_round
 from models.methods.base import Agent
 
 EVALUATION_PURPOSE = "evaluation"

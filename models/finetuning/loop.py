@@ -16,27 +16,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ipv_bench.addresses import public_values
 from ipv_bench.errors import CheckpointError, InterruptedRunError, RunError
 from ipv_bench.progress import Bar, say
 from ipv_bench.run_record import (
-    EVALUATIONS_FILE,
-    METRICS_FILE,
-    JsonlLog,
     RunRecord,
     mark_inexact,
     note_renderers,
-    read_jsonl,
     read_record,
     write_record,
 )
 from ipv_bench.seeding import derive_seed, numpy_generator
 from models.finetuning.config import FinetuneConfig
 from models.finetuning.counters import Counters
+from models.finetuning.env_groups import EnvGroup
 from models.finetuning.episode_limits import window_length
 from models.finetuning.evaluation import play_evaluation
 from models.finetuning.replay import Replay
-from models.finetuning.rollout import EnvGroup, Policy, UniformPolicy, play_round
+from models.finetuning.rollout import Policy, UniformPolicy, play_round
+from models.finetuning.run_logs import NOTHING, RunLogs, mean_return
 from models.finetuning.short_episodes import short_episodes, short_episodes_told
 from models.finetuning.unlearned_ends import ENDED
 from models.methods.base import Agent
@@ -52,7 +49,6 @@ from models.training.checkpoint import (
 )
 from models.training.interruption import StopRequest
 from models.training.metric_means import MetricMeans
-from models.training.tracking import MetricMirrors
 from models.world_models.weight_facts import FACTS, check_own_weights, weight_facts
 
 MEAN_IMAGE_FRAMES = 1000
@@ -92,13 +88,12 @@ class FinetuneLoop:
     ) -> None:
         self.folder, self.record, self.config, self.agent = folder, record, config, agent
         self._envs, self._evaluation_envs = envs, evaluation_envs
-        self._metrics, self._scores = JsonlLog(folder / METRICS_FILE), JsonlLog(folder / EVALUATIONS_FILE)
         self.counters, self._means = Counters(), MetricMeans()
         state: dict[str, Any] | None = None
         if checkpoint is not None:
             state = self._restore(checkpoint)
         else:
-            self._cut_logs({"metrics": 0, "evaluations": 0})
+            self._open_logs(NOTHING)
         with state_errors(checkpoint or folder):
             self.replay = Replay(
                 folder / "replay", config.replay, agent.action_dim, state and state["replay"],
@@ -111,15 +106,7 @@ class FinetuneLoop:
         self._stop = StopRequest()
         self._stop_seen: float | None = None
         self._unbooked: list[_Learned] = []
-        self._mirrors = MetricMirrors(
-            folder,
-            tensorboard=config.training.tensorboard,
-            wandb_project=config.training.wandb,
-            config=public_values(record.config),
-            wandb_id=(record.model_extra or {}).get("wandb_id", ""),
-            resumed_from=self.counters.env_steps,
-        )
-        self._mirror_again()
+        self._logs.mirror(record, config.training, self.counters.env_steps)
 
     def run(self, bar: Bar) -> None:
         """Train until `training.env_steps` are reached.
@@ -146,10 +133,8 @@ class FinetuneLoop:
 
     def close(self) -> None:
         """Close logs and mirrors."""
-        self._metrics.close()
-        self._scores.close()
+        self._logs.close()
         self.replay.close()
-        self._mirrors.close()
 
     def short_episodes(self) -> dict[str, Any]:
         """Training episodes that were shorter than a window; see `models.finetuning.short_episodes`."""
@@ -288,12 +273,9 @@ class FinetuneLoop:
         )
         self.counters.evaluated_at = self.counters.env_steps
         self._note_renderers(self._evaluation_envs)
-        line = {**self._position(), **line}
-        self._scores.append(line)
+        self._logs.evaluation(self._position(), line)
         self._keep_best(line)
-        mean = sum(line["returns"]) / max(len(line["returns"]), 1)
-        self._mirrors.log(self.counters.env_steps, {"evaluation_return": mean})
-        self._bar.describe(f"score {mean:.1f}")
+        self._bar.describe(f"score {mean_return(line):.1f}")
 
     def _keep_best(self, line: Mapping[str, Any]) -> None:
         """Keep the weights of the best evaluation so far beside those that training goes on from.
@@ -324,21 +306,7 @@ class FinetuneLoop:
             self.record = note_renderers(self.folder, envs.renderers())
 
     def _log(self, values: Mapping[str, Any]) -> None:
-        line = {**self._position(), **values}
-        self._metrics.append(line)
-        self._mirrors.log(self.counters.env_steps, values)
-
-    def _mirror_again(self) -> None:
-        """Mirror what the logs hold of the step that the run goes on from: the mirror starts anew there."""
-        step = self.counters.env_steps
-        if not step:
-            return
-        for line in read_jsonl(self.folder / METRICS_FILE):
-            if line["env_steps"] >= step:
-                self._mirrors.log(step, _without_position(line))
-        for line in read_jsonl(self.folder / EVALUATIONS_FILE):
-            if line["env_steps"] >= step:
-                self._mirrors.log(step, {"evaluation_return": sum(line["returns"]) / max(len(line["returns"]), 1)})
+        self._logs.metrics(self._position(), values)
 
     def _position(self) -> dict[str, Any]:
         self.counters.wall_seconds = round(time.monotonic() - self._started, 3)
@@ -364,7 +332,7 @@ class FinetuneLoop:
             "agent": self.agent.state(),
             FACTS: weight_facts(self.record.config),
             "replay": self.replay.state(),
-            "logs": {"metrics": self._metrics.size_bytes(), "evaluations": self._scores.size_bytes()},
+            "logs": self._logs.sizes(),
         }
         save_checkpoint(
             self.folder,
@@ -390,7 +358,7 @@ class FinetuneLoop:
             self.counters = Counters.of(state["counters"])
             self._drop_cut_best()
             self._means = MetricMeans.of(state["means"])
-            self._cut_logs(state["logs"])
+            self._open_logs(state["logs"])
         return state
 
     def _drop_cut_best(self) -> None:
@@ -410,13 +378,11 @@ class FinetuneLoop:
         write_record(self.folder, self.record)
         remove_best(self.folder)
 
-    def _cut_logs(self, sizes: Mapping[str, int]) -> None:
-        """Bring the logs back to what the checkpoint knows; one that somebody shortened is kept as it is."""
-        for log, name in ((self._metrics, "metrics"), (self._scores, "evaluations")):
-            cut = log.cut(count_of(sizes[name]))
-            if cut.loss:
-                say(f"{self.folder}: {cut.loss}; what is there is kept, and the run is no longer exact")
-                self._mark_inexact(cut.loss)
+    def _open_logs(self, sizes: Mapping[str, int]) -> None:
+        """Open the logs where the checkpoint left them; one that somebody shortened is kept as it is."""
+        self._logs = RunLogs(self.folder, sizes)
+        for loss in self._logs.losses:
+            self._mark_inexact(loss)
 
     def _report_losses(self, checkpoint: Path | None) -> None:
         if checkpoint is not None or self.replay.dropped:
@@ -448,7 +414,3 @@ class FinetuneLoop:
             f"the newest checkpoint is in {self.folder / 'checkpoints'}",
             fix="run the same command again to go on",
         )
-
-
-def _without_position(line: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in line.items() if name not in ("env_steps", "agent_steps", "wall_seconds")}

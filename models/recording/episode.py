@@ -23,7 +23,8 @@ from ipv_bench.bounded_arrays import npz_headers
 from ipv_bench.errors import InputError
 from ipv_bench.npz_file import npz_bytes
 from ipv_bench.seeding import derive_seed
-from models.finetuning.rollout import EnvGroup, Policy
+from models.finetuning.env_groups import EnvGroup
+from models.finetuning.rollout import Policy
 from models.recording.expert_env import EXPERT_ACTION
 from models.recording.policies import PURPOSE
 

@@ -252,9 +252,8 @@ def finetune_run(shared: Path) -> Scenario:
     """A whole fine-tuning run, on an environment that costs nothing."""
     import torch
 
-    import models.finetune
-    import models.finetuning.rollout as rollout
     from models.envs.base import EnvConfig
+    from models.finetuning import env_groups, random_policy
     from models.training.checkpoint import latest_checkpoint, load_checkpoint
     from tests.models.envs.toy_env import ToyEnv, make
     from tests.models.finetuning.finetune_runs import SMALL, command_line
@@ -265,7 +264,7 @@ def finetune_run(shared: Path) -> Scenario:
         return make("toy/x", config)
 
     def act(run: Path) -> None:
-        models.finetune.make_env = rollout.make_env = toy  # type: ignore[assignment]
+        env_groups.make_env = random_policy.make_env = toy  # type: ignore[assignment,attr-defined]
         changes = {
             "env.action_repeat": 1, "env.time_limit": "null", "training.env_steps": 50, "training.prefill": 20,
             "evaluation.every": 20, "evaluation.random_episodes": 1, "replay.capacity": 20, "training.train_every": 5,

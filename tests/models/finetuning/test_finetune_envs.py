@@ -11,7 +11,7 @@ import models.finetune
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_jsonl, read_record
 from models.agents.agent import Agent
-from models.finetuning.rollout import LocalEnvs
+from models.finetuning.env_groups import LocalEnvs
 from models.training.checkpoint import latest_checkpoint, load_checkpoint
 from tests.models.finetuning.finetune_runs import command_line, log_without_wall
 

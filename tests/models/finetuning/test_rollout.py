@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from models.envs.base import EnvConfig, Observation
-from models.finetuning.rollout import LocalEnvs, UniformPolicy, play_round, random_policy_scores
+from models.finetuning.env_groups import LocalEnvs
+from models.finetuning.random_policy import random_policy_scores
+from models.finetuning.rollout import UniformPolicy, play_round
 
 
 class CountingEnvs:
