@@ -56,7 +56,9 @@ class _Host:
             return "ok", self._carry_out(command, index, argument)
         except SimulationError as error:
             self._drop(index)
-            return "lost", str(error)
+            more = [f"{what}: {text}" for what, text in (("expected", error.expected), ("to do", error.fix)) if text]
+            # On one line: it stands within a sentence there.
+            return "lost", error.found + (f" ({'; '.join(more)})" if more else "")
         except IpvBenchError as error:
             return "error", error
         except Exception as error:  # noqa: BLE001  (simulators fail in their own ways; the traceback travels along)

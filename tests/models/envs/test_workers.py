@@ -161,6 +161,8 @@ def test_an_environment_that_fails_costs_its_episode(task: str, message: str) ->
         assert envs.step({0: ACTION})[0] is None
         assert envs.lost[0].reason == "fault"
         assert message in envs.lost[0].message
+        assert "\n" not in envs.lost[0].message
+        assert "to do: " in envs.lost[0].message
         assert envs.reset({0: 1000})[0] is not None
 
 
