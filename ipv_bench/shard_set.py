@@ -216,16 +216,21 @@ def read_manifest(folder: str | Path) -> Manifest:
     return parse_manifest(read_bytes(path, error=ShardSetError, limit=MAX_MANIFEST_BYTES, fix=_MAKE_ANEW), str(path))
 
 
+class NewerSetError(ShardSetError):
+    """A shard set of a format that this version does not know: it may be whole."""
+
+
 def parse_manifest(text: str | bytes, where: str) -> Manifest:
     """Check the text of a manifest that was read from `where`.
 
     Raises:
-        ShardSetError: damaged, or of a newer format version.
+        NewerSetError: of a newer format version.
+        ShardSetError: damaged.
     """
     values = parse_json(text, where, error=ShardSetError, expect=dict, fix=_MAKE_ANEW)
     version = values.get("format")
     if isinstance(version, int) and version > FORMAT:
-        raise ShardSetError(
+        raise NewerSetError(
             f"{where} has shard set format {version}", expected=f"format {FORMAT}", fix="update ipv-bench"
         )
     return as_model(Manifest, values, where, error=ShardSetError, fix=_MAKE_ANEW)

@@ -20,6 +20,7 @@ from ipv_bench.shard_set import (
     MANIFEST_FILE,
     MAX_MANIFEST_BYTES,
     Manifest,
+    NewerSetError,
     file_sha256,
     manifest_text,
     parse_manifest,
@@ -205,8 +206,10 @@ def _intact_manifest(plan: Plan, out: Path) -> Manifest | None:
     try:
         text = read_bytes(out / MANIFEST_FILE, error=ShardSetError, limit=MAX_MANIFEST_BYTES)
         manifest = parse_manifest(text, str(out / MANIFEST_FILE))
+    except NewerSetError:
+        raise  # not ours to replace
     except ShardSetError as error:
-        if "format" in error.expected or is_disk_fault(error):  # of a newer version, or not known: not ours to replace
+        if is_disk_fault(error):  # what is there is not known
             raise
         return None
     if manifest_text(manifest) != text:

@@ -114,6 +114,23 @@ def test_what_a_killed_job_left_of_its_tables_goes_at_the_next_run(
     assert job_events(whole) == ["start", "end"] * 2
 
 
+def test_a_manifest_of_a_newer_format_stays_and_a_damaged_one_is_made_anew(
+    release: Path, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(prepared, out)
+    values = json.loads((out / MANIFEST_FILE).read_text())
+    newer = json.dumps({**values, "format": values["format"] + 1, "shards": "told otherwise"})
+    (out / MANIFEST_FILE).write_text(newer)
+    assert prepare(release, out) == 2
+    assert f"expected: format {values['format']}" in capsys.readouterr().err
+    assert (out / MANIFEST_FILE).read_text() == newer
+    for damaged in (json.dumps({**values, "format": "new"}), "[]", '{"format": 1, "sha'):
+        (out / MANIFEST_FILE).write_text(damaged)
+        assert prepare(release, out) == 0
+        assert file_hashes(out) == file_hashes(prepared)
+
+
 def test_another_plan_is_refused_with_the_difference(
     release: Path, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
