@@ -23,9 +23,6 @@ BY_CLASS = {
 """Class → parts that its calls need not bring."""
 BY_PLACE = {
     ("ipv_bench/sweeps/plan.py", "_command"): PARTS,  # shows another command's message, whole
-    ("models/methods/drqv2/method.py", "video_model"): frozenset({"fix"}),  # nothing is pre-trained: `pretrain` refuses
-    ("models/methods/isodream.py", "video_model"): frozenset({"expected"}),  # the same
-    ("models/methods/drqv2/transitions.py", "check_windows"): frozenset({"fix"}),  # `expected` is the number to cut to
 }
 """(File, function) → parts that its errors need not bring."""
 

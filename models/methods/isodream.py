@@ -36,7 +36,11 @@ class IsoDream:
         Raises:
             UsageError: always; it is not pre-trained.
         """
-        raise UsageError("isodream has no model of videos without actions", fix="fine-tune it without --init")
+        raise UsageError(
+            "isodream has no model of videos without actions",
+            expected="a method that is pre-trained",
+            fix="fine-tune it without --init",
+        )
 
     def agent(self, config: IsolatedAgentConfig, action_dim: int, seed: int, device: torch.device) -> IsolatedAgent:
         """See `Method.agent`."""

@@ -35,7 +35,9 @@ class DrQv2:
         Raises:
             UsageError: always.
         """
-        raise UsageError("drqv2 has no model of videos", expected="a method that is pre-trained")
+        raise UsageError(
+            "drqv2 has no model of videos", expected="a method that is pre-trained", fix="fine-tune it without --init"
+        )
 
     def agent(self, config: Any, action_dim: int, seed: int, device: torch.device) -> Agent:
         """See `Method.agent`."""

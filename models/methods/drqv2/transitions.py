@@ -81,6 +81,7 @@ def check_windows(length: int, is_first: Tensor | NDArray[Any], frame_stack: int
         raise ConfigError(
             f"the batch's windows have T = {length} steps",
             expected=f"T = {wanted}: frame_stack {frame_stack}, and n_step {n_step} further ones",
+            fix=f"cut windows of {wanted} successive steps of an episode",
         )
     if bool((is_first[:, frame_stack:] != 0).any()):
         raise ConfigError(
