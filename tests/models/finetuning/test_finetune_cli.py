@@ -205,7 +205,9 @@ def test_an_environment_that_fails_ends_the_run_with_its_message(tmp_path, monke
     from models.envs.dmc import DmcEnv
 
     def broken(self, action):
-        raise SimulationError("dmc/cartpole_balance, control step 7: the reward is nan", expected="a finite number")
+        raise SimulationError(
+            "dmc/cartpole_balance, control step 7: the reward is nan", expected="a finite number", fix="mend it"
+        )
 
     monkeypatch.setattr(DmcEnv, "step", broken)
     refused(command_line(tmp_path / "run"), capsys, "the reward is nan", status=SimulationError.exit_status)

@@ -143,7 +143,7 @@ def test_an_agent_killed_in_the_middle_equals_one_that_was_not(tmp_path: Path) -
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert run(command_line(whole, *short, method="prelar")) == 0
     command = command_line(killed, *short, method="prelar")
-    run_until(command, "finetuning.loop", "module.FinetuneLoop", "_update", 8)
+    run_until(command, "finetuning.loop", "module.FinetuneLoop", "_learn", 8)
     assert run(command) == 0
     for name in ("metrics.jsonl", "evaluations.jsonl"):
         assert log_without_wall(killed / name) == log_without_wall(whole / name)

@@ -62,7 +62,7 @@ def test_a_run_is_killed_and_continued(tmp_path: Path) -> None:
         **{"env.time_limit": 20, "training.env_steps": 120, "training.prefill": 20, "evaluation.every": 40},
     )  # fmt: skip
     target = "module.FinetuneLoop"
-    run_until(arguments, "finetuning.loop", target, "_update", 12)
+    run_until(arguments, "finetuning.loop", target, "_learn", 12)
     _continue_and_check(arguments, folder, port, 120)
     metadata = [line["metadata"] for line in read_jsonl(folder / "replay" / "index.jsonl")]
     assert all(line["lane"] in (-1, -2, -3, -4) for line in metadata)
@@ -79,5 +79,5 @@ def test_two_thousand_steps_of_the_tiny_preset(tmp_path: Path) -> None:
     words = [word for key, value in own.items() for word in ("--set", f"{key}={value}")]
     arguments = ["finetune", "--preset", "tiny", "--task", "carla/clear_noon", "--init", "none", "--run", str(folder)]
     arguments += words
-    run_until(arguments, "finetuning.loop", "module.FinetuneLoop", "_update", 200)
+    run_until(arguments, "finetuning.loop", "module.FinetuneLoop", "_learn", 200)
     _continue_and_check(arguments, folder, port, 2000)
