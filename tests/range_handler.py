@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from http.server import SimpleHTTPRequestHandler
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TypeVar
+
+Server = TypeVar("Server", bound=ThreadingHTTPServer)
 
 
 class RangeHandler(SimpleHTTPRequestHandler):
@@ -33,3 +40,27 @@ class RangeHandler(SimpleHTTPRequestHandler):
 
     def log_message(self, *args: object) -> None:
         return
+
+
+class RangeServer(ThreadingHTTPServer):
+    """A server of a folder on loopback; `.ranges = False` makes it answer with whole files."""
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path, handler: type[RangeHandler] = RangeHandler) -> None:
+        super().__init__(("127.0.0.1", 0), partial(handler, directory=str(folder)))
+        self.ranges, self.sent = True, list[tuple[str, int]]()
+        self.address = f"http://127.0.0.1:{self.server_port}"
+
+
+@contextmanager
+def serving(server: Server) -> Iterator[Server]:
+    """Let a server answer for as long as the block lasts."""
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ipv_bench.errors import CheckpointError, InterruptedRunError, RunError
+from ipv_bench.errors import InterruptedRunError, RunError
 from ipv_bench.progress import Bar, say
 from ipv_bench.run_record import (
     RunRecord,
@@ -26,6 +26,7 @@ from ipv_bench.run_record import (
     write_record,
 )
 from ipv_bench.seeding import derive_seed, numpy_generator
+from models.finetuning.best_weights import drop_cut_best, keep_best
 from models.finetuning.config import FinetuneConfig
 from models.finetuning.counters import Counters
 from models.finetuning.env_groups import EnvGroup
@@ -38,12 +39,7 @@ from models.finetuning.short_episodes import short_episodes, short_episodes_told
 from models.finetuning.unlearned_ends import ENDED
 from models.methods.base import Agent
 from models.training.checkpoint import (
-    BEST,
-    FOLDER,
-    count_of,
     load_checkpoint,
-    read_state,
-    remove_best,
     save_checkpoint,
     state_errors,
 )
@@ -274,32 +270,8 @@ class FinetuneLoop:
         self.counters.evaluated_at = self.counters.env_steps
         self._note_renderers(self._evaluation_envs)
         self._logs.evaluation(self._position(), line)
-        self._keep_best(line)
+        self.record = keep_best(self.folder, self.agent, self.counters, line) or self.record
         self._bar.describe(f"score {mean_return(line):.1f}")
-
-    def _keep_best(self, line: Mapping[str, Any]) -> None:
-        """Keep the weights of the best evaluation so far beside those that training goes on from.
-
-        For use and for looking at: scores in reports are those of the protocol, whatever stands here.
-        """
-        successes = [success for success in line["successes"] if success is not None]
-        found = successes or line["returns"]
-        score = float(sum(found) / len(found))
-        if self.counters.best_score is not None and score <= self.counters.best_score:
-            return
-        self.counters.best_score = score
-        state = {
-            "counters": asdict(self.counters),
-            "agent": self.agent.state(),
-            FACTS: weight_facts(self.record.config),
-        }
-        save_checkpoint(self.folder, self.counters.agent_steps, self.agent.model_tensors(), {}, state, name=BEST)
-        best = {
-            "checkpoint": f"{FOLDER}/{BEST}", "env_steps": self.counters.env_steps,
-            "success_rate" if successes else "mean_return": score,
-        }  # fmt: skip
-        self.record = read_record(self.folder).model_copy(update={"best_evaluation": best})
-        write_record(self.folder, self.record)
 
     def _note_renderers(self, envs: EnvGroup) -> None:
         if set(envs.renderers()) - set(self.record.renderers):
@@ -356,27 +328,10 @@ class FinetuneLoop:
         with state_errors(path):
             self.agent.load(checkpoint)
             self.counters = Counters.of(state["counters"])
-            self._drop_cut_best()
+            self.record = drop_cut_best(self.folder, self.counters) or self.record
             self._means = MetricMeans.of(state["means"])
             self._open_logs(state["logs"])
         return state
-
-    def _drop_cut_best(self) -> None:
-        """Forget the weights of an evaluation that the run does not know any more, for it goes on from before that.
-
-        On a CPU it comes again, the same to the bit. On a GPU it may come out otherwise: then `checkpoints/best` would
-        be of a score that stands nowhere. The best of those that come is kept instead; older weights are gone.
-        """
-        try:
-            kept = count_of(read_state(self.folder / FOLDER / BEST)["counters"]["env_steps"])
-        except (CheckpointError, LookupError, TypeError, ValueError):  # there is none, or nobody can take it
-            return
-        if kept <= self.counters.evaluated_at:  # a checkpoint at its step may be from before it
-            return
-        self.counters.best_score = None
-        self.record = read_record(self.folder).model_copy(update={"best_evaluation": None})
-        write_record(self.folder, self.record)
-        remove_best(self.folder)
 
     def _open_logs(self, sizes: Mapping[str, int]) -> None:
         """Open the logs where the checkpoint left them; one that somebody shortened is kept as it is."""

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -25,7 +26,7 @@ from ipv_bench.remote_store import ObjectStore, _CutOffError, open_remote_store
 from ipv_bench.segments import open_segments
 from ipv_bench.shard_set import FRAMES_FILE, SAMPLES_FILE, read_manifest
 from tests.episode_maker import write_episodes
-from tests.range_handler import RangeHandler
+from tests.range_handler import RangeHandler, RangeServer, serving
 from tests.shard_set_maker import Video, make_shard_set
 
 obstore = pytest.importorskip("obstore")
@@ -70,34 +71,15 @@ def s3(local):
 @pytest.fixture
 def web(local):
     """A running web server over the set's folder; `.ranges = False` makes it answer with whole files."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(RangeHandler, directory=str(local)))
-    server.sent, server.ranges = [], True
-    server.address = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(RangeServer(local)) as server:
+        yield server
 
 
 @pytest.fixture
 def serve_folder():
     """Starts servers over folders."""
-    servers = []
-
-    def start(folder: Path) -> ThreadingHTTPServer:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(RangeHandler, directory=str(folder)))
-        server.sent, server.ranges = [], True
-        server.address = f"http://127.0.0.1:{server.server_port}"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return server
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    with ExitStack() as servers:
+        yield lambda folder: servers.enter_context(serving(RangeServer(folder)))
 
 
 def same_segments(address: str, local: Path, count: int = 8, **options) -> None:
@@ -139,22 +121,17 @@ def test_a_server_without_ranges_is_read_through_the_cache(web, local, tmp_path)
     assert {name for name, _ in web.sent} == {"manifest.json"}  # the rest is at hand
 
 
-def test_a_damaged_shard_never_enters_the_cache(web, local, tmp_path):
+def test_a_damaged_shard_never_enters_the_cache(serve_folder, tmp_path):
     copy = make_shard_set(tmp_path / "copy", VIDEOS, samples_per_shard=2)
     shard = copy / "numbers-000000.tar"
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(RangeHandler, directory=str(copy)))
-    server.sent, server.ranges = [], True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    segments = open_segments(f"http://127.0.0.1:{server.server_port}", 25, 5, cache=tmp_path / "cache")
+    segments = open_segments(serve_folder(copy).address, 25, 5, cache=tmp_path / "cache")
     with pytest.raises(
         ShardSetError, match="not the file that the manifest describes\n.*sha256 .*\n.*ipv-bench verify"
     ):
         for i in range(40):
             segments[i]
     assert not list((tmp_path / "cache").rglob("numbers-000000.tar*"))
-    server.shutdown()
-    server.server_close()
 
 
 RAW = [Video(f"v{n}", 30, size=(8, 8)) for n in range(4)]
@@ -314,20 +291,14 @@ def test_an_object_that_was_cut_off_is_read_on(s3, local, monkeypatch):
         list(store.pieces(name, len(data)))
 
 
-def test_tracks_of_remote_sets_are_those_of_local_ones(tmp_path):
+def test_tracks_of_remote_sets_are_those_of_local_ones(serve_folder, tmp_path):
     source, out = write_episodes(tmp_path / "raw", (12, 30)), tmp_path / "set"
     command = ["prepare", "episodes", "--source", str(source), "--out", str(out), "--set", "size=native", "--quiet"]
     assert run([*command, "--set", "clip_frames=7", "--workers", "1"]) == 0
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(RangeHandler, directory=str(out)))
-    server.sent, server.ranges = [], True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    near, far = (open_segments(place, 9, 5, tracks=("action", "reward"))
-                 for place in (out, f"http://127.0.0.1:{server.server_port}"))  # fmt: skip
+    near, far = (open_segments(at, 9, 5, tracks=("action", "reward")) for at in (out, serve_folder(out).address))
     for i in range(6):
         assert np.array_equal(near[i].frames, far[i].frames)
         assert all(np.array_equal(near[i].tracks[name], far[i].tracks[name]) for name in ("action", "reward"))
-    server.shutdown()
-    server.server_close()
 
 
 def test_threads_and_spawned_processes_read_remote_sets(s3, local):

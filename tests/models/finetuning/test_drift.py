@@ -11,9 +11,9 @@ import pytest
 
 from ipv_bench.cli import run
 from ipv_bench.run_record import RunRecord, read_jsonl, read_record, write_record
+from models.finetuning.best_weights import drop_cut_best
 from models.finetuning.counters import Counters
 from models.finetuning.drift import drift_warnings
-from models.finetuning.loop import FinetuneLoop
 from models.training.checkpoint import BEST, checkpoint_steps, load_checkpoint, save_checkpoint
 from tests.models.finetuning.finetune_runs import command_line
 
@@ -102,13 +102,8 @@ def test_a_run_that_goes_on_knows_the_best_of_what_it_knows(tmp_path: Path, kept
     record = RunRecord.model_validate(record.model_dump() | {"best_evaluation": {"env_steps": kept_at}})
     write_record(tmp_path, record)
     save_checkpoint(tmp_path, 80, {}, {}, {"counters": asdict(Counters(env_steps=kept_at))}, name=BEST)
-    loop = FinetuneLoop.__new__(FinetuneLoop)
-    loop.folder, loop.record, loop.counters = (
-        tmp_path,
-        record,
-        Counters(env_steps=500, evaluated_at=480, best_score=9.0),
-    )
-    loop._drop_cut_best()
-    assert (loop.counters.best_score == 9.0) is stays
+    counters = Counters(env_steps=500, evaluated_at=480, best_score=9.0)
+    assert (drop_cut_best(tmp_path, counters) is None) is stays
+    assert (counters.best_score == 9.0) is stays
     assert (tmp_path / "checkpoints" / BEST).exists() is stays
     assert bool((read_record(tmp_path).model_extra or {}).get("best_evaluation")) is stays

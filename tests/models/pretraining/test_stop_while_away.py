@@ -7,8 +7,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from functools import partial
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +19,18 @@ from ipv_bench.run_record import read_record
 from models.pretraining.video_training import VideoTraining
 from models.training.checkpoint import checkpoint_steps
 from tests.models.pretraining.small_pretraining import arguments, small_shard_set
-from tests.range_handler import RangeHandler
+from tests.range_handler import RangeHandler, RangeServer, serving
 
 SOON_SECONDS = 30
 """An outage is waited for twice as long; a stop takes a second or two."""
 
 
-class Away(ThreadingHTTPServer):
+class Away(RangeServer):
     """A web server over a folder; once it is away it answers 503, and has this process stopped at the first try."""
 
-    daemon_threads = True
-
     def __init__(self, folder: Path) -> None:
-        super().__init__(("127.0.0.1", 0), partial(_Handler, directory=str(folder)))
+        super().__init__(folder, _Handler)
         self.is_away, self.stopped_at = False, 0.0
-        self.ranges, self.sent = True, list[tuple[str, int]]()
-        self.address = f"http://127.0.0.1:{self.server_port}"
 
     def stop_us(self) -> None:
         if not self.stopped_at:
@@ -60,13 +54,8 @@ class _Handler(RangeHandler):
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Away]:
     torch.set_num_threads(1)
-    server = Away(small_shard_set(tmp_path / "set"))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Away(small_shard_set(tmp_path / "set"))) as server:
+        yield server
 
 
 @pytest.mark.parametrize("workers", [0, 1])
