@@ -5,13 +5,9 @@ The other way round, our tasks as Gymnasium's environments, is `models.envs.gymn
 
 from __future__ import annotations
 
-import importlib
 import json
-import os
 import re
-import warnings
 from collections.abc import Mapping
-from functools import lru_cache
 from importlib import metadata
 from typing import Any, Literal
 
@@ -19,11 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, JsonValue
 
-from ipv_bench.errors import ConfigError, MissingDependencyError, UsageError, nearest_name
-from ipv_bench.extras import EXTRAS, install_command, missing_modules
+from ipv_bench.errors import ConfigError, UsageError
 from ipv_bench.file_names import shown
 from models.envs.base import ControlStep, Env, EnvConfig
-from models.envs.gym_pictures import Fit, as_picture, fitted, is_picture_space
+from models.envs.gym_pictures import Fit, as_picture, fitted
+from models.envs.gym_registered import (
+    OUR_NAMESPACE,
+    action_bounds,
+    check_rules,
+    described,
+    entry,
+    find_spec,
+    make_registered,
+    pictures_are_rendered,
+)
 from models.envs.registry import Suite
 from models.envs.rendering import gl_in_use
 
@@ -31,8 +36,6 @@ PACKAGE = "gymnasium>=1.2,<1.5"
 
 ENDLESS_TASK_LIMIT = 1000
 """Control steps of an episode where the environment is registered without a limit and the config names none."""
-
-OUR_NAMESPACE = "ipv_bench"
 
 _ID = re.compile(r"([A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}/)?[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 
@@ -100,13 +103,13 @@ class GymEnv(Env):
     def __init__(self, name: str, config: GymConfig) -> None:
         self._id = name
         _refuse_camera(name, config)
-        spec = _find_spec(name, config.module)
-        self._from_render = _pictures_are_rendered(name, config)
+        spec = find_spec(name, config.module)
+        self._from_render = pictures_are_rendered(name, config.kwargs, config.picture, config.image_key)
         if config.check:
-            _check(name, _as_json(config.kwargs), self._from_render, config.image_key)
-        self._simulator = _make(name, config.kwargs, self._from_render)
+            check_rules(name, json.dumps(config.kwargs, sort_keys=True), self._from_render, config.image_key)
+        self._simulator = make_registered(name, config.kwargs, self._from_render)
         space = self._simulator.action_space
-        low, high = _bounds(name, space, config.action_bound)
+        low, high = action_bounds(name, space, config.action_bound)
         self._action_shape, self._action_type = space.shape, space.dtype
         limit = spec.max_episode_steps or config.time_limit or ENDLESS_TASK_LIMIT
         super().__init__(f"gym/{name}", config, low, high, limit)
@@ -176,10 +179,10 @@ class GymEnv(Env):
         return False
 
     def _image(self) -> NDArray[np.uint8]:
-        picture = self._simulator.render() if self._from_render else _entry(self._last, self._config.image_key)
+        picture = self._simulator.render() if self._from_render else entry(self._last, self._config.image_key)
         found = as_picture(picture)
         if found is None:
-            raise self._fault(f"the picture is {_described(picture)}", "uint8 (H, W, 3)")
+            raise self._fault(f"the picture is {described(picture)}", "uint8 (H, W, 3)")
         image = fitted(found, self.config.image_size, self._config.fit)
         return image[::-1].copy() if self.config.flip else image
 
@@ -206,197 +209,6 @@ def _refuse_camera(name: str, config: GymConfig) -> None:
             expected="null",
             fix="environments that have some take an argument: --set env.kwargs.camera_name=…",
         )
-
-
-def _find_spec(name: str, module: str) -> Any:
-    import gymnasium
-
-    if module:
-        _import(module)
-    if name in gymnasium.registry:
-        return gymnasium.spec(name)
-    known = [key for key in gymnasium.registry if not key.startswith(f"{OUR_NAMESPACE}/")]
-    near = nearest_name(name, known)
-    raise UsageError(
-        f"Gymnasium knows no environment {shown(name)}" + (f" after `import {module}`" if module else ""),
-        expected=f"an id with its version, such as {near or 'CarRacing-v3'}",
-        fix=(f"did you mean gym/{near}? " if near else "")
-        + "An environment of another package is registered by its module: --set env.module=gymnasium_robotics",
-    )
-
-
-def _import(module: str) -> None:
-    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", module):
-        raise ConfigError(
-            f"env.module is {shown(module)}",
-            expected="a module's name, as after `import`",
-            fix="write package.module, neither a path nor a file's name",
-        )
-    try:
-        importlib.import_module(module)
-    except Exception as error:  # foreign code may raise anything
-        raise ConfigError(
-            f"env.module: `import {module}` raised {type(error).__name__}: {error}",
-            expected="a module that can be imported and registers environments",
-            fix="install the package that has it, or set PYTHONPATH to its folder",
-        ) from error
-
-
-def _make(name: str, kwargs: Mapping[str, Any], render: bool) -> Any:
-    import gymnasium
-
-    # As for our MuJoCo suites (`models.envs.rendering`): without a screen there is nothing else to draw with.
-    os.environ.setdefault("MUJOCO_GL", "egl")
-    mode: dict[str, Any] = {"render_mode": "rgb_array"} if render else {}
-    if "render_mode" in kwargs:
-        raise ConfigError(
-            f"env.kwargs.render_mode is {shown(kwargs['render_mode'])}",
-            expected="none: it is ours to set",
-            fix="leave it out; env.picture says where pictures come from",
-        )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of an older version; runs record which one they used
-            return gymnasium.make(name, disable_env_checker=True, **mode, **kwargs)
-    except gymnasium.error.DependencyNotInstalled as error:
-        raise _missing(name, error) from error
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
-            raise
-        raise ConfigError(
-            f"gym/{name} does not take env.kwargs {', '.join(kwargs) or 'render_mode'}: {error}",
-            expected="arguments of its constructor" if kwargs else "an environment that renders to rgb_array",
-            fix="correct env.kwargs" if kwargs else "let its constructor take render_mode",
-        ) from error
-
-
-def _missing(name: str, error: Exception) -> MissingDependencyError:
-    """Our extra, where it brings what is missing; else the environment's own words."""
-    absent = missing_modules(EXTRAS["driving"].modules)
-    ours = any(module.lower() in str(error).lower() for module in absent)
-    return MissingDependencyError(
-        f"gym/{name} needs a package that is not installed: {error}",
-        expected="all that the environment imports",
-        fix=install_command("driving") if ours else "install what the message names",
-    )
-
-
-def _pictures_are_rendered(name: str, config: GymConfig) -> bool:
-    """Whether pictures come from `render()`.
-
-    Raises:
-        ConfigError: there are none.
-    """
-    env = _make(name, config.kwargs, render=False)
-    try:
-        space, modes = env.observation_space, env.metadata.get("render_modes") or []
-    finally:
-        env.close()
-    rendered = config.picture == "render" or not is_picture_space(_entry_space(name, space, config.image_key))
-    if rendered and (config.picture == "observation" or config.image_key):
-        raise ConfigError(
-            f"the observation of gym/{name} is no picture: {space}",
-            expected="uint8 (H, W, 3), (H, W, 1) or (H, W)",
-            fix="env.picture=render takes what `render()` draws; env.image_key names an entry of a dictionary",
-        )
-    if rendered and "rgb_array" not in modes:
-        raise ConfigError(
-            f"gym/{name} has no pictures: its observation is none, and it does not render to rgb_array",
-            expected="an image observation, or `rgb_array` among its render modes",
-            fix="wrap it so that it draws; models here see pictures only",
-        )
-    return rendered
-
-
-def _entry_space(name: str, space: Any, key: str) -> Any:
-    if not key:
-        return space
-    entries = getattr(space, "spaces", None)
-    if not isinstance(entries, Mapping) or key not in entries:
-        had = f"entries {', '.join(entries)}" if isinstance(entries, Mapping) else f"none: {space} has no entries"
-        raise ConfigError(
-            f"env.image_key={key}: the observation of gym/{name} has no {key!r}",
-            expected=f"one of its {had}" if isinstance(entries, Mapping) else had,
-            fix="name an entry that is a picture" if isinstance(entries, Mapping) else "leave env.image_key out",
-        )
-    return entries[key]
-
-
-def _entry(observation: Any, key: str) -> Any:
-    return observation[key] if key else observation
-
-
-def _bounds(name: str, space: Any, bound: float | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    from gymnasium.spaces import Box
-
-    if not isinstance(space, Box) or not np.issubdtype(space.dtype, np.floating):
-        raise ConfigError(
-            f"the action of gym/{name} is {space}",
-            expected="a Box of real numbers; agents here have continuous actions",
-            fix="some environments have a continuous form: --set env.kwargs.continuous=true, or an id as "
-            "MountainCarContinuous-v0",
-        )
-    low, high = (np.asarray(side, np.float64).reshape(-1) for side in (space.low, space.high))
-    if not (np.isfinite(low).all() and np.isfinite(high).all()) and bound is None:
-        raise ConfigError(
-            f"the action of gym/{name} has no bounds: {space}",
-            expected="finite bounds, onto which [-1, 1] is mapped",
-            fix="--set env.action_bound=1.0 gives bounds to the components that have none",
-        )
-    limit = np.inf if bound is None else bound
-    return np.where(np.isfinite(low), low, -limit), np.where(np.isfinite(high), high, limit)
-
-
-@lru_cache(maxsize=64)
-def _check(name: str, kwargs: str, render: bool, image_key: str) -> None:
-    """Gymnasium's checker, and one picture, on an environment of their own.
-
-    Raises:
-        ConfigError: rules are broken, or there is no picture.
-    """
-    from gymnasium.utils.env_checker import check_env
-
-    env = _make(name, json.loads(kwargs), render)
-    try:
-        _bounds(name, env.action_space, 1.0)
-        try:
-            if env.spec.nondeterministic:
-                raise AssertionError("it is registered as nondeterministic: equal seeds give different episodes")
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # advice, such as bounds that could be tighter
-                check_env(env.unwrapped, skip_render_check=True, skip_close_check=True)
-        except Exception as error:  # the checker asserts, and foreign code may raise anything
-            raise ConfigError(
-                f"gym/{name} breaks Gymnasium's rules: {_first_lines(error)}",
-                expected="what gymnasium.utils.env_checker.check_env accepts",
-                fix="mend the environment; --set env.check=false runs it as it is, and its runs are marked exact=false",
-            ) from error
-        observation, _ = env.reset(seed=0)
-        picture = env.render() if render else _entry(observation, image_key)
-    finally:
-        env.close()
-    if as_picture(picture) is None:
-        where = "render()" if render else "the observation"
-        raise ConfigError(
-            f"gym/{name} has no pictures: {where} gives {_described(picture)}",
-            expected="uint8 (H, W, 3)",
-            fix="mend its `render`, or name an entry of its observation that is a picture with env.image_key"
-            if render
-            else "mend the environment, whose space promises pictures, or set env.picture=render",
-        )
-
-
-def _as_json(kwargs: Mapping[str, Any]) -> str:
-    return json.dumps(kwargs, sort_keys=True)
-
-
-def _first_lines(error: Exception) -> str:
-    text = " ".join(str(error).split()) or "no message"
-    return f"{type(error).__name__}: {text[:300]}"
-
-
-def _described(value: Any) -> str:
-    return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
 
 
 def _origin(env: Any) -> str:

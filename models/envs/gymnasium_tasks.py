@@ -17,9 +17,9 @@ from pydantic import ValidationError
 
 from ipv_bench.errors import ConfigError
 from ipv_bench.plugins import OURS
+from models.envs.gym_registered import OUR_NAMESPACE
 from models.envs.registry import Suite, find_suite, make_env, suite_of
 
-NAMESPACE = "ipv_bench"
 VERSION = 0
 FRAMES_PER_SECOND = 30
 """For players of rendered videos; control rates differ by suite, and none of ours depends on this."""
@@ -85,7 +85,7 @@ class GymnasiumTask(gymnasium.Env[NDArray[np.uint8], NDArray[np.float32]]):
 
 def gymnasium_id(task: str) -> str:
     """The id of a task `<suite>/<task>` in Gymnasium's registry."""
-    return f"{NAMESPACE}/{task.replace('/', '-')}-v{VERSION}"
+    return f"{OUR_NAMESPACE}/{task.replace('/', '-')}-v{VERSION}"
 
 
 def register_suite(name: str) -> list[str]:
