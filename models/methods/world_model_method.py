@@ -45,14 +45,22 @@ class WorldModelAdaptation:
         parts: str,
         pretrained: Checkpoint | None,
     ) -> ActionPrediction:
-        """See `Adaptation.model`: what an agent would take from the pre-trained model is taken (`init_parts`)."""
+        """See `Adaptation.model`: what an agent would take from the pre-trained model is taken (`init_parts`), and the
+        offset that its images had.
+
+        Raises:
+            ConfigError: `image.offset` is not the pre-trained model's.
+        """
         from models.world_models.action_prediction import ActionPrediction
 
         intrinsic = config.intrinsic.model_copy(update={"beta": 0.0})  # novelty is for behaviour
         agent = self.method.agent(config.model_copy(update={"intrinsic": intrinsic}), action_dim, seed, device)
         if pretrained is not None:
             agent.load_pretrained(pretrained)
-        return ActionPrediction(agent.video_model(), parts)
+        model = ActionPrediction(agent.video_model(), parts)
+        if pretrained is not None:
+            model.take_offset(pretrained.model)
+        return model
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ipv_bench.errors import ConfigError
 from models.nets.distributions import balanced_kl, categorical_entropy
 from models.training.checkpoint import load_tensors
 from models.training.optimizer import OptimizerGroup
@@ -87,6 +88,26 @@ class ActionPrediction(nn.Module):
     def set_mean_image(self, images: Tensor) -> None:
         """Take the mean of uint8 frames (N, H, W, 3) as the image offset, where the config asks for that."""
         self.world_model.vision.scaling.set_mean_image(images)
+
+    @torch.no_grad()
+    def take_offset(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the image offset beside which weights were learned.
+
+        Args:
+            tensors: of a pre-trained model.
+
+        Raises:
+            ConfigError: `image.offset` is another kind than theirs.
+        """
+        scaling = self.world_model.vision.scaling
+        theirs = tensors["vision.scaling.offset"]
+        if theirs.shape != scaling.offset.shape:
+            raise ConfigError(
+                f"image.offset is {scaling.config.offset!r}, and the weights were trained with another",
+                expected=f"an offset of the shape {tuple(theirs.shape)}, found {tuple(scaling.offset.shape)}",
+                fix="leave image.offset out, or start with weights=random",
+            )
+        scaling.offset.copy_(theirs)
 
     def draw(self, batch: int, length: int, generator: torch.Generator, observed: int | None = None) -> StackedDraws:
         """All random numbers of a pass over (batch, length) frames."""

@@ -96,6 +96,22 @@ def test_a_pretrained_model_goes_on_with_actions(labelled, parents, tmp_path, me
     assert {"vision.encoder", "rssm.img_in"} <= {".".join(name.split(".")[:2]) for name in tensors(folder)}
 
 
+@pytest.mark.parametrize("method", ["apv", "prelar"])
+def test_trained_weights_keep_the_mean_image_that_they_learned_beside(labelled, parents, tmp_path, method):
+    offset = "vision.scaling.offset"
+    theirs = tensors(parents[method])[offset]
+    assert theirs.std() > 0  # a mean image, of other videos
+    before = []
+    for number in (1, 8):
+        folder = tmp_path / str(number)
+        assert adapt(parents[method], labelled, folder, num_sequences=number, training__updates=1) == 0
+        assert torch.equal(tensors(folder)[offset], theirs)
+        before.append(next(line for line in learned(folder) if "validation_copy_ratio" in line))
+    assert before[0]["open_loop_mse"] == before[1]["open_loop_mse"]
+    assert adapt(parents[method], labelled, tmp_path / "new", *RANDOM, training__updates=1) == 0
+    assert not torch.equal(tensors(tmp_path / "new")[offset], theirs)
+
+
 def test_an_interrupted_run_goes_on_to_the_same_numbers(labelled, parents, tmp_path, monkeypatch):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     assert adapt(parents["apv"], labelled, whole, training__threads=1) == 0
