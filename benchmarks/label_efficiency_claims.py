@@ -39,7 +39,7 @@ class Comparison(NamedTuple):
         pairs: seeds of the protocol that both have.
         needed: so many pairs, or nothing is claimed.
         difference: mean of the learner's measure minus that of `scratch`.
-        low, high: its interval; None with fewer than two pairs.
+        low, high: its interval; None with fewer than two pairs, or where a run's measure is not finite.
         claim: better, worse or nothing.
     """
 
@@ -88,7 +88,7 @@ def _judged(
 ) -> tuple[float, float | None, float | None, str]:
     """Mean, interval, claim."""
     count, mean = len(differences), float(np.mean(differences))
-    if count < 2:
+    if count < 2 or not np.isfinite(differences).all():
         return mean, None, None, ""
     quantile = student.ppf(1 - MISTAKES / family / 2, count - 1)
     half = float(quantile * np.std(differences, ddof=1) / np.sqrt(count))

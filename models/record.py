@@ -37,7 +37,7 @@ from models.finetune import open_agent
 from models.finetuning.fingerprint import fingerprint_changes, told_changes
 from models.methods.base import Agent
 from models.recording.config import RESOURCE_KEYS, RecordConfig, resolve_recording
-from models.recording.episode import finished_episodes, play_episode, write_episode
+from models.recording.episode import find_episodes, play_episode, write_episode
 from models.recording.expert_env import MAKER as EXPERT_MAKER
 from models.recording.policies import policy_maker
 from models.training.checkpoint import checkpoint_sha256, find_checkpoint, run_of
@@ -102,14 +102,15 @@ def record(
     config = resolve_recording(task, overrides, player.env)
     with run_lock(out):
         _refuse_other_files(out)
-        done = finished_episodes(out)
+        done, damaged = find_episodes(out)
         wanted = [number for number in range(episodes) if number not in done]
         if done:
             say(f"going on: {len(done)} episodes are there")
         stage = _Stage(task, player, config, seed, min(config.workers, max(len(wanted), 1)))
         try:
             _tell_changes(stage)
-            _write_record(out, stage, bound=bool(done))
+            _write_record(out, stage, bound=bool(done or damaged))
+            _make_room(wanted, damaged)
             if wanted:
                 _record_all(out, stage, wanted, f"record {task}")
         finally:
@@ -198,7 +199,7 @@ def _player(policy: str, task: str) -> _Player:
     found = read_record(run)
     if found.kind != "finetune":
         raise InputError(
-            f"{policy} is a {found.kind} run, which has no policy",
+            f"{policy} is a run of kind {found.kind!r}, which has no policy",
             expected="a run made by `ipv-bench finetune`",
             fix="name one, or record with " + ", ".join(POLICIES[:-1]) + f" or {POLICIES[-1]}",
         )
@@ -237,6 +238,16 @@ def _refuse_other_files(out: Path) -> None:
             expected="a new folder, or that of this recording",
             fix="choose another folder with --out",
         )
+
+
+def _make_room(wanted: list[int], damaged: Mapping[Path, int]) -> None:
+    """Delete what is left of damaged episodes that are played again: equal bytes take their place."""
+    again = [path for path, number in damaged.items() if number in wanted]
+    for path in again:
+        path.unlink()
+    if again:
+        names = ", ".join(path.name for path in again[:5]) + (", …" if len(again) > 5 else "")
+        say(f"{len(again)} damaged episodes are played again (cut off, or without their .json): {names}")
 
 
 def _write_record(out: Path, stage: _Stage, *, bound: bool) -> None:

@@ -262,7 +262,7 @@ def _start(parent: str | Path, changes: Mapping[str, Any]) -> Start:
     record = read_record(run_of(parent))
     if record.kind not in KINDS:
         raise InputError(
-            f"{parent} is a {record.kind} run",
+            f"{parent} is a run of kind {record.kind!r}",
             expected="a run of `ipv-bench pretrain` or `ipv-bench adapt`, or `none` for random weights",
             fix="name such a run, for instance the one that this started from",
         )

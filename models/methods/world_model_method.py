@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from models.agents.config import AgentConfig
 from models.methods.base import OUR_PRESETS, Pretraining
@@ -35,6 +35,18 @@ class WorldModelAdaptation:
     def config(self) -> type[AgentConfig]:
         """See `Adaptation.config`."""
         return self.method.agent_config
+
+    def unused(self, config: Any, parts: str) -> dict[str, str]:
+        """See `models.methods.base.unused_by`."""
+        found = dict.fromkeys(("behavior", "intrinsic"), "adapt trains no behaviour")
+        found |= dict.fromkeys(("reward.gain", "reward.scale", "reward.dual_scale"), "adapt has no rewards")
+        latent = getattr(config, "latent_action", None)  # of PreLAR
+        if latent is not None:
+            found["latent_action.align_updates"] = "a warm start is for agents"
+            if latent.align == "none":
+                tied = ("latent_action.align_scale", "latent_action.inputs", "latent_action.posterior")
+                found |= dict.fromkeys(tied, "nothing looks at latent actions: set latent_action.align=nll")
+        return found
 
     def model(
         self,

@@ -112,9 +112,13 @@ def write_episode(folder: Path, number: int, episode: RecordedEpisode) -> None:
     write_bytes(folder / f"{name}.npz", npz_bytes(arrays, compressed=True))
 
 
-def finished_episodes(folder: Path) -> set[int]:
-    """Numbers of the episodes that are there and whole; what is damaged is deleted, so that it is played again."""
-    found = set()
+def find_episodes(folder: Path) -> tuple[set[int], dict[Path, int]]:
+    """Numbers of the episodes that are whole, and files of those that are not, with theirs; nothing is changed.
+
+    An episode is damaged where its `.npz` is cut off, or its `.json` is not there.
+    """
+    whole: set[int] = set()
+    damaged: dict[Path, int] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         match = _FILE.fullmatch(path.name)
         if match is None:
@@ -123,9 +127,9 @@ def finished_episodes(folder: Path) -> set[int]:
             header = npz_headers(path, ("image",)).get("image")
         except InputError:
             header = None
-        whole = isinstance(header, tuple) and header[0][:1] == (int(match["steps"]) + 1,)
-        if whole and path.with_suffix(".json").is_file():
-            found.add(int(match["number"]))
+        complete = isinstance(header, tuple) and header[0][:1] == (int(match["steps"]) + 1,)
+        if complete and path.with_suffix(".json").is_file():
+            whole.add(int(match["number"]))
         else:
-            path.unlink()
-    return found
+            damaged[path] = int(match["number"])
+    return whole, damaged

@@ -249,6 +249,22 @@ def test_what_uwms_parts_do_not_look_at_is_refused(tmp_path):
     assert plan("parts=dynamics", "optimizer.lr=0.1").config.optimizer.lr == 0.1
 
 
+def test_what_training_on_labelled_videos_alone_does_not_look_at_is_refused(tmp_path):
+    def plan(*changes: str) -> Any:
+        return plan_adapting("none", data=[tmp_path], overrides=["method=prelar", *changes])
+
+    for words, change in (
+        ("behavior.horizon is set, and adapt trains no behaviour", "behavior.horizon=5"),
+        ("intrinsic.beta is set, and adapt trains no behaviour", "intrinsic.beta=3"),
+        ("reward.gain is set, and adapt has no rewards", "reward.gain=2"),
+        ("align_updates is set, and a warm start is for agents", "latent_action.align_updates=7"),
+        ("latent_action.inputs is set, and nothing looks at latent actions", "latent_action.inputs=diff"),
+        ("latent_action.align_scale is set, and nothing looks", "latent_action.align_scale=7"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            plan(change)
+
+
 def test_uwm_may_start_from_nothing(labelled, tmp_path):
     """It has no agent, whose presets the others take: its model is that of its pre-training."""
     plan = plan_adapting("none", data=[labelled], overrides={"method": "uwm"})

@@ -94,6 +94,16 @@ def test_a_clear_difference_is_claimed_with_its_sign_and_an_interval_that_holds_
     assert all(one.high - one.low < 2 for one in found)
 
 
+def test_a_measure_that_is_not_finite_claims_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = benchmark(monkeypatch, "label_efficiency_claims")
+    for value in (float("nan"), float("inf")):
+        found = runs(claims, np.random.default_rng(1), 2.0)
+        for run in found:
+            if (run.learner, run.seed) == ("prelar", 3):
+                run.result.update(dict.fromkeys(MEASURES, value))
+        assert not any(one.claim for one in claims.compare(found, MEASURES, LABELS))
+
+
 def test_too_few_runs_claim_nothing_however_clear(monkeypatch: pytest.MonkeyPatch) -> None:
     claims = benchmark(monkeypatch, "label_efficiency_claims")
     four = claims.compare(runs(claims, np.random.default_rng(2), 50.0, seeds=4), ("error",), LABELS)

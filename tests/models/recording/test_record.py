@@ -107,6 +107,18 @@ def test_a_damaged_or_missing_episode_is_played_again(recorded, tmp_path):
     assert contents(out) == contents(recorded)
 
 
+def test_damaged_episodes_of_another_recording_are_not_touched(recorded, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    for path in recorded.iterdir():
+        if path.suffix == ".npz" or path.name == "record.json":  # somebody copied no .json beside the episodes
+            (out / path.name).write_bytes(path.read_bytes())
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    assert run(["record", TASK, "--out", str(out), "--seed", "6", "--episodes", "1"]) == 2
+    assert "holds another recording" in capsys.readouterr().err
+    assert {name: (out / name).read_bytes() for name in before} == before
+
+
 def test_another_recording_and_other_files_are_refused(recorded, tmp_path, capsys):
     assert run(["record", TASK, "--out", str(recorded), "--seed", "6"]) == 2
     assert "seed: 5 → 6" in capsys.readouterr().err
