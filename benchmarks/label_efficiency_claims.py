@@ -107,4 +107,6 @@ def sentence(found: Comparison) -> str:
         return f"{said}: {found.claim}"
     if found.pairs < found.needed:
         return f"{said}: {found.pairs} of {found.needed} pairs of runs, nothing is claimed"
+    if found.low is None:
+        return f"{said}: a run's measure is not finite, nothing is claimed"
     return f"{said}: no difference is shown"

@@ -47,7 +47,8 @@ from models.methods.base import adaptation_of, find_method
 from models.metrics.latent_actions import latent_action_report
 from models.metrics.ratios import copy_ratio, shuffle_ratio
 from models.pretraining.config import ValidationConfig
-from models.training.checkpoint import find_checkpoint, load_checkpoint, load_tensors
+from models.training.checkpoint import find_checkpoint, load_checkpoint
+from models.training.module_tensors import load_tensors
 
 
 class TrainingWorkspace(CountingWorkspace):

@@ -99,7 +99,7 @@ def record(
     """
     out = Path(out)
     player = _player(policy, task)
-    config = resolve_recording(task, overrides, player.env)
+    config = resolve_recording(task, player.kind, overrides, player.env)
     with run_lock(out):
         _refuse_other_files(out)
         done, damaged = find_episodes(out)

@@ -84,10 +84,8 @@ class LabelledTraining(VideoTraining):
         adapted: bool,
     ) -> None:
         self._start = (action_dim, parts, parent, adapted)
-        self.from_weights = parent is not None
-        """Whether trained weights are taken over."""
         self.goes_on = adapted and parent is not None
-        """Whether they are an adapted model's, taken over whole."""
+        """Whether it starts from an adapted model, taken over whole."""
         super().__init__(config, seed, device)  # type: ignore[arg-type]
         del self._start  # the parent's weights need not stay in memory
 

@@ -33,12 +33,8 @@ class AdaptLoop(PretrainLoop):
         return True
 
     def _prepare_model(self) -> bool:
+        # An adapted model goes on whole: with the mean image that it learned beside, whatever videos come now.
         return not self.training.goes_on and super()._prepare_model()
-
-    def _take_mean_image(self) -> None:
-        # Weights that are taken over keep the mean image that they learned beside, whatever videos come now.
-        if not self.training.from_weights:
-            super()._take_mean_image()
 
     def pairs_of(self, held_out: LabelledBatch) -> tuple[np.ndarray, np.ndarray | None]:
         """See `PretrainLoop.pairs_of`."""

@@ -17,12 +17,13 @@ from models.agents.diagnosis import examine_episode
 from models.agents.own_policy import OwnPolicy
 from models.nets.distributions import TruncatedNormal
 from models.nets.rssm import State
-from models.training.checkpoint import Checkpoint, load_tensors
+from models.training.checkpoint import Checkpoint
 from models.training.compiled import compiled
 from models.training.entry_check import check_update_batch, to_tensor
 from models.training.hardware import autocast, check_cuda_graph, settled
 from models.training.kept_values import KeptValues
 from models.training.mode import Mode
+from models.training.module_tensors import load_tensors
 from models.training.optimizer import OptimizerGroup, apply_on_device, apply_update, assign_gradients
 from models.training.recorded_update import RecordedUpdate
 from models.training.skipped_updates import SkippedUpdates

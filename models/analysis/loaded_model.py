@@ -24,11 +24,11 @@ from models.training.checkpoint import (
     count_of,
     find_checkpoint,
     load_checkpoint,
-    load_tensors,
     run_of,
     state_errors,
 )
 from models.training.hardware import choose_device
+from models.training.module_tensors import load_tensors
 from models.world_models.config import MethodConfig
 from models.world_models.weight_facts import HARMLESS_KEYS, check_own_weights
 

@@ -16,7 +16,7 @@ from models.latent_actions.action_adapter import ActionAdapter
 from models.latent_actions.feature_config import AdaptedFeatureModelConfig
 from models.latent_actions.feature_model import FeatureDraws, FeatureVideoModel
 from models.nets.distributions import full_precision
-from models.training.checkpoint import load_tensors
+from models.training.module_tensors import load_tensors
 from models.training.optimizer import OptimizerGroup
 
 PREFIX = "adapter."
@@ -103,7 +103,7 @@ class AdaptedFeatureModel(nn.Module):
         return self.video.load_state_dict({k: v for k, v in state_dict.items() if not k.startswith(PREFIX)})
 
     def expect(self, names: Collection[str]) -> None:
-        """See `models.training.checkpoint.SometimesMore`."""
+        """See `models.training.module_tensors.SometimesMore`."""
         self.video.expect(names)
 
     def load_adapted(self, tensors: Mapping[str, Tensor], where: Any) -> None:

@@ -121,7 +121,7 @@ class FeatureVideoModel(nn.Module):
         return {f"features.{name}": value for name, value in self.features.decoder_parameters().items()}
 
     def expect(self, names: Collection[str]) -> None:
-        """See `models.training.checkpoint.SometimesMore`: a published decoder that was trained further is kept from
+        """See `models.training.module_tensors.SometimesMore`: a published decoder that was trained further is kept from
         then on, by every run that starts from these weights."""
         self._tuned = frozenset(self.decoder_parameters()) & frozenset(names)
 

@@ -76,7 +76,7 @@ class UWMAdaptation:
 
         from models.latent_actions.adapted_features import AdaptedFeatureModel
         from models.latent_actions.feature_model import FeatureVideoModel
-        from models.training.checkpoint import load_tensors
+        from models.training.module_tensors import load_tensors
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, 0, "parameters"))

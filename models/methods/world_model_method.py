@@ -58,12 +58,8 @@ class WorldModelAdaptation:
         pretrained: Checkpoint | None,
     ) -> ActionPrediction:
         """See `Adaptation.model`: what an agent would take from the pre-trained model is taken (`init_parts`), and the
-        offset that its images had.
-
-        Raises:
-            ConfigError: `image.offset` is not the pre-trained model's.
-        """
-        from models.world_models.action_prediction import ActionPrediction
+        offset that its images had."""
+        from models.world_models.action_prediction import IMAGE_OFFSET, ActionPrediction
 
         intrinsic = config.intrinsic.model_copy(update={"beta": 0.0})  # novelty is for behaviour
         agent = self.method.agent(config.model_copy(update={"intrinsic": intrinsic}), action_dim, seed, device)
@@ -71,7 +67,7 @@ class WorldModelAdaptation:
             agent.load_pretrained(pretrained)
         model = ActionPrediction(agent.video_model(), parts)
         if pretrained is not None:
-            model.take_offset(pretrained.model)
+            model.keep_offset(pretrained.model[IMAGE_OFFSET])
         return model
 
 

@@ -335,12 +335,10 @@ class PretrainLoop:
         """Whether the model learned something that is not learned twice."""
         training = self.training
         if self.config.image.offset == "mean_image":
-            self._take_mean_image()
+            count = MEAN_IMAGE_SEGMENTS
+            firsts = [self.frames_of(self.data.train[i])[:1] for i in range(count)]
+            training.model.set_mean_image(training.to_device(stack_segments(firsts)[:, 0]))  # (N, H, W, 3)
         return hasattr(training.model, "prepare") and bool(training.model.prepare(self._frames, training.seed))
-
-    def _take_mean_image(self) -> None:
-        firsts = [self.frames_of(self.data.train[i])[:1] for i in range(MEAN_IMAGE_SEGMENTS)]
-        self.training.model.set_mean_image(self.training.to_device(stack_segments(firsts)[:, 0]))  # (N, H, W, 3)
 
     def _frames(self, number: int, count: int) -> Tensor:
         """Batch `number` of `count` single frames (count, H, W, 3) on the device; every rank's is the same.

@@ -14,7 +14,7 @@ from ipv_bench.errors import TrainingError
 from ipv_bench.seeding import derive_seed
 from models.methods.base import find_method
 from models.pretraining.config import PretrainConfig
-from models.training.checkpoint import Checkpoint, count_of, load_tensors
+from models.training.checkpoint import Checkpoint, count_of
 from models.training.compiled import compiled
 from models.training.distributed import Ranks
 from models.training.entry_check import check_array, check_frames, check_length, to_tensor
@@ -28,6 +28,7 @@ from models.training.hardware import (
     warn_of_imitated_bf16,
 )
 from models.training.kept_values import KeptValues
+from models.training.module_tensors import load_tensors
 from models.training.optimizer import OptimizerGroup, apply_on_device, apply_update
 from models.training.recorded_update import RecordedUpdate
 

@@ -27,7 +27,8 @@ from models.methods.base import find_method
 from models.pretraining.config import resolve_pretraining
 from models.published.prelar_names import as_contextwm, has_latent_actions, latent_model_name
 from models.published.published_names import our_name
-from models.training.checkpoint import FOLDER, check_shapes, load_tensors, save_checkpoint
+from models.training.checkpoint import FOLDER, save_checkpoint
+from models.training.module_tensors import check_shapes, load_tensors
 from models.world_models.config import WorldModelConfig
 from models.world_models.weight_facts import FACTS, weight_facts
 

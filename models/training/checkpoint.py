@@ -19,11 +19,11 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, NonNegativeInt
 
@@ -36,7 +36,6 @@ from ipv_bench.run_record import RUN_FILE
 from models.training.whole_folder import discard, is_written, replace_folder, unfinished
 
 if TYPE_CHECKING:  # a dry run looks at checkpoints too, and does without torch
-    import torch
     from torch import Tensor
 
     Tensors = Mapping[str, Tensor]
@@ -206,46 +205,6 @@ def checkpoint_sha256(path: str | Path) -> str:
     """Hash that stands for a whole checkpoint: that of its index, which holds the hashes of its files."""
     data = read_bytes(Path(path) / INDEX_FILE, error=CheckpointError, limit=MEGABYTE, fix=_DELETE)
     return hashlib.sha256(data).hexdigest()
-
-
-@runtime_checkable
-class SometimesMore(Protocol):
-    """A module whose checkpoints hold some tensors only where a run has changed these."""
-
-    def expect(self, names: Collection[str]) -> None:
-        """Be told what a checkpoint holds: `state_dict` names the same from now on, of what is held sometimes."""
-
-
-def load_tensors(module: torch.nn.Module, tensors: Tensors, where: str | Path) -> None:
-    """Load `tensors` into `module`, every name and every shape equal.
-
-    Raises:
-        CheckpointError: names or shapes differ; the first ten differences are shown.
-    """
-    if isinstance(module, SometimesMore):
-        module.expect(tensors)
-    check_shapes(module, tensors, where)
-    module.load_state_dict(dict(tensors))
-
-
-def check_shapes(module: torch.nn.Module, tensors: Tensors, where: str | Path) -> None:
-    """Refuse `tensors` that are not `module`'s by name and shape; `module` may be on the device "meta".
-
-    Raises:
-        CheckpointError: names or shapes differ; the first ten differences are shown.
-    """
-    own = module.state_dict()
-    found = [f"{name}: {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"
-             for name in own if name in tensors and tensors[name].shape != own[name].shape]  # fmt: skip
-    found += [f"{name}: absent from the checkpoint" for name in own if name not in tensors]
-    found += [f"{name}: not in the model" for name in tensors if name not in own]
-    if found:
-        more = f"; … ({len(found)} in all)" if len(found) > 10 else ""
-        raise CheckpointError(
-            f"{where} is of another model: " + "; ".join(found[:10]) + more,
-            expected="a checkpoint of a model with the same config",
-            fix="use the preset and --set values that the checkpoint was made with (its run.json has them)",
-        )
 
 
 def refuse_unknown_checkpoints(run_folder: str | Path) -> None:

@@ -15,14 +15,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ipv_bench.errors import ConfigError
 from models.nets.distributions import balanced_kl, categorical_entropy
-from models.training.checkpoint import load_tensors
+from models.training.module_tensors import load_tensors
 from models.training.optimizer import OptimizerGroup
 from models.world_models.image_model import image_loss
 from models.world_models.stacked import StackedDraws, StackedWorldModel, starts
 
 Part = Literal["world_model", "dynamics"]
+IMAGE_OFFSET = "vision.scaling.offset"
+"""Name of the image offset in checkpoints of world models."""
 UNUSED = ("reward_head.", "aux_reward_head.", "discount_head.", "intrinsic_bonus.", "action_encoder.")
 """Parameters of an agent's world model that predicting frames does not train."""
 
@@ -39,6 +40,7 @@ class ActionPrediction(nn.Module):
     def __init__(self, world_model: StackedWorldModel, parts: str) -> None:
         super().__init__()
         self.world_model, self.parts = world_model, parts
+        self._has_offset = False
         self._partition = [(group.name, list(group.parameters), group.config) for group in world_model.groups()]
         for name, parameter in world_model.named_parameters():
             moves = not name.startswith(UNUSED) and (parts == "world_model" or name.startswith("rssm."))
@@ -86,28 +88,18 @@ class ActionPrediction(nn.Module):
         ]
 
     def set_mean_image(self, images: Tensor) -> None:
-        """Take the mean of uint8 frames (N, H, W, 3) as the image offset, where the config asks for that."""
-        self.world_model.vision.scaling.set_mean_image(images)
+        """Take the mean of uint8 frames (N, H, W, 3) as the image offset, where the config asks for that and no
+        pre-trained weights brought theirs (`keep_offset`)."""
+        if not self._has_offset:
+            self.world_model.vision.scaling.set_mean_image(images)
 
-    @torch.no_grad()
-    def take_offset(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take the image offset beside which weights were learned.
-
-        Args:
-            tensors: of a pre-trained model.
-
-        Raises:
-            ConfigError: `image.offset` is another kind than theirs.
-        """
-        scaling = self.world_model.vision.scaling
-        theirs = tensors["vision.scaling.offset"]
-        if theirs.shape != scaling.offset.shape:
-            raise ConfigError(
-                f"image.offset is {scaling.config.offset!r}, and the weights were trained with another",
-                expected=f"an offset of the shape {tuple(theirs.shape)}, found {tuple(scaling.offset.shape)}",
-                fix="leave image.offset out, or start with weights=random",
-            )
-        scaling.offset.copy_(theirs)
+    def keep_offset(self, offset: Tensor) -> None:
+        """Take the image offset (3, H, W) or (1, 1, 1) that pre-trained weights learned beside, and keep it; of another
+        kind than this config's `image.offset` (`init_allow`) it is left."""
+        own = self.world_model.vision.scaling.offset
+        self._has_offset = offset.shape == own.shape
+        if self._has_offset:
+            own.copy_(offset)
 
     def draw(self, batch: int, length: int, generator: torch.Generator, observed: int | None = None) -> StackedDraws:
         """All random numbers of a pass over (batch, length) frames."""

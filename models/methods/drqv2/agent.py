@@ -18,11 +18,12 @@ from models.methods.drqv2.config import DrQv2Config
 from models.methods.drqv2.losses import DrQv2Networks
 from models.methods.drqv2.policy import StackPolicy
 from models.methods.drqv2.transitions import check_windows, transitions_of
-from models.training.checkpoint import Checkpoint, count_of, load_tensors
+from models.training.checkpoint import Checkpoint, count_of
 from models.training.compiled import compiled
 from models.training.entry_check import check_update_batch, to_tensor
 from models.training.hardware import autocast
 from models.training.mode import Mode
+from models.training.module_tensors import load_tensors
 from models.training.optimizer import OptimizerGroup, apply_update, assign_gradients
 from models.training.skipped_updates import SkippedUpdates
 

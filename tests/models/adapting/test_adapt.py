@@ -12,9 +12,8 @@ import pytest
 import torch
 
 from ipv_bench.cli import run
-from ipv_bench.errors import CheckpointError, ConfigError, UnknownNameError
+from ipv_bench.errors import CheckpointError, UnknownNameError
 from ipv_bench.run_record import read_record, write_record
-from models.adapting.config import resolve_adapting
 from models.adapting.labelled_training import LabelledTraining
 from models.adapting.plan import plan_adapting
 from models.training.checkpoint import latest_checkpoint, load_checkpoint
@@ -110,6 +109,9 @@ def test_trained_weights_keep_the_mean_image_that_they_learned_beside(labelled, 
     assert before[0]["open_loop_mse"] == before[1]["open_loop_mse"]
     assert adapt(parents[method], labelled, tmp_path / "new", *RANDOM, training__updates=1) == 0
     assert not torch.equal(tensors(tmp_path / "new")[offset], theirs)
+    other = {"image__offset": "half", "init_allow": ["image.offset"], "training__updates": 1}
+    assert adapt(parents[method], labelled, tmp_path / "half", **other) == 0
+    assert tensors(tmp_path / "half")[offset].tolist() == [[[0.5]]]
 
 
 def test_an_interrupted_run_goes_on_to_the_same_numbers(labelled, parents, tmp_path, monkeypatch):
@@ -214,55 +216,6 @@ def test_what_a_methods_source_says_of_adapting_is_its_default(labelled, parents
         if name.startswith("rssm.") and name in before:
             assert torch.equal(value, before[name]), name
     assert held(folder) == 0
-
-
-def test_uwm_of_the_papers_size_is_adapted_as_long_as_its_documents_say():
-    found = {"method": "uwm", "image": {"size": 224}, "features": {"kind": "mae", "name": "x"},
-             "data": {"length": 2, "batch_size": 256}, "validation": {"warmup": 1}}  # fmt: skip
-
-    def resolved(preset: str, **changes: Any) -> tuple[int, int]:
-        config = resolve_adapting("uwm", found, preset, {"data.sets": ["x"], **changes}).config
-        return config.training.updates, config.data.batch_size
-
-    assert resolved("paper") == resolved("paper", parts="adapter") == (20_000, 128)
-    assert resolved("paper", parts="dynamics") == (5_000, 256)
-    assert resolved("paper", **{"training.updates": 7, "data.batch_size": 9}) == (7, 9)
-    assert resolved("tiny") == (1000, 256)
-
-
-def test_what_uwms_parts_do_not_look_at_is_refused(tmp_path):
-    def plan(*changes: str) -> Any:
-        return plan_adapting("none", data=[tmp_path], overrides=["method=uwm", *changes])
-
-    for words, changes in (
-        ("adapter.finetune_decoder is set, and parts=dynamics trains no adapter",
-         ["parts=dynamics", "adapter.finetune_decoder=true"]),
-        ("training.encoder_frozen_updates is set, and nothing of uwm waits", ["training.encoder_frozen_updates=5"]),
-        ("encoder_frozen_updates is set", ["parts=dynamics", "training.encoder_frozen_updates=5"]),
-        ("optimizer.lr is set, and parts=adapter trains by adapter.optimizer", ["optimizer.lr=0.1"]),
-        ("quantizer.commitment is set, and", ["parts=adapter", "quantizer.commitment=1"]),
-        ("adapter.layers is set, and adapter.kind=mlp", ["adapter.kind=mlp", "adapter.layers=3"]),
-    ):  # fmt: skip
-        with pytest.raises(ConfigError, match=words):
-            plan(*changes)
-    assert plan("adapter.finetune_decoder=true", "adapter.optimizer.lr=0.1").config.adapter.finetune_decoder
-    assert plan("parts=dynamics", "optimizer.lr=0.1").config.optimizer.lr == 0.1
-
-
-def test_what_training_on_labelled_videos_alone_does_not_look_at_is_refused(tmp_path):
-    def plan(*changes: str) -> Any:
-        return plan_adapting("none", data=[tmp_path], overrides=["method=prelar", *changes])
-
-    for words, change in (
-        ("behavior.horizon is set, and adapt trains no behaviour", "behavior.horizon=5"),
-        ("intrinsic.beta is set, and adapt trains no behaviour", "intrinsic.beta=3"),
-        ("reward.gain is set, and adapt has no rewards", "reward.gain=2"),
-        ("align_updates is set, and a warm start is for agents", "latent_action.align_updates=7"),
-        ("latent_action.inputs is set, and nothing looks at latent actions", "latent_action.inputs=diff"),
-        ("latent_action.align_scale is set, and nothing looks", "latent_action.align_scale=7"),
-    ):
-        with pytest.raises(ConfigError, match=words):
-            plan(change)
 
 
 def test_uwm_may_start_from_nothing(labelled, tmp_path):
@@ -414,7 +367,7 @@ def test_the_checkpoint_says_what_it_was_trained_as_and_named_keys_may_differ(la
 
 
 def test_a_checkpoint_of_another_model_is_refused(parents, labelled, tmp_path):
-    from models.training.checkpoint import load_tensors
+    from models.training.module_tensors import load_tensors
 
     with pytest.raises(CheckpointError, match="of another model"):
         load_tensors(ActionPrediction(StackedWorldModel(small_config(), 2), "dynamics"), tensors(parents["apv"]), "x")

@@ -101,7 +101,11 @@ def test_a_measure_that_is_not_finite_claims_nothing(monkeypatch: pytest.MonkeyP
         for run in found:
             if (run.learner, run.seed) == ("prelar", 3):
                 run.result.update(dict.fromkeys(MEASURES, value))
-        assert not any(one.claim for one in claims.compare(found, MEASURES, LABELS))
+        judged = claims.compare(found, MEASURES, LABELS)
+        assert not any(one.claim for one in judged)
+        said = {one.learner: claims.sentence(one) for one in judged}
+        assert "a run's measure is not finite, nothing is claimed" in said["prelar"]
+        assert "no difference is shown" in said["apv"]
 
 
 def test_too_few_runs_claim_nothing_however_clear(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from models.features.early_check import check_adapting
 from models.features.find_weights import find_model
 from models.features.frozen import FrozenFeatures
 from models.latent_actions.adapted_features import AdaptedFeatureModel
-from models.training.checkpoint import load_tensors
+from models.training.module_tensors import load_tensors
 from models.training.optimizer import apply_update
 from tests.models.latent_actions.small_uwm import config, draws_of, frames, video_model
 

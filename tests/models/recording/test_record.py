@@ -52,7 +52,7 @@ def recorded(tmp_path_factory) -> Path:
 def test_the_environment_given_the_recorded_actions_shows_the_recorded_frames(recorded):
     paths = sorted(recorded.glob("*.npz"))
     assert [path.name for path in paths] == [f"{number:06d}-6.npz" for number in range(4)]
-    env = make_env(TASK, resolve_recording(TASK, SETTINGS).env)
+    env = make_env(TASK, resolve_recording(TASK, "uniform", SETTINGS).env)
     for path in paths[:2]:
         episode = np.load(path, allow_pickle=False)
         facts = json.loads(path.with_suffix(".json").read_text())
@@ -158,6 +158,8 @@ def test_policies_that_do_not_exist_are_named_and_leave_nothing(tmp_path, capsys
         ),
         (["--policy", "runs/none"], "correct the path (it was looked for from"),
         (["--policy", str(tmp_path)], "run.json"),
+        (["--set", "smoothness=0.5"], "smoothness is set, and only the policy smooth reads it"),
+        (["--policy", "smooth", "--set", "explore=true"], "explore is set, and only the policy of a run reads it"),
         (["--set", "smoothnes=0.5"], "did you mean 'smoothness'"),
         (["--set", "env.vary=[camera]"], "belongs to the suites dmcr and metaworld-remastered"),
     ):

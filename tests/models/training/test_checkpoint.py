@@ -20,11 +20,11 @@ from models.training.checkpoint import (
     find_checkpoint,
     latest_checkpoint,
     load_checkpoint,
-    load_tensors,
     refuse_unknown_checkpoints,
     remove_unfinished,
     save_checkpoint,
 )
+from models.training.module_tensors import load_tensors
 
 MODEL = {"weight": torch.arange(6.0).reshape(2, 3), "num_batches_tracked": torch.tensor(3)}
 OPTIMIZER = {"weight.exp_avg": torch.ones(2, 3)}
