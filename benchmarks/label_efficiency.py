@@ -58,7 +58,7 @@ from label_efficiency_summary import check_kept, draw, summary
 from label_efficiency_times import TIMES_FILE, Times, read_times
 from ordered_work import Step, as_far_as_it_goes, do_in_order
 
-from ipv_bench.atomic_file import write_json
+from ipv_bench.atomic_file import with_nulls, write_json
 
 
 def main() -> None:
@@ -110,7 +110,7 @@ def main() -> None:
     found = summary(scale)
     if options.figure:
         draw(scale, found["rows"], found["action_r2_of_true_frames"], options.figure)
-    print(json.dumps({"benchmark": "label_efficiency", "pilot": options.pilot, **found}))
+    print(json.dumps(with_nulls({"benchmark": "label_efficiency", "pilot": options.pilot, **found}), allow_nan=False))
     sys.exit(status)
 
 

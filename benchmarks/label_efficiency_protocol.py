@@ -6,6 +6,7 @@ docs/label_efficiency.md has it in words. It was fixed before the first run, and
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,11 +161,12 @@ def list_remaining(scale: Scale, runs: Sequence[tuple[str, int, int]], times: Ti
 
 
 def kept_runs(scale: Scale) -> Iterator[tuple[str, int, int, dict[str, Any]]]:
-    """Learner, N, seed and result of each run of the protocol that is kept."""
+    """Learner, N, seed and result of each run of the protocol that is kept; NaN where a measure was not finite."""
     for run in wanted(scale):
         file = scale.kept / adapted_path(*run) / "result.json"
         if file.is_file():
-            yield *run, json.loads(file.read_text())
+            result = json.loads(file.read_text())
+            yield *run, {key: math.nan if value is None and key in MEASURES else value for key, value in result.items()}
 
 
 def unused_runs(scale: Scale) -> list[str]:

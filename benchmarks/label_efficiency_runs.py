@@ -34,7 +34,7 @@ from label_efficiency_protocol import (
 from label_efficiency_times import Times
 from safetensors.torch import load_file, save
 
-from ipv_bench.atomic_file import write_bytes, write_json
+from ipv_bench.atomic_file import with_nulls, write_bytes, write_json
 from ipv_bench.run_record import read_record
 from ipv_bench.segments import open_segments
 from ipv_bench.shard_set import MANIFEST_FILE, file_sha256
@@ -168,9 +168,10 @@ def _set(changes: Sequence[str]) -> list[str]:
 
 
 def keep(scale: Scale, space: TrainingWorkspace, path: Path, facts: dict[str, Any]) -> None:
-    """Copy a finished run's record to where it is kept, with a result beside it that says that all is there."""
+    """Copy a finished run's record to where it is kept, with a result beside it that says that all is there; null is
+    kept of a measure that is not finite."""
     keep_files(space.folder / path, scale.kept / path, ["run.json"])
-    write_json(scale.kept / path / "result.json", facts)
+    write_json(scale.kept / path / "result.json", with_nulls(facts))
 
 
 def latent_verdict(space: TrainingWorkspace, path: Path, scale: Scale) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,9 @@ def unheard(ceilings: list[float]) -> bool:
 
 
 def with_interval(values: list[float]) -> dict[str, Any]:
-    """Mean and its 95 % bootstrap interval over runs; of one run the interval is that run."""
+    """Mean and its 95 % bootstrap interval over runs, NaN where a value is; of one run the interval is that run."""
+    if not np.isfinite(values).all():
+        return dict.fromkeys(("mean", "low", "high"), math.nan) | {"values": list(values)}
     found = interval(np.asarray(values)[:, None], "mean", TABLE_RESAMPLES, np.random.default_rng(0))
     low, high = float(found.low), float(found.high)
     return {"mean": float(found.point), "low": low, "high": high, "values": [round(value, 6) for value in values]}

@@ -7,9 +7,10 @@ import ctypes
 import errno
 import fcntl
 import json
+import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -129,6 +130,15 @@ def write_json(path: str | Path, value: Any) -> None:
     """Write strict JSON with sorted keys and a final newline: the same value gives the same bytes."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     write_bytes(path, (text + "\n").encode())
+
+
+def with_nulls(value: Any) -> Any:
+    """The same value for strict JSON: null wherever a number is not finite, lists for tuples."""
+    if isinstance(value, Mapping):
+        return {key: with_nulls(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [with_nulls(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def fsync_folder(folder: Path) -> None:

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 import re
@@ -25,7 +24,7 @@ from typing import IO, Any, Literal
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from ipv_bench.addresses import public_values
-from ipv_bench.atomic_file import disk_errors, write_json
+from ipv_bench.atomic_file import disk_errors, with_nulls, write_json
 from ipv_bench.bounded_json import as_model, read_json, read_json_lines
 from ipv_bench.came_later import with_later_fields
 from ipv_bench.config import differences, flatten
@@ -281,7 +280,7 @@ class JsonlLog:
         Raises:
             OutputError: the disk is full.
         """
-        text = json.dumps(_finite(line), ensure_ascii=False, allow_nan=False)
+        text = json.dumps(with_nulls(line), ensure_ascii=False, allow_nan=False)
         with disk_errors(self.path):
             self._file.write(text.encode() + b"\n")
             self._file.flush()
@@ -321,16 +320,6 @@ def _line_end(file: IO[bytes], position: int) -> int:
             return start + found + 1
         position = start
     return 0
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:

@@ -31,6 +31,7 @@ STEPS_PER_CODE = 4
 so many steps is 0.88 of the true one, of as many as codes 0.56."""
 SHUFFLED, COPIED = "shuffle ratio", "copy ratio"
 """What a verdict's number is called, where it is one of these."""
+NOT_FINITE = "which is not finite"
 NO_PROBE = f"fewer than {FEWEST_GROUPS} held-out videos, or actions that never vary"
 IGNORED_BELOW = 1.3
 """A shuffle ratio below this: other latent actions would do as well. Perplexity alone does not show it."""
@@ -89,8 +90,9 @@ class LatentActionReport:
         r2_action: R²(a | z); NaN without labels, or where a probe can say nothing.
         r2_action_given_state: R²(a | z, s): latent actions may code where something ends up instead of how it moved.
         r2_state_alone: R²(a | s), what the state alone tells.
-        verdict: collapsed, ignored, worse_than_copy, cannot_tell (the rest holds, and too few steps were measured to
-            say how much of the codebook is used) or usable.
+        verdict: collapsed, ignored, worse_than_copy, usable or cannot_tell: the number that would decide is not finite
+            (of sequences in which nothing moves there is no copy ratio), or the rest holds, and too few steps were
+            measured to say how much of the codebook is used.
         decided_by: the number that decides, and its limit, in words.
         labelled: whether true actions are known.
     """
@@ -214,7 +216,9 @@ def judge(
         num_codes: entries of the codebook.
         steps: different steps that the perplexity was measured on; None: enough of them.
     """
-    if action_kl is not None and not action_kl >= COLLAPSED_NATS:
+    if action_kl is not None and not math.isfinite(action_kl):
+        return "cannot_tell", f"KL {action_kl:.3g} nats, {NOT_FINITE}"
+    if action_kl is not None and action_kl < COLLAPSED_NATS:
         return "collapsed", f"KL {action_kl:.3g} nats < {COLLAPSED_NATS}"
     too_few = ""
     if perplexity is not None:
@@ -222,9 +226,13 @@ def judge(
         if collapsed:
             return "collapsed", found
         too_few = found
-    if not shuffled >= IGNORED_BELOW:
+    if not math.isfinite(shuffled):
+        return "cannot_tell", f"{SHUFFLED} {shuffled:.3g}, {NOT_FINITE}"
+    if shuffled < IGNORED_BELOW:
         return "ignored", f"{SHUFFLED} {shuffled:.3g} < {IGNORED_BELOW}"
-    if not copied < WORSE_THAN_COPY_FROM:
+    if not math.isfinite(copied):
+        return "cannot_tell", f"{COPIED} {copied:.3g}, {NOT_FINITE}: nothing moves, or an error is not"
+    if copied >= WORSE_THAN_COPY_FROM:
         return "worse_than_copy", f"{COPIED} {copied:.3g} ≥ {WORSE_THAN_COPY_FROM}"
     if too_few:
         return "cannot_tell", too_few

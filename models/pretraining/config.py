@@ -73,6 +73,21 @@ class DataConfig(Config):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _each_set_once(self) -> DataConfig:
+        first: dict[str, str] = {}
+        for name in self.sets:
+            place = name.rstrip("/") if "://" in name else str(Path(name).resolve())
+            if place in first:
+                same = "" if name == first[place] else f", also as {first[place]}"
+                raise RefusedValueError(
+                    f"data.sets names {name} twice{same}: its videos would be drawn more often, and nothing would say so",
+                    expected="each shard set once",
+                    fix="name it once; data.weights gives sets of a mixture other shares",
+                )
+            first[place] = name
+        return self
+
     @field_validator("sets", mode="before")
     @classmethod
     def _one_name_is_a_list(cls, value: Any) -> Any:

@@ -19,7 +19,8 @@ VERDICTS = {
     "collapsed": "the latent actions say nothing",
     "ignored": "the model does as well with another video's",
     "worse_than_copy": "the model needs the right ones, and repeating the last frame still predicts as well or better",
-    "cannot_tell": "the rest holds, and too few different steps are held out to say how much of the codebook is used",
+    "cannot_tell": "the number that decides is not finite, as where nothing moves; or the rest holds, and too few "
+    "different steps are held out to say how much of the codebook is used",
     "usable": "the model needs the right ones, and predicts better than repeating the last frame",
 }
 COLUMNS = {

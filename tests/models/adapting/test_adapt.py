@@ -326,6 +326,7 @@ def test_what_does_not_fit_is_refused(labelled, unlabelled, parents, tmp_path, c
         ("no tracks: it is an unlabelled set", (parents["apv"], unlabelled, folder)),
         ("3 components, the model was adapted to 2", (adapted, three, folder)),
         ("'action' is float32 [2]", (parents["apv"], three, folder, "--data", str(labelled))),
+        ("twice", (parents["apv"], labelled, folder, "--data", f"{labelled}/")),
         ("no run.json", (tmp_path, labelled, folder)),
         ("does not say which model", ("none", labelled, folder)),
         ("names another", (parents["apv"], labelled, folder, "--set", "method=contextwm")),

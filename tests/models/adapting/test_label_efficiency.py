@@ -171,6 +171,34 @@ def test_the_summary_says_what_is_missing_and_a_deaf_judge_is_not_heard(
     assert (tmp_path / "figure.png").stat().st_size > 1000
 
 
+def test_a_run_with_a_measure_that_is_not_finite_is_kept_shown_and_claims_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    protocol, making, reader = (
+        benchmark(monkeypatch, f"label_efficiency_{x}") for x in ("protocol", "runs", "summary")
+    )
+    scale = replace(protocol.WHOLE, kept=tmp_path / "kept")
+    space = making.TrainingWorkspace(tmp_path / "work", None)
+    for name in ("scratch", "uwm"):
+        for seed in scale.seeds:
+            keep_adapted(protocol, scale, (name, 16, seed), RESULT)
+    path = protocol.adapted_path("uwm", 16, 3)
+    (space.folder / path).mkdir(parents=True)
+    (space.folder / path / "run.json").write_bytes((scale.kept / path / "run.json").read_bytes())
+    (scale.kept / path / "result.json").unlink()
+    diverged = RESULT | {"error": float("nan"), "copy_ratio": float("inf"), "error_by_step": [0.1, float("inf")]}
+    making.keep(scale, space, path, diverged)
+    assert json.loads((scale.kept / path / "result.json").read_text())["error_by_step"] == [0.1, None]
+    found = reader.summary(scale)
+    assert "uwm        N=16    n=5  error nan [nan, nan]" in capsys.readouterr().err
+    by_measure = {one["measure"]: one for one in found["comparisons"]}
+    assert (by_measure["error"]["low"], by_measure["error"]["claim"]) == (None, "")
+    assert by_measure["shuffle_ratio"]["low"] is not None
+    row = next(row for row in found["rows"] if row["learner"] == "uwm")
+    assert np.isnan(row["error"]["values"]).tolist() == [False, False, True, False, False]
+    reader.draw(scale, found["rows"], found["action_r2_of_true_frames"], tmp_path / "figure.png")
+
+
 def test_runs_of_two_judges_are_no_pairs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     protocol = benchmark(monkeypatch, "label_efficiency_protocol")
     reader = benchmark(monkeypatch, "label_efficiency_summary")

@@ -100,11 +100,16 @@ def test_the_ratios_are_those_of_sums_over_sequences_step_by_step() -> None:
         (1.0, 0.8, None, [38.0], "ignored", "shuffle ratio 1 < 1.3"),  # healthy perplexity does not mean used codes
         (6.5, 0.2, None, [1.1], "collapsed", "perplexity 1.1 < 25% of 64 codes"),
         (6.5, 0.2, None, [40.0, 1.0, 1.0, 1.0], "collapsed", "2.51 (geometric mean, the smallest 1) < 25% of 64"),
-        (float("nan"), 0.6, 4.1, None, "ignored", "nan"),
-        (4.0, 0.6, float("nan"), None, "collapsed", "nan"),
+        (float("nan"), 0.6, 4.1, None, "cannot_tell", "shuffle ratio nan, which is not finite"),
+        (float("inf"), 0.6, 4.1, None, "cannot_tell", "shuffle ratio inf, which is not finite"),
+        (4.0, 0.6, float("nan"), None, "cannot_tell", "KL nan nats, which is not finite"),
+        (4.0, 0.6, float("inf"), None, "cannot_tell", "KL inf nats, which is not finite"),
         (2.1, 19.9, 12.0, None, "worse_than_copy", "copy ratio 19.9 ≥ 1"),  # they decide where a bad guess goes
         (2.1, 1.0, 12.0, None, "worse_than_copy", "copy ratio 1 ≥ 1"),
-        (2.1, float("nan"), 12.0, None, "worse_than_copy", "nan"),
+        (2.1, float("nan"), 12.0, None, "cannot_tell", "copy ratio nan, which is not finite: nothing moves"),
+        (2.1, float("inf"), 12.0, None, "cannot_tell", "copy ratio inf, which is not finite"),
+        (2.1, 0.0, 12.0, None, "usable", "shuffle ratio 2.1"),
+        (1.02, float("nan"), 12.0, None, "ignored", "shuffle ratio 1.02"),
         (1.02, 19.9, 12.0, None, "ignored", "shuffle ratio 1.02"),
     ],
 )

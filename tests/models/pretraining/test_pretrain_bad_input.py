@@ -91,6 +91,19 @@ def test_a_device_that_is_not_there(data: Path, tmp_path: Path, capsys: pytest.C
     _refused(capsys, arguments(data, tmp_path / "run", training__device="cuda"), "finds 0 CUDA devices", "device=cpu")
 
 
+def test_a_set_that_is_named_twice_is_no_mixture(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(data.parent)
+    (tmp_path / "link").symlink_to(data)
+    for again in (str(data), f"{data}/", data.name, f"{data.name}/.", str(tmp_path / "link")):
+        command = [*arguments(data, tmp_path / "run"), "--data", again]
+        _refused(capsys, command, f"data.sets names {again} twice", "each shard set once", "data.weights")
+    remote = [*arguments(data, tmp_path / "run"), "--data", "http://127.0.0.1:9/a", "--data", "http://127.0.0.1:9/a/"]
+    _refused(capsys, remote, "data.sets names http://127.0.0.1:9/a/ twice, also as http://127.0.0.1:9/a")
+    assert not (tmp_path / "run").exists()
+
+
 def test_unknown_preset_and_missing_config(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _refused(capsys, ["pretrain", "--preset", "tyni", "--data", str(data)], "unknown pretrain preset 'tyni'", "tiny")
     _refused(capsys, ["pretrain", "--config", str(tmp_path / "no.yaml")], "cannot read the config")
