@@ -81,7 +81,7 @@ class DataConfig(Config):
             if place in first:
                 same = "" if name == first[place] else f", also as {first[place]}"
                 raise RefusedValueError(
-                    f"data.sets names {name} twice{same}: its videos would be drawn more often, and nothing would say so",
+                    f"data.sets names {name} twice{same}: its videos would be drawn twice as often, unsaid",
                     expected="each shard set once",
                     fix="name it once; data.weights gives sets of a mixture other shares",
                 )
