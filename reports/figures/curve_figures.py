@@ -214,10 +214,9 @@ def how(computation: Computation, results: Sequence[Curves], statistic: str | No
     lines = [line for result in results for line in result.lines]
     if not lines:
         return "No runs."
-    labels = sorted({line.interval.label for line in lines})
     grid = computation.config.grid
     return (
-        f"Line: {' or '.join(labels or [statistic or ''])} of {_runs_text(lines)}; {_band_text(computation, lines)} "
+        f"Line: {_statistics_text(lines, statistic)} of {_runs_text(lines)}; {_band_text(computation, lines)} "
         f"({computation.curve_resamples:,} resamples, seed {computation.seed}). "
         f"Grid: {grid.points} of evaluations, {FILL_WORDS[grid.fill]}, x-axis in env steps (simulator control steps)."
     )
@@ -228,13 +227,18 @@ def note(computation: Computation, results: Sequence[Curves], statistic: str | N
     lines = [line for result in results for line in result.lines]
     if not lines or not computation.config.figure_notes:
         return ""
-    names = " or ".join(sorted({line.interval.label for line in lines}) or [statistic or ""])
     ends = sorted({float(line.aligned.env_steps[-1]) for line in lines})
     until = short_number(ends[0]) if len(ends) == 1 else f"{short_number(ends[0])} to {short_number(ends[-1])}"
     return (
-        f"Line: {names} of {_runs_text(lines)}; {_band_text(computation, lines)}. "
+        f"Line: {_statistics_text(lines, statistic)} of {_runs_text(lines)}; {_band_text(computation, lines)}. "
         f"x: env steps (simulator control steps), until {until}."
     )
+
+
+def _statistics_text(lines: Sequence[CurveResult], statistic: str | None) -> str:
+    """What the lines are: where all are the same, their number of runs, which follows, is not said twice."""
+    labels = sorted({line.interval.label for line in lines}) or [statistic or ""]
+    return " or ".join(labels) if len(labels) > 1 else labels[0].partition(" (n=")[0]
 
 
 def _runs_text(lines: Sequence[CurveResult]) -> str:

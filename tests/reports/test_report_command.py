@@ -45,6 +45,19 @@ def test_page_tables_figures_and_data_are_written(small_report: Path):
     assert len(pd.read_parquet(small_report / "data.parquet")) == 20 * 4
 
 
+@pytest.mark.parametrize(
+    ("seeds", "line"),
+    [((5,), "Line: IQM of n = 5 runs;"), ((2,), "Line: mean of n = 2 runs;"),
+     ((5, 2), "Line: IQM or mean (n=2) of n = 2 to 5 runs;")],
+)  # fmt: skip
+def test_a_caption_says_what_a_line_is_of_and_of_how_many_runs_once(tmp_path: Path, seeds: tuple[int, ...], line: str):
+    for method, count in zip(("apv", "contextwm"), seeds, strict=False):
+        for seed in range(count):
+            write_finetuning(tmp_path / "runs", "dmc/cartpole_balance", method, seed, data=("ssv2",), points=4)
+    assert report(tmp_path / "runs", "--out", tmp_path / "report") == 0
+    assert line in " ".join(parsed((tmp_path / "report" / "report.html").read_text()).text)
+
+
 def test_the_page_leads_from_scores_to_the_inventory_of_the_videos(small_report: Path):
     text = " ".join(parsed((small_report / "report.html").read_text()).text)
     assert "efefefefefef" in text  # checkpoint
