@@ -89,7 +89,10 @@ class PlainDrQv2:
 
     def act(self, maps: Tensor, normal: Tensor, std: float) -> Tensor:
         """A noisy action: clipped noise, and an action held inside [-1, 1] with a straight-through gradient."""
-        mean = torch.tanh(self.actor.policy(self.actor.trunk(maps)))
+        hidden = self.actor.policy[:-1](self.actor.trunk(maps))
+        if self.config.penultimate_norm:
+            hidden = hidden / hidden.square().sum(1, keepdim=True).sqrt()
+        mean = torch.tanh(self.actor.policy[-1](hidden))
         x = mean + torch.clamp(normal * std, -self.config.noise_clip, self.config.noise_clip)
         held = torch.clamp(x, -1 + 1e-6, 1 - 1e-6)
         return x - x.detach() + held.detach()

@@ -14,6 +14,7 @@ CAME_LATER: dict[str, Any] = {
     "data.every_seconds": None,
     "data.fewest_held_out": 0,
     "decoder.kind": "residual",
+    "drqv2.penultimate_norm": False,
     "encoder.kind": "residual",
     "evaluation.explore": False,
     "features.own.warmup": 0.0,

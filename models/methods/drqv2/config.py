@@ -49,6 +49,9 @@ class DrQv2Section(Config):
     single number."""
     units: PositiveInt = 1024
     """Width of the two hidden layers of the actor and of each critic."""
+    penultimate_norm: bool = False
+    """Scale what the actor's last layer sees to length 1 (Bjorck et al., 2022; not in the release): against a tanh that
+    saturates within the first updates and then passes no gradient."""
     n_step: PositiveInt = 3
     """Agent steps whose rewards are summed before the target critics take over (walker: 1)."""
     discount: float = Field(0.99, gt=0, le=1)

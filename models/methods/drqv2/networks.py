@@ -68,16 +68,25 @@ def two_layers(inputs: int, units: int, outputs: int) -> nn.Sequential:
 
 
 class Actor(nn.Module):
-    """(B, E) to mean actions (B, A) in [-1, 1]."""
+    """(B, E) to mean actions (B, A) in [-1, 1].
+
+    With `penultimate_norm` the last layer sees the hidden features at length 1: its tanh then saturates only where its
+    own weights have grown, not where the features have (Bjorck, Gomes and Weinberger, "Is High Variance Unavoidable in
+    RL?", ICLR 2022, arXiv:2110.11222).
+    """
 
     def __init__(self, inputs: int, action_dim: int, config: DrQv2Section) -> None:
         super().__init__()
+        self.penultimate_norm = config.penultimate_norm
         self.trunk = Trunk(inputs, config.feature_dim)
         self.policy = two_layers(config.feature_dim, config.units, action_dim)
         start_orthogonal(self)
 
     def forward(self, maps: Tensor) -> Tensor:
-        return torch.tanh(full_precision(self.policy(self.trunk(maps))))
+        hidden = self.policy[:-1](self.trunk(maps))  # (B, units)
+        if self.penultimate_norm:
+            hidden = F.normalize(hidden, dim=-1)
+        return torch.tanh(full_precision(self.policy[-1](hidden)))
 
 
 class TwinCritic(nn.Module):

@@ -77,6 +77,19 @@ def test_the_published_networks_are_those_of_the_paper_layer_by_layer():
     assert not torch.equal(*critic(ours, action))
 
 
+def test_with_penultimate_norm_the_actor_cannot_start_saturated_however_large_its_features():
+    """The last layer's orthogonal rows have length 1, and what they see too: no mean action beyond tanh(1)."""
+    maps = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
+    for norm, expected in ((True, False), (False, True)):
+        networks = small_agent(**{"drqv2.penultimate_norm": norm}).networks
+        with torch.no_grad():
+            networks.actor.policy[0].weight.mul_(1000)
+            mean = networks.actor(maps.repeat(1, networks.encoder.out_size // 64 + 1)[:, : networks.encoder.out_size])
+        assert bool((mean.abs() > math.tanh(1) + 1e-6).any()) is expected
+    for preset, size in (("paper/dmc", 84), ("paper/metaworld", 64), ("small", 84)):
+        assert not build_agent(preset, {"method": "drqv2"}, (size, size, 3), 6).config.drqv2.penultimate_norm, preset
+
+
 def test_shifts_are_drawn_uniformly_over_all_offsets():
     drawn = draw_shifts(20_000, 4, torch.Generator().manual_seed(1))
     counts = torch.bincount(drawn.flatten(), minlength=9)
@@ -85,9 +98,10 @@ def test_shifts_are_drawn_uniformly_over_all_offsets():
     assert draw_shifts(3, 0, torch.Generator()).tolist() == [[0, 0]] * 3
 
 
-@pytest.mark.parametrize(("n_step", "frame_stack"), [(3, 3), (1, 2)])
-def test_targets_losses_gradients_and_adam_are_those_of_the_plain_reading(n_step: int, frame_stack: int):
-    agent = small_agent(**{"drqv2.n_step": n_step, "drqv2.frame_stack": frame_stack, "drqv2.noise.steps": 100})
+@pytest.mark.parametrize(("n_step", "frame_stack", "norm"), [(3, 3, False), (1, 2, False), (1, 2, True)])
+def test_targets_losses_gradients_and_adam_are_those_of_the_plain_reading(n_step: int, frame_stack: int, norm: bool):
+    own = {"drqv2.n_step": n_step, "drqv2.frame_stack": frame_stack, "drqv2.penultimate_norm": norm}
+    agent = small_agent(**own, **{"drqv2.noise.steps": 100})
     agent.networks.double()
     plain = PlainDrQv2(agent.networks)
     agent.see_steps(40)
