@@ -91,7 +91,7 @@ class PlainDrQv2:
         """A noisy action: clipped noise, and an action held inside [-1, 1] with a straight-through gradient."""
         hidden = self.actor.policy[:-1](self.actor.trunk(maps))
         if self.config.penultimate_norm:
-            hidden = hidden / hidden.square().sum(1, keepdim=True).sqrt()
+            hidden = hidden / torch.linalg.vector_norm(hidden, dim=1, keepdim=True).clamp(min=1e-12)
         mean = torch.tanh(self.actor.policy[-1](hidden))
         x = mean + torch.clamp(normal * std, -self.config.noise_clip, self.config.noise_clip)
         held = torch.clamp(x, -1 + 1e-6, 1 - 1e-6)
