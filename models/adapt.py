@@ -16,7 +16,7 @@ from models.adapting.action_scale import tell_action_scale
 from models.adapting.config import AdaptConfig
 from models.adapting.labelled_training import LabelledTraining, action_size
 from models.adapting.loop import AdaptLoop
-from models.adapting.plan import AdaptPlan, plan_adapting
+from models.adapting.plan import AdaptPlan, known_start, plan_adapting
 from models.methods.base import adaptation_of, find_method
 from models.pretraining.config import RESUMABLE_KEYS
 from models.pretraining.run_keeping import check_same_run, note_changes, start_record, train_to_the_end
@@ -64,10 +64,12 @@ def adapt(parent: str | Path, **options: Any) -> Path:
     prepare_torch(device, loop.threads, loop.deterministic)
     asked, plan = plan, replace(plan, resolved=replace(plan.resolved, config=settled(plan.config, device)))
     data = _open_data(plan)
-    record = plan.record(data.videos.shard_sets, data.action_dim).model_copy(
-        update={"git_commit": git_commit(), "hardware": hardware_record(device)}
-    )
+    facts = {"git_commit": git_commit(), "hardware": hardware_record(device)}
+    record = plan.record(data.videos.shard_sets, data.action_dim).model_copy(update=facts)
     folder = plan.folder(record)
+    if plan.run is None and (known := known_start(parent, folder)) is not None:  # in the usual place
+        plan = replace(plan, start=known)
+        record = plan.record(data.videos.shard_sets, data.action_dim).model_copy(update=facts)
     previous = read_record(folder) if has_begun(folder) else None
     if previous is not None:
         check_same_run(folder, previous, record, RESUMABLE_KEYS)

@@ -18,7 +18,7 @@ from typing import Any
 
 from ipv_bench.atomic_file import write_json
 from ipv_bench.bounded_json import read_json
-from ipv_bench.config import differences
+from ipv_bench.config import differences, flatten
 from ipv_bench.errors import (
     ConfigError,
     InputError,
@@ -134,6 +134,7 @@ class _Stage:
             self._free.put(envs)
         self.action_dim, self.fingerprint = self._all[0].action_dim, self._all[0].fingerprint()
         _check_agent(player.agent, self.action_dim, task)
+        _check_pictures(player.trained, config)
         self._policy = policy_maker(
             player.kind, self.action_dim, seed, config.smoothness, player.agent, config.explore
         )  # fmt: skip
@@ -228,6 +229,18 @@ def _check_agent(agent: Agent | None, action_dim: int, task: str) -> None:
             f"the run's actions have {agent.action_dim} components, those of {task} {action_dim}",
             expected="a run of this task, or of one with the same actions",
             fix=f"name a run that was fine-tuned on {task}",
+        )
+
+
+def _check_pictures(trained: RunRecord | None, config: RecordConfig) -> None:
+    """Whether a run sees pictures of the size that it was trained on: `env` comes from it, and may be overridden."""
+    known = flatten(trained.config).get("image.size") if trained is not None else None
+    size = getattr(config.env, "image_size", known)
+    if known is not None and size != known:
+        raise ConfigError(
+            f"the run sees pictures of {known}x{known}, and env.image_size is {size}",
+            expected=f"env.image_size={known}",
+            fix="leave env.image_size out: it is the run's",
         )
 
 

@@ -42,9 +42,12 @@ class ActionScale:
 
     def far(self) -> list[int]:
         """Components that are far from [-1, 1]."""
+        unknown = ~np.isfinite(self.low + self.high + self.std)
         constant = self.high == self.low
         small = ~constant & (self.std < SMALLEST)
-        return np.flatnonzero(small | (self.std > LARGEST) | (constant & (np.abs(self.low) > LARGEST))).tolist()
+        return np.flatnonzero(
+            unknown | small | (self.std > LARGEST) | (constant & (np.abs(self.low) > LARGEST))
+        ).tolist()
 
     def warning(self) -> str:
         """What is far from [-1, 1], with its range, and what to do; empty where nothing is."""

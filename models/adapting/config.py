@@ -95,6 +95,8 @@ def adapt_config_class(method: str) -> type[AdaptConfig]:
     return cast(type[AdaptConfig], made)
 
 
+OF_THE_TRAINING = ("adapter.finetune_decoder",)
+"""What a run trained beside its `parts`: no more the next one's business than these."""
 FROM_DATA = ("length", "batch_size", "workers", "prefetch", "cache", "every_seconds", "every_frames", "crop")
 FROM_TRAINING = (
     "precision", "compile", "cuda_graph", "deterministic", "device", "threads", "log_every", "keep_last", "tensorboard",
@@ -123,7 +125,7 @@ def resolve_adapting(
     adaptation = adaptation_of(find_method(method))
     parts = str(changes.get("parts") or next(iter(adaptation.parts)))
     first = starts_from == "pretrained" and changes.get("weights") != "random"
-    base = _taken_over(method, found)
+    base = _taken_over(method, found) | ({"weights": "random"} if starts_from == "random" else {})
     base = lay(base, defaults_of(adaptation, preset, parts, first=first))
     for key in changes:
         check_key(config_class, key)
@@ -144,7 +146,7 @@ def _taken_over(method: str, found: Mapping[str, Any]) -> dict[str, Any]:
     taken: dict[str, Any] = {}
     for key, value in flatten(found).items():
         section, _, name = key.partition(".")
-        if section in OF_THE_START:  # not the next one's business
+        if section in OF_THE_START or key in OF_THE_TRAINING:  # not the next one's business
             continue
         wanted = {
             "data": name in FROM_DATA,

@@ -59,6 +59,6 @@ class AdaptLoop(PretrainLoop):
         found = validate_actions(
             training.model, held_out, config.validation, training.seed, config.data.batch_size, self.videos()
         )
-        unused = training.updates and found.ignored
+        unused = training.updates and not found.heeded
         say(f"update {training.updates}: {'warning: ' if unused else ''}{found.sentence()}")
         return found

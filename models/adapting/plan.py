@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ipv_bench.bounded_json import as_model
 from ipv_bench.config import Resolved, parse_overrides
-from ipv_bench.errors import ConfigError, InputError, RunError, UnknownNameError, UsageError
+from ipv_bench.errors import CheckpointError, ConfigError, InputError, RunError, UnknownNameError, UsageError
 from ipv_bench.file_names import folder_name
+from ipv_bench.progress import say_aside
 from ipv_bench.run_record import RUN_FILE, RunRecord, package_versions, read_record, run_folder
 from models.adapting.config import AdaptConfig, resolve_adapting
 from models.finetuning.config import resolve_finetuning
 from models.methods.base import adaptation_of, find_method, unused_by
 from models.pretraining.config import RESOURCE_KEYS, resolve_pretraining
 from models.pretraining.plan import PACKAGES
-from models.training.checkpoint import checkpoint_sha256, count_of, find_checkpoint, run_of
+from models.training.begun_run import has_begun
+from models.training.checkpoint import checkpoint_sha256, count_of, find_checkpoint, latest_checkpoint, run_of
 from models.world_models.config import MethodConfig, variant
 from models.world_models.parent_weights import in_section, refuse_unused, tell_unfinished
 
 NO_RUN, DEFAULT_PRESET = "none", "tiny"
 KINDS = ("pretrain", "adapt")
+OF_THE_PARENT = {"kind", "method", "variant", "seed", "preset", "config", "pretraining", "adaptation"}
+"""Fields of the parent's record that an adapted run's record keeps."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class Start:
         checkpoint: folder whose weights are taken over; None: random weights.
         config: nested, as in `run.json`.
         method, preset: of the parent.
+        parent: what the begun run says of it, where it is not there any more as it was; None: it is read.
     """
 
     record: RunRecord | None
@@ -41,6 +48,7 @@ class Start:
     config: Mapping[str, Any]
     method: str
     preset: str
+    parent: Mapping[str, Any] | None = None
 
     @property
     def adapted(self) -> bool:
@@ -124,6 +132,7 @@ class AdaptPlan:
             "pretraining": before or {"kind": "none"},
             "shard_sets": shard_sets,
             "parent": self._parent(),
+            "start": self._said_of_the_start(),
             "packages": package_versions(PACKAGES),
             "adaptation": {
                 "data": [entry["name"] for entry in shard_sets],
@@ -165,11 +174,18 @@ class AdaptPlan:
         checkpoint = self.start.checkpoint
         if checkpoint is None:
             return {}
+        if self.start.parent is not None:
+            return dict(self.start.parent)
         return {
             "run": str(run_of(checkpoint)),
             "checkpoint": str(checkpoint),
             "checkpoint_sha256": checkpoint_sha256(checkpoint),
         }
+
+    def _said_of_the_start(self) -> dict[str, Any]:
+        """Of the parent's record what a run needs to go on by itself: its parent may be deleted meanwhile, or go on."""
+        record = self.start.record if self.start.checkpoint is not None else None
+        return {} if record is None else record.model_dump(mode="json", include=OF_THE_PARENT)
 
 
 def plan_adapting(
@@ -208,7 +224,7 @@ def plan_adapting(
             expected="--data SHARDS, with actions",
             fix="make one: `ipv-bench record SUITE/TASK`, then `ipv-bench prepare episodes`",
         )
-    start = _start(parent, changes)
+    start = known_start(parent, None if run is None else Path(run)) or _start(parent, changes)
     changes.pop("method", None)
     resolved = resolve_adapting(
         start.method, start.config, start.preset, changes, starts_from=start.weights
@@ -244,8 +260,47 @@ def _of_a_preset(method: str, preset: str) -> MethodConfig:
     adaptation_of(found)
     name, _, part = preset.partition("/")
     if found.agent_config is None:
+        if part:
+            raise ConfigError(
+                f"preset is {preset}, and {method} has no agent whose preset has a task",
+                expected="a preset of its pre-training",
+                fix=f"set preset={name}",
+            )
         return resolve_pretraining(name, overrides={"method": method}).config
     return resolve_finetuning(name, parts=(part,) if part else (), overrides={"method": method}).config
+
+
+def known_start(parent: str | Path, folder: Path | None) -> Start | None:
+    """The start that a begun run knows itself, where the named parent is gone, or has other checkpoints by now.
+
+    Args:
+        parent: as the user names it.
+        folder: of the run; None: the default place, which only the parent's record tells.
+
+    Returns:
+        None: there is no such run, or it has no checkpoint yet, or the parent is as it was, or another one is named.
+    """
+    if folder is None or not has_begun(folder) or latest_checkpoint(folder) is None:
+        return None
+    previous = read_record(folder)
+    known, said = previous.parent, (previous.model_extra or {}).get("start")
+    if previous.kind != "adapt" or not known.get("checkpoint") or not isinstance(said, Mapping):
+        return None
+    named = os.path.abspath(parent)
+    if named not in {os.path.abspath(str(known.get(key))) for key in ("run", "checkpoint")}:
+        return None
+    try:
+        if checkpoint_sha256(find_checkpoint(parent)) == known.get("checkpoint_sha256"):
+            return None
+    except CheckpointError:
+        pass
+    say_aside(
+        f"{known['checkpoint']}, which {folder} started from, is not there any more, or not the newest one: the run "
+        "goes on from its own checkpoint"
+    )
+    where = f"{folder / RUN_FILE}: start"
+    record = as_model(RunRecord, said, where, error=RunError, fix="restore the run's own run.json")
+    return Start(record, Path(str(known["checkpoint"])), record.config, record.method, record.preset, known)
 
 
 def _start(parent: str | Path, changes: Mapping[str, Any]) -> Start:
@@ -257,6 +312,12 @@ def _start(parent: str | Path, changes: Mapping[str, Any]) -> Start:
                 expected="--set method=NAME",
                 fix="name a method, or a run in place of `none`",
             )
+        if changes.get("weights") == "pretrained":
+            raise UsageError(
+                "weights=pretrained is set, and `adapt none` starts from random ones",
+                expected="a run to take weights from, or weights=random",
+                fix="name the run in place of `none`, or leave --set weights out",
+            )
         config = _of_a_preset(str(method), preset).model_dump(mode="json")
         return Start(None, None, config, str(method), preset)
     record = read_record(run_of(parent))
@@ -265,6 +326,12 @@ def _start(parent: str | Path, changes: Mapping[str, Any]) -> Start:
             f"{parent} is a run of kind {record.kind!r}",
             expected="a run of `ipv-bench pretrain` or `ipv-bench adapt`, or `none` for random weights",
             fix="name such a run, for instance the one that this started from",
+        )
+    if "preset" in changes and changes["preset"] != record.preset:
+        raise ConfigError(
+            f"preset is {changes['preset']}, and the model is that of {parent} (preset {record.preset})",
+            expected="no preset: it says which model `adapt none` makes",
+            fix="leave --set preset out; training.updates and the other settings are set by name",
         )
     if changes.get("method") not in (None, record.method):
         raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -14,7 +15,7 @@ from ipv_bench.seeding import derive_seed
 from models.adapting.labelled_training import LabelledBatch
 from models.methods.base import ActionModel
 from models.metrics.image_quality import mean_squared_error
-from models.metrics.ratios import check_another, copy_ratio, others, shuffle_ratio
+from models.metrics.ratios import NOT_FINITE, against_a_copy, check_another, copy_ratio, others, shuffle_ratio
 from models.pretraining.config import ValidationConfig
 from models.pretraining.validation import MeanLosses
 
@@ -88,20 +89,23 @@ class ActionValidation:
         return float(shuffle_ratio(self.features.own, self.features.other, 0)[0]), "of features one step ahead"
 
     @property
-    def ignored(self) -> bool:
-        """Whether real actions are not heeded; what was not measured counts as that."""
-        return not self.deciding_ratio[0] >= IGNORED_BELOW
+    def heeded(self) -> bool:
+        """Whether real actions decide what is predicted; False as well where that cannot be told."""
+        return math.isfinite(ratio := self.deciding_ratio[0]) and ratio >= IGNORED_BELOW
 
     def sentence(self) -> str:
         """What real actions are worth to the model, in a line, with the number that decides."""
         ratio, of_what = self.deciding_ratio
-        sign = f"{'ignored' if self.ignored else 'heeded'} (shuffle ratio {of_what} {ratio:.3g}"
+        if not math.isfinite(ratio):
+            verdict, limit = "cannot tell", f", {NOT_FINITE}"
+        else:
+            verdict, sign = ("heeded", "≥") if self.heeded else ("ignored", "<")
+            limit = f" {sign} {IGNORED_BELOW}"
         copied = copy_ratio(self.error, self.copy_error) if self.features is None else copy_ratio(
             self.features.own[:, 0], self.features.copy[:, 0])  # fmt: skip
-        against = "better" if copied < 1 else "not better"
         return (
-            f"real actions: {sign} {'<' if self.ignored else '≥'} {IGNORED_BELOW}); copy ratio {float(copied):.3g}, "
-            f"{against} than repeating the last frame"
+            f"real actions: {verdict} (shuffle ratio {of_what} {ratio:.3g}{limit}); copy ratio {float(copied):.3g}, "
+            f"{against_a_copy(float(copied))}"
         )
 
     def metrics(self) -> dict[str, Any]:

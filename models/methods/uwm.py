@@ -29,6 +29,12 @@ PAPER_LENGTHS: Mapping[str, dict[str, Any]] = {
 """What is trained of a model of the preset `paper` → for how long, and in what batches."""
 
 
+FEATURE_KEYS = {"name", "weights", "layer", "own", "pixels"}
+READ_BY_KIND = {
+    "own": {"own"}, "mae": {"name", "weights"}, "vision": {"name", "weights", "pixels"},
+    "alex": {"name", "weights", "layer", "pixels"}, "vgg": {"name", "weights", "layer", "pixels"},
+}  # fmt: skip
+"""Keys of the section `features` that each kind of features looks at."""
 TRAINS_VIDEOS = (
     "optimizer", "state_loss", "quantizer.commitment", "quantizer.restart_below", "quantizer.usage_decay",
 )  # fmt: skip
@@ -60,6 +66,10 @@ class UWMAdaptation:
         found = {
             "training.encoder_frozen_updates": "nothing of uwm waits: what parts does not name is frozen throughout"
         }
+        if config.weights != "random" and config.features.kind == "own":
+            found["features.own"] = "the features are those of the run to start from, and are not trained again"
+        for key in FEATURE_KEYS - READ_BY_KIND[config.features.kind]:
+            found.setdefault(f"features.{key}", f"features.kind={config.features.kind} does not look at it")
         if parts == "dynamics":
             return found | {"adapter": "parts=dynamics trains no adapter (and no decoder): set parts=adapter"}
         frozen = "parts=adapter trains by adapter.optimizer and holds the model of videos: set parts=dynamics"

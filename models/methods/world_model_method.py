@@ -39,8 +39,10 @@ class WorldModelAdaptation:
     def unused(self, config: Any, parts: str) -> dict[str, str]:
         """See `models.methods.base.unused_by`."""
         found = dict.fromkeys(("behavior", "intrinsic"), "adapt trains no behaviour")
-        found |= dict.fromkeys(("reward.gain", "reward.scale", "reward.dual_scale"), "adapt has no rewards")
+        found |= dict.fromkeys(("reward", "loss.discount_scale"), "adapt has no rewards and no ends")
         latent = getattr(config, "latent_action", None)  # of PreLAR
+        if parts == "dynamics" and not (latent is not None and latent.hold_rssm):
+            found["training.encoder_frozen_updates"] = "parts=dynamics trains the RSSM alone, and it does not wait"
         if latent is not None:
             found["latent_action.align_updates"] = "a warm start is for agents"
             if latent.align == "none":

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.metrics.action_probes import FEWEST_GROUPS, probe_r2
-from models.metrics.ratios import copy_ratio, shuffle_ratio
+from models.metrics.ratios import NOT_FINITE, against_a_copy, copy_ratio, shuffle_ratio
 
 Numbers = NDArray[np.float64]
 Verdict = Literal["collapsed", "ignored", "worse_than_copy", "cannot_tell", "usable"]
@@ -31,7 +31,6 @@ STEPS_PER_CODE = 4
 so many steps is 0.88 of the true one, of as many as codes 0.56."""
 SHUFFLED, COPIED = "shuffle ratio", "copy ratio"
 """What a verdict's number is called, where it is one of these."""
-NOT_FINITE = "which is not finite"
 NO_PROBE = f"fewer than {FEWEST_GROUPS} held-out videos, or actions that never vary"
 IGNORED_BELOW = 1.3
 """A shuffle ratio below this: other latent actions would do as well. Perplexity alone does not show it."""
@@ -125,11 +124,14 @@ class LatentActionReport:
 
     def sentence(self) -> str:
         """The report in a line; the ratio that decides is not said twice."""
-        against = f"{'better' if self.copy_ratio < 1 else 'not better'} than repeating the last frame"
+        against = against_a_copy(self.copy_ratio)
         parts = [f"latent actions: {self.verdict} ({self.decided_by})"]
         if not self.decided_by.startswith(SHUFFLED):
             parts.append(f"{SHUFFLED} {self.shuffle_ratio:.3g}")
-        parts.append(against if self.decided_by.startswith(COPIED) else f"{COPIED} {self.copy_ratio:.3g}, {against}")
+        if not self.decided_by.startswith(COPIED):
+            parts.append(f"{COPIED} {self.copy_ratio:.3g}, {against}")
+        elif math.isfinite(self.copy_ratio):
+            parts.append(against)
         parts.append(self._open_loop())
         if self.action_kl is not None:
             parts.append(f"{self.action_kl:.3g} nats")
@@ -231,7 +233,7 @@ def judge(
     if shuffled < IGNORED_BELOW:
         return "ignored", f"{SHUFFLED} {shuffled:.3g} < {IGNORED_BELOW}"
     if not math.isfinite(copied):
-        return "cannot_tell", f"{COPIED} {copied:.3g}, {NOT_FINITE}: nothing moves, or an error is not"
+        return "cannot_tell", f"{COPIED} {copied:.3g}, {against_a_copy(copied)}"
     if copied >= WORSE_THAN_COPY_FROM:
         return "worse_than_copy", f"{COPIED} {copied:.3g} ≥ {WORSE_THAN_COPY_FROM}"
     if too_few:

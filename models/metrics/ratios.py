@@ -6,6 +6,8 @@ of dividing by zero.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,16 @@ from ipv_bench.errors import ConfigError
 
 Numbers = NDArray[np.float64]
 Groups = NDArray[np.integer]
+
+
+NOT_FINITE = "which is not finite"
+
+
+def against_a_copy(ratio: float) -> str:
+    """What a copy ratio says, in words."""
+    if not math.isfinite(ratio):
+        return f"{NOT_FINITE}: nothing moves, or an error is not"
+    return f"{'better' if ratio < 1 else 'not better'} than repeating the last frame"
 
 
 def copy_ratio(error: Numbers, copy_error: Numbers, axis: int | tuple[int, ...] | None = None) -> Numbers:

@@ -196,7 +196,7 @@ class PretrainLoop:
         self._write(result.metrics())
         if self.config.validation.strips:
             self._draw(result)
-            self._draw_pairs()
+        self._draw_pairs()
 
     def compares_segments(self) -> bool:
         """Whether validation predicts segments under other segments' actions."""

@@ -72,11 +72,17 @@ def open_video_data(config: DataConfig, seed: int, *, validate: bool = True) -> 
 def nothing_held_out(config: DataConfig) -> str:
     """That nothing can be validated, why, and what to do."""
     why = f"data.holdout={config.holdout:g}"
+    advice = "set data.holdout=0.05, or data.fewest_held_out=3 beside a share above 0"
     if config.holdout:
         why += " is less than one of these videos"
+        larger = "data.holdout=0.05" if config.holdout < 0.05 else "a larger data.holdout"
+        fewest = "" if config.fewest_held_out else "data.fewest_held_out=3 with "
+        if config.fewest_held_out:
+            why += f", data.fewest_held_out={config.fewest_held_out} takes no more than a quarter of them"
+        advice = f"set {larger}, or {fewest or 'take '}a set of four videos or more"
     return (
         f"no video is held out, so nothing is validated ({why}, and no set has a validation split that is not trained "
-        "on): set data.holdout=0.05, or data.fewest_held_out=3 beside a share above 0"
+        f"on): {advice}"
     )
 
 

@@ -134,6 +134,46 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(labelled, parents, tmp_p
     assert adapt(parents["contextwm"], labelled, whole, training__threads=1) == 2  # another method's run
 
 
+@pytest.mark.parametrize("usual", [False, True])
+def test_a_begun_run_goes_on_without_the_run_that_it_started_from(
+    labelled, parents, tmp_path, capsys, monkeypatch, usual
+):
+    """Deleted, or (in the usual place, whose name is made from its record) with other checkpoints by now."""
+    monkeypatch.chdir(tmp_path)
+    parent, whole = Path("parent"), tmp_path / "whole"
+    shutil.copytree(parents["apv"], parent)
+    command = adapt_command(parent, labelled, tmp_path / "run", training__threads=1)
+    if usual:
+        place = command.index("--run")
+        command = [*command[:place], *command[place + 2 :]]
+    assert run(command) == 0
+    [folder] = [path.parent for path in tmp_path.glob("**/run.json") if read_record(path.parent).kind == "adapt"]
+    shutil.copytree(folder, whole)
+    shutil.rmtree(latest_checkpoint(folder))
+    before = read_record(folder).model_copy(update={"status": "interrupted"})
+    write_record(folder, before)
+    newest = latest_checkpoint(parent)
+    if usual:
+        shutil.rmtree(newest)
+        shutil.copytree(latest_checkpoint(parents["contextwm"]), newest)
+    else:
+        shutil.rmtree(parent)
+    capsys.readouterr()
+    assert run(command) == 0
+    told = capsys.readouterr()
+    assert "the run goes on from its own checkpoint" in told.out + told.err
+    assert read_record(folder).parent == before.parent
+    assert weights(folder) == weights(whole)
+    # another parent is another run, and one without a checkpoint of its own needs its parent
+    assert (
+        run([*command[:1], str(parents["contextwm"]), *command[2:], *(() if not usual else ("--run", str(folder)))])
+        == 2
+    )
+    shutil.rmtree(folder / "checkpoints")
+    write_record(folder, before)
+    assert run(command) == 2
+
+
 @pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_numbers(labelled, parents, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -226,11 +266,13 @@ def test_uwm_may_start_from_nothing(labelled, tmp_path):
         plan_adapting("none", data=[labelled], overrides={"method": "uwm", "preset": "tyni"})
     from tests.models.latent_actions.small_uwm import SIZES
 
-    own = {key: value for key, value in SIZES.items() if key not in ("method", "adapter")}
+    own: dict[str, Any] = {key: value for key, value in SIZES.items() if key not in ("method", "adapter")}
+    own["features"] = {key: value for key, value in own["features"].items() if key != "pixels"}  # not of kind=own
     short = {"data__length": 4, "data__batch_size": 2, "validation__segments": 2, "validation__warmup": 2}
     folder = tmp_path / "run"
     assert adapt("none", labelled, folder, method="uwm", training__updates=1, **short, **own) == 0
     assert read_record(folder).pretraining == {"kind": "none"}
+    assert read_record(folder).config["weights"] == "random"
     assert list((folder / "pairs").iterdir())
 
 
@@ -256,7 +298,7 @@ def test_labelled_sets_hold_out_videos_whatever_share_the_pretraining_kept(label
     assert run(adapt_command(parent, labelled, folder, **few)) == 0
     told = capsys.readouterr().out
     assert "nothing is validated (data.holdout=0.002 is less than one of these videos" in told
-    assert "set data.holdout=0.05, or data.fewest_held_out=3" in told
+    assert "set data.holdout=0.05, or data.fewest_held_out=3 with a set of four videos or more" in told
 
 
 def test_actions_far_from_one_are_told_with_their_ranges_and_left_as_they_are(parents, tmp_path, capsys):

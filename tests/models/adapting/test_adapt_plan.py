@@ -37,6 +37,10 @@ def test_what_uwms_parts_do_not_look_at_is_refused(tmp_path):
         ("optimizer.lr is set, and parts=adapter trains by adapter.optimizer", ["optimizer.lr=0.1"]),
         ("quantizer.commitment is set, and", ["parts=adapter", "quantizer.commitment=1"]),
         ("adapter.layers is set, and adapter.kind=mlp", ["adapter.kind=mlp", "adapter.layers=3"]),
+        ("features.layer is set, and features.kind=own does not", ["features.layer=2"]),
+        ("features.pixels.width is set, and features.kind=own does not", ["features.pixels.width=32"]),
+        ("features.own.updates is set, and features.kind=alex does", ["features.kind=alex", "features.own.updates=9"]),
+        ("preset is tiny/dmc, and uwm has no agent", ["preset=tiny/dmc"]),
     ):  # fmt: skip
         with pytest.raises(ConfigError, match=words):
             plan(*changes)
@@ -52,6 +56,8 @@ def test_what_training_on_labelled_videos_alone_does_not_look_at_is_refused(tmp_
         ("behavior.horizon is set, and adapt trains no behaviour", "behavior.horizon=5"),
         ("intrinsic.beta is set, and adapt trains no behaviour", "intrinsic.beta=3"),
         ("reward.gain is set, and adapt has no rewards", "reward.gain=2"),
+        ("reward.units is set, and adapt has no rewards", "reward.units=32"),
+        ("loss.discount_scale is set, and adapt has no rewards", "loss.discount_scale=2"),
         ("align_updates is set, and a warm start is for agents", "latent_action.align_updates=7"),
         ("latent_action.inputs is set, and nothing looks at latent actions", "latent_action.inputs=diff"),
         ("latent_action.align_scale is set, and nothing looks", "latent_action.align_scale=7"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -210,11 +211,18 @@ def test_errors_under_real_actions_are_counted_in_features_too() -> None:
         model.adapter.query[0].weight.zero_()  # actions are no longer looked at
     deaf = validate_actions(model, LabelledBatch(image.numpy(), action.numpy()), ValidationConfig(warmup=2), 0, 2)
     assert deaf.metrics()["validation_feature_shuffle_ratio"] == pytest.approx(1)
-    assert deaf.ignored
+    assert not deaf.heeded
     assert "real actions: ignored (shuffle ratio of features one step ahead 1 < 1.1)" in deaf.sentence()
     heard = replace(deaf, features=replace(deaf.features, other=2 * deaf.features.own))
-    assert not heard.ignored
+    assert heard.heeded
     assert "heeded (shuffle ratio of features one step ahead 2 ≥ 1.1)" in heard.sentence()
+    for unknown in (np.full_like(deaf.features.own, np.nan), np.full_like(deaf.features.own, np.inf)):
+        broken = replace(deaf, features=replace(deaf.features, other=unknown, copy=0 * deaf.features.copy))
+        assert not broken.heeded
+        assert f"cannot tell (shuffle ratio of features one step ahead {unknown[0, 0]}, which is not finite)" in (
+            broken.sentence()
+        )
+        assert "copy ratio nan, which is not finite: nothing moves" in broken.sentence()
     pixels = replace(heard, features=None)  # of a model that predicts frames
     assert pixels.deciding_ratio == (
         pytest.approx(deaf.shuffled_error.sum() / deaf.error.sum()),

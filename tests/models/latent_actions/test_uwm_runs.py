@@ -237,6 +237,37 @@ def test_a_domain_then_actions(labelled: Path, finished: Path, tmp_path: Path, c
     assert "trained as something else" in capsys.readouterr().err
 
 
+def test_numbers_of_pairs_are_measured_where_no_picture_is_kept(labelled: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert run(pretrain(labelled, folder, validation__strips=0, training__updates=2)) == 0
+    assert not list(folder.glob("videos/*"))
+    for when in ("pairs_before", "pairs"):
+        [numbers] = read_analysis(folder / when).numbers["models"].values()
+        assert numbers["pairs"] == FAST["validation.segments"]
+        assert np.isfinite(numbers["prediction_mse_to_next"])
+    words = ["report", str(folder), "--out", str(tmp_path / "report"), "--figures", "uwm_table1,uwm_fig3", "--quiet"]
+    assert run([*words, "--resamples", "20"]) == 0
+    rows = (tmp_path / "report" / "figures" / "uwm_table1.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows[1:]] == ["to O(t)", "to O(t+1)"]
+
+
+def test_what_a_run_trained_beside_its_parts_is_not_the_next_ones_business(
+    labelled: Path, finished: Path, tmp_path: Path, capsys: Any
+) -> None:
+    tuned, again = tmp_path / "tuned", tmp_path / "again"
+    adapter = {"parts": "adapter", "adapter.finetune_decoder": True}
+    assert run(command(["adapt", str(finished)], labelled, tuned, **adapter)) == 0
+    assert run(command(["adapt", str(tuned)], labelled, again, parts="adapter")) == 0
+    assert read_record(again).config["adapter"]["finetune_decoder"] is False
+    capsys.readouterr()
+    for words, change in (
+        ("preset is paper, and the model is that of", {"preset": "paper"}),
+        ("features.own.updates is set, and the features are those of the run", {"features.own.updates": 9}),
+    ):
+        assert run(command(["adapt", str(finished)], labelled, tmp_path / "no", **change)) == 2
+        assert words in capsys.readouterr().err
+
+
 def test_a_vision_model_from_a_folder_end_to_end(labelled: Path, tmp_path: Path, capsys: Any) -> None:
     """A DINOv2 with the weights of its file: pre-trained on, resumed, adapted to actions, moved, and not exchanged."""
     transformers = pytest.importorskip("transformers")

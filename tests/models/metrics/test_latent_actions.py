@@ -194,5 +194,9 @@ def test_what_was_not_measured_is_left_out_and_said() -> None:
     worse = latent_action_report(evidence(copy_error=np.full((N, 3), 0.5)))
     assert worse.verdict == "worse_than_copy"
     assert "copy ratio 2 ≥ 1); shuffle ratio 4; not better than repeating the last frame" in worse.sentence()
+    still = latent_action_report(evidence(copy_error=np.zeros((N, 3))))
+    assert still.verdict == "cannot_tell"
+    assert "(copy ratio nan, which is not finite: nothing moves, or an error is not); shuffle" in still.sentence()
+    assert "than repeating" not in still.sentence()
     with pytest.raises(ValueError, match="at least one"):
         latent_action_report(evidence(own_error=np.zeros((0, 3))))

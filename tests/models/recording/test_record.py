@@ -200,6 +200,10 @@ def test_a_run_plays_with_its_own_settings(tmp_path, capsys):
     message = capsys.readouterr().err
     assert "have 1 components, those of dmc/cheetah_run 6" in message
     assert "name a run that was fine-tuned on dmc/cheetah_run" in message
+    larger = tmp_path / "larger"
+    assert record(larger, "--policy", str(trained), "--set", "env.image_size=96", settings=[]) == 2
+    assert "sees pictures of 64x64, and env.image_size is 96" in capsys.readouterr().err
+    assert not (larger / "record.json").exists()
 
 
 def test_factors_of_dmc_remastered_are_recorded(tmp_path):
