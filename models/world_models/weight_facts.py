@@ -24,7 +24,7 @@ WEIGHT_KEYS = (
     "behavior.discount_head", "loss", "features.kind", "features.weights", "features.layer",
     "features.own.patch", "features.own.heads", "features.pixels.heads", "extractor.inputs", "extractor.heads",
     "extractor.num_codes", "quantizer.codes", "dynamics.heads", "dynamics.residual", "adapter.kind", "adapter.heads",
-    "drqv2.strides",
+    "drqv2.strides", "drqv2.penultimate_norm",
 )  # fmt: skip
 """Config keys that must be equal; those that a config does not have are not compared."""
 
