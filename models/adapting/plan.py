@@ -23,7 +23,8 @@ from models.pretraining.plan import PACKAGES
 from models.training.begun_run import has_begun
 from models.training.checkpoint import checkpoint_sha256, count_of, find_checkpoint, latest_checkpoint, run_of
 from models.world_models.config import MethodConfig, variant
-from models.world_models.parent_weights import in_section, refuse_unused, tell_unfinished
+from models.world_models.parent_weights import refuse_unused, tell_unfinished
+from models.world_models.unread_settings import refuse_unread
 
 NO_RUN, DEFAULT_PRESET = "none", "tiny"
 KINDS = ("pretrain", "adapt")
@@ -237,21 +238,9 @@ def plan_adapting(
     if resolved.config.weights == "random":
         start = Start(start.record, None, start.config, start.method, start.preset)
     refuse_unused(resolved.overrides, start.checkpoint, whole=start.adapted)
-    _refuse_unread(resolved.overrides, unused_by(adaptation, resolved.config, parts))
+    refuse_unread(resolved.overrides, unused_by(adaptation, resolved.config, parts))
     tell_unfinished(start.checkpoint)
     return AdaptPlan(start, resolved, parts, seed, Path(run) if run else None, Path(root))
-
-
-def _refuse_unread(changed: Iterable[str], unread: Mapping[str, str]) -> None:
-    """Settings that what is trained does not look at.
-
-    Raises:
-        ConfigError: one of them is set all the same.
-    """
-    for key in changed:
-        for name, why in unread.items():
-            if in_section(key, name):
-                raise ConfigError(f"{key} is set, and {why}", expected=f"no {key}", fix=f"leave {key} out")
 
 
 def _of_a_preset(method: str, preset: str) -> MethodConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -10,6 +11,16 @@ from ipv_bench.config import Config
 from ipv_bench.config_faults import RefusedValueError
 
 Kind = Literal["own", "mae", "vision", "alex", "vgg"]
+
+
+READ_BY: Mapping[Kind, frozenset[str]] = {
+    "own": frozenset({"own"}),
+    "mae": frozenset({"name", "weights"}),
+    "vision": frozenset({"name", "weights", "pixels"}),
+    "alex": frozenset({"name", "weights", "layer", "pixels"}),
+    "vgg": frozenset({"name", "weights", "layer", "pixels"}),
+}
+"""Fields of the section that each kind of features looks at, `kind` apart."""
 
 
 def heads_do_not_divide(width_key: str, width: int, heads_key: str, heads: int) -> RefusedValueError:
@@ -95,6 +106,11 @@ class FeaturesConfig(Config):
                 fix="set features.name=FOLDER_OR_NAME, or features.kind=own for features that the run learns itself",
             )
         return self
+
+    def unread(self) -> dict[str, str]:
+        """Fields that features of this kind do not look at → why."""
+        why = f"features.kind={self.kind} does not look at it"
+        return dict.fromkeys(sorted({"name", "weights", "layer", "own", "pixels"} - READ_BY[self.kind]), why)
 
     @property
     def in_checkpoints(self) -> bool:

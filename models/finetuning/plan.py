@@ -23,6 +23,7 @@ from models.training.begun_run import has_begun
 from models.training.checkpoint import checkpoint_sha256, find_checkpoint, read_state
 from models.world_models.config import variant
 from models.world_models.parent_weights import check_parent, refuse_unused, tell_unfinished
+from models.world_models.unread_settings import refuse_unread
 
 PACKAGES = ("ipv-bench", "torch", "numpy", "mujoco", "dm-control", "metaworld", "gymnasium", "carla")
 NO_INIT, DEFAULT_DATA = "none", "ssv2"
@@ -133,6 +134,7 @@ def plan_finetuning(
     if has_begun(folder):
         # The run that exists says where it started from: its parent may have been moved or deleted since.
         return FinetunePlan(task, resolved, _known_parent(folder, init), record, folder)
+    refuse_unread(resolved.overrides, config.unread())
     limit = known_time_limit(task, config.env)
     if limit is not None:
         refuse_longer_windows(config, task, limit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -90,6 +91,12 @@ class LatentActionVideoConfig(WorldModelConfig):
 
     latent_action: LatentActionConfig = LatentActionConfig()
 
+    def unread(self) -> Mapping[str, str]:
+        """See `MethodConfig.unread`."""
+        if self.latent_action.posterior == "stochastic":
+            return {}
+        return {"latent_action.beta_a": "latent_action.posterior=deterministic has no KL for it to weigh"}
+
     @model_validator(mode="after")
     def _there_are_others_to_compare_with(self) -> LatentActionVideoConfig:
         scale, data = self.latent_action.consistency_scale, getattr(self, "data", None)
@@ -119,6 +126,15 @@ class RealActionModelConfig(StackedConfig):
         key, steps = super().shortest_segment()
         align = self.latent_action.align
         return (key, steps) if align == "none" or steps > 1 else (f"latent_action.align={align}, which needs", 2)
+
+    def unread(self) -> Mapping[str, str]:
+        """See `MethodConfig.unread`."""
+        needed = {"latent_action.align_updates": "warmstart", "latent_action.align_scale": "nll"}
+        align = self.latent_action.align
+        found = {key: f"latent_action.align is {align}: it is for {own}" for key, own in needed.items() if own != align}
+        if not self.intrinsic.beta:
+            found["intrinsic.features"] = "intrinsic.beta=0 switches the bonus off"
+        return found
 
     def not_taken(self) -> tuple[str, ...]:
         """See `MethodConfig.not_taken`: without alignment the pre-trained action encoder is left out, as published."""

@@ -119,6 +119,19 @@ class FeatureModelConfig(MethodConfig):
         """See `MethodConfig.brought`."""
         return FICC_VALUES if values.get("loss") == "ficc" else {}
 
+    def unread(self) -> Mapping[str, str]:
+        """See `MethodConfig.unread`."""
+        found = {f"features.{key}": why for key, why in self.features.unread().items()}
+        if self.loss == "ficc":
+            fitted = ("updates", "batch_size", "lr", "warmup", "mask_ratio")
+            found |= {
+                f"features.own.{key}": "loss=ficc learns its features along, and fits none before" for key in fitted
+            }
+            found["state_loss"] = "loss=ficc has no state loss"
+        elif not self.state_loss.normalised:
+            found["state_loss.decay"] = "state_loss.normalised=false takes no running mean"
+        return found
+
     @model_validator(mode="after")
     def _ficc_learns_features(self) -> FeatureModelConfig:
         if self.loss == "ficc" and self.features.kind != "own":

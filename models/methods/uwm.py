@@ -29,12 +29,6 @@ PAPER_LENGTHS: Mapping[str, dict[str, Any]] = {
 """What is trained of a model of the preset `paper` → for how long, and in what batches."""
 
 
-FEATURE_KEYS = {"name", "weights", "layer", "own", "pixels"}
-READ_BY_KIND = {
-    "own": {"own"}, "mae": {"name", "weights"}, "vision": {"name", "weights", "pixels"},
-    "alex": {"name", "weights", "layer", "pixels"}, "vgg": {"name", "weights", "layer", "pixels"},
-}  # fmt: skip
-"""Keys of the section `features` that each kind of features looks at."""
 TRAINS_VIDEOS = (
     "optimizer", "state_loss", "quantizer.commitment", "quantizer.restart_below", "quantizer.usage_decay",
 )  # fmt: skip
@@ -68,8 +62,7 @@ class UWMAdaptation:
         }
         if config.weights != "random" and config.features.kind == "own":
             found["features.own"] = "the features are those of the run to start from, and are not trained again"
-        for key in FEATURE_KEYS - READ_BY_KIND[config.features.kind]:
-            found.setdefault(f"features.{key}", f"features.kind={config.features.kind} does not look at it")
+        found |= config.unread()
         if parts == "dynamics":
             return found | {"adapter": "parts=dynamics trains no adapter (and no decoder): set parts=adapter"}
         frozen = "parts=adapter trains by adapter.optimizer and holds the model of videos: set parts=dynamics"

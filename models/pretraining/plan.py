@@ -15,6 +15,7 @@ from models.nets.config import EncoderConfig
 from models.pretraining.config import RESOURCE_KEYS, PretrainConfig, resolve_pretraining
 from models.pretraining.paper_table import paper_table
 from models.world_models.config import variant
+from models.world_models.unread_settings import refuse_unread
 
 PACKAGES = ("ipv-bench", "torch", "numpy", "simplejpeg")
 
@@ -90,13 +91,14 @@ def plan_pretraining(
 
     Raises:
         UnknownNameError: unknown preset.
-        ConfigError: unknown key or wrong value.
+        ConfigError: unknown key or wrong value, or one that would not be looked at.
     """
     changes = parse_overrides(overrides)
     sets = [str(place) for place in data]
     if sets:
         changes["data.sets"] = sets
     resolved = resolve_pretraining(preset, config_file=config_file, overrides=changes)
+    refuse_unread(resolved.overrides, resolved.config.unread())
     return PretrainPlan(resolved, seed, Path(run) if run else None, Path(root))
 
 

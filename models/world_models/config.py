@@ -74,6 +74,11 @@ class MethodConfig(Config):
         """
         return 0
 
+    def unread(self) -> Mapping[str, str]:
+        """Config keys, or sections of them, that other values of this config leave without effect → why: they are
+        refused where they are set."""
+        return {}
+
     def not_taken(self) -> tuple[str, ...]:
         """Config keys of parts that an agent does not take from a pre-trained model: they may differ there."""
         return ()

@@ -264,10 +264,9 @@ def test_uwm_may_start_from_nothing(labelled, tmp_path):
     assert (plan.config.quantizer.codes, plan.config.extractor.num_codes, plan.start.checkpoint) == (64, 4, None)
     with pytest.raises(UnknownNameError, match="pretrain preset"):
         plan_adapting("none", data=[labelled], overrides={"method": "uwm", "preset": "tyni"})
-    from tests.models.latent_actions.small_uwm import SIZES
+    from tests.models.latent_actions.small_uwm import READ
 
-    own: dict[str, Any] = {key: value for key, value in SIZES.items() if key not in ("method", "adapter")}
-    own["features"] = {key: value for key, value in own["features"].items() if key != "pixels"}  # not of kind=own
+    own = {key: value for key, value in READ.items() if key not in ("method", "adapter")}
     short = {"data__length": 4, "data__batch_size": 2, "validation__segments": 2, "validation__warmup": 2}
     folder = tmp_path / "run"
     assert adapt("none", labelled, folder, method="uwm", training__updates=1, **short, **own) == 0

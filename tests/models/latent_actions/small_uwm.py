@@ -27,6 +27,10 @@ SIZES: dict[str, Any] = {
 }
 
 
+READ: dict[str, Any] = SIZES | {"features": {key: value for key, value in SIZES["features"].items() if key != "pixels"}}
+"""Those that a model with features of its own looks at: commands refuse the others."""
+
+
 def config(**changes: Any) -> AdaptedFeatureModelConfig:
     return build(AdaptedFeatureModelConfig, merge(SIZES, changes))
 

@@ -28,7 +28,7 @@ from models.pretraining import validation
 from models.pretraining.plan import plan_pretraining
 from models.pretraining.video_training import VideoTraining
 from models.training.checkpoint import latest_checkpoint, load_checkpoint
-from tests.models.latent_actions.small_uwm import SIZES
+from tests.models.latent_actions.small_uwm import READ, SIZES
 from tests.models.pretraining.half_batches import train_on_halves
 from tests.models.pretraining.small_pretraining import (
     exit_code,
@@ -45,7 +45,14 @@ FAST: dict[str, Any] = {
     "training.log_every": 2, "training.checkpoint_every": 2, "training.tensorboard": False, "training.threads": 1,
     "validation.every": 2, "validation.segments": 4, "validation.warmup": 2, "validation.strips": 1,
 }  # fmt: skip
-MODEL = {key: value for key, value in SIZES.items() if key != "adapter"}
+MODEL = {key: value for key, value in READ.items() if key != "adapter"}
+
+
+FICC: dict[str, Any] = {
+    "loss": "ficc", "extractor": MODEL["extractor"] | {"num_codes": 1}, "features": {"kind": "own", "own": {
+        key: value for key, value in MODEL["features"]["own"].items() if key not in ("updates", "batch_size")}},
+}  # fmt: skip
+"""It fits no features before its first update."""
 
 
 def command(words: list[str], data: Path, folder: Path, **changes: Any) -> list[str]:
@@ -55,7 +62,7 @@ def command(words: list[str], data: Path, folder: Path, **changes: Any) -> list[
 
 
 def pretrain(data: Path, folder: Path, **changes: Any) -> list[str]:
-    return command(["pretrain"], data, folder, **MODEL, **changes)
+    return command(["pretrain"], data, folder, **MODEL | changes)
 
 
 def adapt(parent: Path, data: Path, folder: Path, **changes: Any) -> list[str]:
@@ -318,7 +325,7 @@ def test_what_does_not_fit_is_refused(labelled: Path, finished: Path, tmp_path: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", [{}, {"loss": "ficc", "extractor__num_codes": 1}], ids=["state", "ficc"])
+@pytest.mark.parametrize("changes", [{}, FICC], ids=["state", "ficc"])
 def test_two_ranks_train_one_model(labelled: Path, finished: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     """Both hold one codebook, restarted and counted alike, and all of it is what one process makes of half batches."""
     folder = tmp_path / "run"
