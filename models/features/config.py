@@ -23,6 +23,10 @@ READ_BY: Mapping[Kind, frozenset[str]] = {
 """Fields of the section that each kind of features looks at, `kind` apart."""
 
 
+OF_THE_FIT = tuple(f"features.own.{key}" for key in ("updates", "batch_size", "lr", "warmup", "mask_ratio"))
+"""Config keys of how features of a run's own are fitted, before its first update."""
+
+
 def heads_do_not_divide(width_key: str, width: int, heads_key: str, heads: int) -> RefusedValueError:
     """Why a transformer of such a size is refused."""
     return RefusedValueError(

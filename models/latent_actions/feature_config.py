@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from ipv_bench.config import Config
 from ipv_bench.config_faults import SECTION, RefusedValueError
-from models.features.config import FeaturesConfig, heads_do_not_divide
+from models.features.config import OF_THE_FIT, FeaturesConfig, heads_do_not_divide
 from models.nets.config import QuantizerConfig
 from models.training.config import AdamWConfig, OptimizerConfig
 from models.world_models.config import MethodConfig
@@ -123,10 +123,7 @@ class FeatureModelConfig(MethodConfig):
         """See `MethodConfig.unread`."""
         found = {f"features.{key}": why for key, why in self.features.unread().items()}
         if self.loss == "ficc":
-            fitted = ("updates", "batch_size", "lr", "warmup", "mask_ratio")
-            found |= {
-                f"features.own.{key}": "loss=ficc learns its features along, and fits none before" for key in fitted
-            }
+            found |= dict.fromkeys(OF_THE_FIT, "loss=ficc learns its features along, and fits none before")
             found["state_loss"] = "loss=ficc has no state loss"
         elif not self.state_loss.normalised:
             found["state_loss.decay"] = "state_loss.normalised=false takes no running mean"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ipv_bench.errors import ConfigError
 from ipv_bench.seeding import derive_seed
+from models.features.config import OF_THE_FIT
 from models.latent_actions.feature_config import PARTS, AdaptedFeatureModelConfig, FeatureModelConfig
 from models.methods.base import OUR_PRESETS, Agent, Pretraining
 
@@ -61,7 +62,7 @@ class UWMAdaptation:
             "training.encoder_frozen_updates": "nothing of uwm waits: what parts does not name is frozen throughout"
         }
         if config.weights != "random" and config.features.kind == "own":
-            found["features.own"] = "the features are those of the run to start from, and are not trained again"
+            found |= dict.fromkeys(OF_THE_FIT, "the features are those of the run to start from, not trained again")
         found |= config.unread()
         if parts == "dynamics":
             return found | {"adapter": "parts=dynamics trains no adapter (and no decoder): set parts=adapter"}

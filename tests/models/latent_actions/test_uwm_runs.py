@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from ipv_bench.analysis_record import read_analysis, read_arrays
 from ipv_bench.cli import run
-from ipv_bench.run_record import read_record
+from ipv_bench.run_record import read_record, write_record
 from models.features.own import OwnMAE
 from models.metrics.latent_actions import (
     LatentActionEvidence,
@@ -266,7 +266,13 @@ def test_what_a_run_trained_beside_its_parts_is_not_the_next_ones_business(
     assert run(command(["adapt", str(finished)], labelled, tuned, **adapter)) == 0
     assert run(command(["adapt", str(tuned)], labelled, again, parts="adapter")) == 0
     assert read_record(again).config["adapter"]["finetune_decoder"] is False
+    record = read_record(again)
+    own = record.config["features"]["own"] | {"heads": 4}  # no shape shows it
+    other = record.config | {"features": record.config["features"] | {"own": own}}
+    write_record(again, record.model_copy(update={"config": other}))
     capsys.readouterr()
+    assert run(command(["adapt", str(again)], labelled, tmp_path / "no", parts="adapter")) == 2
+    assert "features.own.heads is 2 there and 4 here" in capsys.readouterr().err
     for words, change in (
         ("preset is paper, and the model is that of", {"preset": "paper"}),
         ("features.own.updates is set, and the features are those of the run", {"features.own.updates": 9}),
