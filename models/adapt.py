@@ -156,17 +156,9 @@ def _open_training(plan: AdaptPlan, device: Any, action_dim: int, *, starts: boo
     """The model: with the parent's weights when the run starts; its own checkpoint brings them when it goes on.
 
     Raises:
-        UsageError: the config needs a pre-trained model, and there is none.
         CheckpointError: the parent's weights were trained as something else.
     """
     parent = None
-    needed = plan.config.needs_pretrained()
-    if plan.start.checkpoint is None and needed:
-        raise UsageError(
-            f"{needed} learns from a pre-trained model, and the run starts from random weights",
-            expected="a pre-training run or checkpoint folder",
-            fix=f"start from such a run, or leave {needed.partition('=')[0]} out",
-        )
     if plan.start.checkpoint is not None and starts:
         parent = load_checkpoint(plan.start.checkpoint)
         check_parent(

@@ -46,6 +46,7 @@ from models.training.interruption import StopRequest
 RECORD_FILE, FORMAT = "record.json", 1
 POLICIES = ("uniform", "smooth", "expert")
 PACKAGES = ("ipv-bench", "numpy", "mujoco", "dm-control", "metaworld")
+LATER_PACKAGES = "later_packages"
 
 
 @dataclass(frozen=True)
@@ -286,7 +287,7 @@ def _write_record(out: Path, stage: _Stage, *, bound: bool) -> None:
     if bound and path.exists():
         before = read_json(path, error=RunError, expect=dict, fix="restore it, or choose another --out")
         free = [*RESOURCE_KEYS, *(f"env.{name}" for name in config.env.resource_fields)]
-        ignored = ("policy.run", "packages", *(f"config.{key}" for key in free))
+        ignored = ("policy.run", "packages", LATER_PACKAGES, *(f"config.{key}" for key in free))
         changed = [line for line in differences(before, facts) if not line.split(": ", 1)[0].startswith(ignored)]
         if changed:
             raise RunError(
@@ -294,4 +295,17 @@ def _write_record(out: Path, stage: _Stage, *, bound: bool) -> None:
                 expected="the same task, policy, seed and config, so that it can go on",
                 fix="undo the change, or choose another --out",
             )
+        facts = facts | _packages_of_all(before, facts["packages"])
     write_json(path, facts)
+
+
+def _packages_of_all(before: Mapping[str, Any], now: Mapping[str, str]) -> dict[str, Any]:
+    """The versions that the first episodes were recorded with stay; others since then are listed after them."""
+    known = [before.get("packages", now), *(before.get(LATER_PACKAGES) or ())]
+    first, *later = [versions for versions in known if isinstance(versions, Mapping)] or [now]
+    last = later[-1] if later else first
+    if now != last:
+        changes = "; ".join(differences(last, now))
+        say_aside(f"warning: the episodes that are there were recorded with other packages: {changes}")
+        later = [*later, dict(now)]
+    return {"packages": first, **({LATER_PACKAGES: later} if later else {})}

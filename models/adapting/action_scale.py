@@ -50,7 +50,12 @@ class ActionScale:
         ).tolist()
 
     def warning(self) -> str:
-        """What is far from [-1, 1], with its range, and what to do; empty where nothing is."""
+        """What is far from [-1, 1], with its range, and what to do, or that nothing changes; empty where all is well."""
+        if np.array_equal(self.low, self.high):
+            return (
+                f"warning: the actions in {self.location} never change ({self.videos} training videos): nothing can be "
+                "learned of what they do. See that the files that the set is made of hold the actions that were taken"
+            )
         far = self.far()
         if not far:
             return ""

@@ -209,7 +209,8 @@ def plan_adapting(
         root: where runs are kept.
 
     Raises:
-        UsageError: no data set is named, or the method cannot be adapted.
+        UsageError: no data set is named, or the method cannot be adapted, or the config needs a pre-trained model and
+            there is none.
         InputError: `parent` is another kind of run.
         UnknownNameError: the method trains no such parts.
         ConfigError: unknown key or wrong value, or one that would not be used.
@@ -227,20 +228,34 @@ def plan_adapting(
         )
     start = known_start(parent, None if run is None else Path(run)) or _start(parent, changes)
     changes.pop("method", None)
+    adaptation = adaptation_of(find_method(start.method))
+    known = adaptation.parts
+    default = next(iter(known))
+    if changes.get("parts") == default:
+        del changes["parts"]  # spelled out or not, it is one run
     resolved = resolve_adapting(
         start.method, start.config, start.preset, changes, starts_from=start.weights
     )  # fmt: skip
-    adaptation = adaptation_of(find_method(start.method))
-    known = adaptation.parts
-    parts = resolved.config.parts or next(iter(known))
+    parts = resolved.config.parts or default
     if parts not in known:
         raise UnknownNameError(f"part of {start.method} to train", parts, known)
     if resolved.config.weights == "random":
         start = Start(start.record, None, start.config, start.method, start.preset)
     refuse_unused(resolved.overrides, start.checkpoint, whole=start.adapted)
     refuse_unread(resolved.overrides, unused_by(adaptation, resolved.config, parts))
+    _refuse_random_start(start, resolved.config)
     tell_unfinished(start.checkpoint)
     return AdaptPlan(start, resolved, parts, seed, Path(run) if run else None, Path(root))
+
+
+def _refuse_random_start(start: Start, config: AdaptConfig) -> None:
+    needed = config.needs_pretrained()
+    if start.checkpoint is None and needed:
+        raise UsageError(
+            f"{needed} learns from a pre-trained model, and the run starts from random weights",
+            expected="a pre-training run or checkpoint folder",
+            fix=f"start from such a run, or leave {needed.partition('=')[0]} out",
+        )
 
 
 def _of_a_preset(method: str, preset: str) -> MethodConfig:

@@ -108,6 +108,11 @@ class DenseHeadConfig(Config):
     """Start the last layer of the reward head at zero instead of Xavier."""
 
 
+def _shorter_or_longer(name: str, steps: int, length: int) -> str:
+    """What to do about `isolation.<name>` in windows of `length` frames; a single frame has no room for any."""
+    return f"set isolation.{name}={steps}, or a larger replay.length" if length > 1 else "set a larger replay.length"
+
+
 class IsolatedModelConfig(MethodConfig):
     """Sections of a world model with isolated branches."""
 
@@ -132,9 +137,9 @@ class IsolatedModelConfig(MethodConfig):
             raise RefusedValueError(
                 f"isolation.action_steps {isolation.action_steps} never acts in windows of replay.length "
                 f"{replay.length}",
-                expected=f"fewer than {replay.length} (released: 20 of 50, so {share} here), or null where every frame "
-                "is decoded from what is seen of it",
-                fix=f"set isolation.action_steps={share}, or a larger replay.length",
+                expected=f"fewer than {replay.length} (released: 20 of 50), or null where every frame is decoded from what "
+                "is seen of it",
+                fix=_shorter_or_longer("action_steps", share, replay.length),
             )
         return self
 
@@ -146,9 +151,8 @@ class IsolatedModelConfig(MethodConfig):
             share = min(round(0.8 * replay.length), replay.length - 1)
             raise RefusedValueError(
                 f"isolation.free_steps {steps} never acts in windows of replay.length {replay.length}",
-                expected=f"fewer than {replay.length} (released: 40 of 50, so {share} here), or null for a free branch "
-                "that sees every frame",
-                fix=f"set isolation.free_steps={share}, or a larger replay.length",
+                expected=f"fewer than {replay.length} (released: 40 of 50), or null for a free branch that sees every frame",
+                fix=_shorter_or_longer("free_steps", share, replay.length),
             )
         return self
 

@@ -340,6 +340,18 @@ def test_rows_without_pretraining(labelled, parents, tmp_path):
     assert read_record(tmp_path / "dreamer").method == "dreamerv2"
 
 
+def test_actions_that_never_change_are_told(parents, tmp_path, capsys):
+    action = np.full((14, 2), 0.5, np.float32)
+    action[0] = 0  # none led into the first frame
+    raw = write_episodes(tmp_path / "raw", (14,) * 8, action=action, reward=None)
+    still, folder = tmp_path / "still", tmp_path / "run"
+    prepare = ["prepare", "episodes", "--source", str(raw), "--out", str(still), "--workers", "1", "--quiet"]
+    assert run([*prepare, "--set", "size=32x32", "--set", "action_time=led_into"]) == 0
+    capsys.readouterr()
+    assert run(adapt_command(parents["apv"], still, folder, training__updates=1, num_sequences=3)) == 0
+    assert f"warning: the actions in {still} never change (3 training videos)" in capsys.readouterr().err
+
+
 def test_a_run_has_its_place_and_dry_run_writes_nothing(labelled, parents, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     command = ["adapt", str(parents["apv"]), "--data", str(labelled), "--set", "num_sequences=3"]

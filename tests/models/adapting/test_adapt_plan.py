@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ipv_bench.errors import ConfigError
+from ipv_bench.errors import ConfigError, UsageError
 from models.adapting.config import resolve_adapting
 from models.adapting.plan import plan_adapting
 
@@ -46,6 +46,20 @@ def test_what_uwms_parts_do_not_look_at_is_refused(tmp_path):
             plan(*changes)
     assert plan("adapter.finetune_decoder=true", "adapter.optimizer.lr=0.1").config.adapter.finetune_decoder
     assert plan("parts=dynamics", "optimizer.lr=0.1").config.optimizer.lr == 0.1
+
+
+def test_parts_that_are_spelled_out_are_the_run_of_the_default(tmp_path):
+    def described(*changes: str) -> str:
+        return plan_adapting("none", data=[tmp_path], overrides=["method=uwm", *changes]).describe()
+
+    assert described("parts=adapter") == described()
+    assert "parts=dynamics" in described("parts=dynamics")
+
+
+def test_what_learns_from_a_pretrained_model_is_refused_beside_random_weights_before_anything_starts(tmp_path):
+    for change in "latent_action.align=warmstart", "latent_action.align=nll":
+        with pytest.raises(UsageError, match=f"{change} learns from a pre-trained model, .* starts from random weights"):
+            plan_adapting("none", data=[tmp_path], overrides=["method=prelar", change])
 
 
 def test_what_training_on_labelled_videos_alone_does_not_look_at_is_refused(tmp_path):

@@ -250,14 +250,18 @@ def test_prediction_sees_nothing_of_the_future_but_its_actions():
             [
                 "isolation.free_steps 6 never acts",
                 "replay.length 6",
-                "so 5 here), or null",
+                "40 of 50), or null",
                 "set isolation.free_steps=5",
             ],
+        ),
+        (
+            {"isolation.free_steps": 1, "replay.length": 1, "isolation.background_frames": 1},
+            ["isolation.free_steps 1 never acts", "set a larger replay.length"],
         ),
         ({"rssm.discrete": 8}, ["rssm.discrete"]),
         (
             {**LOOKS_AHEAD, "isolation.free_steps": 15, "replay.length": 6},
-            ["isolation.action_steps 6 never acts", "20 of 50, so 2 here), or null", "set isolation.action_steps=2"],
+            ["isolation.action_steps 6 never acts", "20 of 50), or null", "set isolation.action_steps=2"],
         ),
         (
             {"training.encoder_frozen_updates": 3},

@@ -131,6 +131,19 @@ def test_another_recording_and_other_files_are_refused(recorded, tmp_path, capsy
     assert (tmp_path / "000000-6.npz").read_bytes() == b"of somebody else"
 
 
+def test_packages_that_changed_meanwhile_are_told_and_those_of_before_stay(tmp_path, monkeypatch, capsys):
+    import models.record
+
+    out, versions = tmp_path / "out", [{"numpy": "2.0"}, {"numpy": "2.0"}, {"numpy": "2.1"}, {"numpy": "2.1"}]
+    monkeypatch.setattr(models.record, "package_versions", lambda _: versions.pop(0))
+    for episodes in "1", "2", "3", "4":
+        assert run(command(out, "--episodes", episodes)) == 0
+    assert capsys.readouterr().err.count("recorded with other packages: numpy: '2.0' → '2.1'") == 1
+    written = json.loads((out / "record.json").read_text())
+    assert written["packages"] == {"numpy": "2.0"}
+    assert written["later_packages"] == [{"numpy": "2.1"}]
+
+
 def test_a_recording_without_an_episode_binds_nobody(tmp_path, monkeypatch):
     """The first one ended by an error in its first episode."""
     import models.record
