@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ipv_bench.errors import ConfigError, RunError, ShardSetError, UsageError
+from ipv_bench.errors import ConfigError, RunError, ShardSetError
 from ipv_bench.progress import say
 from ipv_bench.run_lock import run_lock
 from ipv_bench.run_record import RunRecord, git_commit, read_record

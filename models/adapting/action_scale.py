@@ -50,7 +50,7 @@ class ActionScale:
         ).tolist()
 
     def warning(self) -> str:
-        """What is far from [-1, 1], with its range, and what to do, or that nothing changes; empty where all is well."""
+        """What is far from [-1, 1], with its range, and what to do, or that nothing changes; or empty."""
         if np.array_equal(self.low, self.high):
             return (
                 f"warning: the actions in {self.location} never change ({self.videos} training videos): nothing can be "

@@ -137,8 +137,8 @@ class IsolatedModelConfig(MethodConfig):
             raise RefusedValueError(
                 f"isolation.action_steps {isolation.action_steps} never acts in windows of replay.length "
                 f"{replay.length}",
-                expected=f"fewer than {replay.length} (released: 20 of 50), or null where every frame is decoded from what "
-                "is seen of it",
+                expected=f"fewer than {replay.length} (released: 20 of 50), or null where every frame is decoded "
+                "from what is seen of it",
                 fix=_shorter_or_longer("action_steps", share, replay.length),
             )
         return self
@@ -151,7 +151,8 @@ class IsolatedModelConfig(MethodConfig):
             share = min(round(0.8 * replay.length), replay.length - 1)
             raise RefusedValueError(
                 f"isolation.free_steps {steps} never acts in windows of replay.length {replay.length}",
-                expected=f"fewer than {replay.length} (released: 40 of 50), or null for a free branch that sees every frame",
+                expected=f"fewer than {replay.length} (released: 40 of 50), or null for a free branch that sees "
+                "every frame",
                 fix=_shorter_or_longer("free_steps", share, replay.length),
             )
         return self

@@ -58,7 +58,9 @@ def test_parts_that_are_spelled_out_are_the_run_of_the_default(tmp_path):
 
 def test_what_learns_from_a_pretrained_model_is_refused_beside_random_weights_before_anything_starts(tmp_path):
     for change in "latent_action.align=warmstart", "latent_action.align=nll":
-        with pytest.raises(UsageError, match=f"{change} learns from a pre-trained model, .* starts from random weights"):
+        with pytest.raises(
+            UsageError, match=f"{change} learns from a pre-trained model, .* starts from random weights"
+        ):
             plan_adapting("none", data=[tmp_path], overrides=["method=prelar", change])
 
 
