@@ -1,13 +1,14 @@
 """`make pretrain finetune` with the preset `tiny`, by this checkout and by the commit before work on speed.
 
-    python benchmarks/tiny_run.py              ten whole runs each, in turn; two to three CPU-hours
-    python benchmarks/tiny_run.py --part 8     an eighth of all (steps, updates, evaluations); start-up counts whole
-    python benchmarks/tiny_run.py --quick      a 24th, one pair: that it runs, in under two minutes
+    python benchmarks/tiny_run.py FOLDER           ten whole runs each, in turn; two to three CPU-hours
+    python benchmarks/tiny_run.py FOLDER --part 4  a quarter of all (steps, updates, evaluations); start-up counts whole
+    python benchmarks/tiny_run.py --quick          a 24th, one pair: that it runs, in under two minutes
 
 One agent of the learning experiment: ContextWM, pre-trained on the sample SSv2 set, then on `dmc/cheetah_run`. The
 sample set is made by each checkout beforehand and not timed; the two commands are, as processes: CPU seconds with their
 start, simulation, drawing, evaluations and checkpoints. Which of the two comes first alternates. The ratio is the
-median over the pairs, with the smallest and the largest. `--keep FILE` writes the last line to a file too.
+median over the pairs, with the smallest and the largest. A pair that FOLDER has is not made again: a stopped command is
+run again. `--keep FILE` writes the last line to a file too.
 
 Equal work: both play and learn as many steps, updates and episodes (`same_work`), which are today's; at START an
 evaluation had two episodes. How each does it is its own: START plays an evaluation's episodes one after the other.
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
 import shutil
 import statistics
@@ -30,6 +32,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from kept_record import note_settings
 from paired_timing import keep_line, machine
 
 from ipv_bench.run_record import git_commit
@@ -123,56 +126,66 @@ def code_of(commit: str, folder: Path) -> Path:
     return folder
 
 
-def measure(part: int, pairs: int) -> dict[str, Any]:
-    """Alternating runs of both checkouts."""
-    with tempfile.TemporaryDirectory() as folder:
-        start = Checkout(code_of(START, Path(folder, "code")), Path(folder, "start"))
-        now = Checkout(ROOT, Path(folder, "now"))
-        found: list[tuple[dict[str, float], dict[str, float]]] = []
-        for pair in range(pairs):
-            found.append(one_pair(now, start, part, pair))
-            print(
-                {
-                    name: [round(value, 1) for value in side.values()]
-                    for name, side in zip(("now", "start"), found[-1], strict=True)
-                }
-            )
-    ratios = [sum(before.values()) / sum(after.values()) for after, before in found]
+def measure(folder: Path, part: int, pairs: int) -> dict[str, Any]:
+    """Alternating runs of both checkouts; those that the folder has notes of are not made again.
+
+    Raises:
+        SystemExit: the folder's pairs are of other settings, or of another commit.
+    """
+    commit = git_commit()
+    note_settings(folder / "settings.json", {"part": part, "start": START, "now": commit})
+    notes = folder / "pairs.jsonl"
+    found = [json.loads(line) for line in notes.read_text().splitlines()] if notes.is_file() else []
+    work = folder / "work"
+    shutil.rmtree(work, ignore_errors=True)
+    if len(found) < pairs:
+        work.mkdir()
+        start = Checkout(code_of(START, work / "code"), work / "start")
+        now = Checkout(ROOT, work / "now")
+        while len(found) < pairs:
+            found.append(one_pair(now, start, part, len(found)))
+            with notes.open("a") as file:
+                file.write(json.dumps(found[-1]) + "\n")
+            print(found[-1], flush=True)
+    ratios = [sum(pair["start"].values()) / sum(pair["now"].values()) for pair in found]
     return {
         "tiny_run": round(statistics.median(ratios), 3),
         "range": [round(min(ratios), 3), round(max(ratios), 3)],
         "ratios": [round(ratio, 3) for ratio in ratios],
         "part": part,
         "start": START,
-        "now": git_commit(),
-        "cpu_seconds": [{"now": _rounded(after), "start": _rounded(before)} for after, before in found],
+        "now": commit,
+        "cpu_seconds": [{side: pair[side] for side in ("now", "start")} for pair in found],
+        "load": [round(edge(pair["load"] for pair in found), 1) for edge in (min, max)],
     }
 
 
-def one_pair(now: Checkout, start: Checkout, part: int, pair: int) -> tuple[dict[str, float], dict[str, float]]:
-    """CPU seconds of both, today's first; who is measured first alternates: none always has the warmer disk."""
-    if pair % 2:
-        before = start.whole_run(part)
-        return now.whole_run(part), before
-    return now.whole_run(part), start.whole_run(part)
-
-
-def _rounded(seconds: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 1) for name, value in seconds.items()}
+def one_pair(now: Checkout, start: Checkout, part: int, pair: int) -> dict[str, Any]:
+    """CPU seconds of both; who is measured first alternates: none always has the warmer disk. And the load before."""
+    load = os.getloadavg()[0]
+    found = {}
+    for name, side in ([("now", now), ("start", start)])[:: -1 if pair % 2 else 1]:
+        found[name] = {command: round(seconds, 1) for command, seconds in side.whole_run(part).items()}
+    return found | {"load": load}
 
 
 def main() -> None:
     """Measure, and end with one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, help="where pairs are noted: run it again to go on")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--part", type=int, default=1, help="one N-th of a run")
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--keep", type=Path, help="write the result to this file too")
     options = parser.parse_args()
-    part, pairs = (24, 1) if options.quick else (options.part, options.pairs)
-    before = os.getloadavg()[0]
-    found = measure(part, pairs)
-    keep_line({"benchmark": "tiny_run", **found, "machine": machine() | {"load_before": before}}, options.keep)
+    if options.quick:
+        with tempfile.TemporaryDirectory() as folder:
+            found = measure(Path(folder), 24, 1)
+    elif options.folder is None:
+        parser.error("name a FOLDER, or --quick")
+    else:
+        found = measure(options.folder, options.part, options.pairs)
+    keep_line({"benchmark": "tiny_run", **found, "machine": machine()}, options.keep)
 
 
 if __name__ == "__main__":

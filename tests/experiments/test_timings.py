@@ -40,8 +40,10 @@ def test_the_two_checkouts_take_turns_in_coming_first_and_both_commits_are_told(
 
     monkeypatch.setattr(tiny_run, "Checkout", Checkout)
     monkeypatch.setattr(tiny_run, "code_of", lambda commit, folder: folder)
-    monkeypatch.setattr(sys, "argv", ["tiny_run.py", "--keep", str(tmp_path / "kept.json"), "--pairs", "4"])
-    tiny_run.main()
+    words = ["tiny_run.py", str(tmp_path / "folder"), "--keep", str(tmp_path / "kept.json"), "--pairs"]
+    for pairs in "2", "4":  # a command that was stopped after two goes on
+        monkeypatch.setattr(sys, "argv", [*words, pairs])
+        tiny_run.main()
     assert order == ["now", "start", "start", "now"] * 2
     kept = json.loads((tmp_path / "kept.json").read_text())
     assert kept == json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -52,6 +54,13 @@ def test_the_two_checkouts_take_turns_in_coming_first_and_both_commits_are_told(
     head = subprocess.run([git, "rev-parse", "HEAD"], cwd=tiny_run.ROOT, capture_output=True, text=True, check=True)
     assert kept["now"].startswith(head.stdout.strip())
     assert kept["start"] == tiny_run.START
+
+
+def test_pairs_of_another_commit_are_not_pooled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "settings.json").write_text(json.dumps({"part": 8, "start": tiny_run.START, "now": "0123abcd"}))
+    monkeypatch.setattr(sys, "argv", ["tiny_run.py", str(tmp_path), "--part", "8"])
+    with pytest.raises(SystemExit, match="now: '0123abcd' → "):
+        tiny_run.main()
 
 
 def test_a_result_is_kept_where_a_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
