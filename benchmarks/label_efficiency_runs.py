@@ -40,7 +40,7 @@ from ipv_bench.segments import open_segments
 from ipv_bench.shard_set import MANIFEST_FILE, file_sha256
 from models.adapting.config import adapt_config_class
 from models.adapting.labelled_training import LabelledBatch
-from models.adapting.validation import validate_actions
+from models.adapting.validation import ActionValidation, FeaturePredictions, validate_actions
 from models.analysis.loaded_model import open_models
 from models.latent_actions.measure import Labels, LatentActionModel, measure_latent_actions
 from models.methods.base import adaptation_of, find_method
@@ -196,6 +196,7 @@ def judged(scale: Scale, space: TrainingWorkspace, path: Path) -> dict[str, Any]
     actions = batch.action[:, first:]
     predicted = np.concatenate([batch.frames[:, first:SEEN], found.prediction[:, SEEN:]], 1)
     return {
+        **_in_features(found),
         "error": float(found.error[:, -1].mean()),
         "copy_ratio": float(copy_ratio(found.error, found.copy_error)),
         "shuffle_ratio": float(shuffle_ratio(found.error, found.shuffled_error)),
@@ -205,6 +206,37 @@ def judged(scale: Scale, space: TrainingWorkspace, path: Path) -> dict[str, Any]
         "copy_error_by_step": found.copy_error.mean(0).tolist(),
         "shuffled_error_by_step": found.shuffled_error.mean(0).tolist(),
     }
+
+
+def _in_features(found: ActionValidation) -> dict[str, Any]:
+    """The ratios of a model that predicts features: its decoder need not draw what moves."""
+    return {} if found.features is None else {
+        name.removeprefix("validation_"): value for name, value in found.features.metrics().items()
+    }  # fmt: skip
+
+
+def complete_kept(scale: Scale, space: TrainingWorkspace) -> int:
+    """Add the ratios in features to kept results of before they were kept, from this workspace's models; what is
+    there stays as it is.
+
+    Returns:
+        How many results were completed.
+
+    Raises:
+        SystemExit: the workspace is not the one that the kept runs are of.
+    """
+    check_same_world(scale, space)
+    batch, count = held_out(scale, space), 0
+    for name, labels, seed, result in list(kept_runs(scale)):
+        path = adapted_path(name, labels, seed)
+        if "feature_shuffle_ratio" in result or not space.finished(path):
+            continue
+        model = adapted_model(space.folder / path)
+        if isinstance(model, FeaturePredictions):
+            more = _in_features(validate_actions(model, batch, ValidationConfig(warmup=SEEN, strips=0), 0))
+            write_json(scale.kept / path / "result.json", with_nulls({**more, **result}))
+            count += 1
+    return count
 
 
 def adapted_model(run: Path) -> Any:

@@ -65,6 +65,7 @@ def summary(scale: Scale) -> dict[str, Any]:
         "action_r2_of_true_frames": ceiling,
         "copy_error": sorted({round(run.result["copy_error_by_step"][-1], 6) for run in runs}),
         "rows": table(runs), "comparisons": [one._asdict() for one in comparisons], "pretraining": pretrained,
+        "in_features": in_features(runs),
         "pretraining_off_budget": off, "stop_rule": rule._asdict(), "null_result": rule.stops,
     }  # fmt: skip
 
@@ -131,10 +132,35 @@ def table(runs: list[Run]) -> list[dict[str, Any]]:
             if results:
                 measures = {key: with_interval([result[key] for result in results]) for key in MEASURES}
                 rows.append({"learner": name, "labels": labels, "runs": len(results), **measures})
-                shown = "  ".join(f"{key} {one['mean']:.4g} [{one['low']:.4g}, {one['high']:.4g}]"
-                                  for key, one in measures.items())  # fmt: skip
-                say(f"{name:10} N={labels:<5} n={len(results)}  {shown}")
+                say(f"{name:10} N={labels:<5} n={len(results)}  {_shown(measures)}")
     return rows
+
+
+def in_features(runs: list[Run]) -> list[dict[str, Any]]:
+    """A row for each N of a learner that predicts features: what its ratios are in these, one step ahead; printed.
+
+    `adapt` decides by them whether actions are heeded: a decoder may not draw what moves.
+    """
+    rows = []
+    for name, labels in sorted({(run.learner, run.labels) for run in runs}):
+        results = [run.result for run in runs if (run.learner, run.labels) == (name, labels)]
+        found = {
+            key: with_interval([_number(result[f"feature_{key}_by_step"][0]) for result in results])
+            for key in ("shuffle_ratio", "copy_ratio")
+            if all(f"feature_{key}_by_step" in result for result in results)
+        }
+        if found:
+            rows.append({"learner": name, "labels": labels, "runs": len(results), **found})
+            say(f"{name:10} N={labels:<5} n={len(results)}  in features, one step ahead: {_shown(found)}")
+    return rows
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _shown(measures: dict[str, dict[str, Any]]) -> str:
+    return "  ".join(f"{key} {one['mean']:.4g} [{one['low']:.4g}, {one['high']:.4g}]" for key, one in measures.items())
 
 
 def unheard(ceilings: list[float]) -> bool:

@@ -152,7 +152,7 @@ class ShardIndex:
             every_frames: the number.
 
         Raises:
-            ShardSetError: a video's frame rate is not known.
+            ShardSetError: a video's frame rate is not known, or so low that no other frame is near.
         """
         if every_seconds is None:
             return np.full(len(self.video_frames), every_frames, np.int64)
@@ -164,6 +164,14 @@ class ShardIndex:
                 f"({int(unknown.sum())} of {len(fps)} videos have no frame rate)",
                 expected=f"time stamps, to find frames {every_seconds} s apart",
                 fix="say it in frames: data.every_seconds=null, data.every_frames=N",
+            )
+        if len(fps) and every_seconds * fps.min() < 0.5:
+            raise ShardSetError(
+                f"{self._where} has videos of {fps.min():.3g} frames a second: the next frame comes after "
+                f"{1 / fps.min():.3g} s, and {every_seconds} s are nearer to none at all",
+                expected=f"at least {0.5 / every_seconds:.3g} frames a second for frames {every_seconds} s apart",
+                fix="set a longer data.every_seconds, or say it in frames: data.every_seconds=null, "
+                "data.every_frames=1",
             )
         # beyond the longest video there is no frame anyway
         found: np.ndarray = np.rint(np.clip(every_seconds * fps, 1, 1 << 31)).astype(np.int64)

@@ -116,7 +116,7 @@ def record(
                 _record_all(out, stage, wanted, f"record {task}")
         finally:
             stage.close()
-    say(f"{task}, {policy}: {max(episodes, len(done))} episodes → {out}")
+    say(f"{task}, {policy}: {len({*done, *range(episodes)})} episodes → {out}")
     return out
 
 
@@ -215,9 +215,14 @@ def _player(policy: str, task: str) -> _Player:
 
 
 def _tell_changes(stage: _Stage) -> None:
-    """Say where a run plays its own task in another environment than it was trained in."""
+    """Say where a run plays another task than its own, or its own in another environment than it was trained in."""
     trained = stage.player.trained
-    if trained is None or f"{trained.suite}/{trained.task}" != stage.task:
+    if trained is None:
+        return
+    own = f"{trained.suite}/{trained.task}"
+    if own != stage.task:
+        kept = ", ".join(f"env.{name}" for name in stage.player.env)
+        say_aside(f"warning: the policy was trained on {own}; here {kept} are its own, all else is {stage.task}'s")
         return
     changes = fingerprint_changes(trained, stage.fingerprint)
     if changes:
@@ -257,6 +262,12 @@ def _refuse_other_files(out: Path) -> None:
 def _make_room(wanted: list[int], damaged: Mapping[Path, int]) -> None:
     """Delete what is left of damaged episodes that are played again: equal bytes take their place."""
     again = [path for path, number in damaged.items() if number in wanted]
+    beyond = sorted(number for number in damaged.values() if number not in wanted)
+    if beyond:
+        say_aside(
+            f"warning: {len(beyond)} further episodes are damaged and stay so (number {', '.join(map(str, beyond[:5]))}"
+            f"{', …' if len(beyond) > 5 else ''}): record with --episodes {max(beyond) + 1} to have them played again"
+        )
     for path in again:
         path.unlink()
     if again:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from ipv_bench.progress import say
+from ipv_bench.segments import TrackedSegments
 from models.adapting.labelled_training import LabelledBatch, LabelledTraining, stack_labelled
 from models.adapting.validation import validate_actions
+from models.latent_actions.measure import Labels
 from models.pretraining.loop import PretrainLoop
 from models.pretraining.validation import Validation
+from models.pretraining.video_batches import read_labels
 
 
 class AdaptLoop(PretrainLoop):
@@ -50,11 +53,18 @@ class AdaptLoop(PretrainLoop):
             "num_sequences": config.num_sequences, "num_segments": config.num_segments,
         }  # fmt: skip
 
+    def _labels(self) -> Labels | None:
+        """True actions of the held-out segments, where their sets have any: what is trained does not look at them."""
+        if self._known is None:
+            segments = cast(TrackedSegments, self.data.validation).segments
+            self._known = read_labels(segments, self.config.validation.segments)
+        return self._known
+
     def validate(self, held_out: LabelledBatch) -> Validation:
         """See `PretrainLoop.validate`; without actions the model of videos is looked at."""
         config = self.config
         if not held_out.action.shape[-1]:
-            return self.validate_videos(self.training.model.without_actions(), held_out.frames)
+            return self.validate_videos(self.training.model.without_actions(), held_out.frames, self._labels())
         training = self.training
         found = validate_actions(
             training.model, held_out, config.validation, training.seed, config.data.batch_size, self.videos()

@@ -17,7 +17,7 @@ from ipv_bench.progress import say_aside
 from ipv_bench.run_record import RUN_FILE, RunRecord, package_versions, read_record, run_folder
 from models.adapting.config import AdaptConfig, resolve_adapting
 from models.finetuning.config import resolve_finetuning
-from models.methods.base import adaptation_of, find_method, unused_by
+from models.methods.base import adaptation_of, find_method, held_by, unused_by
 from models.pretraining.config import RESOURCE_KEYS, resolve_pretraining
 from models.pretraining.plan import PACKAGES
 from models.training.begun_run import has_begun
@@ -209,8 +209,8 @@ def plan_adapting(
         root: where runs are kept.
 
     Raises:
-        UsageError: no data set is named, or the method cannot be adapted, or the config needs a pre-trained model and
-            there is none.
+        UsageError: no data set is named, or the method cannot be adapted, or there is no pre-trained model and the
+            config needs one, or `parts` would leave random weights as they are.
         InputError: `parent` is another kind of run.
         UnknownNameError: the method trains no such parts.
         ConfigError: unknown key or wrong value, or one that would not be used.
@@ -243,18 +243,40 @@ def plan_adapting(
         start = Start(start.record, None, start.config, start.method, start.preset)
     refuse_unused(resolved.overrides, start.checkpoint, whole=start.adapted)
     refuse_unread(resolved.overrides, unused_by(adaptation, resolved.config, parts))
-    _refuse_random_start(start, resolved.config)
+    _refuse_random_start(start, resolved.config, parts)
+    _tell_waiting(resolved.config)
     tell_unfinished(start.checkpoint)
     return AdaptPlan(start, resolved, parts, seed, Path(run) if run else None, Path(root))
 
 
-def _refuse_random_start(start: Start, config: AdaptConfig) -> None:
+def _refuse_random_start(start: Start, config: AdaptConfig, parts: str) -> None:
+    if start.checkpoint is not None:
+        return
+    adaptation = adaptation_of(find_method(start.method))
+    held = held_by(adaptation, parts)
+    if held:
+        others = [name for name in adaptation.parts if not held_by(adaptation, name)]
+        raise UsageError(
+            f"parts={parts} leaves {held} as they came, and the run starts from random weights",
+            expected="a pre-trained model, or parts that train all of it",
+            fix=f"name a run that was trained, or set parts={' or '.join(others)} first",
+        )
     needed = config.needs_pretrained()
-    if start.checkpoint is None and needed:
+    if needed:
         raise UsageError(
             f"{needed} learns from a pre-trained model, and the run starts from random weights",
             expected="a pre-training run or checkpoint folder",
             fix=f"start from such a run, or leave {needed.partition('=')[0]} out",
+        )
+
+
+def _tell_waiting(config: AdaptConfig) -> None:
+    waits, updates = config.training.encoder_frozen_updates, config.training.updates
+    if 0 < updates <= waits:
+        say_aside(
+            f"warning: all {updates} updates lie before training.encoder_frozen_updates={waits}: what waits until then "
+            "(of PreLAR the image encoder and the RSSM) learns nothing in this run. Set "
+            "training.encoder_frozen_updates=0, or more updates"
         )
 
 

@@ -5,7 +5,7 @@ Legend: `B` batch, `T` time, `C H W` frame, `A` size of a real action, `L` of a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from models.world_models.stacked import StackedOutput, StackedWorldModel
 
 _REAL_ACTIONS = "rssm.embedding."
 """What the names of the network of real actions begin with; it starts anew in every run."""
+_ACTION_ENCODER = "action_encoder."
 
 
 class RealActionWorldModel(StackedWorldModel):
@@ -94,14 +95,27 @@ class RealActionWorldModel(StackedWorldModel):
             CheckpointError: this model is aligned with an action encoder, which that agent had none of.
         """
         found = {name: value for name, value in tensors.items() if not name.startswith(_REAL_ACTIONS)}
-        if self.action_encoder is not None and not any(name.startswith("action_encoder.") for name in found):
-            raise CheckpointError(
-                "the agent to start from kept no action encoder (it was trained with latent_action.align=none), and "
-                f"this run has latent_action.align={self.config.latent_action.align}",
-                expected="an agent that was aligned, or a pre-training run",
-                fix="--set latent_action.align=none, or --init with the pre-training run",
-            )
+        self._check_action_encoder(found, "agent", "--init with")
         return found
+
+    def as_adapted(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See `StackedWorldModel.as_adapted`: an action encoder that nothing looks at any more is left behind.
+
+        Raises:
+            CheckpointError: this model is aligned with an action encoder, which the adapted one had none of.
+        """
+        self._check_action_encoder(tensors, "adapted model", "start from")
+        return {name: value for name, value in tensors.items()
+                if self.action_encoder is not None or not name.startswith(_ACTION_ENCODER)}  # fmt: skip
+
+    def _check_action_encoder(self, tensors: Iterable[str], whose: str, begin: str) -> None:
+        if self.action_encoder is not None and not any(name.startswith(_ACTION_ENCODER) for name in tensors):
+            raise CheckpointError(
+                f"the {whose} to start from kept no action encoder (it was trained with latent_action.align=none), and "
+                f"this run has latent_action.align={self.config.latent_action.align}",
+                expected=f"an {whose} that was aligned, or a pre-training run",
+                fix=f"--set latent_action.align=none, or {begin} the pre-training run",
+            )
 
     def is_held(self, name: str) -> bool:
         """See `StackedWorldModel.is_held`; the network of real actions moves at once."""

@@ -214,7 +214,7 @@ class Adaptation(Protocol):
         parts: names of what can be trained, the first is the default → whether it needs actions.
         config: sections of the model, beside those of the loop.
 
-    It may have functions `defaults` and `unused`, see `defaults_of` and `unused_by`.
+    It may have functions `defaults`, `unused` and `held`, see `defaults_of`, `unused_by` and `held_by`.
     """
 
     parts: Mapping[str, bool]
@@ -266,6 +266,13 @@ def unused_by(adaptation: Adaptation, config: Any, parts: str) -> Mapping[str, s
     """
     found = getattr(adaptation, "unused", None)
     return {} if found is None else cast(Mapping[str, str], found(config, parts))
+
+
+def held_by(adaptation: Adaptation, parts: str) -> str:
+    """What of the model training `parts` leaves as it came, in words; "" where all of it learns. It comes from
+    `adaptation.held(parts)`, which a method need not have."""
+    found = getattr(adaptation, "held", None)
+    return "" if found is None else str(found(parts))
 
 
 def adaptation_of(method: Method) -> Adaptation:

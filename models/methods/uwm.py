@@ -56,6 +56,10 @@ class UWMAdaptation:
         but that a domain needs some 2,000 pairs; see docs/methods/uwm.md."""
         return PAPER_LENGTHS[parts] if preset.split("/")[0] == "paper" and parts in PAPER_LENGTHS else {}
 
+    def held(self, parts: str) -> str:
+        """See `models.methods.base.held_by`."""
+        return "action extractor, codebook and dynamics" if parts == "adapter" else ""
+
     def unused(self, config: Any, parts: str) -> dict[str, str]:
         """See `models.methods.base.unused_by`."""
         found = {

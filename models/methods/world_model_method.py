@@ -36,6 +36,10 @@ class WorldModelAdaptation:
         """See `Adaptation.config`."""
         return self.method.agent_config
 
+    def held(self, parts: str) -> str:
+        """See `models.methods.base.held_by`."""
+        return "the image networks" if parts == "dynamics" else ""
+
     def unused(self, config: Any, parts: str) -> dict[str, str]:
         """See `models.methods.base.unused_by`."""
         found = dict.fromkeys(("behavior", "intrinsic"), "adapt trains no behaviour")

@@ -77,7 +77,7 @@ class ActionPrediction(nn.Module):
         Raises:
             CheckpointError: it is of another model.
         """
-        load_tensors(self, tensors, where)
+        load_tensors(self, self.world_model.as_adapted(tensors), where)
 
     def optimizer_groups(self) -> list[OptimizerGroup]:
         """The world model's groups, without what does not move; `encoder` comes first where there is one."""

@@ -169,6 +169,10 @@ class StackedWorldModel(nn.Module):
             found |= {f"action_free_{name}": value for name, value in tensors.items() if name.startswith("rssm.")}
         return found
 
+    def as_adapted(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The tensors of an adapted model of this method, by this model's names."""
+        return tensors
+
     def is_held(self, name: str) -> bool:
         """Whether a parameter is held for the first updates: of what was pre-trained, all but the decoder."""
         rssm = "rssm." if self.action_free_rssm is None else "action_free_rssm."

@@ -175,9 +175,9 @@ def stored_type(dtype: np.dtype[Any]) -> str | None:
 def _told_by_first_actions(source: Path, paths: Sequence[str]) -> tuple[bool, str]:
     """Whether the files hold the action taken at each frame: most of the first actions are not zero. And what was
     seen, since recordings of such actions that begin at rest look like the others."""
-    step = max(1, len(paths) // _LOOK_AT)
     nonzero = looked_at = 0
-    for path in paths[::step][:_LOOK_AT]:
+    places = np.unique(np.linspace(0, len(paths) - 1, _LOOK_AT).round().astype(np.int64)) if paths else ()
+    for path in (paths[place] for place in places):
         try:
             values = read_npz(source / path, names=(ACTION,), limit=MAX_TRACK_BYTES).get(ACTION)
         except InputError:

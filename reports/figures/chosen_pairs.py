@@ -19,8 +19,8 @@ class ChosenPairs:
     """Analyses of pairs that are shown.
 
     Attributes:
-        shown: title → analysis. A title is the data sets', and where several variants of a method stand on the same
-            sets, what each has that not all have.
+        shown: title → analysis. A title is the data sets', numbered where sets of one name hold other videos, and where
+            several variants of a method stand on the same sets, what each has that not all have.
         repeats: how many were left out for another one of their data sets and variant.
         more: how many data sets and variants were left out because a figure has no room.
     """
@@ -49,8 +49,9 @@ def choose(found: Sequence[Analysis]) -> ChosenPairs:
     A variant (FICC, an ablation) is never shown for another one, however long it was trained.
     """
     groups: dict[tuple[str, str], list[Analysis]] = {}
+    titles = _titles_of_sets(found)
     for one in found:
-        groups.setdefault((_sets_title(one), _settings(one)), []).append(one)
+        groups.setdefault((titles[_contents(one)], _settings(one)), []).append(one)
     chosen = {key: min(ones, key=_preference) for key, ones in groups.items()}
     plainest = sorted(chosen, key=lambda key: (len(key[1]), key))  # a method as it is comes before its variants
     kept = sorted(plainest[:MOST], key=lambda key: (key[0], plainest.index(key)))
@@ -58,9 +59,22 @@ def choose(found: Sequence[Analysis]) -> ChosenPairs:
     return ChosenPairs(shown, len(found) - len(groups), len(groups) - len(kept))
 
 
-def _sets_title(analysis: Analysis) -> str:
-    """The data sets, as a title."""
-    return "+".join(SET_TITLES.get(name, name) for name in analysis.sets)
+def _contents(analysis: Analysis) -> tuple[str, ...]:
+    """Names of the data sets and what is in them: recordings of two tasks are both called `episodes`."""
+    hashes = (str(entry.get("inventory_sha256") or "") for entry in analysis.record.shard_sets)
+    return (*analysis.sets, *hashes)
+
+
+def _titles_of_sets(found: Sequence[Analysis]) -> dict[tuple[str, ...], str]:
+    """Contents → the data sets as a title, numbered where other contents have the same names."""
+    titles: dict[tuple[str, ...], str] = {}
+    for one in found:
+        key = _contents(one)
+        if key not in titles:
+            title = "+".join(SET_TITLES.get(name, name) for name in one.sets)
+            alike = sum(other[: len(one.sets)] == tuple(one.sets) and len(other) == len(key) for other in titles)
+            titles[key] = f"{title} ({alike + 1}, other contents)" if alike else title
+    return titles
 
 
 def _settings(analysis: Analysis) -> str:

@@ -176,7 +176,9 @@ def test_frames_are_picked_by_time(sets, kind):
         shown, _ = read_numbers(segments[i])
         assert shown == list(range(origin.start_frame, origin.start_frame + 10, 2))
     assert set(segments.sources[0].videos) == set(open_segments(sets[kind], 9, 0).sources[0].videos)
-    assert open_segments(sets[kind], 2, 0, every_seconds=0.01).common_stride() == 1
+    assert open_segments(sets[kind], 2, 0, every_seconds=0.05).common_stride() == 1
+    with pytest.raises(ShardSetError, match=r"12 frames a second.*0.0833 s, and 0.01 s are nearer to none"):
+        open_segments(sets[kind], 2, 0, every_seconds=0.01)
     with pytest.raises(ShardSetError, match="0 videos of 5 frames or more, 100.0 s apart,"):
         open_segments(sets[kind], 5, 0, every_seconds=100.0)
     with pytest.raises(ConfigError, match="every_seconds is 0\n.*above 0\n.*leave it out"):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ipv_bench.cli import run
-from ipv_bench.errors import UnknownNameError
+from ipv_bench.errors import UnknownNameError, UsageError
 from ipv_bench.run_record import read_record
 from models.adapting.plan import plan_adapting
 from tests.models.adapting.adapt_runs import FAST, RANDOM, adapt, tensors
@@ -104,6 +104,13 @@ def test_real_actions_are_tied_to_latent_ones(labelled, parents, tmp_path, capsy
     assert any("alignment_loss" in line for line in learned(folder))
     assert adapt(parents["prelar"], labelled, tmp_path / "warm", latent_action__align="warmstart") == 2
     assert "is for fine-tuning" in capsys.readouterr().err
+    plain = tmp_path / "plain"
+    assert adapt(folder, labelled, plain, latent_action__align="none", training__updates=1) == 0
+    assert not any(name.startswith("action_encoder.") for name in tensors(plain))
+    assert adapt(plain, labelled, tmp_path / "tied", latent_action__align="nll", training__updates=1) == 2
+    told = capsys.readouterr().err
+    assert "the adapted model to start from kept no action encoder" in told
+    assert "start from the pre-training run" in told
     changes = {"latent_action__align": "nll", "weights": "random"}
     assert adapt(parents["prelar"], labelled, tmp_path / "random", **changes) == 2
     assert "starts from random weights" in capsys.readouterr().err
@@ -135,16 +142,18 @@ def test_what_a_methods_source_says_of_adapting_is_its_default(labelled, parents
 
 def test_uwm_may_start_from_nothing(labelled, tmp_path):
     """It has no agent, whose presets the others take: its model is that of its pre-training."""
-    plan = plan_adapting("none", data=[labelled], overrides={"method": "uwm"})
+    plan = plan_adapting("none", data=[labelled], overrides={"method": "uwm", "parts": "dynamics"})
     assert (plan.config.quantizer.codes, plan.config.extractor.num_codes, plan.start.checkpoint) == (64, 4, None)
     with pytest.raises(UnknownNameError, match="pretrain preset"):
-        plan_adapting("none", data=[labelled], overrides={"method": "uwm", "preset": "tyni"})
+        plan_adapting("none", data=[labelled], overrides={"method": "uwm", "preset": "tyni", "parts": "dynamics"})
     from tests.models.latent_actions.small_uwm import READ
 
     own = {key: value for key, value in READ.items() if key not in ("method", "adapter")}
+    with pytest.raises(UsageError, match=r"leaves action extractor.* random weights[\s\S]*set parts=dynamics first"):
+        plan_adapting("none", data=[labelled], overrides={"method": "uwm"})
     short = {"data__length": 4, "data__batch_size": 2, "validation__segments": 2, "validation__warmup": 2}
     folder = tmp_path / "run"
-    assert adapt("none", labelled, folder, method="uwm", training__updates=1, **short, **own) == 0
+    assert adapt("none", labelled, folder, method="uwm", parts="dynamics", training__updates=1, **short, **own) == 0
     assert read_record(folder).pretraining == {"kind": "none"}
     assert read_record(folder).config["weights"] == "random"
     assert list((folder / "pairs").iterdir())

@@ -44,16 +44,28 @@ def test_what_uwms_parts_do_not_look_at_is_refused(tmp_path):
     ):  # fmt: skip
         with pytest.raises(ConfigError, match=words):
             plan(*changes)
-    assert plan("adapter.finetune_decoder=true", "adapter.optimizer.lr=0.1").config.adapter.finetune_decoder
     assert plan("parts=dynamics", "optimizer.lr=0.1").config.optimizer.lr == 0.1
 
 
 def test_parts_that_are_spelled_out_are_the_run_of_the_default(tmp_path):
     def described(*changes: str) -> str:
-        return plan_adapting("none", data=[tmp_path], overrides=["method=uwm", *changes]).describe()
+        return plan_adapting("none", data=[tmp_path], overrides=["method=apv", *changes]).describe()
 
-    assert described("parts=adapter") == described()
-    assert "parts=dynamics" in described("parts=dynamics")
+    assert described("parts=world_model") == described()
+
+
+def test_parts_that_would_leave_random_weights_are_refused(tmp_path):
+    for method, parts, held in (("uwm", "adapter", "action extractor"), ("prelar", "dynamics", "the image networks")):
+        with pytest.raises(UsageError, match=f"parts={parts} leaves {held}.* starts from random weights"):
+            plan_adapting("none", data=[tmp_path], overrides=[f"method={method}", f"parts={parts}"])
+
+
+def test_a_run_in_which_what_waits_never_learns_says_so(tmp_path, capsys):
+    waits = ["method=prelar", "training.encoder_frozen_updates=100"]
+    plan_adapting("none", data=[tmp_path], overrides=[*waits, "training.updates=100"])
+    assert "all 100 updates lie before training.encoder_frozen_updates=100" in capsys.readouterr().err
+    plan_adapting("none", data=[tmp_path], overrides=[*waits, "training.updates=101"])
+    assert not capsys.readouterr().err
 
 
 def test_what_learns_from_a_pretrained_model_is_refused_beside_random_weights_before_anything_starts(tmp_path):

@@ -205,6 +205,8 @@ def test_a_domain_then_actions(labelled: Path, finished: Path, tmp_path: Path, c
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"extractor", "quantizer", "dynamics", "copy_error"}
     assert any("latent_action_verdict" in line for line in learned(domain))
+    assert run(adapt(finished, labelled, tmp_path / "labelled domain", parts="dynamics", num_sequences=3)) == 0
+    assert any("latent_action_r2_action" in line for line in learned(tmp_path / "labelled domain"))
     assert run(adapt(domain, labelled, adapted, num_sequences=4)) == 0
     record = read_record(adapted)
     assert record.model_extra["adaptation"]["parts"] == "adapter"
@@ -235,10 +237,12 @@ def test_a_domain_then_actions(labelled: Path, finished: Path, tmp_path: Path, c
     assert run(adapt(wide, labelled, tmp_path / "narrow", data__every_frames=1)) == 2
     assert "2 components, the model was adapted to 6" in capsys.readouterr().err
     anew = adapt(wide, labelled, tmp_path / "anew", data__every_frames=1, weights="random", training__updates=1)
-    assert run(anew) == 0  # new weights were adapted to nothing
+    assert run(anew) == 2
+    assert "or set parts=dynamics first" in capsys.readouterr().err
     assert run(adapt(finished, unlabelled, tmp_path / "blind")) == 2
     assert "no tracks: it is an unlabelled set" in capsys.readouterr().err
-    assert run(adapt(finished, labelled, tmp_path / "random", weights="random", training__updates=1)) == 0
+    anew = adapt(finished, labelled, tmp_path / "new", parts="dynamics", weights="random", training__updates=1)
+    assert run(anew) == 0
     capsys.readouterr()
     assert run(adapt(finished, labelled, tmp_path / "other", extractor__inputs="tokens")) == 2
     assert "trained as something else" in capsys.readouterr().err

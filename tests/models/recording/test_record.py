@@ -94,7 +94,7 @@ def test_workers_and_a_killed_recording_give_the_same_bytes_and_more_episodes_ar
     assert contents(out) == contents(recorded)
 
 
-def test_a_damaged_or_missing_episode_is_played_again(recorded, tmp_path):
+def test_a_damaged_or_missing_episode_is_played_again(recorded, tmp_path, capsys):
     out = tmp_path / "out"
     out.mkdir()
     for name, data in contents(recorded).items():
@@ -103,8 +103,15 @@ def test_a_damaged_or_missing_episode_is_played_again(recorded, tmp_path):
     (out / "000001-6.npz").write_bytes((out / "000001-6.npz").read_bytes()[:3000])
     (out / "000002-6.npz").unlink()
     (out / "000003-6.json").unlink()
+    assert run(command(out, "--episodes", "2")) == 0
+    told = capsys.readouterr()
+    assert "uniform: 2 episodes" in told.out
+    assert "1 further episodes are damaged and stay so (number 3): record with --episodes 4" in told.err
     assert record(out, "--episodes", "4") == 0
     assert contents(out) == contents(recorded)
+    (out / "000000-6.npz").write_bytes(b"cut off")
+    assert run(command(out, "--episodes", "1")) == 0
+    assert "uniform: 4 episodes" in capsys.readouterr().out
 
 
 def test_damaged_episodes_of_another_recording_are_not_touched(recorded, tmp_path, capsys):

@@ -23,6 +23,7 @@ from ipv_bench.errors import ConfigError, ShardSetError
 from ipv_bench.segments import open_segments
 from ipv_bench.shard_set import LOG_FILE, SAMPLES_FILE, SAMPLES_SCHEMA, SOURCES_FILE, read_manifest
 from ipv_bench.tracks import tracks_bytes
+from pipelines.datasets.episode_tracks import _told_by_first_actions
 from pipelines.shards.verify import verify
 from tests.episode_maker import SIZE, episode, write_episodes
 from tests.pipelines.shards.test_verify import resign
@@ -114,6 +115,16 @@ def test_plain_webdataset_and_numpy_read_the_tracks(labelled):
     }
     assert len(found) == len(LENGTHS)
     assert np.array_equal(found["push_2fe1"]["action"], episode(1, LENGTHS[1])["action"])
+
+
+def test_files_from_all_over_the_release_say_when_actions_were_taken(tmp_path):
+    """A third of them begin at rest, and come first by name."""
+    for number in range(126):
+        first = 0.0 if number < 42 else 1.0
+        np.savez(tmp_path / f"e{number:03d}.npz", action=np.full((4, 1), first, np.float32))
+    taken_at, told = _told_by_first_actions(tmp_path, [f"e{number:03d}.npz" for number in range(126)])
+    assert taken_at
+    assert "zero in 21 of 64 files" in told
 
 
 def test_actions_taken_at_a_frame_are_shifted_and_the_manifest_says_so(tmp_path, capsys):

@@ -50,3 +50,16 @@ def test_a_figure_has_room_for_so_many_and_the_plainest_come_first() -> None:
     assert all(len(title) < 80 for title in chosen.shown)
     assert chosen.more == 1
     assert "for want of room: 1 other variants" in chosen.words()
+
+
+def test_sets_of_one_name_and_other_contents_are_told_apart() -> None:
+    one, other = (
+        Analysis(
+            found.folder,
+            found.record.model_copy(update={"shard_sets": [{"name": "episodes", "inventory_sha256": sha}]}),
+        )
+        for found, sha in ((pairs("walker"), "aa"), (pairs("cheetah"), "bb"))
+    )
+    chosen = choose([one, other, one])
+    assert chosen.shown == {"episodes": one, "episodes (2, other contents)": other}
+    assert chosen.repeats == 1
