@@ -12,8 +12,7 @@ frames per CPU-second of all processes, between finished shards, so that start-u
 - `rate_last_vs_second`: of the last fifth of the frames over that of the second fifth (the first holds warm-up);
 - `growth_megabytes`: median resident memory in the last fifth minus that in the second;
 - `two_workers`, `ray_two_workers`: wall time of a job of a twentieth of the videos with one worker over that with two,
-  both without the time of a job of two shards, in which every worker starts; medians of ten in turn (quick: one). Two
-  cores must be idle: `load` says whether they were.
+  without start-up, medians of ten in turn (quick: one). Two cores must be idle: `load` says whether they were.
 - `two_workers_cpu`, `ray_two_workers_cpu`: the same of CPU seconds. 1 means that two workers cost no more than one; it
   does not mean that they are twice as fast, since what waits for something else costs no CPU.
 
@@ -44,9 +43,6 @@ from prepare_throughput import make_release
 
 DISTINCT = 200
 TICKS = os.sysconf("SC_CLK_TCK")
-SHARD_VIDEOS = 25
-SHARDS = ("--set", f"shard_videos={SHARD_VIDEOS}")
-"""Of the jobs that workers are compared by: the shortest of them has a shard for each worker."""
 PAGE_MEGABYTES = os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
@@ -199,8 +195,8 @@ def workers(release: Path, out: Path, videos: int, pairs: int) -> dict[str, Any]
     for _ in range(pairs):
         load.append(os.getloadavg()[0])
         for name, options in list(forms.items()):
-            start = watched_job(release, out, *options, *SHARDS, "--limit", str(2 * SHARD_VIDEOS))
-            whole = start and watched_job(release, out, *options, *SHARDS, "--limit", str(videos))
+            start = watched_job(release, out, *options, "--limit", "1")
+            whole = start and watched_job(release, out, *options, "--limit", str(videos))
             if start is None or whole is None:  # Ray, for instance, gives up starting on a machine that is too busy
                 print(f"not measured, since `prepare {' '.join(options)}` failed")
                 del forms[name]
