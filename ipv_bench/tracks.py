@@ -104,7 +104,7 @@ def fault(arrays: Mapping[str, np.ndarray], first: bool) -> str:
             frame = int(np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(1))[0])
             return f"{name} holds NaN or infinity at frame {frame}"
     if first and ACTION in arrays and arrays[ACTION][0].any():
-        return "action is not zero at frame 0, into which no action led (are they taken at each frame? action_time=taken_at)"
+        return "action is not zero at frame 0, into which no action led (taken at each frame? action_time=taken_at)"
     return ""
 
 
