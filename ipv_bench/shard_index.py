@@ -165,10 +165,11 @@ class ShardIndex:
                 expected=f"time stamps, to find frames {every_seconds} s apart",
                 fix="say it in frames: data.every_seconds=null, data.every_frames=N",
             )
-        if len(fps) and every_seconds * fps.min() < 0.5:
+        slow = every_seconds * fps < 0.5
+        if slow.any():
             raise ShardSetError(
-                f"{self._where} has videos of {fps.min():.3g} frames a second: the next frame comes after "
-                f"{1 / fps.min():.3g} s, and {every_seconds} s are nearer to none at all",
+                f"{self._where} has videos of {fps.min():.3g} frames a second ({int(slow.sum())} of {len(fps)} are too "
+                f"slow): the next frame comes after {1 / fps.min():.3g} s, and {every_seconds} s are nearer to none",
                 expected=f"at least {0.5 / every_seconds:.3g} frames a second for frames {every_seconds} s apart",
                 fix="set a longer data.every_seconds, or say it in frames: data.every_seconds=null, "
                 "data.every_frames=1",

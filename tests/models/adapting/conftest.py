@@ -8,17 +8,13 @@ import pytest
 
 from ipv_bench.cli import run
 from tests.models.pretraining import small_pretraining
-from tests.models.pretraining.small_pretraining import small_shard_set
+from tests.models.pretraining.small_pretraining import small_labelled_set, small_shard_set
 
 
 @pytest.fixture(scope="package")
 def labelled(tmp_path_factory) -> Path:
     """Sixteen labelled videos, 32 x 32, with actions of two components."""
-    root = tmp_path_factory.mktemp("labelled")
-    assert run(["sample", str(root / "raw"), "--dataset", "moving-blob", "--videos", "16", "--quiet"]) == 0
-    command = ["prepare", "episodes", "--source", str(root / "raw"), "--out", str(root / "blob"), "--workers", "1"]
-    assert run([*command, "--set", "size=32x32", "--quiet"]) == 0
-    return root / "blob"
+    return small_labelled_set(tmp_path_factory.mktemp("labelled"))
 
 
 @pytest.fixture(scope="package")

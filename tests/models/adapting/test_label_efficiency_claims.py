@@ -95,3 +95,19 @@ def test_runs_outside_the_protocol_claim_nothing(monkeypatch: pytest.MonkeyPatch
     found = claims.compare(five, ("error",), LABELS, (1, 2, 3, 4, 5, 6))
     assert not any(one.claim for one in found)
     assert "5 of 6 pairs of runs, nothing is claimed" in claims.sentence(found[0])
+
+
+def test_ratios_in_features_are_told_of_those_that_predict_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = benchmark(monkeypatch, "label_efficiency_summary")
+
+    def kept(name: str, seed: int, **more: Any) -> Any:
+        return summary.Run(name, 16, seed, dict(more))
+
+    by_step = {"feature_shuffle_ratio_by_step": [1.5, 1.0], "feature_copy_ratio_by_step": [0.5, 1.0]}
+    unknown = by_step | {"feature_copy_ratio_by_step": [None, 1.0]}
+    (row,) = summary.in_features([kept("uwm", 1, **by_step), kept("uwm", 2, **unknown), kept("apv", 1)])
+    assert (row["learner"], row["labels"], row["runs"], row["shuffle_ratio"]["mean"]) == ("uwm", 16, 2, 1.5)
+    assert np.isnan(row["copy_ratio"]["mean"])  # of a run in which nothing moves
+    assert "in features, one step ahead: shuffle_ratio 1.5 [1.5, 1.5]" in capsys.readouterr().err

@@ -34,6 +34,7 @@ from tests.models.pretraining.small_pretraining import (
     exit_code,
     learned,
     rank_environments,
+    small_labelled_set,
     small_shard_set,
     start,
     weights,
@@ -79,11 +80,7 @@ def tensors(folder: Path) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixteen labelled videos, 32 x 32, with actions of two components."""
-    root = tmp_path_factory.mktemp("labelled")
-    assert run(["sample", str(root / "raw"), "--dataset", "moving-blob", "--videos", "16", "--quiet"]) == 0
-    words = ["prepare", "episodes", "--source", str(root / "raw"), "--out", str(root / "blob"), "--workers", "1"]
-    assert run([*words, "--set", "size=32x32", "--quiet"]) == 0
-    return root / "blob"
+    return small_labelled_set(tmp_path_factory.mktemp("labelled"))
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ipv_bench.cli import run as run_command
 from tests.shard_set_maker import Video, make_shard_set
 
 SMALL = {
@@ -46,6 +47,15 @@ def small_shard_set(folder: Path, **options: Any) -> Path:
     """Sixteen videos of 10 to 25 frames, 32 x 32, without splits."""
     videos = [Video(f"video{n}", 10 + n, split="", label=f"label{n % 3}", size=(32, 32)) for n in range(16)]
     return make_shard_set(folder, videos, **options)
+
+
+def small_labelled_set(folder: Path) -> Path:
+    """Sixteen labelled videos, 32 x 32, with actions of two components."""
+    raw, out = folder / "raw", folder / "blob"
+    assert run_command(["sample", str(raw), "--dataset", "moving-blob", "--videos", "16", "--quiet"]) == 0
+    words = ["prepare", "episodes", "--source", str(raw), "--out", str(out), "--workers", "1", "--quiet"]
+    assert run_command([*words, "--set", "size=32x32"]) == 0
+    return out
 
 
 def arguments(data: Path, run: Path, **changes: Any) -> list[str]:
