@@ -37,6 +37,9 @@ _MOUNT = "mount it on that node, name a folder that it has, or use `--executor l
 
 _Result = tuple[list[Outcome], PendingShard | None]
 
+_KEPT: dict[SupervisionConfig, DecodeWorker] = {}
+"""Of a process of Ray's: see `_decoder`."""
+
 
 class RayExecutor:
     """See `pipelines.jobs.execute.Executor`.
@@ -170,16 +173,31 @@ def _first_pass(task: ShardTask, limits: SupervisionConfig) -> _Result:
     """Runs on a node."""
     _check_folders(task)
     outcomes: list[Outcome] = []
-    worker = DecodeWorker(limits, Event())
     try:
-        result = first_pass(task, worker, lambda outcome: outcomes.append(_small(outcome)))
-    finally:
-        worker.close()
+        result = first_pass(task, _decoder(limits), lambda outcome: outcomes.append(_small(outcome)))
+    except BaseException:  # what it was at is not known
+        _close_decoders()
+        raise
     return outcomes, result if isinstance(result, PendingShard) else None
 
 
+def _decoder(limits: SupervisionConfig) -> DecodeWorker:
+    """The decoder of this process of Ray's, kept from shard to shard: to start one takes as long as decoding hundreds of
+    frames. It ends with the process, and that with its job."""
+    if limits not in _KEPT:
+        _close_decoders()
+        _KEPT[limits] = DecodeWorker(limits, Event())
+    return _KEPT[limits]
+
+
+def _close_decoders() -> None:
+    while _KEPT:
+        _KEPT.popitem()[1].close()
+
+
 def _second_pass(pending: PendingShard, limits: SupervisionConfig) -> _Result:
-    """Runs on a node, alone."""
+    """Runs on a node, alone: what this process kept would only take memory."""
+    _close_decoders()
     outcomes: list[Outcome] = []
     worker = DecodeWorker(limits, Event(), limits.retry_factor)
     try:

@@ -18,10 +18,11 @@ import pytest
 
 from tests.faults.record import record
 from tests.pipelines.held_job import Hold
-from tests.pipelines.ssv2_maker import file_hashes, prepare
+from tests.pipelines.ssv2_maker import VIDEO_FOLDER, file_hashes, prepare, write_lists
 
 pytest.importorskip("ray")
 
+COPIES = 20
 ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -87,6 +88,19 @@ def test_the_loss_of_a_node_changes_nothing(cluster: Any, hold: Hold, release: P
     assert "raylet" not in text
 
 
+@pytest.fixture(scope="module")
+def many(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A release that takes long enough to be killed in: the videos of `release`, `COPIES` times under other ids."""
+    source = tmp_path_factory.mktemp("many")
+    (source / VIDEO_FOLDER).mkdir()
+    paths = sorted((release / VIDEO_FOLDER).iterdir())
+    ids = [str(2000 + number) for number in range(COPIES * len(paths))]
+    for number, source_id in enumerate(ids):
+        os.link(paths[number % len(paths)], source / VIDEO_FOLDER / f"{source_id}.webm")
+    write_lists(source, ids)
+    return source
+
+
 def processes_of(home: str, title: str) -> list[int]:
     """Processes of this test's cluster, known by their home folder, whose command line contains `title`."""
     found = []
@@ -104,22 +118,22 @@ def processes_of(home: str, title: str) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_workers_decoders_and_nodes_killed_at_random_moments(
-    cluster: Any, release: Path, tmp_path: Path, seed: int
+    cluster: Any, many: Path, tmp_path: Path, seed: int
 ) -> None:
     """Tasks and their decoders are killed (-9) and nodes taken away until the job is done: the same bytes."""
     generator, out = random.Random(seed), tmp_path / "ray"
     options = ("--set", "shard_videos=1")
-    assert prepare(release, tmp_path / "local", *options, workers=2) == 0
+    assert prepare(many, tmp_path / "local", *options, workers=2) == 0
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
     environment = os.environ | ENVIRONMENT | {"RAY_ADDRESS": cluster.address}
     process = subprocess.Popen(
-        command(release, out, *options), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command(many, out, *options), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     while process.poll() is None and not list(out.glob("ssv2-*.json")):
         time.sleep(0.02)
     killed: Counter[str] = Counter()
     while process.poll() is None and sum(killed.values()) < 8:
-        time.sleep(generator.uniform(0.1, 1.5))
+        time.sleep(generator.uniform(0.1, 0.6))
         what = generator.choice(("ray::_first_pass", "decode_worker", "node"))
         if what == "node" and nodes and sum(killed.values()) >= 2:
             cluster.remove_node(nodes.pop(), allow_graceful=False)
@@ -134,7 +148,7 @@ def test_workers_decoders_and_nodes_killed_at_random_moments(
     assert process.returncode == 0, errors
     assert file_hashes(out) == file_hashes(tmp_path / "local")
     assert killed, "the job was over before anything was killed"
-    assert text.splitlines()[-1].startswith("ssv2: 9 samples"), text
+    assert text.splitlines()[-1].startswith(f"ssv2: {9 * COPIES} samples"), text
     words = {"ray::_first_pass": "tasks", "decode_worker": "decoders", "node": "nodes"}
     record(f"ray {seed}", killed={words[what]: count for what, count in sorted(killed.items())}, same_bytes=True)
 
