@@ -115,6 +115,24 @@ def processes_of(home: str, title: str) -> list[int]:
     return found
 
 
+def test_a_decoder_is_kept_from_shard_to_shard(cluster: Any, many: Path, tmp_path: Path) -> None:
+    environment = os.environ | ENVIRONMENT | {"RAY_ADDRESS": cluster.address}
+    job = [*command(many, tmp_path / "out", "--limit", "60"), "--set", "shard_videos=1"]
+    process = subprocess.Popen(job, env=environment, stderr=subprocess.PIPE, text=True)
+    decoders: set[int] = set()
+    while process.poll() is None:
+        decoders.update(processes_of(os.environ["HOME"], "decode_worker"))
+        time.sleep(0.02)
+    errors = process.communicate()[1]
+    assert process.returncode == 0, errors
+    assert len(list((tmp_path / "out").glob("ssv2-*.tar"))) > 40
+    assert 1 <= len(decoders) <= 8  # one for each process that Ray starts; it would be one for each shard
+    until = time.monotonic() + 120
+    while (left := processes_of(os.environ["HOME"], "decode_worker")) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not left  # they end with the job
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_workers_decoders_and_nodes_killed_at_random_moments(
