@@ -182,7 +182,7 @@ def _first_pass(task: ShardTask, limits: SupervisionConfig) -> _Result:
 
 
 def _decoder(limits: SupervisionConfig) -> DecodeWorker:
-    """The decoder of this process of Ray's, kept from shard to shard: to start one takes as long as decoding hundreds of
+    """The decoder of this process of Ray's, kept from shard to shard: to start one costs what decoding hundreds of
     frames. It ends with the process, and that with its job."""
     if limits not in _KEPT:
         _close_decoders()
