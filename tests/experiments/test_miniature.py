@@ -84,7 +84,7 @@ def test_kept_runs_and_models_of_other_settings_are_refused_before_anything_is_b
     with pytest.raises(OutOfTimeError):  # nothing is wrong: the work is begun
         miniature_runs.experiment(whole, space, 0)
     other = replace(whole, finetuning=("training.env_steps=30000",))
-    with pytest.raises(SystemExit, match=r"dreamerv2/seed1 .*training\.env_steps is 28000, not 30000; .*move it away"):
+    with pytest.raises(SystemExit, match=r"dreamerv2/seed1 .*training\.env_steps is 56000, not 30000; .*move it away"):
         miniature_runs.experiment(other, space, 0)
     with pytest.raises(SystemExit, match="clips: 1500 → 20"):
         miniature_runs.experiment(replace(whole, clips=20), space, 0)
