@@ -37,6 +37,7 @@ system-libraries:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | system-libraries
 	$(PYTHON) -m venv $(VENV)
+	$(PIP) --upgrade pip || echo "pip stays as it is: if it is old, finding out which files fit takes longer"
 	$(PIP) --use-pep517 --editable '.[all,dev]'
 	$(if $(filter 3.13,$(shell $(PYTHON) -c 'print("%d.%d" % __import__("sys").version_info[:2])')),$(PIP) --no-deps dm-control)
 	@touch $@
