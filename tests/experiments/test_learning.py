@@ -16,6 +16,7 @@ import pytest
 import yaml
 from kept_model import OtherModelError
 from kept_record import keep_files
+from miniature_protocol import GATE, kept, run_path
 from one_command import Workspace
 
 from ipv_bench.run_record import read_record, write_record
@@ -97,15 +98,19 @@ def test_published_curves_are_read_at_the_frames_of_our_evaluations_on_the_lines
         public_curves.published(path)
 
 
-def test_final_scores_of_the_figures_are_those_of_the_tables() -> None:
-    configs = [ReportConfig.model_validate(yaml.safe_load((ROOT / f"benchmarks/{name}.yaml").read_text()))
-               for name in ("figure9_miniature", "six_methods", "miniature")]  # fmt: skip
-    folder = learning.KEPT_RUNS / learning.run_path("dmc/cheetah_run", "contextwm", 0)
-    runs = list(read_sources([folder]).runs)
-    for config in configs:
-        (final,) = final_scores(runs, 28_000, config.final_window)
-        assert final.score == pytest.approx(learning.run_score(folder))
-        assert final.number == len(public_curves.SCORED_AT) == 5
+LEARNING = learning.KEPT_RUNS / learning.run_path("dmc/cheetah_run", "contextwm", 0)
+MINIATURE = kept(GATE, run_path(GATE, "cheetah_run", GATE.lines[0], 101))
+
+
+@pytest.mark.parametrize(
+    ("figures", "folder", "last"),
+    [("figure9_miniature", LEARNING, 28_000), ("six_methods", LEARNING, 28_000), ("miniature", MINIATURE, 56_000)],
+)
+def test_final_scores_of_the_figures_are_those_of_the_tables(figures: str, folder: Path, last: int) -> None:
+    config = ReportConfig.model_validate(yaml.safe_load((ROOT / f"benchmarks/{figures}.yaml").read_text()))
+    (final,) = final_scores(list(read_sources([folder]).runs), last, config.final_window)
+    assert final.score == pytest.approx(learning.run_score(folder))
+    assert final.number == len(public_curves.SCORED_AT) == 5
 
 
 def test_the_public_curves_need_five_seeds_of_the_tasks_that_no_other_experiment_has(
