@@ -15,6 +15,7 @@ import pytest
 
 from ipv_bench.cli import run
 from ipv_bench.errors import ShardSetError
+from ipv_bench.exports import video_file
 from ipv_bench.exports.lerobot_columns import track_columns
 from ipv_bench.segment_source import SegmentSource
 from ipv_bench.shard_store import LocalStore
@@ -164,6 +165,16 @@ def test_full_files_and_av1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert [read_marks(video[0]) for video in back] == [read_marks(video[0]) for video in before]
 
 
+def test_an_encoder_that_this_build_lacks_is_named(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(video_file, "_ENCODERS", {**video_file._ENCODERS, "h264": ("no_such_h264", 12, {})})
+    assert run(["export", str(labelled), "--to", "lerobot", "--out", str(tmp_path / "out"), "--set", "fps=20"]) == 2
+    error = capsys.readouterr().err
+    for words in ("PyAV cannot write h264", "an encoder named no_such_h264", "set another codec: codec=av1"):
+        assert words in error
+
+
 def test_splits_are_ranges_of_episodes_and_sizes_must_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     splits = ("validation", "train", "", "validation")
     videos = [Video(f"v{number}", 3, split) for number, split in enumerate(splits)]
@@ -244,7 +255,6 @@ def test_lerobots_own_loader_reads_it(labelled: Path, exported: Path) -> None:
 def test_videos_without_a_rate_do_not_get_that_of_others() -> None:
     from types import SimpleNamespace
 
-    from ipv_bench.errors import ShardSetError
     from ipv_bench.exports.config import LeRobotExportConfig
     from ipv_bench.exports.lerobot import frame_rate
 

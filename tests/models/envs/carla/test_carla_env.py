@@ -6,10 +6,12 @@ The environment is played in its own process, as in a run: what a server sends c
 from __future__ import annotations
 
 import os
+import queue
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ import pytest
 from ipv_bench.errors import ConfigError, SimulationError, UnknownNameError
 from models.envs import make_env
 from models.envs.carla.server import listens
+from models.envs.carla.simulation import Simulation
 from models.envs.carla.suite import CarlaConfig
 from models.envs.workers import WorkerEnvs
 
@@ -210,10 +213,23 @@ def test_servers_that_cannot_be_used_are_refused_at_once(tmp_path: Path) -> None
         with playing(port, map_file=str(tmp_path / "none.xodr")) as envs:
             with pytest.raises(ConfigError, match="map_file .*none.xodr cannot be read.*\n.*OpenDRIVE.*\n.*correct"):
                 envs.fingerprint()
+        other = tmp_path / "other.xodr"
+        other.write_text("no XML")
+        with playing(port, map_file=str(other)) as envs:
+            with pytest.raises(ConfigError, match="map_file .*other.xodr: .*\n.*OpenDRIVE.*\n.*export the map again"):
+                envs.fingerprint()
         own = tmp_path / "own.xodr"
         own.write_text(open_drive())
         with playing(port, map_file=str(own)) as envs:
             assert len(envs.fingerprint()["map_file"]) == 64
+
+
+def test_a_camera_that_is_ahead_of_the_tick_tells_of_another_client() -> None:
+    world: Any = SimpleNamespace(_config=SimpleNamespace(sensor_seconds=1), _pictures=queue.SimpleQueue(), _frame=7)
+    for frame in (6, 8):  # the older one is passed over
+        world._pictures.put(SimpleNamespace(frame=frame))
+    with pytest.raises(SimulationError, match="sent frame 8 at frame 7\n.*ticks for this.*\n.*each its own port"):
+        Simulation._receive_picture(world)
 
 
 def test_another_map_is_loaded_or_missed() -> None:
