@@ -51,7 +51,8 @@ def page(files: Sequence[Path]) -> str:
 
 def _section(name: str, files: Sequence[Path]) -> str:
     protocol = load_protocol(name)
-    lines = [f"## `{name}`", "", protocol.about.strip(), "", f"Meant for: {protocol.hardware}.", ""]
+    meant = f"Meant for: {protocol.hardware}. So the frozen file says; [what runs take today](protocol.md)."
+    lines = [f"## `{name}`", "", protocol.about.strip(), "", meant, ""]
     if not files:
         return "\n".join([*lines, "No result yet.", ""])
     checked = check_runs(name, read_sources(files))
