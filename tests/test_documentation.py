@@ -53,7 +53,7 @@ def test_every_page_is_found_in_the_site() -> None:
 
 @cache
 def _anchors(page: Path) -> frozenset[str]:
-    """The anchors of a page's headings, where the site and code hosts make the same of them: the site drops letters that
+    """The anchors of a page's headings, where site and code hosts make the same of them: the site drops letters that
     are not ASCII, and has one dash for several."""
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
     titles = [re.sub(r"[`*]|\]\([^)]*\)|\[", "", title) for title in re.findall(r"^#+ (.*)$", text, re.MULTILINE)]
@@ -109,7 +109,6 @@ def test_the_commands_of_the_first_pre_training_run(tmp_path: Path) -> None:
     assert (tmp_path / "runs/first/model/run.json").exists()
 
 
-@pytest.mark.slow
 def test_the_site_is_built_strictly_and_asks_nothing_of_the_web(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
     pytest.importorskip("mkdocstrings", reason="the extra `docs` is not installed")
