@@ -38,6 +38,13 @@ seeds: 2
 set: {{training.env_steps: {STEPS}, evaluation.random_episodes: 1, evaluation.every: 0}}
 """
 
+FROM_NOTHING = SWEEP.replace("[linear]", "[{method: linear, pretraining: none}]").replace("data: [robot-videos]\n", "")
+
+
+def two_jobs_run(lab: Path, sweep: subprocess.Popen[str]) -> bool:
+    assert sweep.poll() is None, sweep.communicate()[0]
+    return len(list(lab.glob("runs/dot/*/*/*/checkpoints/[0-9]*/checkpoint.json"))) == 2
+
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 300.0) -> None:
     end = time.monotonic() + seconds
@@ -115,15 +122,13 @@ def test_ray_loses_a_node(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    (lab / "sweep.yaml").write_text(
-        SWEEP.replace("methods: [linear]", "methods: [{method: linear, pretraining: none}]")
-    )
+    (lab / "sweep.yaml").write_text(FROM_NOTHING)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:
         nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
         monkeypatch.setenv("RAY_ADDRESS", cluster.address)
         sweep = start(lab, "--on", "ray")
-        until(lambda: len(list(lab.glob("runs/dot/*/*/*/checkpoints/[0-9]*/checkpoint.json"))) == 2, "no two jobs run")
+        until(lambda: two_jobs_run(lab, sweep), "no two jobs run")
         raylet = nodes[0].all_processes["raylet"][0].process.pid
         lost = [raylet, *descendants(raylet)]
         for pid in lost:
@@ -158,11 +163,9 @@ def test_submitit_in_this_process(lab: Path) -> None:
 
 def test_ctrl_c_reaches_the_nodes_of_ray(lab: Path) -> None:
     pytest.importorskip("ray")
-    (lab / "sweep.yaml").write_text(
-        SWEEP.replace("methods: [linear]", "methods: [{method: linear, pretraining: none}]")
-    )
+    (lab / "sweep.yaml").write_text(FROM_NOTHING)
     sweep = start(lab, "--on", "ray")
-    until(lambda: len(list(lab.glob("runs/dot/*/*/*/checkpoints/[0-9]*/checkpoint.json"))) == 2, "no two jobs run")
+    until(lambda: two_jobs_run(lab, sweep), "no two jobs run")
     sweep.send_signal(signal.SIGINT)
     said, _ = sweep.communicate(timeout=300)
     assert sweep.returncode == 130, said

@@ -48,7 +48,9 @@ def test_a_task_resets_steps_and_renders(task: str) -> None:
         assert (terminated, truncated, info["env_steps"]) == (False, False, 2)
         assert np.isfinite(reward)
         for _ in range(8):
-            observation, *_ = env.step(action)
+            observation, _, terminated, truncated, _ = env.step(action)
+            if terminated or truncated:  # a car that steers to the side at once crashes soon
+                break
         assert (observation["image"] != first).any()  # and it moves
 
 

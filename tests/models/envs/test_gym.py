@@ -265,6 +265,8 @@ def test_episodes_that_end_before_a_window_is_full_are_told_everywhere(
 def test_every_method_with_an_agent_fine_tunes_a_toy(method: str, tmp_path: Path) -> None:
     known = flatten_fields(finetune_config_class(method, "gym"))
     ours = {key: value for key, value in SMALL.items() if key in known}
+    if method == "isodream":  # which starts from nothing, so nothing can wait
+        del ours["training.encoder_frozen_updates"]
     if "drqv2.n_step" in known:  # which makes the length by itself
         del ours["replay.length"]
     sets = [word for key, value in ours.items() for word in ("--set", f"{key}={value}")]
