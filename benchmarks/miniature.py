@@ -27,7 +27,7 @@ from functools import partial
 from pathlib import Path
 
 from cpu_seconds import CountingWorkspace
-from miniature_protocol import GATE, LOOKS, PILOT, QUICK, WHOLE, check_kept, estimated_hours, list_remaining
+from miniature_protocol import GATE, PILOT, QUICK, WHOLE, check_kept, estimated_hours, list_remaining
 from miniature_runs import QuickWorkspace, experiment
 from miniature_summary import files_of, require_gate, summary, write_report
 from ordered_work import as_far_as_it_goes
@@ -64,7 +64,7 @@ def main() -> None:
         if scale is WHOLE:
             require_gate()
         print(f"{estimated_hours(scale):.1f} CPU-hours are left to be made", file=sys.stderr)
-        space = CountingWorkspace(options.out.with_name(options.out.name + LOOKS), options.minutes)
+        space = CountingWorkspace(options.out, options.minutes)
         status = as_far_as_it_goes(partial(experiment, scale, space, options.jobs))
     if options.report:
         write_report(scale, options.report)

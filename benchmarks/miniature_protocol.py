@@ -23,10 +23,8 @@ TARGETS = {"cheetah_run": ("walker_run", "hopper_stand"), "walker_run": ("cheeta
 """Target → tasks in whose domains the videos are recorded."""
 FRAMES, REPEAT = 50, 4
 RECORD = ("env.render_profile=fast", f"env.action_repeat={REPEAT}", f"env.time_limit={REPEAT * (FRAMES - 1)}")
-VARY: tuple[str, ...] | None = ("body", "light", "reflectance")
-"""Visual factors of videos and targets alike; None: the paper's, with which the gate was not passed."""
-LOOKS = "" if VARY is None else "-" + "-".join(VARY)
-"""Part of the names of folders: with other factors videos, models and runs are others."""
+VARY = ("env.vary=[body,light,reflectance]",)
+"""Visual factors of videos and targets alike. With all of the paper's the gate was not passed."""
 PRETRAINED = ("apv", "contextwm", "prelar")
 UPDATES = {"apv": 17_143, "contextwm": 13_333, "prelar": 12_857}
 """Updates of 8 segments of 15 frames of the main budget: equally many CPU-seconds when they were fixed."""
@@ -103,12 +101,10 @@ LINES = (
     Line("contextwm@sixteenth", "contextwm", "others", "sixteenth", extra=True),
 )
 WHOLE = Scale(
-    RESULTS / f"runs{LOOKS}", tuple(TARGETS), 1500, UPDATES, (1, 2, 3, 4, 5, 6, 7, 8), (1, 2, 3, 4, 5), LINES,
-    pilots=RESULTS / f"pilot{LOOKS}",
+    RESULTS / "runs", tuple(TARGETS), 1500, UPDATES, (1, 2, 3, 4, 5, 6, 7, 8), (1, 2, 3, 4, 5), LINES,
+    pilots=RESULTS / "pilot",
 )  # fmt: skip
-PILOT = replace(
-    WHOLE, kept=RESULTS / f"pilot{LOOKS}", seeds=(101,), extra_seeds=(), lines=LINES[:4], pilots=None, named=True
-)
+PILOT = replace(WHOLE, kept=RESULTS / "pilot", seeds=(101,), extra_seeds=(), lines=LINES[:4], pilots=None, named=True)
 GATE = replace(PILOT, seeds=(101, 102, 103), lines=LINES[:1])
 QUICK = Scale(
     Path(), ("cheetah_run",), 3, dict.fromkeys(PRETRAINED, 2), (201,), (), (LINES[0], LINES[2], LINES[5]),
@@ -121,11 +117,6 @@ QUICK = Scale(
 )  # fmt: skip
 
 
-def vary() -> tuple[str, ...]:
-    """The factors, as an override of the suite's config."""
-    return () if VARY is None else (f"env.vary=[{','.join(VARY)}]",)
-
-
 def videos_of(target: str, line: Line) -> tuple[str, ...]:
     """Tasks whose recorded videos a line is pre-trained on."""
     return (target,) if line.videos == "own" else TARGETS[target]
@@ -133,7 +124,7 @@ def videos_of(target: str, line: Line) -> tuple[str, ...]:
 
 def video_settings(scale: Scale) -> dict[str, object]:
     """What the recorded videos depend on."""
-    return {"clips": scale.clips, "record": [*scale.record, *vary()]}
+    return {"clips": scale.clips, "record": [*scale.record, *VARY]}
 
 
 def updates_of(scale: Scale, line: Line) -> int:
@@ -148,7 +139,7 @@ def model_changes(scale: Scale, line: Line) -> tuple[str, ...]:
 
 def run_changes(scale: Scale, line: Line) -> tuple[str, ...]:
     """Overrides of the runs of a line."""
-    return (f"method={line.method}", *scale.finetuning, *vary())
+    return (f"method={line.method}", *scale.finetuning, *VARY)
 
 
 def pretrained_path(scale: Scale, target: str, line: Line) -> Path:

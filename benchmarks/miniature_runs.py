@@ -15,6 +15,7 @@ from kept_record import is_kept, keep_files, keep_folder, note_settings
 from miniature_protocol import (
     PRESET,
     RUN_FILES,
+    VARY,
     Line,
     Scale,
     check_kept,
@@ -27,7 +28,6 @@ from miniature_protocol import (
     remaining_models,
     run_changes,
     run_path,
-    vary,
     video_settings,
     videos_of,
 )
@@ -118,7 +118,7 @@ def record(scale: Scale, space: CountingWorkspace, task: str) -> None:
         return
     space.command(
         "record", f"dmcr/{task}", "--policy", "smooth", "--episodes", str(scale.clips), "--seed", "0",
-        "--out", f"raw/{task}", *settings([*scale.record, *vary()]),
+        "--out", f"raw/{task}", *settings([*scale.record, *VARY]),
     )  # fmt: skip
     space.command("prepare", "episodes", "--source", f"raw/{task}", "--out", f"shards/{task}")
 

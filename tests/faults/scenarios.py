@@ -336,7 +336,7 @@ def sample_written(shared: Path) -> Scenario:
 
     def act(folder: Path) -> None:
         if not (folder / "raw").exists():  # complete or absent
-            command("sample", str(folder / "raw"), "--dataset", "folder", "--videos", "2")
+            command("sample", str(folder / "raw"), "--dataset", "ssv2", "--videos", "2")
 
     return Scenario("`sample`", lambda folder: folder.mkdir(), act, hashes)
 

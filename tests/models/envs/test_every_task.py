@@ -44,13 +44,13 @@ def test_a_task_resets_steps_and_renders(task: str) -> None:
         assert first.shape == (64, 64, 3)
         assert first.std() > 3  # something is in view
         action = np.full(env.action_dim, 0.3)
+        if task.startswith("highway/"):
+            action[0] = 0.0  # steering: the car would leave the road within four steps
         observation, reward, terminated, truncated, info = env.step(action)
         assert (terminated, truncated, info["env_steps"]) == (False, False, 2)
         assert np.isfinite(reward)
         for _ in range(8):
-            observation, _, terminated, truncated, _ = env.step(action)
-            if terminated or truncated:  # a car that steers to the side at once crashes soon
-                break
+            observation, *_ = env.step(action)
         assert (observation["image"] != first).any()  # and it moves
 
 
