@@ -69,7 +69,7 @@ class RunRecord(BaseModel):
     """{kind, data, num_videos, updates}; kind is "none" without pre-training, data a list of data set names. Of a
     fine-tuning run also `variant`, that of the model it started from."""
     shard_sets: list[dict[str, Any]] = []
-    """Per shard set: {name, path, manifest_sha256, inventory_sha256, num_samples, num_frames}."""
+    """Per shard set: {name, dataset, path, manifest_sha256, inventory_sha256, num_samples, num_frames}."""
     parent: dict[str, Any] = {}
     """The run that this one starts from: {run, checkpoint, checkpoint_sha256}."""
     env_fingerprint: dict[str, Any] = {}

@@ -35,6 +35,7 @@ class SegmentSource:
         totals = self.manifest.totals
         return {
             "name": self.manifest.name,
+            "dataset": self.manifest.dataset,
             "path": self.store.location,
             "manifest_sha256": self.manifest_sha256,
             "inventory_sha256": self.manifest.inventory_sha256,

@@ -155,7 +155,7 @@ class Manifest(BaseModel):
 
     format: int = FORMAT
     name: Name
-    """Data set, such as "ssv2"; shards are `<name>-000000.tar`."""
+    """Of the set: that of its data set, such as "ssv2", unless another was chosen; shards are `<name>-000000.tar`."""
     profile: str
     encoding: Encoding
     options: dict[str, Any]
@@ -181,6 +181,16 @@ class Manifest(BaseModel):
     """Name → what each sample's track of that name is; absent from the file of a set without tracks."""
     checksum: str = ""
     """sha256 of this file's text with `checksum` empty, so that `verify` finds a changed byte here too."""
+
+    @property
+    def dataset(self) -> str:
+        """The data set whose layout and rules it was made by."""
+        return str(self.options.get("data_set") or self.name)
+
+    @property
+    def called(self) -> str:
+        """For people: the name, and what it is a set of where that is not the same."""
+        return self.name if self.dataset == self.name else f"{self.name}, a set of {self.dataset}"
 
 
 def manifest_text(manifest: Manifest) -> bytes:

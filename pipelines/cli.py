@@ -29,8 +29,8 @@ def sample(folder: Path | None, dataset: str, videos: int, seed: int) -> None:
 
 @click.command()
 @click.argument("name", metavar="NAME")
-@click.option("--source", type=_PATH, help="Raw release.  [default: data/raw/<NAME>]")
-@click.option("--out", type=_PATH, help="Shard set.  [default: data/shards/<NAME>]")
+@click.option("--source", type=_PATH, help="Raw release.  [default: data/raw/<name>]")
+@click.option("--out", type=_PATH, help="Shard set.  [default: data/shards/<name>]")
 @click.option("--profile", default="paper", show_default=True, help="Rules: paper or official-code.")
 @click.option("--workers", type=int, help="Decoder processes.  [default: one per core]")
 @click.option(
@@ -63,20 +63,23 @@ def prepare(
 ) -> None:
     """Make the raw release NAME a shard set.
 
-    NAME: ssv2, human36m, youtube-driving, ego4d, rlbench, folder, episodes, lerobot, or a plug-in.
+    NAME: ssv2, human36m, youtube-driving, ego4d, rlbench, folder, episodes, lerobot, or a plug-in. Runs and figures
+    call the set so too, unless `--set name=OTHER` says otherwise.
     """
     if executor == "ray":
         require("`ipv-bench prepare --executor ray`", "ray")
     if "decoder=decord" in overrides:  # asked for again once all of the config is known; here it costs no import
         require("decoder=decord", "decord")
 
+    from pipelines.datasets.set_name import default_place
     from pipelines.prepare import Job
     from pipelines.prepare import prepare as run_prepare
 
+    place = default_place(name, overrides)
     job = Job(
         name,
-        source or Path("data/raw") / name,
-        out or Path("data/shards") / name,
+        source or Path("data/raw") / place,
+        out or Path("data/shards") / place,
         profile,
         workers,
         "ray" if executor == "ray" else "local",

@@ -19,6 +19,7 @@ from ipv_bench.progress import progress, say
 from ipv_bench.shard_set import LOG_FILE, MANIFEST_FILE, Manifest, read_manifest
 from pipelines.datasets.base import DataSet, data_set
 from pipelines.datasets.prepare_config import PrepareConfig
+from pipelines.datasets.set_name import check_set_name
 from pipelines.datasets.split_archive import extract
 from pipelines.decoding.selection import refuse_unknown_rates, without_rate
 from pipelines.jobs.execute import Executor, LocalExecutor
@@ -73,7 +74,7 @@ def resolve_config(release: DataSet, profile: str, overrides: Iterable[str]) -> 
 
     Raises:
         UnknownNameError: the data set has no such profile.
-        ConfigError: unknown field or wrong value.
+        ConfigError: unknown field or wrong value, a name that is none among them.
     """
     if profile not in release.profiles:
         raise UnknownNameError(f"profile of {release.name}", profile, release.profiles)
@@ -81,7 +82,9 @@ def resolve_config(release: DataSet, profile: str, overrides: Iterable[str]) -> 
     for key, value in parse_overrides(overrides).items():
         check_key(release.config, key)
         values = merge(values, nested(key, value))
-    return build(release.config, values)
+    config = build(release.config, values)
+    check_set_name(config.name, release.name)
+    return config.model_copy(update={"name": ""}) if config.name == release.name else config
 
 
 def _all_heeded(config: PrepareConfig) -> None:
@@ -191,7 +194,7 @@ def _make(job: Job, release: DataSet, plan: Plan, state: Progress, tally: Tally,
     num_items, num_done = len(plan.inventory.items), sum(tally.status.values())
     if num_done:
         say(f"going on: {num_done} of {num_items} source items are done")
-    with progress(f"prepare {job.name}", num_items, "videos", num_done) as bar:
+    with progress(f"prepare {plan.name}", num_items, "videos", num_done) as bar:
         tally.show_on(bar)
         tally.check()
         try:
@@ -242,6 +245,6 @@ def _report(job: Job, manifest: Manifest, tally: Tally) -> None:
         say(f"  known: {anomaly['source_id']}: {anomaly['note']}")
     totals = manifest.totals
     say(
-        f"{job.name}: {totals['num_samples']:,} samples, {totals['num_frames']:,} frames, "
+        f"{manifest.name}: {totals['num_samples']:,} samples, {totals['num_frames']:,} frames, "
         f"{totals['size_bytes'] / 1e6:,.1f} MB in {len(manifest.shards)} shards; {tally.summary()} → {job.out}"
     )

@@ -69,17 +69,18 @@ _Place = tuple[ShardTask, int, StoredShard]
 
 
 def _plan(manifest: Manifest, folder: Path, source: Path) -> Plan:
-    release = data_set(manifest.name)
+    release = data_set(manifest.dataset)
     options: dict[str, Any] = manifest.options
     values = {key: value for key, value in options.items() if key in release.config.model_fields}
     config: PrepareConfig = build(release.config, values)
     with reading_errors(source, error=SourceError, fix="change its permissions"):
         is_folder = source.is_dir()
     if not is_folder:
-        raise SourceError(f"{source} is not a folder", expected=f"a {manifest.name} release", fix=release.help)
+        raise SourceError(f"{source} is not a folder", expected=f"a {manifest.dataset} release", fix=release.help)
     source = source.resolve()
     inventory = release.inventory(source, config)
-    plan = make_plan(manifest.name, options["profile"], inventory, config, options["limit"], source, folder.resolve())
+    dataset = manifest.dataset
+    plan = make_plan(dataset, options["profile"], inventory, config, options["limit"], source, folder.resolve())
     changed = differences(options, plan.options)
     if changed:
         raise ShardSetError(

@@ -119,7 +119,7 @@ def set_card(
         parts.append(table(("track", "entry of a frame", "unit", "note"), rows) + "\n")
     parts += [
         "## How it was made\n",
-        f"`ipv-bench prepare {manifest.name} --profile {plain(manifest.profile)}`, with these options:\n",
+        f"`ipv-bench prepare {manifest.dataset} --profile {plain(manifest.profile)}`, with these options:\n",
         table(("option", "value"), sorted(manifest.options.items())) + "\n",
         table(("package", "version"), sorted(manifest.versions.items())) + "\n",
         "## Hashes\n",

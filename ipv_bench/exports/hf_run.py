@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -159,13 +160,17 @@ def run_facts(
         "rows": [row for row in rows if row[1] != ""],
         "licences": [
             f"Trained on {entry.get('name')}: {reason}."
-            for entry in record.shard_sets if (reason := not_to_be_passed_on(str(entry.get("name"))))
+            for entry in record.shard_sets if (reason := _not_to_be_passed_on(entry))
         ],
         "scores": _scores(record, evaluations),
         "parents": parents,
         "files": [(f"{CHECKPOINTS}/{checkpoint.name}/{name}", size, digest) for name, size, digest in files],
         "use": run_usage(record, checkpoint),
     }  # fmt: skip
+
+
+def _not_to_be_passed_on(shard_set: Mapping[str, Any]) -> str:
+    return next(filter(None, (not_to_be_passed_on(str(shard_set.get(key))) for key in ("dataset", "name"))), "")
 
 
 def _scores(record: RunRecord, evaluations: list[dict[str, Any]]) -> str:

@@ -31,7 +31,9 @@ def check_set(place: Path, config: HfExportConfig) -> None:
         ShardSetError: it is unfinished, or its licence forbids it.
         ConfigError: no licence is given.
     """
-    check_licence(f"{place}", read_manifest(place).name, config)
+    manifest = read_manifest(place)
+    for name in (manifest.dataset, manifest.name):
+        check_licence(f"{place}", name, config)
 
 
 def write_hf_set(place: Path, folder: Path, config: HfExportConfig) -> int:

@@ -92,7 +92,7 @@ def _set_link(folder: Path) -> Link:
     totals = manifest.totals
     link.facts = {"manifest_sha256": sha256, "inventory_sha256": manifest.inventory_sha256, **totals}
     link.words = (
-        f"{manifest.name}, profile {manifest.profile}: {totals.get('num_samples', '?')} samples in "
+        f"{manifest.called}, profile {manifest.profile}: {totals.get('num_samples', '?')} samples in "
         f"{len(manifest.shards)} shards; manifest sha256 {sha256}"
     )
     source = _source_place(folder, manifest)

@@ -37,6 +37,8 @@ class SupervisionConfig(Config):
 class PrepareConfig(Config):
     """Fields of every data set; a data set may subclass it to change defaults or to add its own."""
 
+    name: str = ""
+    """What runs and figures call the set, and its default place; empty: as its data set."""
     encoding: Literal["mjpeg", "raw"] = "mjpeg"
     """Storage of a sample: concatenated JPEGs, or uint8 frames in a .npy file."""
     jpeg_quality: int = Field(95, ge=1, le=100)
@@ -88,7 +90,8 @@ class PrepareConfig(Config):
 
     def options(self) -> dict[str, Any]:
         """The fields that determine bytes: what the plan's hash covers."""
-        return self.model_dump(mode="json", exclude={"max_failure_rate", "supervision"})
+        without_name = {"name"} if not self.name else set()  # as it was before sets had names of their own
+        return self.model_dump(mode="json", exclude={"max_failure_rate", "supervision", *without_name})
 
 
 def refuse_set(config: PrepareConfig, names: Iterable[str], why: str) -> None:

@@ -28,7 +28,7 @@ class Inspection:
     """Statistics of a shard set.
 
     Attributes:
-        name, profile, encoding: as in the manifest.
+        name, dataset, called, profile, encoding: as in the manifest.
         totals: sources, samples, frames, bytes, … as in the manifest.
         counts: which rule gave which count, beside the paper's and the official lists'.
         sources: status or "quarantined: reason" → source items.
@@ -47,6 +47,8 @@ class Inspection:
 
     folder: str
     name: str
+    dataset: str
+    called: str
     profile: str
     encoding: str
     totals: dict[str, int]
@@ -73,7 +75,7 @@ class Inspection:
         """For people."""
         frames = self.frames_per_video
         found = [
-            f"{self.name} ({self.profile} profile, {self.encoding}) in {self.folder}",
+            f"{self.called} ({self.profile} profile, {self.encoding}) in {self.folder}",
             f"videos     {self.num_videos}; source items {_listed(self.sources)}",
             f"frames     {self.totals.get('num_frames', 0)}, {_duration(self.hours)} of video with a known rate",
             f"per video  min {frames['min']:g}, median {frames['median']:g}, mean {frames['mean']:.1f},"
@@ -133,6 +135,8 @@ def _statistics(source: SegmentSource) -> Inspection:
     return Inspection(
         folder=source.store.location,
         name=manifest.name,
+        dataset=manifest.dataset,
+        called=manifest.called,
         profile=manifest.profile,
         encoding=manifest.encoding,
         totals=manifest.totals,

@@ -52,7 +52,8 @@ class Plan:
     """All shards of a job.
 
     Attributes:
-        options: name, profile, limit, revision of the pixels, and every config field that determines bytes.
+        name: of the set.
+        options: data set, profile, limit, revision of the pixels, and every config field that determines bytes.
         inventory: of the release, cut to `limit` items.
     """
 
@@ -69,12 +70,13 @@ class Plan:
 
 
 def make_plan(
-    name: str, profile: str, inventory: Inventory, config: PrepareConfig, limit: int | None, source: Path, out: Path
+    dataset: str, profile: str, inventory: Inventory, config: PrepareConfig, limit: int | None, source: Path, out: Path
 ) -> Plan:
-    """Assign the items to shards, in order."""
+    """Assign the items of a data set to shards, in order."""
     if limit is not None:
         inventory = replace(inventory, items=inventory.items[:limit])
-    options = {"data_set": name, "profile": profile, "limit": limit, "pixels": PIXELS_REVISION, **config.options()}
+    name = config.name or dataset
+    options = {"data_set": dataset, "profile": profile, "limit": limit, "pixels": PIXELS_REVISION, **config.options()}
     items = inventory.items
     keys = sample_keys([item.source_id for item in items])
     step = config.shard_videos or default_shard_videos(len(items))
