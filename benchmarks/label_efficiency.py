@@ -7,7 +7,6 @@
                                                       first run, from which on they are fixed
     python benchmarks/label_efficiency.py --judge     only the judge: what it reads off true frames, and off others
     python benchmarks/label_efficiency.py --pilot     a small one with another seed, of which settings may be judged
-    python benchmarks/label_efficiency.py --complete  measures that came later are added to what is kept, from models
     python benchmarks/label_efficiency.py --quick     a tiny one from nothing: that it runs, some two minutes
 
 Videos of DMC Remastered without labels pre-train each method for equal CPU-seconds; N labelled ones of them then teach
@@ -49,7 +48,6 @@ from label_efficiency_runs import (
     TrainingWorkspace,
     adapt,
     check_same_world,
-    complete_kept,
     make_all_videos,
     pretrain,
     the_judge,
@@ -75,7 +73,6 @@ def main() -> None:
     parser.add_argument("--remaining", action="store_true", help="only list the runs that are not there")
     parser.add_argument("--measure", action="store_true", help="only time an update of each method")
     parser.add_argument("--judge", action="store_true", help="only train the judge, and measure what it reads")
-    parser.add_argument("--complete", action="store_true", help="add later measures to what is kept, from the models")
     parser.add_argument("--go-on", action="store_true", help="make the other seeds although the stop rule says no")
     parser.add_argument("--figure", type=Path, help="draw the measures to this file")
     options = parser.parse_args()
@@ -105,11 +102,8 @@ def main() -> None:
         heard = measure_judge(scale, TrainingWorkspace(options.out / scale.kept.name, options.minutes))
         print(json.dumps({"benchmark": "label_efficiency", "pilot": options.pilot, "judge": heard}))
         return
-    if options.complete:
-        done = complete_kept(scale, TrainingWorkspace(options.out / scale.kept.name, options.minutes))
-        print(f"{done} results were completed", file=sys.stderr)
     status = 0
-    if not (options.summary or options.complete):
+    if not options.summary:
         check_times(read_times())
         space = TrainingWorkspace(options.out / scale.kept.name, options.minutes)
         status = as_far_as_it_goes(partial(experiment, scale, space, options.jobs, options.go_on))

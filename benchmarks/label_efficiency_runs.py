@@ -40,7 +40,7 @@ from ipv_bench.segments import open_segments
 from ipv_bench.shard_set import MANIFEST_FILE, file_sha256
 from models.adapting.config import adapt_config_class
 from models.adapting.labelled_training import LabelledBatch
-from models.adapting.validation import ActionValidation, FeaturePredictions, validate_actions
+from models.adapting.validation import ActionValidation, validate_actions
 from models.analysis.loaded_model import open_models
 from models.latent_actions.measure import Labels, LatentActionModel, measure_latent_actions
 from models.methods.base import adaptation_of, find_method
@@ -213,30 +213,6 @@ def _in_features(found: ActionValidation) -> dict[str, Any]:
     return {} if found.features is None else {
         name.removeprefix("validation_"): value for name, value in found.features.metrics().items()
     }  # fmt: skip
-
-
-def complete_kept(scale: Scale, space: TrainingWorkspace) -> int:
-    """Add the ratios in features to kept results of before they were kept, from this workspace's models; what is
-    there stays as it is.
-
-    Returns:
-        How many results were completed.
-
-    Raises:
-        SystemExit: the workspace is not the one that the kept runs are of.
-    """
-    check_same_world(scale, space)
-    batch, count = held_out(scale, space), 0
-    for name, labels, seed, result in list(kept_runs(scale)):
-        path = adapted_path(name, labels, seed)
-        if "feature_shuffle_ratio" in result or not space.finished(path):
-            continue
-        model = adapted_model(space.folder / path)
-        if isinstance(model, FeaturePredictions):
-            more = _in_features(validate_actions(model, batch, ValidationConfig(warmup=SEEN, strips=0), 0))
-            write_json(scale.kept / path / "result.json", with_nulls({**more, **result}))
-            count += 1
-    return count
 
 
 def adapted_model(run: Path) -> Any:
