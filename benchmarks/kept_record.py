@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ipv_bench.atomic_file import fsync_folder, write_bytes, write_json
-from ipv_bench.came_later import with_later_fields
+from ipv_bench.came_later import CAME_LATER, with_later_fields
 from ipv_bench.config import differences, flatten, parse_overrides
 from ipv_bench.run_record import is_finished, read_record
 from models.finetuning.config import RESOURCE_KEYS
@@ -61,7 +61,7 @@ def check_alike(folders: Sequence[Path], *, same_model: bool = False) -> None:
     first: dict[str, Any] | None = None
     for folder in folders:
         record = read_record(folder)
-        config = flatten(record.config)
+        config = CAME_LATER | flatten(record.config)  # absent: as it was before there was such a field
         found = {key: value for key, value in config.items() if key not in RESOURCE_KEYS}
         if same_model:
             found["parent.checkpoint_sha256"] = (record.parent or {}).get("checkpoint_sha256")

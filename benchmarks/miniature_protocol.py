@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from cpu_seconds import CPU_FILE
-from kept_model import is_model_kept
+from kept_model import OtherModelError, check_one_model, is_model_kept
 from kept_record import check_settings, is_kept
 from planned_config import finetuning_config, pretraining_config, short_name
 
@@ -100,6 +100,13 @@ LINES = (
     Line("contextwm@quarter", "contextwm", "others", "quarter", extra=True),
     Line("contextwm@sixteenth", "contextwm", "others", "sixteenth", extra=True),
 )
+PAIRS = (
+    *((method, f"{method}@random") for method in PRETRAINED),
+    ("contextwm", "apv"),
+    ("contextwm", "dreamerv2"),
+    *(("contextwm", f"contextwm@{other}") for other in ("sixteenth", "quarter", "in-domain")),
+)
+"""Lines whose runs are compared with each other: a table of all pairs would bury what is asked."""
 WHOLE = Scale(
     RESULTS / "runs", tuple(TARGETS), 1500, UPDATES, (1, 2, 3, 4, 5, 6, 7, 8), (1, 2, 3, 4, 5), LINES,
     pilots=RESULTS / "pilot",
@@ -205,7 +212,7 @@ def kept_model(scale: Scale, target: str, line: Line) -> Path | None:
 
 
 def check_kept(scale: Scale) -> None:
-    """Before anything is begun: what is kept was made under today's settings.
+    """Before anything is begun: what is kept was made under today's settings, runs from the kept model of their line.
 
     Raises:
         SystemExit: it was not; says which, in what, and what to do.
@@ -218,6 +225,20 @@ def check_kept(scale: Scale) -> None:
         folder = kept(scale, run_path(scale, target, line, seed))
         if is_kept(folder, RUN_FILES):
             check_settings(folder, finetuning_config(PRESET, f"dmcr/{target}", run_changes(scale, line)))
+    for target, line in models(scale):
+        model = kept_model(scale, target, line)
+        if model is not None:
+            try:
+                check_one_model(model, kept_runs_of(scale, target, line))
+            except OtherModelError as error:
+                raise SystemExit(str(error)) from None
+
+
+def kept_runs_of(scale: Scale, target: str, line: Line) -> list[Path]:
+    """Folders of a line's kept runs."""
+    seeds = scale.extra_seeds if line.extra else scale.seeds
+    paths = [kept(scale, run_path(scale, target, line, seed)) for seed in seeds]
+    return [path for path in paths if is_kept(path, RUN_FILES)]
 
 
 def model_minutes(scale: Scale, line: Line) -> float:

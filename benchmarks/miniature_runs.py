@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cpu_seconds import CPU_FILE, CountingWorkspace
 from kept_model import check_one_model, is_model_kept, keep_model, place_model
-from kept_record import is_kept, keep_files, keep_folder, note_settings
+from kept_record import keep_files, keep_folder, note_settings
 from miniature_protocol import (
     PRESET,
     RUN_FILES,
@@ -21,6 +21,7 @@ from miniature_protocol import (
     check_kept,
     kept,
     kept_model,
+    kept_runs_of,
     model_changes,
     models,
     pretrained_path,
@@ -133,8 +134,7 @@ def pretrain(scale: Scale, space: CountingWorkspace, target: str, line: Line) ->
     if is_model_kept(kept(scale, path)):  # another machine was sooner
         place_model(kept(scale, path), space.folder / path)
         return
-    runs = [kept(scale, run_path(scale, target, line, seed)) for seed in (*scale.seeds, *scale.extra_seeds)]
-    check_one_model(space.folder / path, [folder for folder in runs if is_kept(folder, RUN_FILES)])
+    check_one_model(space.folder / path, kept_runs_of(scale, target, line))
     note_seconds(scale, space, path)
     keep_model(space.folder / path, kept(scale, path), ("metrics.jsonl", RUN_FILE))
 
@@ -148,6 +148,8 @@ def finetune(scale: Scale, space: CountingWorkspace, target: str, line: Line, se
         path, "finetune", "--preset", PRESET, "--task", f"dmcr/{target}", "--seed", str(seed), *start,
         *settings(run_changes(scale, line)),
     )  # fmt: skip
+    if line.videos:  # the model may have given way to another machine's while this run was under way
+        check_one_model(space.folder / pretrained_path(scale, target, line), [space.folder / path])
     note_seconds(scale, space, path)
     keep_files(space.folder / path, kept(scale, path), RUN_FILES)
     shutil.rmtree(space.folder / path / "replay", ignore_errors=True)  # 83 of a run's 105 MB; nothing reads it again

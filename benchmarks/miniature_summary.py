@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from cpu_seconds import CPU_FILE
-from kept_record import check_alike, is_kept
+from kept_record import check_alike
 from learning import run_score
-from miniature_protocol import GATE, RUN_FILES, Line, Scale, kept, remaining, run_path, wanted
+from miniature_protocol import GATE, PAIRS, VARY, Line, Scale, kept_runs_of, remaining, run_path, wanted
 
 from ipv_bench.cli import run
+from ipv_bench.config import parse_overrides
 from ipv_bench.run_record import read_jsonl, read_record
 from reports.statistics.intervals import TABLE_RESAMPLES, interval
+from reports.statistics.profiles import probability_of_improvement
 
 CONFIG = Path(__file__).with_name("miniature.yaml")
 FIGURES = "miniature,miniature_beside"
@@ -26,9 +30,7 @@ LATENT = "latent_action_"
 
 def kept_runs(scale: Scale, target: str, line: Line) -> list[Path]:
     """Folders of a line's kept runs."""
-    seeds = scale.extra_seeds if line.extra else scale.seeds
-    paths = [kept(scale, run_path(scale, target, line, seed)) for seed in seeds]
-    found = [path for path in paths if is_kept(path, RUN_FILES)]
+    found = kept_runs_of(scale, target, line)
     check_alike(found, same_model=True)
     return found
 
@@ -40,6 +42,9 @@ def summary(scale: Scale) -> dict[str, Any]:
     for task, rows in tasks.items():
         for name, row in rows.items():
             print(f"{task:20} {name:22} mean {row['mean']:6.1f}  {ends(row)}n={row['n']}", file=sys.stderr)  # fmt: skip
+    better = dict(improvements(tasks))
+    for name, told in better.items():
+        print(f"P({name}) {told['probability']:.2f}  95 % [{told['low']:.2f}, {told['high']:.2f}]", file=sys.stderr)
     missing = [str(run_path(scale, *run)) for run in remaining(scale)]
     if missing:
         print(f"{len(missing)} of {len(wanted(scale))} runs are missing: {', '.join(missing[:5])}"
@@ -47,7 +52,29 @@ def summary(scale: Scale) -> dict[str, Any]:
     models = dict(pretraining(scale))
     for name, told in models.items():
         print(f"{name}: {sentence(told)}", file=sys.stderr)
-    return {"tasks": tasks, "missing": missing, "pretraining": models, "gate": gate(scores(GATE))}
+    return {
+        "tasks": tasks, "improvement": better, "missing": missing, "pretraining": models, "gate": gate(scores(GATE)),
+    }  # fmt: skip
+
+
+def improvements(tasks: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Of each pair of lines that the protocol compares: how probably a run of the one is better than one of the other,
+    on a target drawn at random; pairs of which both have two runs on each target alone, as one has no interval."""
+    for one, other in PAIRS:
+        both = [rows for rows in tasks.values() if min(rows.get(name, {}).get("n", 0) for name in (one, other)) > 1]
+        if both and len(both) == len(tasks):
+            ours, theirs = (_as_matrix([rows[name]["scores"] for rows in both]) for name in (one, other))
+            found = probability_of_improvement(ours, theirs, TABLE_RESAMPLES, np.random.default_rng(0))
+            point, low, high = (float(np.asarray(value).item()) for value in (found.point, found.low, found.high))
+            yield f"{one} > {other}", {"probability": point, "low": low, "high": high}
+
+
+def _as_matrix(scores: Sequence[Sequence[float]]) -> np.ndarray:
+    """(runs, targets), NaN where a target has fewer runs."""
+    filled = np.full((max(map(len, scores)), len(scores)), np.nan)
+    for column, found in enumerate(scores):
+        filled[: len(found), column] = found
+    return filled
 
 
 def scores(scale: Scale) -> dict[str, dict[str, Any]]:
@@ -162,11 +189,29 @@ def require_gate() -> None:
 
 
 def write_report(scale: Scale, out: Path) -> Path:
-    """The report of what is kept: curves, intervals, probability of improvement; equal runs give equal bytes."""
-    words = ["report", str(scale.kept), "--config", str(CONFIG), "--figures", FIGURES, "--out", str(out), "--quiet"]
-    if run(words):
-        raise SystemExit(f"the report of {scale.kept} failed")
+    """The report of what is kept: curves and intervals; equal runs give equal bytes.
+
+    Raises:
+        SystemExit: it cannot be made, or is one of pilots.
+    """
+    if scale.named:
+        raise SystemExit("pilots of several settings lie in one folder: --report is for the main table alone")
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / CONFIG.name
+        config.write_text(yaml.safe_dump(figures_of(scale)))
+        if run([
+            "report", str(scale.kept), "--config", str(config), "--figures", FIGURES, "--out", str(out), "--quiet",
+        ]):  # fmt: skip
+            raise SystemExit(f"the report of {scale.kept} failed")
     return out
+
+
+def figures_of(scale: Scale) -> dict[str, Any]:
+    """The config of the figures, whose lines are of runs with the scale's settings alone."""
+    config: dict[str, Any] = yaml.safe_load(CONFIG.read_text())
+    for figure in config["figures"].values():
+        figure["where"] = parse_overrides([*VARY, *scale.finetuning])
+    return config
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -97,8 +97,8 @@ class FigureConfig(Config):
     """What is drawn, in reading order."""
     columns: int = Field(3, ge=1)
     """Panels in a row."""
-    seeds: int = Field(8, ge=1)
-    """Runs per task and method; fewer are named as missing."""
+    seeds: Annotated[int, Field(ge=1)] | Annotated[list[int], Field(min_length=1)] = 8
+    """Runs per task and method, of any seeds, or the seeds themselves; what is not there is named as missing."""
     x_range: Range | None = None
     """Env steps shown; unset: those of the runs."""
     y_range: Range | None = None

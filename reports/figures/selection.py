@@ -21,7 +21,7 @@ from reports.scores.score_table import ScoredRun, flatten_where, matches
 KNOWN_FIELDS = (
     "method", "variant", "suite", "task", "seed", "metric", "format", "status", "preset", "label",
     "pretraining.kind", "pretraining.data", "pretraining.num_videos", "pretraining.updates", "pretraining.variant",
-    "context.fusion", "reward.dual", "reward.gain", "init_parts", "latent_action.posterior",
+    "parent.run", "context.fusion", "reward.dual", "reward.gain", "init_parts", "latent_action.posterior",
 )  # fmt: skip
 """Fields that a `where` may name although no run that was read has them."""
 
@@ -244,12 +244,15 @@ def _missing(
     task: str,
     seeds: Sequence[str],
 ) -> list[MissingRun]:
-    absent = [seed for seed in range(figure.seeds) if str(seed) not in seeds]
-    number = max(0, figure.seeds - len(set(seeds)))  # other seeds than 0 … n-1 count as well
+    if isinstance(figure.seeds, int):
+        absent = [seed for seed in range(figure.seeds) if str(seed) not in seeds]
+        absent = absent[: max(0, figure.seeds - len(set(seeds)))]  # other seeds than 0 … n-1 count as well
+    else:
+        absent = [seed for seed in figure.seeds if str(seed) not in seeds]
     usual = flatten_where({**figure.usual, **line.usual})
     conditions = tuple((key, value) for key, value in flatten_where(where).items() if usual.get(key, _ABSENT) != value)
     preset = _presets(figure, where)[0]
-    return [MissingRun(name, line.label, conditions, suite, task, seed, preset) for seed in absent[:number]]
+    return [MissingRun(name, line.label, conditions, suite, task, seed, preset) for seed in absent]
 
 
 def missing_lines(missing: Sequence[MissingRun], planned: Planned) -> list[str]:

@@ -56,6 +56,15 @@ def test_a_run_is_kept_when_it_was_finished_and_a_line_is_made_alike(tmp_path: P
         kept_record.check_alike([one, two, record(tmp_path / "d", explore=False, training={"threads": 1})])
 
 
+def test_runs_of_before_and_after_a_field_came_are_alike(tmp_path: Path) -> None:
+    """Absent says the same as the value of before there was the field; another value does not."""
+    before, after = record(tmp_path / "a", horizon=5), record(tmp_path / "b", horizon=5, init_allow=[])
+    kept_record.check_alike([before, after])
+    kept_record.check_alike([after, before])
+    with pytest.raises(SystemExit, match="init_allow"):
+        kept_record.check_alike([before, record(tmp_path / "c", horizon=5, init_allow=["heads"])])
+
+
 def test_a_run_of_other_settings_than_todays_is_refused_and_fields_come_and_go(tmp_path: Path) -> None:
     run = record(tmp_path / "a", training={"updates": 3, "threads": 1}, dropped_since=True)
     same = {"training.updates": 3, "training.threads": 4, "data.every_frames": 1}  # frames: a field that came later

@@ -15,9 +15,11 @@ import planned_config
 import pytest
 import yaml
 from cpu_seconds import CountingWorkspace
+from kept_model import OtherModelError
 from one_command import OutOfTimeError
 
 from ipv_bench.run_record import read_record, write_record
+from models.training.checkpoint import checkpoint_sha256
 from reports.config import ReportConfig
 from tests.experiments.runs_of_scripts import ROOT, quick, record, whole_config
 
@@ -46,6 +48,7 @@ def keep_run(folder: Path, returns: Sequence[float] = (), random: Sequence[float
 def keep_model(folder: Path, **config: Any) -> None:
     (folder / "checkpoints" / "7").mkdir(parents=True)
     (folder / "checkpoints" / "7" / "model").write_text("weights")
+    (folder / "checkpoints" / "7" / "checkpoint.json").write_text("{}")  # the hash of a checkpoint is this file's
     record(folder, **config)
 
 
@@ -221,7 +224,7 @@ def test_the_figures_of_the_miniature_ask_for_its_runs_and_for_no_others() -> No
     config = ReportConfig.model_validate(yaml.safe_load((ROOT / "benchmarks/miniature.yaml").read_text()))
     lines = {line.name: miniature.WHOLE.extra_seeds if line.extra else miniature.WHOLE.seeds
              for line in miniature.WHOLE.lines}  # fmt: skip
-    drawn: dict[str, int] = {}
+    drawn: dict[str, list[int]] = {}
     for figure in config.figures.values():
         assert tuple(figure.tasks) == TARGETS
         for line in figure.methods:
@@ -229,6 +232,65 @@ def test_the_figures_of_the_miniature_ask_for_its_runs_and_for_no_others() -> No
             method = line.where["method"]
             name = models.pop() if models else method if method == "dreamerv2" else f"{method}@random"
             assert not models
-            assert figure.seeds <= len(lines[name]), name  # none is said to lack runs that the protocol does not have
-            drawn[name] = max(drawn.get(name, 0), figure.seeds)
-    assert drawn == {name: len(seeds) for name, seeds in lines.items()}
+            assert isinstance(figure.seeds, list)
+            assert {*figure.seeds} <= {*lines[name]}, name  # none is said to lack runs that the protocol does not have
+            drawn[name] = max(drawn.get(name, []), figure.seeds, key=len)
+    assert drawn == {name: list(seeds) for name, seeds in lines.items()}
+    # The file is what anybody gives to `report`, and draws the runs of the protocol's settings alone.
+    plain = yaml.safe_load((ROOT / "benchmarks/miniature.yaml").read_text())
+    assert miniature_summary.figures_of(miniature.WHOLE) == plain
+    with pytest.raises(SystemExit, match="pilots of several settings"):
+        miniature_summary.write_report(miniature.GATE, Path("unused"))
+
+
+def test_a_run_from_other_weights_than_the_kept_model_is_refused_before_anything_is_begun(tmp_path: Path) -> None:
+    whole = replace(miniature.WHOLE, kept=tmp_path / "kept", pilots=None)
+    target, line = miniature.models(whole)[0]
+    model = miniature.kept(whole, miniature.pretrained_path(whole, target, line))
+    changes = miniature.model_changes(whole, line)
+    keep_model(model, **whole_config(planned_config.pretraining_config("tiny", changes)))
+    settings = planned_config.finetuning_config("tiny", f"dmcr/{target}", miniature.run_changes(whole, line))
+    sha256 = checkpoint_sha256(model / "checkpoints" / "7")
+    for seed, start in ((1, sha256), (2, "of another machine's model")):
+        folder = miniature.kept(whole, miniature.run_path(whole, target, line, seed))
+        keep_run(folder, [1.0], **whole_config(settings))
+        write_record(folder, read_record(folder).model_copy(update={"parent": {"checkpoint_sha256": start}}))
+        if seed == 1:
+            miniature.check_kept(whole)
+    with pytest.raises(SystemExit, match="apv/seed2 started from other weights than .*apv/seed0 has"):
+        miniature.check_kept(whole)
+
+
+def test_a_run_that_went_on_from_a_model_that_gave_way_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, space = replace(miniature.WHOLE, kept=tmp_path / "kept", pilots=None), CountingWorkspace(tmp_path / "work")
+    target, line = miniature.models(whole)[0]
+    keep_model(space.folder / miniature.pretrained_path(whole, target, line))
+
+    def made(*words: str) -> float:
+        folder = space.folder / words[-1]
+        keep_run(folder)
+        write_record(folder, read_record(folder).model_copy(update={"parent": {"checkpoint_sha256": "before"}}))
+        return 1.0
+
+    monkeypatch.setattr(space, "command", made)
+    with pytest.raises(OtherModelError):
+        miniature_runs.finetune(whole, space, target, line, 1)
+    assert not miniature.kept(whole, miniature.run_path(whole, target, line, 1)).exists()
+
+
+def test_the_lines_that_the_protocol_compares_are_compared() -> None:
+    names = {line.name for line in miniature.LINES}
+    assert len(miniature.PAIRS) == len({*miniature.PAIRS}) == 8
+    assert all({*pair} <= names for pair in miniature.PAIRS)
+    few = {"dreamerv2": [1.0, 2.0], "contextwm": [3.0, 4.0, 0.5], "contextwm@random": [2.0, 3.0], "apv": [9.0]}
+    tasks = {target: {name: miniature_summary.with_interval(scores) for name, scores in few.items()}
+             for target in ("one", "other")}  # fmt: skip
+    found = dict(miniature_summary.improvements(tasks))
+    assert set(found) == {"contextwm > contextwm@random", "contextwm > dreamerv2"}  # one run of APV has no interval
+    assert found["contextwm > contextwm@random"]["probability"] == pytest.approx(3.5 / 6)  # 2 + 1/2 + 1 of six pairs
+    assert found["contextwm > dreamerv2"]["probability"] == pytest.approx(4 / 6)
+    assert found["contextwm > dreamerv2"]["low"] <= 4 / 6 <= found["contextwm > dreamerv2"]["high"]
+    del tasks["other"]["dreamerv2"]
+    assert set(dict(miniature_summary.improvements(tasks))) == {"contextwm > contextwm@random"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -46,6 +47,25 @@ def test_a_note_about_what_was_kept_before_is_not_one_about_what_is_kept_now(
         assert set(made) == {*rehearsal.STEPS, "hardware", "packages", "commit"}
         rehearsal.keep("b", {"inventory": 3})  # was cut short: takes the place of nothing
     assert kept["unfinished"]["b"]["inventory"] == 3
+
+
+def test_a_rehearsal_that_is_stopped_leaves_no_command_behind(tmp_path: Path) -> None:
+    """It removes its folders then; a `prepare` that went on would write into them."""
+    (tmp_path / "job").mkdir()
+    for number in range(2000):  # so many that `prepare` works until it is ended
+        (tmp_path / "job" / f"{number}.mp4").write_bytes(b"no video")
+    pids = []
+
+    def stopped(pid: int) -> bool:
+        pids.append(pid)
+        raise SystemExit(143)  # as the handler of SIGTERM does
+
+    with pytest.raises(SystemExit):
+        rehearsal.run("prepare", "folder", "--source", str(tmp_path / "job"), "--out", str(tmp_path / "out"),
+                      kill_when=stopped)  # fmt: skip
+    (pid,) = pids
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from ipv_bench import cli
 from ipv_bench.planned import Planned
@@ -170,6 +171,24 @@ def test_a_line_that_chooses_its_preset_is_made_with_that():
     assert [option(line, "--preset") + option(line, "--seed") for line in found.finetuning] == [
         ["small", "1"], ["small", "2"],
     ]  # fmt: skip
+
+
+def test_a_figure_may_name_its_seeds():
+    def absent(seeds: int | list[int], there: Sequence[int]) -> list[int]:
+        figure = FigureConfig(
+            title="seeds", suite="metaworld", tasks=[TASK], seeds=seeds, preset="paper",
+            methods=[MethodLine(label="DrQ-v2", where={"method": "drqv2"})],
+        )  # fmt: skip
+        return [run.seed for run in select_panels("seeds", figure, [one_run(seed) for seed in there])[0].missing]
+
+    assert absent([1, 2, 3], [1, 2]) == [3]
+    assert absent([1, 2, 3], [2, 7]) == [1, 3]  # another one takes no seed's place
+    assert absent([1, 2, 3], [1, 2, 3]) == []
+    assert absent(3, [1, 2]) == [0]
+    assert absent(3, [5, 6, 7]) == []
+    for wrong in (0, [], "three"):
+        with pytest.raises(ValidationError):
+            FigureConfig.model_validate({"title": "t", "suite": "dmc", "tasks": ["a"], "seeds": wrong})
 
 
 @pytest.mark.parametrize(
