@@ -157,6 +157,14 @@ def test_the_docs_show_every_value_of_these_releases_with_its_place(method: str,
         assert str(setting.value) in line
 
 
+@pytest.mark.parametrize("suite", ["metaworld", "dmc", "dmcr", "carla"])
+def test_the_docs_have_a_row_for_every_value_of_the_papers_release(suite: str) -> None:
+    table = DOCS.read_text().partition(f"\n### {suite}\n")[2].partition("\n### ")[0]
+    rows = {line.split("`")[1] for line in table.splitlines() if line.startswith("| `")}
+    fields = {key for method in ("contextwm", "apv", "dreamerv2") for key in released_settings(method, suite)}
+    assert rows == fields
+
+
 def test_the_docs_list_what_is_not_followed() -> None:
     text = DOCS.read_text()
     for subject, release, ours in NOT_FOLLOWED:
