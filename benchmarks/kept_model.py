@@ -49,6 +49,6 @@ def check_one_model(model: Path, runs: Sequence[Path]) -> None:
     for folder in runs:
         if read_record(folder).parent.get("checkpoint_sha256") != sha:
             raise OtherModelError(
-                f"{folder} started from other weights than {model} has: bring the model of that run here, or move the "
-                "kept runs of the line away"
+                f"{folder} started from other weights than {model} has: bring the model of that run here, or move away "
+                "what started from another one (kept runs of the line, or a run of this workspace, which is made again)"
             )

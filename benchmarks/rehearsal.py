@@ -190,7 +190,7 @@ def killed_job(job: Sequence[str], folder: Path) -> dict[str, Any]:
     kills = []
     for half in (1, max(1, total // 2)):
         there = len(list(out.glob("*.tar")))
-        wanted = max(half, there + 1)  # one more than before: it has begun to work again
+        wanted = min(total, max(half, there + 1))  # one more than before: it has begun to work again
         killed = run(*job, "--out", str(out), kill_when=lambda _, wanted=wanted: len(list(out.glob("*.tar"))) >= wanted)  # type: ignore[misc]
         kills.append({"status": killed.status, "shards_there": len(list(out.glob("*.tar"))), "of": total})
     resumed = run(*job, "--out", str(out))

@@ -10,6 +10,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
@@ -116,6 +117,8 @@ def _fault(error: Mapping[str, Any], config_class: type[BaseModel]) -> Fault:
     if error["loc"] and error["loc"][-1] == "[key]":
         return Fault(f"{key} is the name of an entry", "names that are texts", "put it in quotes")
     expected = place.expected or str(error["msg"])
+    if kind == "string_type" and isinstance(found, int | float | date):  # YAML reads more than texts
+        change = f"""put it in quotes, so that it is a text (--set '{key}="…"'), or leave it out"""
     if kind == "finite_number":
         expected = expected.replace(_KINDS[float], "a finite number", 1)
     return Fault(f"{key} is {_value(found)}", expected, change, key)

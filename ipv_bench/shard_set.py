@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, NonNegativeInt
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, field_validator
 
 from ipv_bench.atomic_file import write_bytes
 from ipv_bench.bounded_file import read_bytes
 from ipv_bench.bounded_json import MAX_LINE_BYTES, as_model, parse_json
 from ipv_bench.errors import InputError, ShardSetError
-from ipv_bench.file_names import FileName, Name
+from ipv_bench.file_names import FileName, Name, is_name, shown
 from ipv_bench.sample_encoding import STREAM_EXTENSION as STREAM_EXTENSION
 from ipv_bench.sample_encoding import Encoding as Encoding
 from ipv_bench.tracks import TrackEntry
@@ -148,6 +148,11 @@ class ShardEntry(BaseModel):
     sha256: str
 
 
+def called(name: str, dataset: str) -> str:
+    """For people: a set's name, and what it is a set of where that is not the same."""
+    return name if name == dataset else f"{name}, a set of {dataset}"
+
+
 class Manifest(BaseModel):
     """The contents of `manifest.json`: facts that the input and the options determine, nothing else."""
 
@@ -179,18 +184,26 @@ class Manifest(BaseModel):
     licence: str = ""
     tracks: dict[Name, TrackEntry] = {}
     """Name → what each sample's track of that name is; absent from the file of a set without tracks."""
+
+    @field_validator("options")
+    @classmethod
+    def _of_a_data_set(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if "data_set" in value and not is_name(value["data_set"]):
+            raise ValueError(f"options.data_set is {shown(value['data_set'])}, which is no name")
+        return value
+
     checksum: str = ""
     """sha256 of this file's text with `checksum` empty, so that `verify` finds a changed byte here too."""
 
     @property
     def dataset(self) -> str:
         """The data set whose layout and rules it was made by."""
-        return str(self.options.get("data_set") or self.name)
+        return str(self.options.get("data_set", self.name))
 
     @property
     def called(self) -> str:
         """For people: the name, and what it is a set of where that is not the same."""
-        return self.name if self.dataset == self.name else f"{self.name}, a set of {self.dataset}"
+        return called(self.name, self.dataset)
 
 
 def manifest_text(manifest: Manifest) -> bytes:

@@ -29,7 +29,7 @@ def sample(folder: Path | None, dataset: str, videos: int, seed: int) -> None:
 
 @click.command()
 @click.argument("name", metavar="NAME")
-@click.option("--source", type=_PATH, help="Raw release.  [default: data/raw/<name>]")
+@click.option("--source", type=_PATH, help="Raw release.  [default: data/raw/<name>, else data/raw/<NAME>]")
 @click.option("--out", type=_PATH, help="Shard set.  [default: data/shards/<name>]")
 @click.option("--profile", default="paper", show_default=True, help="Rules: paper or official-code.")
 @click.option("--workers", type=int, help="Decoder processes.  [default: one per core]")
@@ -71,15 +71,15 @@ def prepare(
     if "decoder=decord" in overrides:  # asked for again once all of the config is known; here it costs no import
         require("decoder=decord", "decord")
 
-    from pipelines.datasets.set_name import default_place
+    from ipv_bench.set_name import default_places
     from pipelines.prepare import Job
     from pipelines.prepare import prepare as run_prepare
 
-    place = default_place(name, overrides)
+    usual_source, usual_out = default_places(name, overrides)
     job = Job(
         name,
-        source or Path("data/raw") / place,
-        out or Path("data/shards") / place,
+        source or usual_source,
+        out or usual_out,
         profile,
         workers,
         "ray" if executor == "ray" else "local",

@@ -50,7 +50,7 @@ def dry_run(job: Job) -> Estimate:
     items = [item for item in planned if not item.excluded and not item.problem]
     excluded = sum(1 for item in planned if item.excluded)
     problems = Counter(item.problem[0] for item in planned if item.problem)
-    say(f"{job.name}, {job.profile} profile: {len(planned):,} source items in {len(plan.tasks)} shards")
+    say(f"{plan.called}, {job.profile} profile: {len(planned):,} source items in {len(plan.tasks)} shards")
     for split, count in sorted(Counter(item.split for item in items).items()):
         say(f"  {count:,} to decode" + (f" in {split}" if split else ""))
     if excluded:

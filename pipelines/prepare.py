@@ -16,10 +16,10 @@ from ipv_bench.config import build, check_key, merge, nested, parse_overrides
 from ipv_bench.errors import FailureLimitError, FindingsError, SourceError, UnknownNameError, UsageError
 from ipv_bench.extras import require
 from ipv_bench.progress import progress, say
+from ipv_bench.set_name import check_set_name
 from ipv_bench.shard_set import LOG_FILE, MANIFEST_FILE, Manifest, read_manifest
 from pipelines.datasets.base import DataSet, data_set
 from pipelines.datasets.prepare_config import PrepareConfig
-from pipelines.datasets.set_name import check_set_name
 from pipelines.datasets.split_archive import extract
 from pipelines.decoding.selection import refuse_unknown_rates, without_rate
 from pipelines.jobs.execute import Executor, LocalExecutor
@@ -109,7 +109,8 @@ def plan_job(job: Job) -> tuple[DataSet, Plan]:
     with reading_errors(job.source, error=SourceError, fix="change its permissions"):
         is_folder = job.source.is_dir()
     if not is_folder:
-        raise SourceError(f"{job.source} is not a folder", expected=f"a {job.name} release", fix=release.help)
+        fix = f"name its place with --source; where there is none: {release.help}" if config.name else release.help
+        raise SourceError(f"{job.source} is not a folder", expected=f"a {job.name} release", fix=fix)
     getattr(release, "refuse_unheeded", _all_heeded)(config)
     source = job.source.resolve()
     inventory = release.inventory(source, config)
@@ -210,7 +211,7 @@ def _make(job: Job, release: DataSet, plan: Plan, state: Progress, tally: Tally,
         )
     manifest = write_tables(plan, release, out)
     shutil.rmtree(out / EXTRACTED_FOLDER, ignore_errors=True)
-    remove_leftovers(out, plan.name)  # of nodes that were lost
+    remove_leftovers(out)  # of nodes that were lost
     seconds = time.time() - begun
     note(out, event="end", time=time.time(), seconds=round(seconds, 3), items=num_items - num_done)
     return manifest

@@ -97,8 +97,9 @@ class FigureConfig(Config):
     """What is drawn, in reading order."""
     columns: int = Field(3, ge=1)
     """Panels in a row."""
-    seeds: Annotated[int, Field(ge=1)] | Annotated[list[int], Field(min_length=1)] = 8
-    """Runs per task and method, of any seeds, or the seeds themselves; what is not there is named as missing."""
+    seeds: Annotated[int, Field(ge=1)] | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = 8
+    """Runs per task and method, of any seeds, or the seeds that must be there; what is not there is named as missing.
+    All runs that fit are drawn, whatever their seeds."""
     x_range: Range | None = None
     """Env steps shown; unset: those of the runs."""
     y_range: Range | None = None

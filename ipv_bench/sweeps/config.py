@@ -11,6 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from ipv_bench.config import Config, build, flatten, read_config_file
 from ipv_bench.config_faults import RefusedValueError
 from ipv_bench.errors import ConfigError
+from ipv_bench.file_names import is_name, shown
 from ipv_bench.frozen_protocol import PREFIX, Protocol, SampleData, load_protocol
 
 OF_METHODS = ("tasks", "data", "seeds", "pretrain_seed", "preset", "pretrain_preset", "set", "pretrain_set")
@@ -94,6 +95,18 @@ class SweepConfig(Config):
     @classmethod
     def _one_name_is_a_list(cls, value: Any) -> Any:
         return [[one] if isinstance(one, str) else one for one in value] if isinstance(value, list) else value
+
+    @field_validator("samples")
+    @classmethod
+    def _sets_have_names(cls, value: dict[str, SampleData]) -> dict[str, SampleData]:
+        wrong = [name for name in value if not is_name(name)]
+        if wrong:
+            raise RefusedValueError(
+                f"samples names {shown(wrong[0])}",
+                expected="names of shard sets: letters, digits, _ and -",
+                fix="name the set itself, not its place: sets lie below `shards` (data/shards)",
+            )
+        return value
 
     @field_validator("seeds", mode="before")
     @classmethod

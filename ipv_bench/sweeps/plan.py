@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,11 +22,13 @@ from typing import Any
 from ipv_bench.bounded_json import read_json
 from ipv_bench.config import flatten
 from ipv_bench.errors import IpvBenchError, UnknownNameError, UsageError
-from ipv_bench.frozen_protocol import SampleData, load_protocol
+from ipv_bench.frozen_protocol import load_protocol
 from ipv_bench.planned import Planned
 from ipv_bench.plugins import plugin_names
 from ipv_bench.progress import say_aside
 from ipv_bench.run_record import is_finished, variant_name
+from ipv_bench.set_name import own_name
+from ipv_bench.shard_set import read_manifest
 from ipv_bench.sweeps.config import MethodChoice, SweepConfig
 
 USUAL_SHARDS = "data/shards/"
@@ -306,6 +309,8 @@ def _prepare(config: SweepConfig, jobs: Iterable[Job]) -> list[Job]:
         UsageError: there are such, and the sweep does not say `prepare: true`.
     """
     wanted = dict.fromkeys(place for job in jobs if job.kind == "pretrain" for place in job.needs)
+    if not config.protocol:
+        _tell_other_names(wanted)
     missing = [place for place in wanted if not (Path(place) / "manifest.json").is_file() and "://" not in place]
     needed = [place for place in missing if Path(place).name not in config.samples]
     if needed and not config.prepare:
@@ -316,19 +321,37 @@ def _prepare(config: SweepConfig, jobs: Iterable[Job]) -> list[Job]:
             fix=f"make them with `ipv-bench prepare {names[0]}`" + (" and so on" if names[1:] else "")
             + ", or say `prepare: true` in the sweep",
         )  # fmt: skip
-    return [job for place in missing for job in _jobs_of_set(place, config.samples.get(Path(place).name))]
+    return [job for place in missing for job in _jobs_of_set(config, place)]
 
 
-def _jobs_of_set(place: str, sample: SampleData | None) -> list[Job]:
-    """What makes a shard set: `prepare`, on the release of its name or on a sample release that is written first."""
+def _tell_other_names(places: Iterable[str]) -> None:
+    """Warn of sets that are called otherwise than their folders: several of one name are one line in figures."""
+    for place in places:
+        with suppress(IpvBenchError):  # absent or damaged: `pretrain` says so
+            name = read_manifest(place).name
+            if name != Path(place).name:
+                say_aside(
+                    f"warning: the set in {place} is called {name}, and so its runs in figures, beside those of any "
+                    f"other set called so; `ipv-bench prepare … --set name={Path(place).name}` gives it its own"
+                )
+
+
+def _jobs_of_set(config: SweepConfig, place: str) -> list[Job]:
+    """What makes a shard set: `prepare`, on the release of its name or on a sample release that is written first.
+
+    Sets of samples are called as the sweep calls them, so that two of one kind are two in runs and figures; those of a
+    protocol as its runs have always called them.
+    """
+    sample = config.samples.get(Path(place).name)
     name = Path(place).name
     if sample is None:
         return [Job(place, ("prepare", name, "--out", place))]
     raw = f"data/raw/{name}"
     options = ("--dataset", sample.dataset, "--videos", str(sample.videos), "--seed", str(sample.seed))
+    named = ("--set", f"name={json.dumps(name)}") if not config.protocol and own_name(name, sample.dataset) else ()
     return [
         Job(raw, ("sample", raw, *options)),
-        Job(place, ("prepare", sample.dataset, "--source", raw, "--out", place), (raw,)),
+        Job(place, ("prepare", sample.dataset, "--source", raw, "--out", place, *named), (raw,)),
     ]
 
 

@@ -112,7 +112,10 @@ def _source_place(folder: Path, manifest: Manifest) -> Place:
     """
     noted = noted_source(folder)
     at_its_place = Path(noted) if os.path.isabs(noted) else None
-    place = find(noted or f"data/raw/{manifest.name}", folder, lambda path: path.is_dir(), lambda path: True)
+    for release in (noted,) if noted else (f"data/raw/{manifest.name}", f"data/raw/{manifest.dataset}"):
+        place = find(release, folder, lambda path: path.is_dir() and not path.samefile(folder), lambda path: True)
+        if place.path is not None:
+            break
     return Place(place.path, place.path is not None and place.path == at_its_place)
 
 
@@ -250,7 +253,7 @@ def _source_link(folder: Path, manifest: Manifest, source: Place, checked: _Chec
     facts = {"inventory_sha256": manifest.inventory_sha256, "num_sources": total, "recorded_path": noted}
     inventory = f"inventory sha256 {manifest.inventory_sha256}"
     again = f"`ipv-bench verify {folder} --source RELEASE` compares it"
-    unproved = ("not here", noted) if noted else ("not recorded", f"the {manifest.name} release")
+    unproved = ("not here", noted) if noted else ("not recorded", f"the {manifest.dataset} release")
     not_found = Link("source", unproved[1], unproved[0], f"{total} items; {inventory}; {again}", facts)  # type: ignore[arg-type]
     if source.path is None:
         return not_found

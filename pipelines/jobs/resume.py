@@ -102,7 +102,7 @@ def look_at(plan: Plan, out: Path, retry_failed: str | None, num_planned: int | 
 
 def _look_at(plan: Plan, out: Path, retry_failed: str | None, num_planned: int | None) -> Progress:
     shards = _stored_shards(plan, out)
-    remove_leftovers(out, plan.name)
+    remove_leftovers(out)
     was_complete = (out / MANIFEST_FILE).exists()
     manifest = _intact_manifest(plan, out)
     _refuse_other_items(plan, out, shards, manifest, num_planned)

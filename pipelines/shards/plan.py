@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ipv_bench.shard_set import sample_keys, shard_name
+from ipv_bench.shard_set import called, sample_keys, shard_name
 from pipelines.datasets.base import Inventory, SourceItem, item_text
 from pipelines.datasets.prepare_config import PrepareConfig
 from pipelines.decoding.pixels_revision import PIXELS_REVISION
@@ -63,6 +63,11 @@ class Plan:
     inventory: Inventory
     config: PrepareConfig
     tasks: tuple[ShardTask, ...]
+
+    @property
+    def called(self) -> str:
+        """For people: the name, and what it is a set of where that is not the same."""
+        return called(self.name, self.options["data_set"])
 
     def sha256(self) -> str:
         """Hash of inventory and options."""

@@ -65,9 +65,10 @@ def temporary_path(task: ShardTask, purpose: str) -> Path:
     return task.out / f".{task.file}.{purpose}-{os.urandom(8).hex()}{TEMPORARY_SUFFIX}"
 
 
-def remove_leftovers(out: Path, name: str) -> None:
-    """Delete unfinished files of interrupted runs: of shards, and of the tables and the manifest."""
-    for start in (f"{name}-", *(f"{file}." for file in SET_FILES)):
+def remove_leftovers(out: Path) -> None:
+    """Delete unfinished files of interrupted runs: of shards, whatever the set was to be called, and of the tables and
+    the manifest."""
+    for start in (f"*-{'[0-9]' * 6}.", *(f"{file}." for file in SET_FILES)):
         for path in out.glob(f".{start}*{TEMPORARY_SUFFIX}"):
             path.unlink(missing_ok=True)
 

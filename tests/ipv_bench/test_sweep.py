@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -192,6 +193,10 @@ def test_figures_stand_for_the_runs_that_they_lack(lab: Path) -> None:
         ("protocol: v1/cpu-night\nmethods: [{method: apv, set: {evaluation.episodes: 50}}]", "evaluation.episodes"),
         ("protocol: v1/cpu-night\nmethods: [{method: apv, set: {training: {env_steps: 9}}}]", "training.env_steps"),
         ("[1, 2]", "holds a list"),
+        (
+            "methods: [apv]\ntasks: [dmc/walker_run]\nsamples: {data/shards/a: {dataset: ssv2}}",
+            "samples names 'data/shards",
+        ),
     ],
 )
 def test_files_that_say_something_wrong(text: str, words: str, tmp_path: Path) -> None:
@@ -232,6 +237,32 @@ def test_a_data_set_that_is_not_prepared_says_how(lab: Path) -> None:
     jobs = plan_sweep(SweepConfig.model_validate({**fields, "prepare": True}))
     assert [job.kind for job in jobs] == ["prepare", "pretrain", "finetune"]
     assert jobs[0].words == ("prepare", "ego4d", "--out", "data/shards/ego4d")
+
+
+def test_sets_of_samples_are_called_as_the_sweep_calls_them(lab: Path) -> None:
+    sample = {"dataset": "robot-videos", "videos": 4}
+    fields = {"methods": ["linear"], "tasks": ["dot/left"], "data": ["a", "b"], "samples": {"a": sample, "b": sample}}
+    prepared = [job.words for job in plan_sweep(SweepConfig.model_validate(fields)) if job.kind == "prepare"]
+    assert [words[-2:] for words in prepared] == [("--set", 'name="a"'), ("--set", 'name="b"')]
+    # not where it has the data set's name anyway, or another's, which `prepare` refuses
+    for name in ("robot-videos", "ego4d"):
+        fields |= {"data": [name], "samples": {name: sample}, "shards": "elsewhere"}
+        (words,) = [job.words for job in plan_sweep(SweepConfig.model_validate(fields)) if job.kind == "prepare"]
+        assert "--set" not in words
+    night = read_sweep("protocol:v1/cpu-night")
+    assert not [job for job in plan_sweep(night) if job.kind == "prepare" and "--set" in job.words]
+
+
+def test_a_set_that_is_called_otherwise_than_its_folder_is_told(
+    lab: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copytree(lab / SHARDS, tmp_path / "elsewhere" / "kitchen")
+    fields = {"methods": ["linear"], "tasks": ["dot/left"], "data": ["kitchen"], "shards": "elsewhere"}
+    plan_sweep(SweepConfig.model_validate(fields))
+    assert "the set in elsewhere/kitchen is called robot-videos" in capsys.readouterr().err
+    plan_sweep(SweepConfig.model_validate({**fields, "data": ["robot-videos"], "shards": "data/shards"}))
+    assert "is called" not in capsys.readouterr().err
 
 
 ONE = (

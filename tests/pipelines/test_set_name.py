@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from ipv_bench.atomic_file import TEMPORARY_SUFFIX
 from ipv_bench.cli import run
+from ipv_bench.run_record import RunRecord, write_record
 from ipv_bench.segments import open_segments
-from ipv_bench.shard_set import read_manifest
+from ipv_bench.shard_set import LOG_FILE, read_manifest, write_manifest
 from tests.episode_maker import write_episodes
 from tests.pipelines.ssv2_maker import file_hashes
 
@@ -62,7 +65,7 @@ def test_a_folder_keeps_its_name(raw: Path, tmp_path: Path, finished: bool, caps
     assert run([*command, "--set", "name=cheetah"]) == 0
 
 
-@pytest.mark.parametrize("name", ["../up", "", "a.b", "a/b", "-" * 101, "ssv2", "folder"])
+@pytest.mark.parametrize("name", ["../up", "a.b", "a/b", "-" * 61, "ssv2", "folder", "none", "published", "2026", "on"])
 def test_what_is_no_name_or_another_data_set_is_refused(
     raw: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -70,6 +73,70 @@ def test_what_is_no_name_or_another_data_set_is_refused(
     assert run(["prepare", "episodes", "--source", str(raw / "cheetah"), "--set", f"name={name}"]) == 2
     assert "name" in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_release_under_the_data_sets_name_is_found_and_one_that_is_nowhere_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_episodes(tmp_path / "data/raw/episodes", (6, 7))
+    assert run(["prepare", "episodes", "--set", "name=mine"]) == 0
+    assert read_manifest(tmp_path / "data/shards/mine").totals["num_frames"] == 13
+    capsys.readouterr()
+    assert run(["prepare", "folder", "--set", "name=mine2"]) == 2
+    assert "name its place with --source" in capsys.readouterr().err
+
+
+def test_what_a_killed_job_under_another_name_left_is_removed(raw: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    left = out / f".other-000000.tar.part-5ee0{TEMPORARY_SUFFIX}"
+    left.write_bytes(b"half")
+    mine = out / ".notes.tmp"
+    mine.write_bytes(b"not ours")
+    assert run(["prepare", "episodes", "--source", str(raw / "walker"), "--out", str(out)]) == 0
+    assert not left.exists()
+    assert mine.exists()
+
+
+@pytest.mark.parametrize("text", ["folder\x1b[31m\n## Licence", "", ["ssv2"], 7, None, "x" * 101])
+def test_a_foreign_manifest_cannot_name_a_data_set_that_is_none(
+    raw: Path, tmp_path: Path, text: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it says there stands in cards, runs and messages, and decides whether a set may be passed on."""
+    out = tmp_path / "out"
+    assert run(["prepare", "episodes", "--source", str(raw / "walker"), "--out", str(out)]) == 0
+    manifest = read_manifest(out)
+    write_manifest(out, manifest.model_copy(update={"options": {**manifest.options, "data_set": text}}))
+    capsys.readouterr()
+    for command in (["inspect", str(out)], ["export", str(out), "--to", "hf", "--out", "hf", "--set", "licence=mit"]):
+        assert run(command) == 2
+        message = capsys.readouterr().err
+        assert "options.data_set" in message
+        assert "\x1b" not in message
+    assert not (tmp_path / "hf").exists()
+
+
+def test_a_renamed_set_without_its_log_is_traced_to_the_data_sets_release(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["prepare", "ssv2", "--set", "name=mine", "--source", str(release)]) == 0
+    (tmp_path / "data/shards/mine" / LOG_FILE).unlink()
+    capsys.readouterr()
+    (tmp_path / "runs").mkdir()
+    write_record(tmp_path / "runs", RunRecord(
+        kind="pretrain", method="apv", seed=0, preset="tiny", config={}, status="finished",
+        shard_sets=open_segments("data/shards/mine", 3, seed=0).shard_sets,
+    ))  # fmt: skip
+    run(["trace", "runs"])
+    assert "the ssv2 release" in capsys.readouterr().out
+    (tmp_path / "data/raw").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "data/raw/ssv2").symlink_to(release)
+    run(["trace", "runs"])
+    out = capsys.readouterr().out
+    assert re.search("✓ source  .*data/raw/ssv2", out)
+    assert "2 decoded again, equal to what is stored" in out
 
 
 def test_another_name_passes_on_nothing_that_may_not_be(
