@@ -1,0 +1,106 @@
+"""What a sweep's file may say, and what is planned of it, before anything runs: with the package of docs/plugins.md."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ipv_bench.errors import ConfigError, IpvBenchError, UsageError
+from ipv_bench.sweeps.config import SweepConfig, read_sweep
+from ipv_bench.sweeps.plan import plan_sweep
+from tests.ipv_bench.test_sweep import SHARDS, lab, prepared
+
+__all__ = ["lab", "prepared"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("tasks: [dot/left]", "neither `methods` and `tasks` nor `figures`"),
+        ("methods: [linear]\ntasks: [dot/left]\nseed: 3", "unknown config key 'seed'"),
+        ("methods: [linear]\ntasks: [dot/left, dot/left]", "names something twice"),
+        ("methods: [{method: linear, set: {a.b: 1}}]\ntasks: [dot/left]\nset: {a.b: 2}", "a.b is set for all methods"),
+        (
+            "methods: [{method: linear, set: {a.b: 1}}]\ntasks: [dot/left]\nset: {a: {b: 2}}",
+            "a.b is set for all methods",
+        ),
+        ("methods: [{method: linear, set: {a.b: 1, a: {b: 2}}}]\ntasks: [dot/left]", "names a.b twice"),
+        ("methods: [{method: linear, set: {method: apv}}]\ntasks: [dot/left]", "names another method"),
+        ("methods: [linear]\nfigures: [fig5a]", "it names methods alone"),
+        ("figures: [fig5a]\npreset: tiny\nset: {a.b: 2}", "preset, set would not be heeded"),
+        ("protocol: v1/cpu-night\nseeds: 3", "the protocol says seeds itself"),
+        ("protocol: v1/cpu-night\nmethods: [{method: apv, set: {evaluation.episodes: 50}}]", "evaluation.episodes"),
+        ("protocol: v1/cpu-night\nmethods: [{method: apv, set: {training: {env_steps: 9}}}]", "training.env_steps"),
+        ("[1, 2]", "holds a list"),
+        (
+            "methods: [apv]\ntasks: [dmc/walker_run]\nsamples: {data/shards/a: {dataset: ssv2}}",
+            "samples names 'data/shards",
+        ),
+    ],
+)
+def test_files_that_say_something_wrong(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "wrong.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=words.replace("[", r"\[")) as caught:
+        read_sweep(tmp_path / "wrong.yaml")
+    assert "wrong.yaml" in caught.value.found
+    assert caught.value.expected
+    assert caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"methods": ["linera"], "tasks": ["dot/left"]}, "did you mean 'linear'"),
+        ({"methods": ["linear"], "tasks": ["dot/lift"]}, "did you mean 'dot/left'"),
+        ({"figures": ["fig5x"]}, "did you mean 'fig5"),
+        ({"methods": ["linear"], "tasks": ["dot/left"], "data": ["sssv2"], "prepare": True}, "did you mean 'ssv2'"),
+        ({"methods": ["linear"], "tasks": ["dot/left"], "pretrain_set": {"linear.feature": 3}}, "did you mean"),
+        (
+            {"methods": [{"method": "apv", "set": {"rssm.deter": 32}}], "tasks": ["dot/left"]},
+            "rssm.deter: 64 there, 32 here",
+        ),
+        ({"methods": ["linear"], "tasks": ["dot/left"], "set": {"linear.feature": 3}}, "did you mean"),
+    ],
+)
+def test_unknown_names_are_refused_before_anything_runs(lab: Path, fields: dict, words: str) -> None:
+    with pytest.raises(IpvBenchError, match=words):
+        plan_sweep(SweepConfig.model_validate(fields if "figures" in fields else {"data": ["robot-videos"], **fields}))
+    assert not (lab / "runs").exists()
+
+
+def test_a_data_set_that_is_not_prepared_says_how(lab: Path) -> None:
+    fields = {"methods": ["linear"], "tasks": ["dot/left"], "data": [["robot-videos", "ego4d"]]}
+    with pytest.raises(UsageError, match="not prepared: data/shards/ego4d") as caught:
+        plan_sweep(SweepConfig.model_validate(fields))
+    assert "ipv-bench prepare ego4d" in caught.value.fix
+    jobs = plan_sweep(SweepConfig.model_validate({**fields, "prepare": True}))
+    assert [job.kind for job in jobs] == ["prepare", "pretrain", "finetune"]
+    assert jobs[0].words == ("prepare", "ego4d", "--out", "data/shards/ego4d")
+
+
+def test_sets_of_samples_are_called_as_the_sweep_calls_them(lab: Path) -> None:
+    sample = {"dataset": "robot-videos", "videos": 4}
+    fields = {"methods": ["linear"], "tasks": ["dot/left"], "data": ["a", "b"], "samples": {"a": sample, "b": sample}}
+    prepared = [job.words for job in plan_sweep(SweepConfig.model_validate(fields)) if job.kind == "prepare"]
+    assert [words[-2:] for words in prepared] == [("--set", 'name="a"'), ("--set", 'name="b"')]
+    # not where it has the data set's name anyway, or another's, which `prepare` refuses
+    for name in ("robot-videos", "ego4d"):
+        fields |= {"data": [name], "samples": {name: sample}, "shards": "elsewhere"}
+        (words,) = [job.words for job in plan_sweep(SweepConfig.model_validate(fields)) if job.kind == "prepare"]
+        assert "--set" not in words
+    night = read_sweep("protocol:v1/cpu-night")
+    assert not [job for job in plan_sweep(night) if job.kind == "prepare" and "--set" in job.words]
+
+
+def test_a_set_that_is_called_otherwise_than_its_folder_is_told(
+    lab: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copytree(lab / SHARDS, tmp_path / "elsewhere" / "kitchen")
+    fields = {"methods": ["linear"], "tasks": ["dot/left"], "data": ["kitchen"], "shards": "elsewhere"}
+    plan_sweep(SweepConfig.model_validate(fields))
+    assert "the set in elsewhere/kitchen is called robot-videos" in capsys.readouterr().err
+    plan_sweep(SweepConfig.model_validate({**fields, "data": ["robot-videos"], "shards": "data/shards"}))
+    assert "is called" not in capsys.readouterr().err
