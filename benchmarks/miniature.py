@@ -5,6 +5,7 @@
     python benchmarks/miniature.py              the whole experiment, once the gate is passed; run it again to go on
     python benchmarks/miniature.py --remaining  what is still to be made, one a line, and the CPU-hours it takes
     python benchmarks/miniature.py --summary    only read what is kept: print the table, write the report to --report
+    python benchmarks/miniature.py --summary --page docs/miniature.md    put that table on its page
     python benchmarks/miniature.py --quick      a tiny one from nothing, in a folder that is removed: that it runs
 
 Videos of two domains of DMC Remastered, without actions, pre-train each method; agents then learn a task in the third
@@ -27,6 +28,7 @@ from functools import partial
 from pathlib import Path
 
 from cpu_seconds import CountingWorkspace
+from miniature_page import write_page
 from miniature_protocol import GATE, PILOT, QUICK, WHOLE, check_kept, estimated_hours, list_remaining
 from miniature_runs import QuickWorkspace, experiment
 from miniature_summary import files_of, require_gate, summary, write_report
@@ -44,6 +46,7 @@ def main() -> None:
     parser.add_argument("--remaining", action="store_true", help="only list what is not kept")
     parser.add_argument("--summary", action="store_true", help="only read what is kept")
     parser.add_argument("--report", type=Path, help="write the report of what is kept to this folder")
+    parser.add_argument("--page", type=Path, help="put the tables of what is kept between the marks of this page")
     parser.add_argument("--quick", action="store_true", help="a tiny one, in a folder that is removed")
     options = parser.parse_args()
     if options.quick:
@@ -69,6 +72,8 @@ def main() -> None:
     print(json.dumps({"benchmark": "miniature", "gate": options.gate, "pilot": options.pilot, **summary(scale)}))
     if options.report:  # last: whatever it says, the table is there
         write_report(scale, options.report)
+    if options.page:
+        write_page(scale, options.page)
     sys.exit(status)
 
 
