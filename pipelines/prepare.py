@@ -13,7 +13,7 @@ from typing import Literal
 
 from ipv_bench.bounded_file import reading_errors
 from ipv_bench.config import build, check_key, merge, nested, parse_overrides
-from ipv_bench.errors import FailureLimitError, FindingsError, SourceError, UnknownNameError, UsageError
+from ipv_bench.errors import ConfigError, FailureLimitError, FindingsError, SourceError, UnknownNameError, UsageError
 from ipv_bench.extras import require
 from ipv_bench.progress import progress, say
 from ipv_bench.set_name import check_set_name
@@ -74,17 +74,28 @@ def resolve_config(release: DataSet, profile: str, overrides: Iterable[str]) -> 
 
     Raises:
         UnknownNameError: the data set has no such profile.
-        ConfigError: unknown field or wrong value, a name that is none among them.
+        ConfigError: unknown field or wrong value, a name that is none among them, or a field that another leaves
+            without effect.
     """
     if profile not in release.profiles:
         raise UnknownNameError(f"profile of {release.name}", profile, release.profiles)
     values = dict(release.profiles[profile])
-    for key, value in parse_overrides(overrides).items():
+    changes = parse_overrides(overrides)
+    for key, value in changes.items():
         check_key(release.config, key)
         values = merge(values, nested(key, value))
     config = build(release.config, values)
+    _refuse_without_effect(config, changes)
     check_set_name(config.name, release.name)
     return config.model_copy(update={"name": ""}) if config.name == release.name else config
+
+
+def _refuse_without_effect(config: PrepareConfig, changed: Iterable[str]) -> None:
+    unread = {"jpeg_quality": "encoding=raw stores no JPEGs"} if config.encoding == "raw" else {}
+    if config.size == "native":
+        unread["scaling"] = "size=native scales nothing"
+    for key in sorted(unread.keys() & set(changed)):
+        raise ConfigError(f"{key} is set, and {unread[key]}", expected=f"no {key}", fix=f"leave {key} out")
 
 
 def _all_heeded(config: PrepareConfig) -> None:

@@ -66,6 +66,10 @@ class AdaptConfig(MethodConfig):
     training: AdaptTrainingConfig = AdaptTrainingConfig()
     validation: AdaptValidationConfig = AdaptValidationConfig()
 
+    def unread(self) -> Mapping[str, str]:
+        """See `MethodConfig.unread`."""
+        return {**super().unread(), **self.data.unread(), **self.validation.unread()}
+
     @model_validator(mode="after")
     def _consistent(self) -> AdaptConfig:
         if self.validation.every and self.validation.warmup >= self.data.length:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -75,6 +76,16 @@ class AgentConfig(StackedConfig):
     behavior: BehaviorConfig = BehaviorConfig()
     training: AgentTrainingConfig = AgentTrainingConfig()
 
+    def unread(self) -> Mapping[str, str]:
+        """See `MethodConfig.unread`."""
+        found = dict(super().unread())
+        if self.behavior.discount_head:
+            del found["loss.discount_scale"]
+        if not self.pretrained:
+            nothing = f"nothing of {self.method} comes from a pre-trained model"
+            found |= dict.fromkeys(("init_parts", "init_allow", "training.encoder_frozen_updates"), nothing)
+        return found
+
 
 class ActionFreeAgentConfig(AgentConfig):
     """An agent whose pre-trained model has seen no actions."""
@@ -99,6 +110,13 @@ class IsolatedAgentConfig(IsolatedModelConfig):
     pretrained: ClassVar[bool] = False
     behavior: IsolatedBehaviorConfig = IsolatedBehaviorConfig()
     training: AgentTrainingConfig = AgentTrainingConfig()
+
+    def unread(self) -> Mapping[str, str]:
+        """See `MethodConfig.unread`."""
+        found = dict(super().unread())
+        if not self.behavior.discount_head:
+            found["loss.discount_scale"] = "there is no discount head: set behavior.discount_head=true"
+        return found
 
     @model_validator(mode="after")
     def _nothing_waits(self) -> IsolatedAgentConfig:

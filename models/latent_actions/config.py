@@ -93,9 +93,10 @@ class LatentActionVideoConfig(WorldModelConfig):
 
     def unread(self) -> Mapping[str, str]:
         """See `MethodConfig.unread`."""
-        if self.latent_action.posterior == "stochastic":
-            return {}
-        return {"latent_action.beta_a": "latent_action.posterior=deterministic has no KL for it to weigh"}
+        found = dict(super().unread())
+        if self.latent_action.posterior == "deterministic":
+            found["latent_action.beta_a"] = "latent_action.posterior=deterministic has no KL for it to weigh"
+        return found
 
     @model_validator(mode="after")
     def _there_are_others_to_compare_with(self) -> LatentActionVideoConfig:
@@ -131,10 +132,9 @@ class RealActionModelConfig(StackedConfig):
         """See `MethodConfig.unread`."""
         needed = {"latent_action.align_updates": "warmstart", "latent_action.align_scale": "nll"}
         align = self.latent_action.align
-        found = {key: f"latent_action.align is {align}: it is for {own}" for key, own in needed.items() if own != align}
-        if not self.intrinsic.beta:
-            found["intrinsic.features"] = "intrinsic.beta=0 switches the bonus off"
-        return found
+        why = f"latent_action.align is {align}: it is for "
+        unused = {key: why + own for key, own in needed.items() if own != align}
+        return {**super().unread(), **unused}
 
     def not_taken(self) -> tuple[str, ...]:
         """See `MethodConfig.not_taken`: without alignment the pre-trained action encoder is left out, as published."""

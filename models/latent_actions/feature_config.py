@@ -121,7 +121,7 @@ class FeatureModelConfig(MethodConfig):
 
     def unread(self) -> Mapping[str, str]:
         """See `MethodConfig.unread`."""
-        found = {f"features.{key}": why for key, why in self.features.unread().items()}
+        found = {**super().unread(), **{f"features.{key}": why for key, why in self.features.unread().items()}}
         if self.loss == "ficc":
             found |= dict.fromkeys(OF_THE_FIT, "loss=ficc learns its features along, and fits none before")
             found["state_loss"] = "loss=ficc has no state loss"

@@ -42,7 +42,8 @@ class WorldModelAdaptation:
 
     def unused(self, config: Any, parts: str) -> dict[str, str]:
         """See `models.methods.base.unused_by`."""
-        found = dict.fromkeys(("behavior", "intrinsic"), "adapt trains no behaviour")
+        found = dict(config.unread())
+        found |= dict.fromkeys(("behavior", "intrinsic"), "adapt trains no behaviour")
         found |= dict.fromkeys(("reward", "loss.discount_scale"), "adapt has no rewards and no ends")
         latent = getattr(config, "latent_action", None)  # of PreLAR
         if parts == "dynamics" and not (latent is not None and latent.hold_rssm):

@@ -56,6 +56,17 @@ class DataConfig(Config):
     cache: str | None = None
     """Folder that keeps whole shards of remote sets; unset: ranged reads each time."""
 
+    def unread(self) -> dict[str, str]:
+        """Keys, as in the whole config, that nothing looks at → why."""
+        found = {}
+        if self.every_seconds is not None:
+            found["data.every_frames"] = f"data.every_seconds={self.every_seconds:g} says how far frames are apart"
+        if not self.holdout:
+            found["data.fewest_held_out"] = "data.holdout=0 keeps none for validation"
+        if len(self.sets) == 1:
+            found["data.weights"] = "there is one set, which has all of the mixture"
+        return found
+
     @model_validator(mode="after")
     def _one_weight_per_set(self) -> DataConfig:
         if self.weights is not None:
@@ -119,6 +130,13 @@ class ValidationConfig(Config):
     strips: int = Field(4, ge=0)
     """Segments shown as PNG strips and GIFs (truth, prediction, error)."""
 
+    def unread(self) -> dict[str, str]:
+        """Keys, as in the whole config, that nothing looks at → why."""
+        if self.every:
+            return {}
+        others = ("validation.segments", "validation.warmup", "validation.strips")
+        return dict.fromkeys(others, "validation.every=0 validates nothing")
+
 
 class PretrainConfig(MethodConfig):
     """What `ipv-bench pretrain` needs beside the sections of the method: see `pretrain_config_class`."""
@@ -126,6 +144,10 @@ class PretrainConfig(MethodConfig):
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
     validation: ValidationConfig = ValidationConfig()
+
+    def unread(self) -> Mapping[str, str]:
+        """See `MethodConfig.unread`."""
+        return {**super().unread(), **self.data.unread(), **self.validation.unread()}
 
     @model_validator(mode="after")
     def _consistent(self) -> PretrainConfig:

@@ -23,6 +23,7 @@ from models.training.hardware import (
     check_compile,
     check_cuda_graph,
     check_precision,
+    check_sync_batch_norm,
     choose_device,
     settled,
     warn_of_imitated_bf16,
@@ -65,6 +66,8 @@ class VideoTraining:
             warn_of_imitated_bf16(self.device, self.precision)
         if config.training.compile:
             check_compile()
+        if config.training.sync_batch_norm:
+            check_sync_batch_norm(self.device)
         if config.training.cuda_graph:
             check_cuda_graph(self.device, self.precision, self.ranks.world_size)
         self.model = self.initial_model().to(self.device)

@@ -112,6 +112,20 @@ def check_compile() -> None:
         )
 
 
+def check_sync_batch_norm(device: torch.device) -> None:
+    """Refuse `training.sync_batch_norm` where torch has none.
+
+    Raises:
+        ConfigError: no CUDA device.
+    """
+    if device.type != "cuda":
+        raise ConfigError(
+            f"training.sync_batch_norm is true, and the run computes on {device.type}",
+            expected="a CUDA device: torch takes batch statistics over several processes there alone",
+            fix="leave training.sync_batch_norm out",
+        )
+
+
 def check_cuda_graph(device: torch.device, precision: str, world_size: int = 1) -> None:
     """Refuse `training.cuda_graph` where an update cannot be recorded.
 

@@ -106,6 +106,16 @@ class ContextConfig(Config):
     dropout: float = Field(0.1, ge=0, lt=1)
     """Dropout on attention weights and on the attention's output while training."""
 
+    def unread(self) -> dict[str, str]:
+        """Keys, as in the whole config, that nothing looks at → why."""
+        if self.fusion in (None, "none"):
+            others = sorted(type(self).model_fields.keys() - {"fusion"})
+            return dict.fromkeys((f"context.{name}" for name in others), "context.fusion=none has no context frame")
+        if self.fusion == "concat":
+            of_attention = ("mask_ratio", "mask_at_eval", "heads", "dropout")
+            return dict.fromkeys((f"context.{name}" for name in of_attention), "context.fusion=concat has no attention")
+        return {} if self.mask_ratio else {"context.mask_at_eval": "context.mask_ratio=0 drops no tokens"}
+
 
 class IntrinsicConfig(Config):
     """Intrinsic bonus."""
@@ -158,6 +168,21 @@ class WorldModelConfig(MethodConfig):
     context: ContextConfig = ContextConfig()
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+
+    def unread(self) -> Mapping[str, str]:
+        """See `MethodConfig.unread`."""
+        found = {**super().unread(), **self.context.unread()}
+        for name in ("encoder", "decoder"):
+            if getattr(self, name).kind == "plain":
+                why = f"{name}.kind=plain has four convolutions and no normalisation"
+                found |= dict.fromkeys((f"{name}.blocks", f"{name}.norm"), why)
+        if self.encoder.blocks == 0:
+            found.setdefault("encoder.norm", "encoder.blocks=0 leaves no residual layer to normalise")
+        if self.decoder.blocks == 0 and self.context.fusion in (None, "none"):
+            found.setdefault("decoder.norm", "decoder.blocks=0 leaves no residual layer, and nothing is fused")
+        found["loss.discount_scale"] = "there is no discount head: it is of agents, with behavior.discount_head=true"
+        found["loss.action_free_kl_scale"] = "the action-free RSSM is the only one here: its weight is loss.kl_scale"
+        return found
 
     @model_validator(mode="after")
     def _plain_networks_fit(self) -> WorldModelConfig:
@@ -226,9 +251,37 @@ class StackedConfig(WorldModelConfig):
         """Whether it stands on an action-free model; else on the image embedding alone."""
         return True
 
+    @property
+    def has_bonus(self) -> bool:
+        """Whether novelty is measured, and its bonus learned beside the reward."""
+        return self.pretrained and self.intrinsic.beta > 0
+
+    @property
+    def has_second_reward_head(self) -> bool:
+        """Whether a second head learns the plain reward."""
+        return self.pretrained and bool(self.reward.dual)
+
     def shortest_segment(self) -> tuple[str, int]:
         """See `MethodConfig.shortest_segment`."""
-        return "intrinsic.window", self.intrinsic.window
+        return ("intrinsic.window", self.intrinsic.window) if self.has_bonus else super().shortest_segment()
+
+    def unread(self) -> Mapping[str, str]:
+        """See `MethodConfig.unread`."""
+        found = dict(super().unread())
+        found["loss.discount_scale"] = "there is no discount head: set behavior.discount_head=true"
+        if self.stacked:
+            del found["loss.action_free_kl_scale"]
+        else:
+            alone = "there is one RSSM, which sees the image embedding"
+            found |= dict.fromkeys(("loss.action_free_kl_scale", "concat_embed"), alone)
+        if not self.pretrained:
+            found |= dict.fromkeys(("intrinsic", "reward.dual"), f"{self.method} has no bonus, and one reward head")
+        elif not self.intrinsic.beta:
+            others = type(self.intrinsic).model_fields.keys() - {"beta"}
+            found |= dict.fromkeys((f"intrinsic.{name}" for name in sorted(others)), "intrinsic.beta=0 has no bonus")
+        if not self.has_second_reward_head:
+            found["reward.dual_scale"] = "there is no second reward head for it to weigh"
+        return found
 
 
 def variant(resolved: Resolved[Any], ignore: Iterable[str]) -> str:

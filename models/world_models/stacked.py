@@ -108,11 +108,11 @@ class StackedWorldModel(nn.Module):
         reward = config.reward
         self.reward_head = ScalarHead(feat_size, reward.layers, reward.units, zero_output=reward.zero_output)
         self.aux_reward_head = None
-        if reward.dual and config.pretrained:
+        if config.has_second_reward_head:
             self.aux_reward_head = ScalarHead(feat_size, reward.layers, reward.units, zero_output=reward.zero_output)
         self.discount_head = None if discount is None else ScalarHead(feat_size, reward.layers, reward.units)
         self.intrinsic_bonus = None
-        if config.pretrained and config.intrinsic.beta:
+        if config.has_bonus:
             # A terminal step can only stand last in a window: where ends are predicted, its reward is learned too.
             self.intrinsic_bonus = IntrinsicBonus(config.intrinsic, self.bonus_size(), to_end=discount is not None)
 

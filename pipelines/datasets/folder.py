@@ -70,6 +70,10 @@ class Folder:
                 expected="video files, folders of numbered pictures, or Parquet files that hold videos",
                 fix="it looks like a LeRobot data set: `ipv-bench prepare lerobot`" if lerobot else self.help,
             )
+        if config.source_fps and not folders:
+            warnings.append(f"source_fps={config.source_fps:g} is for folders of numbered pictures, and there is none")
+        if config.video_column and not any(file.suffix == TABLE_SUFFIX for file in tree.files):
+            warnings.append(f"video_column={config.video_column} is for Parquet files, and there is none")
         warnings = [*tree.warnings, *doubts(folders), *warnings]
         return Inventory(sorted_unique(items), warnings=tuple(warnings), notes=tuple(notes))
 

@@ -56,6 +56,12 @@ class GridConfig(Config):
                 expected="the distance of two points in env steps",
                 fix=f"set {SECTION}every, or another {SECTION}points",
             )
+        if self.points != "every" and self.every is not None:
+            raise RefusedValueError(
+                f"{SECTION}every is {self.every}, and {SECTION}points is {self.points}, which does not look at it",
+                expected=f"{SECTION}points: every, or no {SECTION}every",
+                fix=f"set {SECTION}points to every, or leave {SECTION}every out",
+            )
         if self.start is not None and self.stop is not None and self.start > self.stop:
             raise RefusedValueError(
                 f"{SECTION}start {self.start:g} is behind {SECTION}stop {self.stop:g}",
