@@ -1,0 +1,28 @@
+"""Settings that a config looks at: tests of several methods share small ones, and what a method has not is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
+from typing import Any
+
+from ipv_bench.config import Resolved, parse_overrides
+from ipv_bench.errors import ConfigError
+from models.world_models.parent_weights import in_section
+
+
+def read_settings(
+    resolve: Callable[[dict[str, Any]], Resolved[Any]], values: Mapping[str, Any], words: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Those of `values` that have an effect beside one another and beside the `--set key=value` in `words`.
+
+    All of them where the config is refused for another reason, which the command will tell.
+    """
+    given = list(words)
+    own = parse_overrides(word for flag, word in pairwise(given) if flag == "--set")
+    try:
+        config = resolve({**values, **own}).config
+    except ConfigError:
+        return dict(values)
+    unread = config.unread()
+    return {key: value for key, value in values.items() if not any(in_section(key, name) for name in unread)}
