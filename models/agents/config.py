@@ -61,8 +61,8 @@ class AgentTrainingConfig(LoopConfig):
     """How an agent's updates are computed."""
 
     encoder_frozen_updates: int = Field(0, ge=0)
-    """First updates with a learning rate of zero for encoder and pre-trained RSSM (100 on Meta-world); without effect
-    on `dreamerv2`, of which nothing is pre-trained."""
+    """First updates with a learning rate of zero for encoder and pre-trained RSSM (100 on Meta-world). Refused for
+    `dreamerv2`, of which nothing is pre-trained."""
 
 
 class AgentConfig(StackedConfig):

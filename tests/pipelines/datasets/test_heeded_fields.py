@@ -77,3 +77,28 @@ def test_sets_made_with_fields_that_were_ignored_can_still_be_verified(
     assert "1 source items decoded again" in capsys.readouterr().out
     assert prepare(source, tmp_path / "other", *options, name="youtube-driving") == 2
     assert "fps=6" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [(["encoding=raw", "jpeg_quality=90"], "jpeg_quality"), (["size=native", "scaling=bilinear-plain"], "scaling")],
+)
+def test_fields_that_another_leaves_without_effect_are_refused(fields: list[str], field: str) -> None:
+    with pytest.raises(ConfigError, match=f"{field} is set, and {fields[0]}"):
+        resolve_config(data_set("folder"), "paper", fields)
+    resolve_config(data_set("folder"), "paper", fields[1:])
+    resolve_config(data_set("folder"), "paper", fields[:1])
+
+
+def test_folder_says_which_of_its_fields_are_about_nothing(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures" / "dir-1")
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "a.mp4").write_bytes(b"1")
+    release = data_set("folder")
+
+    def warnings(place: str, *fields: str) -> str:
+        return " ".join(release.inventory(tmp_path / place, resolve_config(release, "paper", fields)).warnings)
+
+    assert "source_fps=5 is for folders of numbered pictures" in warnings("videos", "source_fps=5")
+    assert "source_fps" not in warnings("pictures", "source_fps=5") + warnings("videos")
+    assert "video_column=v is for Parquet files" in warnings("pictures", "video_column=v")

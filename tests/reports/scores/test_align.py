@@ -100,7 +100,8 @@ def test_nothing_left_says_why() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"points": "every"}, {"start": 5, "stop": 4}, {"points": "all"}, {"max_points": 1}, {"evry": 3}]
+    "values",
+    [{"points": "every"}, {"every": 5}, {"start": 5, "stop": 4}, {"points": "all"}, {"max_points": 1}, {"evry": 3}],
 )
 def test_wrong_grids_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(ConfigError):

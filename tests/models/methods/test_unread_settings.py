@@ -1,0 +1,85 @@
+"""Settings that others leave without effect are refused with the reason; the same settings are taken where they act."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+import torch
+
+from ipv_bench.errors import ConfigError
+from models.finetuning.plan import plan_finetuning
+from models.pretraining.plan import plan_pretraining
+from models.training.hardware import check_sync_batch_norm
+
+WITHOUT_EFFECT = [
+    ("method=apv", "context.heads=2", "context.fusion=none"),
+    ("method=contextwm context.fusion=concat", "context.heads=2", "has no attention"),
+    ("method=contextwm context.mask_ratio=0", "context.mask_at_eval=false", "drops no tokens"),
+    ("method=apv encoder.kind=plain", "encoder.norm=batch", "no normalisation"),
+    ("method=apv decoder.kind=plain", "decoder.blocks=1", "four convolutions"),
+]
+OF_PRETRAINING = [
+    ("method=contextwm", "loss.action_free_kl_scale=0.5", "loss.kl_scale"),
+    ("method=contextwm", "loss.discount_scale=0.5", "no discount head"),
+    ("data.every_seconds=0.2", "data.every_frames=2", "data.every_seconds=0.2"),
+    ("data.holdout=0", "data.fewest_held_out=3", "keeps none"),
+    ("", "data.weights=[1.0]", "one set"),
+    ("validation.every=0", "validation.strips=2", "validates nothing"),
+    ("method=prelar latent_action.posterior=deterministic", "latent_action.beta_a=2", "no KL"),
+]
+OF_AGENTS = [
+    ("method=contextwm", "loss.discount_scale=0.5", "behavior.discount_head=true"),
+    ("method=isodream", "loss.discount_scale=0.5", "behavior.discount_head=true"),
+    ("method=apv", "reward.dual_scale=0.5", "no second reward head"),
+    ("method=contextwm intrinsic.beta=0", "intrinsic.window=3", "has no bonus"),
+    ("method=dreamerv2", "intrinsic.beta=2", "dreamerv2 has no bonus"),
+    ("method=dreamerv2", "reward.dual=true", "one reward head"),
+    ("method=dreamerv2", "training.encoder_frozen_updates=7", "pre-trained"),
+    ("method=dreamerv2", "concat_embed=false", "one RSSM"),
+    ("method=apv finetuning=naive", "loss.action_free_kl_scale=0.5", "one RSSM"),
+    ("method=prelar", "latent_action.inputs=diff", "no action encoder"),
+]
+WITH_EFFECT = [
+    "method=contextwm context.heads=2", "method=contextwm intrinsic.window=3", "method=contextwm reward.dual_scale=0.5",
+    "method=apv reward.dual=true reward.dual_scale=0.5", "method=apv loss.action_free_kl_scale=0.5 concat_embed=true",
+    "method=dreamerv2 behavior.discount_head=true loss.discount_scale=0.5",
+]  # fmt: skip
+
+
+def finetuning(words: Iterable[str]) -> None:
+    plan_finetuning("tiny", "dmc/cartpole_balance", overrides=words, init="none")
+
+
+@pytest.mark.parametrize(("others", "setting", "why"), [*WITHOUT_EFFECT, *OF_PRETRAINING])
+def test_pretraining_refuses_what_it_would_not_look_at(others: str, setting: str, why: str) -> None:
+    plan_pretraining("tiny", overrides=others.split())
+    with pytest.raises(ConfigError, match=why) as caught:
+        plan_pretraining("tiny", overrides=[*others.split(), setting])
+    assert caught.value.fix == f"leave {setting.partition('=')[0]} out"
+
+
+@pytest.mark.parametrize(("others", "setting", "why"), [*WITHOUT_EFFECT, *OF_AGENTS])
+def test_finetuning_refuses_what_it_would_not_look_at(others: str, setting: str, why: str) -> None:
+    finetuning(others.split())
+    with pytest.raises(ConfigError, match=why) as caught:
+        finetuning([*others.split(), setting])
+    assert caught.value.fix == f"leave {setting.partition('=')[0]} out"
+
+
+@pytest.mark.parametrize("settings", WITH_EFFECT)
+def test_settings_that_act_are_taken(settings: str) -> None:
+    finetuning(settings.split())
+
+
+def test_windows_may_be_short_where_there_is_no_bonus() -> None:
+    with pytest.raises(ConfigError, match=r"replay\.length 3 is shorter than intrinsic\.window 5"):
+        finetuning(["method=contextwm", "replay.length=3", "intrinsic.window=5"])
+    finetuning(["method=contextwm", "replay.length=3", "intrinsic.beta=0"])
+    finetuning(["method=dreamerv2", "replay.length=3"])
+
+
+def test_batch_statistics_over_processes_need_cuda() -> None:
+    check_sync_batch_norm(torch.device("cuda"))
+    with pytest.raises(ConfigError, match=r"sync_batch_norm is true, and the run computes on cpu"):
+        check_sync_batch_norm(torch.device("cpu"))
