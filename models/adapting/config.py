@@ -68,7 +68,7 @@ class AdaptConfig(MethodConfig):
 
     def unread(self) -> Mapping[str, str]:
         """See `MethodConfig.unread`."""
-        return {**super().unread(), **self.data.unread(), **self.validation.unread()}
+        return {**super().unread(), **self.data.unread()}
 
     @model_validator(mode="after")
     def _consistent(self) -> AdaptConfig:

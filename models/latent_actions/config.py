@@ -134,7 +134,6 @@ class RealActionModelConfig(StackedConfig):
         align = self.latent_action.align
         why = f"latent_action.align is {align}: it is for "
         unused = {key: why + own for key, own in needed.items() if own != align}
-        unused |= dict.fromkeys(self.not_taken(), "latent_action.align is none: no action encoder is taken over")
         return {**super().unread(), **unused}
 
     def not_taken(self) -> tuple[str, ...]:

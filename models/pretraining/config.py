@@ -130,13 +130,6 @@ class ValidationConfig(Config):
     strips: int = Field(4, ge=0)
     """Segments shown as PNG strips and GIFs (truth, prediction, error)."""
 
-    def unread(self) -> dict[str, str]:
-        """Keys, as in the whole config, that nothing looks at → why."""
-        if self.every:
-            return {}
-        others = ("validation.segments", "validation.warmup", "validation.strips")
-        return dict.fromkeys(others, "validation.every=0 validates nothing")
-
 
 class PretrainConfig(MethodConfig):
     """What `ipv-bench pretrain` needs beside the sections of the method: see `pretrain_config_class`."""
@@ -147,7 +140,7 @@ class PretrainConfig(MethodConfig):
 
     def unread(self) -> Mapping[str, str]:
         """See `MethodConfig.unread`."""
-        return {**super().unread(), **self.data.unread(), **self.validation.unread()}
+        return {**super().unread(), **self.data.unread()}
 
     @model_validator(mode="after")
     def _consistent(self) -> PretrainConfig:

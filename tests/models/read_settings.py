@@ -8,6 +8,8 @@ from typing import Any
 
 from ipv_bench.config import Resolved, parse_overrides
 from ipv_bench.errors import ConfigError
+from models.finetuning.config import resolve_finetuning
+from models.pretraining.config import resolve_pretraining
 from models.world_models.parent_weights import in_section
 
 
@@ -26,3 +28,15 @@ def read_settings(
         return dict(values)
     unread = config.unread()
     return {key: value for key, value in values.items() if not any(in_section(key, name) for name in unread)}
+
+
+def read_pretraining(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`read_settings` of the pre-training preset `tiny`."""
+    return read_settings(lambda values: resolve_pretraining("tiny", overrides=values), values)
+
+
+def read_finetuning(values: Mapping[str, Any], words: Iterable[str] = (), suite: str = "dmc") -> dict[str, Any]:
+    """`read_settings` of the fine-tuning preset `tiny`."""
+    return read_settings(
+        lambda values: resolve_finetuning("tiny", suite, parts=(suite,), overrides=values), values, words
+    )

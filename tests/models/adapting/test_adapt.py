@@ -169,6 +169,6 @@ def test_rows_without_pretraining(labelled, parents, tmp_path):
     raw = labelled.parent / "raw"
     out = tmp_path / "blob64"
     assert run(["prepare", "episodes", "--source", str(raw), "--out", str(out), "--workers", "1", "--quiet"]) == 0
-    del small["encoder__norm"], small["decoder__norm"]
+    del small["encoder__norm"], small["decoder__norm"], small["encoder__blocks"], small["decoder__blocks"]
     assert adapt("none", out, tmp_path / "dreamer", **small) == 0
     assert read_record(tmp_path / "dreamer").method == "dreamerv2"

@@ -21,6 +21,7 @@ from models.finetuning.config import finetune_config_class, saved_config
 from models.methods.base import find_method
 from tests.models.envs.toy_gym import MODULE, install
 from tests.models.finetuning.finetune_runs import SMALL
+from tests.models.read_settings import read_finetuning
 
 pytest.importorskip("gymnasium", reason="gymnasium is not installed")
 
@@ -191,6 +192,7 @@ def _small(folder: Path, method: str, *more: str) -> list[str]:
         "env.success_key": "there", "training.env_steps": 48, "training.prefill": 16, "evaluation.every": 0,
         "envs.workers": 1, "training.pretrain_updates": 1,
     }  # fmt: skip
+    values = read_finetuning(values, more, "gym")
     sets = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
     return ["finetune", "--task", "gym/toys/Slide-v0", "--run", str(folder), *sets, *more]
 
@@ -269,10 +271,10 @@ def test_every_method_with_an_agent_fine_tunes_a_toy(method: str, tmp_path: Path
         del ours["training.encoder_frozen_updates"]
     if "drqv2.n_step" in known:  # which makes the length by itself
         del ours["replay.length"]
-    sets = [word for key, value in ours.items() for word in ("--set", f"{key}={value}")]
     values = {"env.action_repeat": 1, "env.time_limit": "null", "env.module": MODULE, "training.env_steps": 48}
     values |= {"training.prefill": 16, "evaluation.every": 0, "method": method}
-    sets += [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
+    values = read_finetuning(ours | values, suite="gym")
+    sets = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
     command = ["finetune", "--task", "gym/toys/Slide-v0", "--init", "none", "--run", str(tmp_path / "run"), *sets]
     assert run(command) == 0
     assert read_record(tmp_path / "run").status == "finished"

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ipv_bench.run_record import read_jsonl
-from models.finetuning.config import resolve_finetuning
-from tests.models.read_settings import read_settings
+from tests.models.read_settings import read_finetuning
 
 TASK = "dmc/cartpole_balance"
 SMALL: dict[str, Any] = {
@@ -35,11 +34,7 @@ def command_line(
     folder: Path, *extra: str, method: str = "contextwm", init: str = "none", task: str = TASK
 ) -> list[str]:
     """Arguments of `ipv-bench` for such a run."""
-    suite = task.partition("/")[0]
-    values = read_settings(
-        lambda values: resolve_finetuning("tiny", suite, parts=(suite,), overrides=values),
-        {**SMALL, "method": method}, extra,
-    )  # fmt: skip
+    values = read_finetuning({**SMALL, "method": method}, extra, task.partition("/")[0])
     sets = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
     return ["finetune", "--preset", "tiny", "--task", task, "--init", init, "--run", str(folder), *sets, *extra]
 

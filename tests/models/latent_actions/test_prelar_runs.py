@@ -127,7 +127,7 @@ def test_the_action_encoders_shape_matters_where_it_is_taken(finished: Path, tmp
             for key, value in record[part].items()
         }
         plan_finetuning(
-            "tiny", TASK, overrides={"method": "prelar", **same, "env.image_size": 32, "context.heads": 2, **own},
+            "tiny", TASK, overrides={"method": "prelar", **same, "env.image_size": 32, **own},
             init=finished, root=tmp_path,
         )  # fmt: skip
 

@@ -25,7 +25,6 @@ OF_PRETRAINING = [
     ("data.every_seconds=0.2", "data.every_frames=2", "data.every_seconds=0.2"),
     ("data.holdout=0", "data.fewest_held_out=3", "keeps none"),
     ("", "data.weights=[1.0]", "one set"),
-    ("validation.every=0", "validation.strips=2", "validates nothing"),
     ("method=prelar latent_action.posterior=deterministic", "latent_action.beta_a=2", "no KL"),
 ]
 OF_AGENTS = [
@@ -38,7 +37,7 @@ OF_AGENTS = [
     ("method=dreamerv2", "training.encoder_frozen_updates=7", "pre-trained"),
     ("method=dreamerv2", "concat_embed=false", "one RSSM"),
     ("method=apv finetuning=naive", "loss.action_free_kl_scale=0.5", "one RSSM"),
-    ("method=prelar", "latent_action.inputs=diff", "no action encoder"),
+    ("method=prelar", "latent_action.align_scale=2", "it is for nll"),
 ]
 WITH_EFFECT = [
     "method=contextwm context.heads=2", "method=contextwm intrinsic.window=3", "method=contextwm reward.dual_scale=0.5",

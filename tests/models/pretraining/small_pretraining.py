@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ipv_bench.cli import run as run_command
-from models.pretraining.config import resolve_pretraining
-from tests.models.read_settings import read_settings
+from tests.models.read_settings import read_pretraining
 from tests.shard_set_maker import Video, make_shard_set
 
 SMALL = {
@@ -63,7 +62,7 @@ def small_labelled_set(folder: Path) -> Path:
 def arguments(data: Path, run: Path, **changes: Any) -> list[str]:
     """Command line of the small run; `changes` have `__` for the dot."""
     asked = {key.replace("__", "."): value for key, value in changes.items()}
-    values = read_settings(lambda values: resolve_pretraining("tiny", overrides=values), SMALL | asked) | asked
+    values = read_pretraining(SMALL | asked) | asked
     sets = [part for key, value in values.items() for part in ("--set", f"{key}={json.dumps(value)}")]
     return ["pretrain", "--preset", "tiny", "--data", str(data), "--run", str(run), *sets]
 

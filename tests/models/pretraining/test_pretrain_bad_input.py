@@ -169,7 +169,7 @@ def test_another_config_is_refused_with_the_difference(
     command = arguments(data, copy, validation__every=0)
     _refused(capsys, [*command, "--set", "optimizer.lr=0.5"], "optimizer.lr", "0.001", "0.5", "--run")
     _refused(capsys, [*command, "--seed", "1"], "seed: 0", "1")
-    _refused(capsys, [*command, "--set", "method=apv"], "method", "contextwm", "apv")
+    _refused(capsys, arguments(data, copy, validation__every=0, method="apv"), "method", "contextwm", "apv")
     assert checkpoint_steps(copy) == [2]
 
 

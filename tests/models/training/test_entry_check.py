@@ -16,6 +16,7 @@ from models.pretrain import build_training
 from tests.models.agents.test_agent import ACTION_DIM, batch_of, small_agent
 from tests.models.finetuning.finetune_runs import SMALL
 from tests.models.pretraining.small_pretraining import SMALL as SMALL_VIDEO
+from tests.models.read_settings import read_pretraining
 
 B, T = 6, 6
 """B == T: where a missing axis or a swapped one broadcasts without a word."""
@@ -158,7 +159,7 @@ def test_float_observations_are_refused_where_the_agent_is_made() -> None:
 
 
 PAIRS = {
-    "prelar": {**SMALL_VIDEO, "method": "prelar", "rssm.action_dim": 8},
+    "prelar": read_pretraining({**SMALL_VIDEO, "method": "prelar", "rssm.action_dim": 8}),
     "uwm": {
         "method": "uwm", "image.size": 64, "features.own.width": 8, "features.own.layers": 1, "extractor.width": 8,
         "extractor.layers": 1, "dynamics.width": 8, "dynamics.layers": 1, "features.own.heads": 2,

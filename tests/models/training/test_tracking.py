@@ -18,6 +18,7 @@ from models.pretraining.config import resolve_pretraining
 from models.pretraining.run_keeping import start_record
 from models.training.tracking import TENSORBOARD_FOLDER, MetricMirrors, wandb_id
 from tests.models.finetuning.finetune_runs import SMALL, TASK, command_line, run_until
+from tests.models.read_settings import read_finetuning
 
 SHORT = ("--set", "training.env_steps=640", "--set", "training.pretrain_updates=1")
 
@@ -28,7 +29,7 @@ def test_a_project_without_the_package_is_refused_before_anything_is_made(
     monkeypatch.setitem(sys.modules, "wandb", None)
     monkeypatch.setattr("models.training.tracking.find_spec", lambda name: None)
     folder = tmp_path / "runs" / "one"
-    options = {**SMALL, "method": "dreamerv2", "training.wandb": "mine"}
+    options = read_finetuning({**SMALL, "method": "dreamerv2", "training.wandb": "mine"})
     with pytest.raises(MissingDependencyError, match="wandb"):
         finetune("tiny", TASK, overrides=options, run=folder)
     with pytest.raises(MissingDependencyError, match="wandb"):
