@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -187,14 +187,20 @@ def test_unknown_ids_and_modules(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _small(folder: Path, method: str, *more: str) -> list[str]:
     values = {
-        **{key: value for key, value in SMALL.items() if not key.startswith(("intrinsic", "context"))},
         "method": method, "env.action_repeat": 1, "env.time_limit": "null", "env.module": MODULE,
         "env.success_key": "there", "training.env_steps": 48, "training.prefill": 16, "evaluation.every": 0,
         "envs.workers": 1, "training.pretrain_updates": 1,
     }  # fmt: skip
-    values = read_finetuning(values, more, "gym")
-    sets = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
-    return ["finetune", "--task", "gym/toys/Slide-v0", "--run", str(folder), *sets, *more]
+    own = [*_words(values), *more]
+    small = {
+        key: value for key, value in SMALL.items() if key not in values and not key.startswith(("intrinsic", "context"))
+    }
+    sets = _words(read_finetuning(small, own, "gym"))
+    return ["finetune", "--task", "gym/toys/Slide-v0", "--run", str(folder), *sets, *own]
+
+
+def _words(values: Mapping[str, Any]) -> list[str]:
+    return [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
 
 
 def test_windows_longer_than_its_episodes_are_refused_as_soon_as_it_is_there(
@@ -273,8 +279,8 @@ def test_every_method_with_an_agent_fine_tunes_a_toy(method: str, tmp_path: Path
         del ours["replay.length"]
     values = {"env.action_repeat": 1, "env.time_limit": "null", "env.module": MODULE, "training.env_steps": 48}
     values |= {"training.prefill": 16, "evaluation.every": 0, "method": method}
-    values = read_finetuning(ours | values, suite="gym")
-    sets = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
+    own = _words(values)
+    sets = [*_words(read_finetuning(ours, own, "gym")), *own]
     command = ["finetune", "--task", "gym/toys/Slide-v0", "--init", "none", "--run", str(tmp_path / "run"), *sets]
     assert run(command) == 0
     assert read_record(tmp_path / "run").status == "finished"
