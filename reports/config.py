@@ -125,6 +125,12 @@ class FigureConfig(Config):
                     expected="one scale for all of them",
                     fix="set `scores: normalised`, or `show: tasks` for a panel of each",
                 )
+            if self.statistic == "optimality_gap" and (panel.scores or self.scores) == "logged":
+                raise RefusedValueError(
+                    f"panel {index + 1} shows the optimality gap of scores as they are logged, without a scale",
+                    expected="normalised scores",
+                    fix="set `scores: normalised`, or another statistic",
+                )
             for name in ("suite", "tasks", "methods"):
                 if not getattr(panel, name) and not getattr(self, name):
                     raise RefusedValueError(
@@ -220,6 +226,16 @@ class ReportConfig(Config):
                 fix="set width to one of these",
             )
         return width
+
+    @model_validator(mode="after")
+    def _a_gap_has_a_scale(self) -> ReportConfig:
+        if self.statistic == "optimality_gap":
+            raise RefusedValueError(
+                "statistic is optimality_gap, and scores of single tasks are shown as they were logged",
+                expected="iqm, median or mean",
+                fix="leave it out: the table of aggregates has that gap, and a figure of your own may draw it",
+            )
+        return self
 
     @model_validator(mode="after")
     def _stops_as_published(self) -> ReportConfig:

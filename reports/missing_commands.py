@@ -154,7 +154,9 @@ def _finetuning(run: MissingRun, where: Mapping[str, Any], method: str, init: st
     # Runs that differ in their pre-training only would share a folder; `finetune` names it in the same way.
     origin = init if init == "none" else "+".join(map(str, where.get("pretraining.data") or []))
     number = where.get("pretraining.num_videos")
-    source = f"init={origin}{f'-{number}' if number else ''}" if number or origin not in ("", USUAL_DATA) else ""
+    updates = where.get("pretraining.updates")
+    trained = [*([str(number)] if number else []), *([f"training.updates={updates}"] if updates else [])]
+    source = f"init={'-'.join([origin, *trained])}" if trained or origin not in ("", USUAL_DATA) else ""
     variant = ",".join(part for part in (variant_name(changed), source) if part)
     folder = f"{root}/{run.suite}/{run.task}/{method}{'@' + variant if variant else ''}/seed{run.seed}"
     words = ["ipv-bench", "finetune", "--preset", run.preset, "--task", f"{run.suite}/{run.task}"]

@@ -15,6 +15,7 @@ from ipv_bench.errors import ConfigError, UnknownNameError
 from ipv_bench.planned import Planned, planned_methods, planned_tasks
 from ipv_bench.plugins import plugin_names
 from reports.config import FigureConfig, MethodLine, PanelConfig
+from reports.figures.one_pretraining import of_most, pretrained_on
 from reports.scores.pooling import changes_of_its_model
 from reports.scores.score_table import ScoredRun, flatten_where, matches
 
@@ -56,6 +57,8 @@ class Selection:
         missing: runs that are not there.
         config: the panel's description, complete.
         left_out: runs that fit a line but for changes that it does not name: label → name of the run → those changes.
+        pretrained_on: what the runs of a line were pre-trained on, where they differ in it: label → words → names of
+            the runs. Those of the first words are drawn.
     """
 
     title: str
@@ -65,6 +68,7 @@ class Selection:
     missing: tuple[MissingRun, ...]
     config: PanelConfig
     left_out: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    pretrained_on: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
 
 
 @cache
@@ -152,32 +156,52 @@ def select_panels(
     selections = []
     for panel in map(figure.filled, figure.panels):
         shown = runs if panel.scores != "logged" or logged is None else logged
+        starts = _starts(figure, panel, shown)
         groups_of_tasks = [[task] for task in panel.tasks] if panel.show == "tasks" else [panel.tasks]
         for tasks in groups_of_tasks:
             default = tasks[0].replace("_", " ") if panel.show == "tasks" else f"{panel.suite}, {len(tasks)} tasks"
-            selections.append(_select(name, figure, panel, tasks, panel.title or default, shown))
+            selections.append(_select(name, figure, panel, tasks, panel.title or default, shown, starts))
     return selections
 
 
+def _starts(figure: FigureConfig, panel: PanelConfig, runs: Sequence[ScoredRun]) -> dict[str, str]:
+    """What the runs of each line that are drawn were pre-trained on: label → words; over all tasks of the panel."""
+    found = {}
+    for line in panel.methods:
+        conditions = {task: _conditions(figure, panel, line, task) for task in panel.tasks}
+        fitting = [run for run in runs if run.suite == panel.suite and run.task in conditions]
+        fitting = [run for run in fitting if _fits(run, conditions[run.task], figure.ignore_changes) == ()]
+        found[line.label] = of_most([pretrained_on(run, conditions[run.task]) for run in fitting])
+    return found
+
+
+def _fits(run: ScoredRun, where: Mapping[str, Any], ignored: Sequence[str] | str) -> tuple[str, ...] | None:
+    """Changes of a run that the line's conditions do not name; None where it does not fulfil these."""
+    return unnamed_changes(run, where, ignored) if matches(run, where) else None
+
+
 def _select(
-    name: str, figure: FigureConfig, panel: PanelConfig, tasks: list[str], title: str, runs: Sequence[ScoredRun]
-) -> Selection:
+    name: str, figure: FigureConfig, panel: PanelConfig, tasks: list[str], title: str, runs: Sequence[ScoredRun],
+    starts: Mapping[str, str],
+) -> Selection:  # fmt: skip
     groups: dict[str, tuple[ScoredRun, ...]] = {}
     missing: list[MissingRun] = []
     left_out: dict[str, dict[str, tuple[str, ...]]] = {}
+    pretrained: dict[str, dict[str, tuple[str, ...]]] = {}
     candidates = [run for run in runs if run.suite == panel.suite and run.task in tasks]
     for line in panel.methods:
         conditions = {task: _conditions(figure, panel, line, task) for task in tasks}
-        found = []
+        of_start: dict[str, list[ScoredRun]] = {starts[line.label]: []}
         for run in candidates:
-            if not matches(run, conditions[run.task]):
-                continue
-            unnamed = unnamed_changes(run, conditions[run.task], figure.ignore_changes)
+            unnamed = _fits(run, conditions[run.task], figure.ignore_changes)
             if unnamed:
                 left_out.setdefault(line.label, {})[run.name] = unnamed
-            else:
-                found.append(run)
+            elif unnamed is not None:
+                of_start.setdefault(pretrained_on(run, conditions[run.task]), []).append(run)
+        found = of_start[starts[line.label]]
         groups[line.label] = tuple(found)
+        if len(of_start) > 1:
+            pretrained[line.label] = {words: tuple(run.name for run in of) for words, of in of_start.items()}
         for task, where in conditions.items():
             drawn = [run.seed for run in found if run.task == task and run.num_points]
             seeds = [run.seed for run in found if run.task == task and is_there(run, _presets(figure, where))]
@@ -190,7 +214,7 @@ def _select(
                 if one.seed not in known
             ]
     ids = tuple(f"{panel.suite}/{task}" for task in tasks)
-    return Selection(title, panel.show, ids, groups, tuple(missing), panel, left_out)
+    return Selection(title, panel.show, ids, groups, tuple(missing), panel, left_out, pretrained)
 
 
 def _presets(figure: FigureConfig, where: Mapping[str, Any]) -> tuple[str, ...]:

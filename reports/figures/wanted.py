@@ -84,6 +84,7 @@ def _plan_from_runs(
         planned.sheets.append(described_sheet(name, figure, selections, material.computation))
         planned.lines[name] = list(_lines(selections))
     planned.findings += _left_out(name, selections)
+    planned.findings += _other_pretraining(name, selections)
     planned.findings += _unlike(name, selections)
     if missing:
         labels = dict.fromkeys(f"{run.label}: {run.suite}/{run.task} seed {run.seed}" for run in missing)
@@ -115,6 +116,25 @@ def _left_out(name: str, selections: Sequence[Selection]) -> Iterator[Finding]:
             f"{name}: {len(found)} runs fit {label} but for changes that it does not name: {shown}",
             "name them in the line's `where`, or in the figure's `ignore_changes`, to draw them",
             sorted(found),
+        )
+
+
+def _other_pretraining(name: str, selections: Sequence[Selection]) -> Iterator[Finding]:
+    """A refusal for each line whose runs were pre-trained on different videos, or some of them on none."""
+    found: dict[str, dict[str, dict[str, None]]] = {}
+    for selection in selections:
+        for label, kinds in selection.pretrained_on.items():
+            for words, names in kinds.items():
+                found.setdefault(label, {}).setdefault(words, {}).update(dict.fromkeys(names))
+    for label, runs_of in found.items():
+        drawn, *others = runs_of
+        shown = "; ".join(f"{words}: {len(runs_of[words])} runs" for words in others)
+        yield refusal(
+            "mixed_pretraining",
+            f"{name}: runs of {label} were pre-trained on different videos, which it does not name. Drawn are those "
+            f"with {drawn} ({len(runs_of[drawn])} runs), left out {shown}",
+            "say which in the line's `where`: pretraining.data (a list, [] for none) and pretraining.num_videos",
+            [one for words in others for one in runs_of[words]],
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ipv_bench.bounded_json import parse_json
 from ipv_bench.errors import InputError
 from ipv_bench.run_record import RUN_FILE
 from reports.readers.base import Read, ReadOptions, first_bytes
-from reports.readers.log_run import choose_score, log_run
+from reports.readers.log_run import choose_score, log_run, origin_of
 from reports.readers.run_format1 import is_cut_off
 from reports.readers.run_names import names_of_log
 from reports.readers.score_names import STEPS, find_score
@@ -29,6 +30,8 @@ LOGS = ("metrics.jsonl", "scores.jsonl")
 PATTERNS = ("metrics*.jsonl", "scores*.jsonl", "eval*.jsonl", "log*.jsonl", "progress*.jsonl", "train*.jsonl")
 """Names of logs, in the order in which they are looked for; all files of the first pattern that fits are one run's."""
 LONGEST_LINE = 1 << 26
+_SURE_STEPS = ("env_steps", "env_step", "total_env_steps", "frame", "frames")
+"""Of the names of steps those that can be no number of agent steps, updates or episodes."""
 _LOOKED_INTO = 1 << 26
 """Bytes of a log in which its names are looked for: whatever is logged now and then is in them several times."""
 _KEY = re.compile(rb'"((?:[^"\\]|\\.){1,100})"\s*:\s*(?=[-\d.NIt"fn])')
@@ -67,7 +70,9 @@ class DreamerMetrics:
         has_score = np.array([value is not None for _, value in lines], dtype=bool)
         restarts = find_restarts(every)
         kept = has_score & restarts.keep
+        score = replace(score, origin=origin_of(logs[0], origin_of(path, score.origin)))
         run, said = log_run(self.name, path, names, score, every[kept], values[kept])
+        said = replace(said, text=f"{said.text}, the env steps are {key!r}")
         findings = [said, *_cut_off(logs, run.name), *_left_out(left_out)]
         if len(restarts.places) and has_score.any():
             findings.append(restarted(run.name, restarts, int((has_score & ~restarts.keep).sum()), str(path)))
@@ -86,9 +91,14 @@ def _logs(folder: Path) -> list[Path]:
 
 
 def _step_key(start: bytes) -> str | None:
-    """The name of the steps in a log's first lines."""
-    present = {name.decode("utf-8", "replace") for name in _KEY.findall(start)}
-    return next((name for name in ("step", *STEPS) if name in present), None)
+    """The name of the steps in a log's first lines.
+
+    `step` is that of Dreamer's loggers, unless each line with one also has a number that is surely of env steps.
+    """
+    lines = [{name.decode("utf-8", "replace") for name in _KEY.findall(line)} for line in start.splitlines()]
+    present = set().union(*lines)
+    sure = [name for name in _SURE_STEPS if name in present and all(name in line for line in lines if "step" in line)]
+    return next((name for name in (*sure, "step", *STEPS) if name in present), None)
 
 
 def _first_steps(log: Path) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,9 @@ from reports.readers.score_names import ScoreName, find_score, known_names
 from reports.scores.findings import Finding, note
 from reports.scores.score_table import Origin, ScoredRun
 from reports.scores.task_names import suite_metric
+
+_NUMBER = re.compile(r"[._-]?\d+$")
+"""Behind the name of a log that is one of several (`eval_2.csv`)."""
 
 
 def choose_score(log: Path, present: list[str], names: RunNames, options: ReadOptions) -> ScoreName:
@@ -31,7 +35,7 @@ def choose_score(log: Path, present: list[str], names: RunNames, options: ReadOp
     asked = names.fields.score or options.columns.get("score")
     if asked and asked in present:
         known = find_score([asked], suite_metric(names.suite))
-        return ScoreName(asked, "score" if names.fields.score else known.metric if known else "score", "unknown")
+        return known or ScoreName(asked, "score", "unknown")
     if names.fields.score is None:
         only = options.metric != "auto"
         wanted = suite_metric(names.suite) if options.metric == "auto" else options.metric
@@ -91,7 +95,7 @@ def log_run(
 
 def origin_of(source: Path, said: Origin) -> Origin:
     """What is behind a score, when the log lies in a folder or file of that name (`eval/`, `train.csv`)."""
-    for part in (source.name.split(".")[0], source.parent.name):
+    for part in (_NUMBER.sub("", source.name.split(".")[0]), source.parent.name):
         if EVALUATION.fullmatch(part):
             return "evaluation"
         if TRAINING.fullmatch(part):

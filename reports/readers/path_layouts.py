@@ -17,7 +17,7 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from reports.scores.task_names import is_suite, known_task, split_task
+from reports.scores.task_names import ALGORITHM, is_suite, known_task, split_task
 
 NEUTRAL = re.compile(
     r"(train|training|eval|evals|evaluation|evaluator|evaluations|test|tests|actor|learner|environment_loop|logs?|tb|"
@@ -47,10 +47,6 @@ SEED = re.compile(r"(?:(?:seed|s|run|rep|trial)[-_=]?)?(\d{1,7})", re.IGNORECASE
 _NAME_AND_SEED = re.compile(r"(?P<name>.*?[^_-])(?:[-_](?:seed|s|run)[-_=]?|[-_])(?P<seed>\d{1,7})", re.IGNORECASE)
 _RLLIB = re.compile(
     r"(?P<method>[A-Za-z]\w*?)_(?P<task>[A-Za-z][^_].*?)_(?:[0-9a-f]{5,8}_\d{5}(?:_.*)?|\d+_\d{4}-\d\d-\d\d_.*)"
-)
-_ALGORITHM = re.compile(
-    r"(a2c|a3c|apv|bc|contextwm|curl|ddpg|dqn|dreamer|drq|impala|iql|isodream|planet|ppo|rainbow|random|sac|td3|tdmpc|tqc)",
-    re.IGNORECASE,
 )
 _KEYS = {
     "seed": "seed", "task": "task", "env": "task", "env_id": "task", "env_name": "task", "method": "method",
@@ -146,6 +142,9 @@ def _folders(parts: Sequence[str]) -> Fields:
     if not re.search(r"[A-Za-z]", name):
         return {}
     above = [part for part in parts[:-1] if part != name]  # Spinning Up: <exp>/<exp>_s<seed>
+    joined = _joined(name) if len(above) < len(parts) - 1 else {}
+    if "method" in joined:  # <algo>-<env>/<algo>-<env>_s<seed>
+        return joined | {"seed": number}
     if len(above) >= 2 and name == f"{above[-2]}_{above[-1]}":  # SheepRL: <algo>/<env>/<algo>_<env>_<seed>
         suite, task = split_task(above[-1])
         return {"method": above[-2], "suite": suite, "task": task, "seed": number}
@@ -161,7 +160,7 @@ def _task_and_method(parts: Sequence[str]) -> Fields:
             return _with_suite(parts[:-2], tasks[0]) | {"method": second}
         if tasks[1] and not tasks[0]:
             return _method_above(parts[:-1], tasks[1])
-        ours = len(parts) >= 3 and is_suite(parts[-3]) and not _ALGORITHM.match(first)
+        ours = len(parts) >= 3 and is_suite(parts[-3]) and not ALGORITHM.match(first)
         if ours and not any(tasks):  # <suite>/<task>/<method>
             return {"suite": parts[-3], "task": first, "method": second}
     elif len(parts) == 1:

@@ -43,7 +43,7 @@ class RllibResults:
         for result in _results(path, findings):
             inside = inside or _named_inside(result)
             rows.append(_flat(result, _DEPTH))
-        present = list(dict.fromkeys(name for row in rows for name in row))
+        present = list(dict.fromkeys(name for row in rows for name, value in row.items() if np.isfinite(value)))
         names = names_of_log(path, options, inside=inside)
         score = choose_score(path, present, names, options)
         step = options.columns.get("step") or find_step(present)
@@ -55,6 +55,7 @@ class RllibResults:
             )
         points = [(row[step], row[score.name]) for row in rows if step in row and score.name in row]
         pairs = np.array(points, dtype=np.float64).reshape(-1, 2)
+        pairs = pairs[np.isfinite(pairs[:, 1]).argmax() :]  # before the first episode has ended there is no score yet
         run, said = log_run(self.name, path, names, score, pairs[:, 0], pairs[:, 1])
         return Read(runs=(run,), findings=(said, *findings))
 
@@ -78,8 +79,8 @@ def _flat(values: dict[str, Any], depth: int, prefix: str = "") -> dict[str, flo
     for key, value in values.items():
         if isinstance(value, dict) and depth > 1 and key != "config":
             found |= _flat(value, depth - 1, f"{prefix}{key}/")
-        elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300:
-            found[prefix + key] = float(value)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[prefix + key] = float(value) if abs(value) < 1e300 else float("nan")
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -106,6 +106,7 @@ def _pool_findings(pool: Pool, runs: Sequence[ScoredRun]) -> Iterator[Finding]:
     yield from _unequal_seeds(pool, of_task)
     yield from _unequal_lengths(pool, of_task)
     yield from _mixed_configs(pool, of_task)
+    yield from _mixed_presets(pool, runs)
     yield from _mixed_packages(pool, runs)
     yield from _mixed_data(pool, runs)
 
@@ -174,6 +175,42 @@ def _mixed_configs(pool: Pool, of_task: dict[str, list[ScoredRun]]) -> Iterator[
                 [run.name for run in runs],
             )
             return
+
+
+def _preset(run: ScoredRun) -> str:
+    """The preset that a run says it was made with; empty where it says none."""
+    found = run.record.get("preset")
+    return found if isinstance(found, str) else ""
+
+
+def _mixed_presets(pool: Pool, runs: Sequence[ScoredRun]) -> Iterator[Finding]:
+    """Tasks that were run with different presets: sizes and budgets of one task are another's in the same aggregate."""
+    tasks: dict[str, dict[str, None]] = {}
+    for run in runs:
+        if _preset(run):
+            tasks.setdefault(_preset(run), {})[run.task_id] = None
+    if len(tasks) > 1:
+        shown = "; ".join(f"{preset}: {_some(list(its_tasks))}" for preset, its_tasks in tasks.items())
+        yield warning(
+            "mixed_presets",
+            f"{pool_name(pool)}: runs of several presets are pooled ({shown})",
+            "choose one by `where: {preset: ...}` in the report's config",
+            [run.name for run in runs],
+        )
+
+
+def _compared_presets(of_pool: Mapping[Pool, Sequence[ScoredRun]]) -> Iterator[Finding]:
+    """Methods that are compared on a suite although they were made with different presets."""
+    presets = {pool_name(pool): sorted({_preset(run) for run in runs} - {""}) for pool, runs in of_pool.items()}
+    said = {name: "+".join(found) for name, found in presets.items() if found}
+    if len(set(said.values())) > 1:
+        shown = "; ".join(f"{name}: {preset}" for name, preset in said.items())
+        yield warning(
+            "compared_presets",
+            f"methods of different presets are compared ({shown}): sizes and budgets differ beside the method",
+            "choose one preset by `where: {preset: ...}` in the report's config",
+            list(said),
+        )
 
 
 def _mixed_packages(pool: Pool, runs: Sequence[ScoredRun]) -> Iterator[Finding]:
@@ -257,6 +294,7 @@ def _between_pools(runs: Sequence[ScoredRun]) -> Iterator[Finding]:
         known = {pool: its_runs for pool, its_runs in of_pool.items() if its_runs[0].env_fingerprint}
         unknown = [pool_name(pool) for pool in firsts if pool not in known]
         yield from _compared_environments(known)
+        yield from _compared_presets(of_pool)
         if unknown:
             yield note(
                 "unknown_environment",

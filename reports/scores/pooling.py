@@ -184,7 +184,8 @@ def same_environment(runs: Sequence[ScoredRun], *, allow_mixed: bool = False) ->
             outsiders += _outsiders([run for run in rest if run.task == task], lambda run: _key(run, suite_wide=False))
         if not outsiders:
             continue
-        main = next(run for run in its_runs if id(run) not in {id(one) for one in outsiders})
+        usual = [run for run in its_runs if id(run) not in {id(one) for one in outsiders}]
+        main = next((run for run in usual if run.task == outsiders[0].task), usual[0])
         findings.append(_mixed_environments(pool, main, outsiders, allow_mixed))
         if allow_mixed:
             mixed.add(pool)
@@ -217,8 +218,16 @@ def methods_own(one: ScoredRun, other: ScoredRun) -> set[str]:
 
 
 def _key(run: ScoredRun, *, suite_wide: bool) -> str:
-    fields = {key: value for key, value in scored_under(run).items() if not (suite_wide and key in TASK_FIELDS)}
+    found = scored_under(run) if suite_wide else _on_its_task(run)
+    fields = {key: value for key, value in found.items() if not (suite_wide and key in TASK_FIELDS)}
     return json.dumps(fields, sort_keys=True, default=str)
+
+
+def _on_its_task(run: ScoredRun) -> dict[str, Any]:
+    """`scored_under`, with an action repeat that a log says and no fingerprint: it differs from task to task, as in
+    PlaNet's settings, and within a task it must not."""
+    said = {} if run.action_repeat is None else {"action_repeat": run.action_repeat}
+    return said | scored_under(run)
 
 
 def _outsiders(runs: Sequence[ScoredRun], key: Any) -> list[ScoredRun]:
@@ -231,7 +240,7 @@ def _outsiders(runs: Sequence[ScoredRun], key: Any) -> list[ScoredRun]:
 
 
 def _mixed_environments(pool: Pool, main: ScoredRun, others: Sequence[ScoredRun], allowed: bool) -> Finding:
-    lines = dict.fromkeys(line for run in others for line in differences(scored_under(main), scored_under(run)))
+    lines = dict.fromkeys(line for run in others for line in differences(_on_its_task(main), _on_its_task(run)))
     other = f"{len(others)} runs have another environment, or way of scoring, than {main.name}"
     text = f"{pool_name(pool)}: {other} ({'; '.join(lines)})"
     names = [run.name for run in others]

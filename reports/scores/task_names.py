@@ -61,6 +61,11 @@ DMC_TASKS = frozenset(f"{domain}_{task}" for domain, tasks in _DMC_TASKS.items()
 """The DeepMind Control Suite's tasks as `<domain>_<task>`; `cup_catch` and `reach_duplo` as DrQ-v2 has them."""
 
 _NAMESPACES = ("ALE", "dm_control", "gymnasium_robotics", "minigrid", "procgen", "shimmy")
+ALGORITHM = re.compile(
+    r"(a2c|a3c|apv|bc|contextwm|curl|ddpg|dqn|dreamer|drq|impala|iql|isodream|planet|ppo|rainbow|random|sac|td3|tdmpc|tqc)",
+    re.IGNORECASE,
+)
+"""How names of algorithms begin."""
 _GYM_ID = re.compile(r"[A-Za-z][\w.:-]*-v\d{1,3}")
 """An environment's name as Gymnasium registers it, with its version."""
 
@@ -93,7 +98,13 @@ def known_task(name: str) -> tuple[str, str] | None:
     space, slash, task = name.partition("/")
     if slash and task and (is_suite(space) or space in plugin_names("suites")):
         return space, task
-    return ("", name) if _GYM_ID.fullmatch(name) else None
+    return ("", name) if _GYM_ID.fullmatch(name) and not _is_algorithm(name) else None
+
+
+def _is_algorithm(name: str) -> bool:
+    """Whether a name begins with an algorithm's and goes on with an environment's: `sac-Ant-v4`."""
+    first, _, rest = name.partition("-")
+    return bool(re.fullmatch(rf"{ALGORITHM.pattern}(v?\d)?", first, re.IGNORECASE) and _GYM_ID.fullmatch(rest))
 
 
 def is_suite(name: str) -> bool:

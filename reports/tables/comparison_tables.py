@@ -36,16 +36,27 @@ class Comparison:
     def __init__(self, computation: Computation) -> None:
         self.computation = computation
         self._widthless: list[str] = []
+        self._short: dict[str, float] = {}
 
     def findings(self) -> list[Finding]:
-        """One warning about all intervals without a width, if there are any."""
-        if not self._widthless:
-            return []
-        names = list(dict.fromkeys(self._widthless))
-        shown = "; ".join(names[:3]) + (f"; and {len(names) - 3} more" if len(names) > 3 else "")
-        text = f"{len(names)} intervals of final scores have no width: {shown}"
-        fix = "run more seeds; check that runs are not copies of one another"
-        return [warning("zero_width", text, fix, names)]
+        """One warning about all intervals without a width, and one about tasks that end before the protocol's steps."""
+        found = []
+        if self._widthless:
+            names = list(dict.fromkeys(self._widthless))
+            shown = "; ".join(names[:3]) + (f"; and {len(names) - 3} more" if len(names) > 3 else "")
+            text = f"{len(names)} intervals of final scores have no width: {shown}"
+            found.append(
+                warning("zero_width", text, "run more seeds; check that runs are not copies of one another", names)
+            )
+        if self._short:
+            protocol = self.computation.config.protocol
+            shown = ", ".join(f"{task} at {steps:g}" for task, steps in list(self._short.items())[:5])
+            text = (
+                f"protocol {protocol} reads final scores at {PROTOCOLS[protocol].stop:g} env steps, and those of "
+                f"{len(self._short)} tasks are read before, where their runs end: {shown}"
+            )
+            found.append(warning("protocol_not_met", text, "run longer, or leave `protocol` out", list(self._short)))
+        return found
 
     def final_scores(self, suite: str, groups: Groups, ends: Ends) -> Table | None:
         """Final scores per task, as they were logged: rows tasks, columns methods."""
@@ -67,7 +78,10 @@ class Comparison:
             return None
         window = config.final_window
         what = f"the mean of the evaluations in the last {window:g} env steps before" if window else "the score at"
+        short = self._before_the_protocols_steps(ends)
         rule = f" {PROTOCOLS[config.protocol].words}." if config.protocol else ""
+        if short:
+            rule += f" NOT MET: {', '.join(short)} end before."
         note = (
             f"{STATISTIC_NAMES[config.statistic]} over runs, {self._intervals()}; scores as logged. A final score is "
             f"{what} the env steps shown: {END_RULES[config.final_at]}.{rule} The table of runs names the evaluations."
@@ -75,6 +89,14 @@ class Comparison:
         name = file_name(f"final_scores_{suite}") if suite else "final_scores"
         title = f"{suite}: final scores per task" if suite else "Final scores per task"
         return Table(name, title, ["task", "env steps", *labels], rows, note)
+
+    def _before_the_protocols_steps(self, ends: Ends) -> dict[str, float]:
+        """Tasks whose final scores are read before the protocol says, by more than a twentieth → where."""
+        name = self.computation.config.protocol
+        first = {task: min(its.read_at.values()) for task, its in ends.tasks.items() if its.read_at}
+        found = {task: steps for task, steps in first.items() if name and steps < 0.95 * PROTOCOLS[name].stop}
+        self._short |= found
+        return found
 
     def aggregates(self, suites: Mapping[str, SuiteScores], scales: Mapping[str, str]) -> Table | None:
         """Aggregates of normalised final scores: one row per suite and method."""

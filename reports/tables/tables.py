@@ -154,6 +154,8 @@ def _markdown(text: str) -> str:
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "∞": r"$\infty$", "±": r"$\pm$", "×": r"$\times$",
+    "<": "$<$", ">": "$>$", "|": r"\textbar{}", '"': r"\textquotedbl{}", "→": r"$\to$", "−": "$-$", "≥": r"$\geq$",
+    "≤": r"$\leq$", "…": r"\ldots{}", "·": r"$\cdot$", "“": "``", "”": "''", "—": "---",
 }  # fmt: skip
 
 
