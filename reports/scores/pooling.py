@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ipv_bench.came_later import CAME_LATER
@@ -181,7 +182,9 @@ def same_environment(runs: Sequence[ScoredRun], *, allow_mixed: bool = False) ->
         outsiders = _outsiders(its_runs, lambda run: _key(run, suite_wide=True))
         rest = [run for run in its_runs if id(run) not in {id(one) for one in outsiders}]
         for task in sorted({run.task for run in rest}):
-            outsiders += _outsiders([run for run in rest if run.task == task], lambda run: _key(run, suite_wide=False))
+            of_task = [run for run in rest if run.task == task]
+            of_one_task = _key_of_task if all(run.action_repeat for run in of_task) else partial(_key, suite_wide=False)
+            outsiders += _outsiders(of_task, of_one_task)
         if not outsiders:
             continue
         usual = [run for run in its_runs if id(run) not in {id(one) for one in outsiders}]
@@ -218,9 +221,12 @@ def methods_own(one: ScoredRun, other: ScoredRun) -> set[str]:
 
 
 def _key(run: ScoredRun, *, suite_wide: bool) -> str:
-    found = scored_under(run) if suite_wide else _on_its_task(run)
-    fields = {key: value for key, value in found.items() if not (suite_wide and key in TASK_FIELDS)}
+    fields = {key: value for key, value in scored_under(run).items() if not (suite_wide and key in TASK_FIELDS)}
     return json.dumps(fields, sort_keys=True, default=str)
+
+
+def _key_of_task(run: ScoredRun) -> str:
+    return json.dumps(_on_its_task(run), sort_keys=True, default=str)
 
 
 def _on_its_task(run: ScoredRun) -> dict[str, Any]:

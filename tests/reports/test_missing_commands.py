@@ -235,3 +235,13 @@ def test_commands_parse_and_resolve(figure: str, tmp_path: Path, monkeypatch: py
             continue
         suite, _, task = parsed["task"].partition("/")
         resolve_finetuning(parsed["preset"], suite, parts=(f"{suite}-{task}", suite), overrides=parsed["overrides"])
+
+
+def test_lengths_of_pretraining_that_differ_have_folders_of_their_own():
+    def run(updates: int) -> MissingRun:
+        where = (("method", "apv"), ("pretraining.data", ["ssv2"]), ("pretraining.updates", updates))
+        return MissingRun("mine", str(updates), where, "dmc", "cheetah_run", 0, "tiny")
+
+    found = missing_commands([run(100), run(600)], [])
+    folders = [option(command, "--run")[0] for command in found.finetuning]
+    assert folders == [f"runs/dmc/cheetah_run/apv@init=ssv2-training.updates={n}/seed0" for n in (100, 600)]

@@ -205,6 +205,7 @@ def test_task_names_are_those_of_the_suites():
 def test_a_line_may_accept_changes_by_name(paper_runs: Path):
     runs = read_sources([paper_runs / "metaworld" / "reach"]).runs
     where = {"method": "contextwm", "pretraining.data": ["ssv2"], "context.fusion": "cross_attention"}
+    where |= {"pretraining.num_videos": {"any": [None, 1500, 15000]}}
     figure = FigureConfig.model_validate(
         {"title": "t", "suite": "metaworld", "tasks": ["reach"], "methods": [{"label": "x", "where": where}]}
     )

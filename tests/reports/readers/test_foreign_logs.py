@@ -16,7 +16,7 @@ from reports.config import ReportConfig
 from reports.readers.base import ReadOptions
 from reports.readers.registry import read_sources
 from reports.scores.checks import check
-from tests.reports.readers.small_logs import events, write
+from tests.reports.readers.small_logs import events, jsonl, write
 
 HEADER = "method,suite,task,seed,step,score"
 ROWS = ["a,dmc,walker_run,0,10,1.5", "a,dmc,walker_run,0,20,2.5", "b,dmc,walker_run,0,10,7.5"]
@@ -278,6 +278,47 @@ def test_rllib_results(tmp_path: Path) -> None:
     assert run.name == "Ant-v4/PPO/seed7"
     assert (run.env_steps.tolist(), run.scores.tolist()) == ([4000, 8000], [1.5, 2.5])
     assert {"cut_off_log", "score_name"} == codes(tmp_path)
+
+
+def test_an_iteration_of_rllib_without_a_score_is_counted_once_there_was_one(tmp_path: Path) -> None:
+    scores = (float("nan"), 1.5, float("inf"), 2.5)  # no episode has ended in the first iteration
+    lines = [
+        {"training_iteration": number, "episode_reward_mean": score, "timesteps_total": 1000 * number,
+         "config": {"env": "Ant-v4", "seed": 7}}
+        for number, score in enumerate(scores)
+    ]  # fmt: skip
+    write(tmp_path / "PPO_Ant-v4_ab12c_00000_0_2024-01-01_12-00-00" / "result.json", jsonl(*lines))
+    found = check(read_sources([tmp_path]))
+    assert found.runs[0].scores.tolist() == [1.5, 2.5]
+    assert ["1 of 3 evaluations" in one.text for one in found.findings if one.code == "not_finite"] == [True]
+
+
+@pytest.mark.parametrize("name", ["eval.jsonl", "eval_2.jsonl", "metrics.jsonl"])
+def test_a_log_of_evaluations_is_one_by_its_name(tmp_path: Path, name: str) -> None:
+    lines = [{"step": 10 * number, "episode_reward": float(number)} for number in range(5)]
+    write(tmp_path / "walker_walk" / "drq" / "1" / name, jsonl(*lines))
+    (run,) = read_sources([tmp_path]).runs
+    assert run.origin == ("training_episode" if name == "metrics.jsonl" else "evaluation")
+
+
+def test_a_score_that_is_named_is_what_it_is_unnamed(tmp_path: Path) -> None:
+    folder = tmp_path / "walker_walk" / "sac" / "1"
+    lines = [{"env_steps": 10 * number, "charts/episodic_return": float(number)} for number in range(5)]
+    write(folder / "metrics.jsonl", jsonl(*lines))
+    (unnamed,) = read_sources([tmp_path]).runs
+    (named,) = read_sources([tmp_path], ReadOptions(columns={"score": "charts/episodic_return"})).runs
+    write(folder / "run_fields.yaml", "score: charts/episodic_return\n")
+    (beside,) = read_sources([tmp_path]).runs
+    assert {(run.origin, run.metric) for run in (unnamed, named, beside)} == {("training_episode", "return")}
+
+
+def test_steps_of_the_environment_go_before_a_plain_step(tmp_path: Path) -> None:
+    place = tmp_path / "walker_walk" / "drq" / "1" / "metrics.jsonl"
+    write(place, jsonl(*({"step": n, "frame": 2 * n, "eval_return": 1.0} for n in (10, 20))))
+    assert read_sources([tmp_path]).runs[0].env_steps.tolist() == [20, 40]
+    assert "the env steps are 'frame'" in read_sources([tmp_path]).findings[0].text
+    write(place, jsonl({"step": 10, "frame": 20, "eval_return": 1.0}, {"step": 20, "eval_return": 2.0}))
+    assert read_sources([tmp_path]).runs[0].env_steps.tolist() == [10, 20]  # a frame of some lines is of no use
 
 
 def test_sheeprl(tmp_path: Path) -> None:

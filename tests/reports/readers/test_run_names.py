@@ -26,6 +26,7 @@ LAYOUTS = [
     ("ray_results/PPO_CartPole-v1_ab12c_00000_0_lr=0.01,seed=3_2024-01-01_12-00-00", "CartPole-v1/PPO/seed3"),
     ("ray_results/PPO/PPO_CartPole-v1_ab12c_00001_1_seed=4_2020-01-01_12-00-00abcd1234", "CartPole-v1/PPO/seed4"),
     ("data/sac-Ant-v4/sac-Ant-v4_s10", "Ant-v4/sac/seed10"),
+    ("myproject/sac-Ant-v4/sac-Ant-v4_s10", "Ant-v4/sac/seed10"),
     ("dmc_walker_walk/drqv2/5/eval", "dmc/walker_walk/drqv2/seed5"),
     ("sac/walker_walk/0/train", "dmc/walker_walk/sac/seed0"),
     ("dmc_walker_walk/dreamerv3/4/20240101T120000", "dmc/walker_walk/dreamerv3/seed4"),

@@ -199,7 +199,7 @@ def in_its_own_way(explore: bool, size: int, preset: str = "tiny", **overrides: 
         (in_its_own_way(True, 84), {"compared_observations": "note"}),
         (in_its_own_way(False, 84), {"compared_observations": "note"}),
         (in_its_own_way(True, 64), {}),
-        (in_its_own_way(False, 64, "small"), {"compared_environments": "warning"}),
+        (in_its_own_way(False, 64, "small"), {"compared_environments": "warning", "compared_presets": "warning"}),
         ({"record": {"preset": "tiny", "config": {"rssm": {"deter": 8}}}, "env_fingerprint": {**ENV, "image_size": 64}},
          {"compared_environments": "warning"}),  # of before the preset sampled: nobody recorded it
         (in_its_own_way(False, 64, **{"evaluation.explore": False}), {"compared_environments": "warning"}),
@@ -308,3 +308,30 @@ def test_zero_width_intervals() -> None:
 def test_no_scores_at_all_is_an_error() -> None:
     with pytest.raises(InputError, match="none of the 1 runs"):
         check(Collection((scored_run(steps=[1], scores=[np.nan]),)))
+
+
+def test_presets_that_differ_are_told_within_a_method_and_between_two() -> None:
+    first, second = sorted({run.task_id for run in good_runs()})
+
+    def of(method: str, preset: str, task: str) -> list[ScoredRun]:
+        return [scored_run(method, task, seed, env_fingerprint=ENV, record={"preset": preset}) for seed in range(5)]
+
+    one = [*of("dreamerv2", "small", first), *of("dreamerv2", "paper", second)]
+    found, codes = checked([*one, *of("contextwm", "paper", first), *of("contextwm", "paper", second)])
+    assert (codes["mixed_presets"], codes["compared_presets"]) == ("warning", "warning")
+    (text,) = [finding.text for finding in found.findings if finding.code == "mixed_presets"]
+    assert f"small: {first}; paper: {second}" in text
+    same = [*of("dreamerv2", "paper", first), *of("contextwm", "paper", first)]
+    assert not {"mixed_presets", "compared_presets"} & checked(same)[1].keys()
+    assert not {"mixed_presets", "compared_presets"} & checked([*same, *good_runs()])[1].keys()  # says nothing of it
+
+
+def test_action_repeats_that_logs_say_are_one_within_a_task() -> None:
+    def of(task: str, *repeats: int | None) -> list[ScoredRun]:
+        return [scored_run(task=task, seed=n, action_repeat=repeat) for n, repeat in enumerate(repeats)]
+
+    found, codes = checked([*of("dmc/a", 2, 2, 2), *of("dmc/b", 4, 4, 2)])
+    assert codes["mixed_environments"] == "refusal"
+    assert [run.name for run in found.runs if run.task == "b"] == ["dmc/b/contextwm/seed0", "dmc/b/contextwm/seed1"]
+    assert "action_repeat: 4 → 2" in found.findings[0].text
+    assert "mixed_environments" not in checked([*of("dmc/a", 2, 2), *of("dmc/b", 4, None)])[1]  # not said by all

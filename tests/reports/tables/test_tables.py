@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from dataclasses import replace
 
 from reports.tables.tables import Estimate, Link, Table, number, to_csv, to_latex, to_markdown
 
@@ -37,6 +38,8 @@ def test_latex_escapes_and_aligns_numbers_right():
     assert r"50\% \& more & -- & 4 \\" in text
     assert r"a\_b" in text
     assert "0.512 [0.400, 0.600]" in text
+    headers = to_latex(replace(TABLE, columns=["P(X > Y)", 'a|"b"', "0 → 1"]))
+    assert r"P(X $>$ Y) & a\textbar{}\textquotedbl{}b\textquotedbl{} & 0 $\to$ 1 \\" in headers
 
 
 def test_markdown_escapes_what_would_break_a_row():
