@@ -20,13 +20,20 @@ from models.adapting.plan import AdaptPlan, known_start, plan_adapting
 from models.methods.base import adaptation_of, find_method
 from models.pretraining.config import RESUMABLE_KEYS
 from models.pretraining.run_keeping import check_same_run, note_changes, start_record, train_to_the_end
-from models.pretraining.video_batches import VideoData, check_sizes, nothing_held_out, open_video_data
+from models.pretraining.video_batches import (
+    VideoData,
+    check_sizes,
+    nothing_held_out,
+    open_video_data,
+    unread_of_sets,
+)
 from models.training.begun_run import has_begun
 from models.training.checkpoint import latest_checkpoint, load_checkpoint
 from models.training.distributed import launched_ranks
 from models.training.hardware import choose_device, hardware_record, prepare_torch, settled
 from models.training.tracking import check_mirrors
 from models.world_models.parent_weights import check_parent
+from models.world_models.unread_settings import refuse_unread
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,9 @@ def adapt(parent: str | Path, **options: Any) -> Path:
         plan = replace(plan, start=known)
         record = plan.record(data.videos.shard_sets, data.action_dim).model_copy(update=facts)
     previous = read_record(folder) if has_begun(folder) else None
-    if previous is not None:
+    if previous is None:
+        refuse_unread(plan.resolved.overrides, unread_of_sets(data.videos.train.sources, plan.config.data))
+    else:
         check_same_run(folder, previous, record, RESUMABLE_KEYS)
         _check_same_start(folder, previous, record)
         if previous.status == "finished":

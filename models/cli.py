@@ -113,7 +113,12 @@ def pretrain(
 @click.command()
 @_training_options("tiny")
 @click.option("--task", required=True, metavar="SUITE/TASK", help="Task, such as dmc/cheetah_run.")
-@click.option("--init", metavar="RUN", help="Pre-training run or checkpoint to start from; `none` for random weights.")
+@click.option(
+    "--init",
+    metavar="RUN",
+    help="Pre-training run or checkpoint to start from; `none` for random weights; with --dry-run also `later`, for a "
+    "model that is still to be made.",
+)
 @common_options
 def finetune(
     preset: str,

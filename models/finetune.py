@@ -37,7 +37,7 @@ from models.finetuning.env_groups import open_envs
 from models.finetuning.episode_limits import refuse_longer_windows
 from models.finetuning.fingerprint import fingerprint_changes, told_changes
 from models.finetuning.loop import FinetuneLoop
-from models.finetuning.plan import FinetunePlan, plan_finetuning
+from models.finetuning.plan import LATER, FinetunePlan, plan_finetuning
 from models.finetuning.random_policy import open_silent_env, random_policy_scores
 from models.finetuning.short_episodes import short_episodes_told
 from models.finetuning.unlearned_ends import unlearned_ends
@@ -63,6 +63,7 @@ from models.training.hardware import (
     warn_of_imitated_bf16,
 )
 from models.training.tracking import check_mirrors, wandb_id
+from models.world_models.unread_settings import refuse_unread
 from models.world_models.weight_facts import check_own_weights
 
 MAX_ACTION_DIM = 4096
@@ -90,6 +91,12 @@ def finetune(
             OutputError when the disk is full, TrainingError when training cannot go on, InterruptedRunError on
             SIGINT and SIGTERM.
     """
+    if str(init) == LATER:
+        raise UsageError(
+            "--init later stands for a model that is still to be made",
+            expected="a pre-training run or checkpoint folder, or none",
+            fix="make the model first; later is for --dry-run",
+        )
     plan = plan_finetuning(
         preset, task, config_file=config_file, overrides=overrides, init=init, run=run, seed=seed, root=root
     )
@@ -161,12 +168,15 @@ def build_agent(
         An agent with `.update(batch)` and `.act(obs)`.
 
     Raises:
-        ConfigError: the images are of another size or dtype than the config's, or the actions are not in [-1, 1]^A.
+        ConfigError: the images are of another size or dtype than the config's, or the actions are not in [-1, 1]^A; or
+            an override that the others leave without effect.
     """
     name, _, part = preset.partition("/")
     suite = part.partition("-")[0]
     suite = suite if suite in plugin_names("suites") else ""
-    config = resolve_finetuning(name, suite, parts=(part,) if part else (), overrides=overrides).config
+    resolved = resolve_finetuning(name, suite, parts=(part,) if part else (), overrides=overrides)
+    config = resolved.config
+    refuse_unread(resolved.overrides, config.unread())
     _check_image_shape(obs_space, config.image.size)
     return _make_agent(config, _action_dim(act_space), seed)
 

@@ -15,12 +15,19 @@ from models.pretraining.config import RESUMABLE_KEYS
 from models.pretraining.loop import PretrainLoop
 from models.pretraining.plan import PretrainPlan, plan_pretraining
 from models.pretraining.run_keeping import check_same_run, note_changes, start_record, train_to_the_end
-from models.pretraining.video_batches import check_batch_size, check_sizes, nothing_held_out, open_video_data
+from models.pretraining.video_batches import (
+    check_batch_size,
+    check_sizes,
+    nothing_held_out,
+    open_video_data,
+    unread_of_sets,
+)
 from models.pretraining.video_training import VideoTraining
 from models.training.begun_run import has_begun
 from models.training.distributed import Ranks, launched_ranks, process_group
 from models.training.hardware import choose_device, hardware_record, prepare_torch, settled
 from models.training.tracking import check_mirrors
+from models.world_models.unread_settings import refuse_unread
 
 
 def build_training(preset: str, overrides: Mapping[str, Any] | Iterable[str] = (), seed: int = 0) -> VideoTraining:
@@ -83,7 +90,9 @@ def _pretrain(plan: PretrainPlan, training: VideoTraining, ranks: Ranks) -> Path
     )
     folder = plan.folder(record)
     previous = read_record(folder) if has_begun(folder) else None
-    if previous is not None:
+    if previous is None:
+        refuse_unread(plan.resolved.overrides, unread_of_sets(data.train.sources, plan.config.data))
+    else:
         check_same_run(folder, previous, record, RESUMABLE_KEYS)
         if previous.status == "finished":
             say(f"{folder} is finished after {plan.config.training.updates} updates: nothing to do")

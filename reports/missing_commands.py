@@ -29,6 +29,8 @@ _WORLD_MODEL = (
     "image.", "encoder.", "decoder.", "rssm.", "context.", "loss.", "latent_action.inputs", "latent_action.posterior",
 )  # fmt: skip
 """Sections and fields that the pre-trained model shares with the agent."""
+_OF_AGENTS = ("loss.discount_scale", "loss.action_free_kl_scale")
+"""Fields in these sections that only an agent has a use for, and `pretrain` refuses."""
 
 _NOT_CONFIG = {"method", "variant", "suite", "task", "seed", "preset", "kind", "label", "metric", "format", "status"}
 _NO_SETTING = {*RunRecord.model_fields, "variant", "label", "metric", "format"} - {
@@ -131,7 +133,8 @@ def _one(value: Any) -> Any:
 def _pretraining(where: Mapping[str, Any], method: str, preset: str, root: str) -> tuple[str, str]:
     data = [str(name) for name in where["pretraining.data"]]
     overrides: dict[str, Any] = {"method": method}
-    overrides |= {key: value for key, value in where.items() if key.startswith(_WORLD_MODEL)}
+    shared = {key: value for key, value in where.items() if key not in _OF_AGENTS}
+    overrides |= {key: value for key, value in shared.items() if key.startswith(_WORLD_MODEL)}
     if where.get("pretraining.num_videos"):
         overrides["data.num_videos"] = where["pretraining.num_videos"]
     if where.get("pretraining.updates"):

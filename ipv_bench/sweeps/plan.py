@@ -181,8 +181,8 @@ def _jobs_of(config: SweepConfig, choice: MethodChoice, task: str) -> list[Job]:
         starts = [("none", "init=none" if shown["pretraining"] != "none" else "", [])]
     else:
         for names in config.data:
-            model, trained = _pretraining(config, choice, names)
-            _check_same_model(choice, trained, shown["config"])
+            model, weights = _pretraining(config, choice, names)
+            _check_same_model(choice, weights, shown["as_pretrained"])
             starts.append((model.folder, _origin(config, choice, names), [model]))
     found = []
     for start, origin, before in starts:
@@ -200,7 +200,8 @@ def _agent(
 ) -> tuple[list[str], dict[str, Any]]:
     """Preset and overrides of an agent's runs, and what they will be."""
     words = ["--preset", config.preset, *_set({"method": choice.method, **changes})]
-    return words, _dry_run("finetune", *words, "--task", task, "--init", "none")
+    start = "none" if choice.pretraining == "none" else "later"  # its model is made by the sweep
+    return words, _dry_run("finetune", *words, "--task", task, "--init", start)
 
 
 def _missing(fixed: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,30 +210,25 @@ def _missing(fixed: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, A
     return {key: value for key, value in fixed.items() if key not in found or found[key] != value}
 
 
-MODEL_SECTIONS = ("encoder", "decoder", "rssm", "context.fusion", "image.size")
-"""Config of the world model that an agent takes over: other values there are another model."""
-
-
 def _check_same_model(choice: MethodChoice, trained: Mapping[str, Any], agent: Mapping[str, Any]) -> None:
-    """Refuse a start from a model that cannot be loaded, before days are spent on training it.
+    """Refuse a start from a model that cannot be taken over, before days are spent on training it.
+
+    Args:
+        choice: the method.
+        trained: what the weights of the pre-trained model are, as `pretrain --dry-run` says.
+        agent: what of that its agents ask for, as `finetune --dry-run` says.
 
     Raises:
         UsageError: the values that differ.
     """
-    parts = [one for one in MODEL_SECTIONS if agent.get("init_parts", "all") == "all" or one != "rssm"]
-    before, after = ({k: v for k, v in flatten(one).items() if _within(k, parts)} for one in (trained, agent))
-    odd = [key for key in sorted(before.keys() & after) if before[key] != after[key]]
+    odd = [key for key in sorted(trained.keys() & agent) if trained[key] != agent[key]]
     if odd:
-        shown = "; ".join(f"{key}: {before[key]!r} there, {after[key]!r} here" for key in odd)
+        shown = "; ".join(f"{key}: {trained[key]!r} there, {agent[key]!r} here" for key in odd)
         raise UsageError(
             f"{choice.method} would be pre-trained with another model than its agents have: {shown}",
             expected="the same model in both",
-            fix="say it in `pretrain_set` as well as in `set`",
+            fix="say it in `pretrain_set` as well as in `set`, or name what may differ: `set: {init_allow: [...]}`",
         )
-
-
-def _within(key: str, sections: Iterable[str]) -> bool:
-    return any(key == one or key.startswith(f"{one}.") for one in sections)
 
 
 def _steps(config: Mapping[str, Any], name: str) -> int:
@@ -241,30 +237,30 @@ def _steps(config: Mapping[str, Any], name: str) -> int:
 
 
 def _pretraining(config: SweepConfig, choice: MethodChoice, names: list[str]) -> tuple[Job, dict[str, Any]]:
-    """The pre-training run on some data sets, and its config."""
+    """The pre-training run on some data sets, and what its weights are."""
     changes = {**config.pretrain_set, **choice.pretrain_set}
     first = ("pretrain", "--preset", config.pretrain_preset or config.preset)
-    trained = _pretrain_config((*first, *_set({"method": choice.method, **changes})))
-    more = _missing(load_protocol(config.protocol).fixed.pretrain, trained) if config.protocol else {}
+    trained = _pretrain_plan((*first, *_set({"method": choice.method, **changes})))
+    more = _missing(load_protocol(config.protocol).fixed.pretrain, trained["config"]) if config.protocol else {}
     changes |= more
     variant = variant_name(changes, NOT_IN_NAMES)
     method = f"{choice.method}{'@' + variant if variant else ''}"
     folder = f"{config.root}/pretrain/{'+'.join(names)}/{method}/seed{config.pretrain_seed}"
     words = [*first, *_set({"method": choice.method, **changes})]
-    trained = _pretrain_config(tuple(words)) if more else trained
+    trained = _pretrain_plan(tuple(words)) if more else trained
     for name in names:
         words += ["--data", f"{config.shards}/{name}"]
     words += ["--seed", str(config.pretrain_seed), "--run", folder]
     needs = tuple(f"{config.shards}/{name}" for name in names)
-    return Job(folder, tuple(words), needs, _steps(trained, "updates")), trained
+    return Job(folder, tuple(words), needs, _steps(trained["config"], "updates")), trained["weights"]
 
 
 @cache
-def _pretrain_config(words: tuple[str, ...]) -> dict[str, Any]:
-    """The resolved config of a pre-training run, whatever it will be trained on."""
+def _pretrain_plan(words: tuple[str, ...]) -> dict[str, Any]:
+    """What a pre-training run will be, whatever it will be trained on."""
     text = _command(*words, "--data", "any", "--dry-run")
     shown: dict[str, Any] = json.loads(text[re.search(r"^\{", text, re.MULTILINE).start() :])  # type: ignore[union-attr]
-    return dict(shown["config"])
+    return shown
 
 
 def _origin(config: SweepConfig, choice: MethodChoice, names: list[str]) -> str:

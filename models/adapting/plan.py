@@ -242,7 +242,9 @@ def plan_adapting(
     if resolved.config.weights == "random":
         start = Start(start.record, None, start.config, start.method, start.preset)
     refuse_unused(resolved.overrides, start.checkpoint, whole=start.adapted)
-    refuse_unread(resolved.overrides, unused_by(adaptation, resolved.config, parts))
+    if run is None or not has_begun(Path(run)):
+        config = resolved.config
+        refuse_unread(resolved.overrides, {**config.unread(), **unused_by(adaptation, config, parts)})
     _refuse_random_start(start, resolved.config, parts)
     _tell_waiting(resolved.config)
     tell_unfinished(start.checkpoint)

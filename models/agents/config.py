@@ -114,6 +114,8 @@ class IsolatedAgentConfig(IsolatedModelConfig):
     def unread(self) -> Mapping[str, str]:
         """See `MethodConfig.unread`."""
         found = dict(super().unread())
+        if not self.loss.kl_scale:
+            found |= dict.fromkeys(("loss.kl_balance", "loss.free_nats"), "loss.kl_scale=0 has no KL loss")
         if not self.behavior.discount_head:
             found["loss.discount_scale"] = "there is no discount head: set behavior.discount_head=true"
         return found

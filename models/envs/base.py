@@ -60,6 +60,10 @@ class EnvConfig(Config):
     time_limit: PositiveInt | None = None
     """Control steps per episode; null: the suite's own (Meta-world 500, dm-control mostly 1000)."""
 
+    def unread(self) -> Mapping[str, str]:
+        """Fields of this section that the suite does not look at → why: they are refused where they are set."""
+        return {}
+
     @classmethod
     def of_record(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """Fields as a run's record holds them, without those that a record must not decide."""

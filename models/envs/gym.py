@@ -43,6 +43,10 @@ _ID = re.compile(r"([A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}/)?[A-Za-z0-9_-][A-Za-z0-9_
 class GymConfig(EnvConfig):
     """What this suite has beside what all suites have."""
 
+    def unread(self) -> Mapping[str, str]:
+        """See `EnvConfig.unread`."""
+        return {"render_profile": "an environment of Gymnasium draws its pictures in its own way"}
+
     module: str = ""
     """Python module to import first, which registers the environment. A run's record decides it only where an
     installed package that asks for gymnasium brings the module."""

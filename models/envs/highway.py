@@ -7,6 +7,7 @@ docs/suites/highway.md.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
@@ -34,6 +35,14 @@ NO_TABLE = {"type": "AttributesObservation", "attributes": []}
 """Instead of the table of cars that highway-env makes each step: with pandas, it costs more than the simulation."""
 PLACE = (0.3, 0.5)
 """Where the car stands in the image, from the left and from above: it drives to the right."""
+
+
+class HighwayConfig(EnvConfig):
+    """What all suites have."""
+
+    def unread(self) -> Mapping[str, str]:
+        """See `EnvConfig.unread`."""
+        return {"render_profile": "highway-env draws its road in one way"}
 
 
 class HighwayEnv(Env):
@@ -134,5 +143,6 @@ def make(name: str, config: EnvConfig) -> HighwayEnv:
 
 
 SUITE = Suite(
-    "highway", tuple(TASKS), make, PACKAGE, extra="driving", time_limit=lambda name: TASKS[name][1] * CONTROL_HZ
-)
+    "highway", tuple(TASKS), make, PACKAGE, config=HighwayConfig, extra="driving",
+    time_limit=lambda name: TASKS[name][1] * CONTROL_HZ,
+)  # fmt: skip

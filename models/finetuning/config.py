@@ -86,6 +86,10 @@ class FinetuneConfig(MethodConfig):
     evaluation: EvaluationConfig = EvaluationConfig()
     training: FinetuneTrainingConfig = FinetuneTrainingConfig()
 
+    def unread(self) -> Mapping[str, str]:
+        """See `MethodConfig.unread`."""
+        return {**super().unread(), **{f"env.{name}": why for name, why in self.env.unread().items()}}
+
     @model_validator(mode="after")
     def _consistent(self) -> FinetuneConfig:
         if self.env.image_size != self.image.size:

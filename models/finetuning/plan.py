@@ -22,11 +22,13 @@ from models.methods.released_settings import departures
 from models.training.begun_run import has_begun
 from models.training.checkpoint import checkpoint_sha256, find_checkpoint, read_state
 from models.world_models.config import variant
-from models.world_models.parent_weights import check_parent, refuse_unused, tell_unfinished
+from models.world_models.parent_weights import check_parent, refuse_unused, tell_unfinished, told_of_the_start
 from models.world_models.unread_settings import refuse_unread
 
 PACKAGES = ("ipv-bench", "torch", "numpy", "mujoco", "dm-control", "metaworld", "gymnasium", "carla")
 NO_INIT, DEFAULT_DATA = "none", "ssv2"
+LATER = "later"
+"""In place of a model that is still to be made, for plans alone."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class FinetunePlan:
                 for key, ours, setting in departures(self.config, *self.task.split("/", 1))
             },
             "table_2": self.table_2,
+            "as_pretrained": told_of_the_start(self.config),
             "config": self.config.model_dump(mode="json"),
         }
         return json.dumps(shown, indent=2)
@@ -98,7 +101,8 @@ def plan_finetuning(
         task: `<suite>/<task>`.
         config_file: YAML over the preset.
         overrides: dotted key → value over both.
-        init: pre-training run folder, checkpoint folder, or "none"; None: the default place of that method's run.
+        init: pre-training run folder, checkpoint folder, "none", or "later" for a model that is still to be made (for
+            plans: `finetune` refuses it); None: the default place of that method's run.
         run: run folder; None: below `root` by suite, task, method, variant and seed.
         seed: seed of the run.
         root: where runs are kept.
@@ -114,7 +118,9 @@ def plan_finetuning(
     resolved = resolve_finetuning(
         preset, suite, parts=(f"{suite}-{short}", suite), config_file=config_file, overrides=overrides
     )
-    config = resolved.config
+    config, later = resolved.config, str(init) == LATER
+    if later:
+        init = NO_INIT
     folder = Path(run) if run else None
     record = RunRecord(
         kind="finetune",
@@ -139,7 +145,12 @@ def plan_finetuning(
     if limit is not None:
         refuse_longer_windows(config, task, limit)
     checkpoint = _find_init(config, init, seed, Path(root))
+    if later:
+        return FinetunePlan(task, resolved, None, record, folder)
     refuse_unused(resolved.overrides, checkpoint)
+    if checkpoint is None:
+        why = "it says what the pre-trained model is, and the run starts from random weights"
+        refuse_unread(resolved.overrides, dict.fromkeys(config.of_pretrained(), why))
     tell_unfinished(checkpoint)
     if checkpoint is not None:
         check_parent(

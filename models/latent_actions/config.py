@@ -136,8 +136,9 @@ class RealActionModelConfig(StackedConfig):
         unused = {key: why + own for key, own in needed.items() if own != align}
         return {**super().unread(), **unused}
 
-    def not_taken(self) -> tuple[str, ...]:
-        """See `MethodConfig.not_taken`: without alignment the pre-trained action encoder is left out, as published."""
+    def of_pretrained(self) -> tuple[str, ...]:
+        """See `MethodConfig.of_pretrained`: without alignment the pre-trained action encoder is left out, as published,
+        and what it was says which model the agent started from."""
         return ("latent_action.inputs", "latent_action.posterior") if self.latent_action.align == "none" else ()
 
     def needs_pretrained(self) -> str:

@@ -125,8 +125,11 @@ class FeatureModelConfig(MethodConfig):
         if self.loss == "ficc":
             found |= dict.fromkeys(OF_THE_FIT, "loss=ficc learns its features along, and fits none before")
             found["state_loss"] = "loss=ficc has no state loss"
+            found.pop("features.pixels", None)  # the size of its decoder
         elif not self.state_loss.normalised:
             found["state_loss.decay"] = "state_loss.normalised=false takes no running mean"
+        if not self.quantizer.restart_below:
+            found["quantizer.usage_decay"] = "quantizer.restart_below=0 looks at no use of codes"
         return found
 
     @model_validator(mode="after")

@@ -67,7 +67,6 @@ class UWMAdaptation:
         }
         if config.weights != "random" and config.features.kind == "own":
             found |= dict.fromkeys(OF_THE_FIT, "the features are those of the run to start from, not trained again")
-        found |= config.unread()
         if parts == "dynamics":
             return found | {"adapter": "parts=dynamics trains no adapter (and no decoder): set parts=adapter"}
         frozen = "parts=adapter trains by adapter.optimizer and holds the model of videos: set parts=dynamics"

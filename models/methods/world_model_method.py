@@ -42,9 +42,10 @@ class WorldModelAdaptation:
 
     def unused(self, config: Any, parts: str) -> dict[str, str]:
         """See `models.methods.base.unused_by`."""
-        found = dict(config.unread())
-        found |= dict.fromkeys(("behavior", "intrinsic"), "adapt trains no behaviour")
+        found = dict.fromkeys(("behavior", "intrinsic"), "adapt trains no behaviour")
         found |= dict.fromkeys(("reward", "loss.discount_scale"), "adapt has no rewards and no ends")
+        if parts == "dynamics":
+            found["loss.action_free_kl_scale"] = "parts=dynamics holds the action-free RSSM"
         latent = getattr(config, "latent_action", None)  # of PreLAR
         if parts == "dynamics" and not (latent is not None and latent.hold_rssm):
             found["training.encoder_frozen_updates"] = "parts=dynamics trains the RSSM alone, and it does not wait"

@@ -14,8 +14,10 @@ from models.methods.base import find_method
 from models.nets.config import EncoderConfig
 from models.pretraining.config import RESOURCE_KEYS, PretrainConfig, resolve_pretraining
 from models.pretraining.paper_table import paper_table
+from models.training.begun_run import has_begun
 from models.world_models.config import variant
 from models.world_models.unread_settings import refuse_unread
+from models.world_models.weight_facts import weight_facts
 
 PACKAGES = ("ipv-bench", "torch", "numpy", "simplejpeg")
 
@@ -98,7 +100,8 @@ def plan_pretraining(
     if sets:
         changes["data.sets"] = sets
     resolved = resolve_pretraining(preset, config_file=config_file, overrides=changes)
-    refuse_unread(resolved.overrides, resolved.config.unread())
+    if run is None or not has_begun(Path(run)):  # what a run of an older version has set, it goes on with
+        refuse_unread(resolved.overrides, resolved.config.unread())
     return PretrainPlan(resolved, seed, Path(run) if run else None, Path(root))
 
 
@@ -108,6 +111,7 @@ def describe(plan: PretrainPlan) -> str:
         "preset": plan.resolved.preset,
         "seed": plan.seed,
         "overrides": plan.resolved.overrides,
+        "weights": weight_facts(plan.config.model_dump(mode="json")),
         "config": plan.config.model_dump(mode="json"),
     }
     # One block of text, a blank line, JSON: what reads the JSON goes by that line.

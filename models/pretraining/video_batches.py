@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
@@ -145,6 +145,16 @@ def split_videos(source: SegmentSource, config: DataConfig) -> tuple[np.ndarray,
             fix="prepare more videos, or set data.holdout=0",
         )
     return seen[~held], seen[held]
+
+
+def unread_of_sets(sources: Iterable[SegmentSource], config: DataConfig) -> dict[str, str]:
+    """Settings of `data` that say nothing about these sets → why; see `MethodConfig.unread`."""
+    splits = [set(source.index.splits()) for source in sources]
+    found = {} if any(splits) else {"data.split": "none of the sets has splits"}
+    if config.split not in (None, VALIDATION_SPLIT) and all(VALIDATION_SPLIT in one for one in splits):
+        why = f"all sets have a {VALIDATION_SPLIT} split, which is kept for validation"
+        found |= dict.fromkeys(("data.holdout", "data.fewest_held_out"), why)
+    return found
 
 
 def _share(video_id: str) -> float:

@@ -79,8 +79,9 @@ class MethodConfig(Config):
         refused where they are set."""
         return {}
 
-    def not_taken(self) -> tuple[str, ...]:
-        """Config keys of parts that an agent does not take from a pre-trained model: they may differ there."""
+    def of_pretrained(self) -> tuple[str, ...]:
+        """Config keys that say no more than what the pre-trained model is: they are as there, and refused where there
+        is none."""
         return ()
 
     def needs_pretrained(self) -> str:
@@ -180,6 +181,8 @@ class WorldModelConfig(MethodConfig):
             found.setdefault("encoder.norm", "encoder.blocks=0 leaves no residual layer to normalise")
         if self.decoder.blocks == 0 and self.context.fusion in (None, "none"):
             found.setdefault("decoder.norm", "decoder.blocks=0 leaves no residual layer, and nothing is fused")
+        if not self.loss.kl_scale:
+            found |= dict.fromkeys(("loss.kl_balance", "loss.free_nats"), "loss.kl_scale=0 has no KL loss")
         found["loss.discount_scale"] = "there is no discount head: it is of agents, with behavior.discount_head=true"
         found["loss.action_free_kl_scale"] = "the action-free RSSM is the only one here: its weight is loss.kl_scale"
         return found

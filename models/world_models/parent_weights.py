@@ -12,7 +12,7 @@ from ipv_bench.progress import say_aside
 from ipv_bench.run_record import RUN_FILE, read_record
 from models.training.checkpoint import run_of
 from models.world_models.config import MethodConfig
-from models.world_models.weight_facts import check_weights_fit, facts_of, weight_facts
+from models.world_models.weight_facts import WEIGHT_KEYS, check_weights_fit, facts_of, weight_facts
 
 OF_THE_START = ("init_parts", "init_allow")
 """Keys about what a run takes from the one that it starts from."""
@@ -24,6 +24,30 @@ OWN_KEYS = ("concat_embed", "reward.dual", "reward.gain", "behavior.min_std", "b
 def in_section(key: str, name: str) -> bool:
     """Whether a dotted config key is `name`, or one of its fields."""
     return key == name or key.startswith(f"{name}.")
+
+
+def not_compared(config: MethodConfig, *, whole: bool = False) -> tuple[str, ...]:
+    """Keys, or sections of them, in which a pre-trained model may differ from a run that takes it over: nothing looks
+    at them, or they are of parts that it does not take.
+
+    Args:
+        config: of the run.
+        whole: all parts are taken, those of an agent included.
+    """
+    found = tuple(config.unread())
+    if whole:
+        return found
+    return (*found, *OWN_KEYS, *(("rssm",) if getattr(config, "init_parts", "all") == "encoder_decoder" else ()))
+
+
+def told_of_the_start(config: MethodConfig) -> dict[str, Any]:
+    """The facts of a run's config that a pre-trained model must share, by dotted key: for plans of both."""
+    values = config.model_dump(mode="json")
+    free = (*not_compared(config), *values.get("init_allow", ()))
+    return {
+        key: value for key, value in weight_facts(values).items()
+        if key in WEIGHT_KEYS and not any(in_section(key, name) for name in free)
+    }  # fmt: skip
 
 
 def refuse_unused(changed: Iterable[str], checkpoint: Path | None, *, whole: bool = False) -> None:
@@ -97,11 +121,8 @@ def check_parent(
         say_aside(f"{checkpoint} does not say what it was trained as: only the shapes of its weights are compared")
         return
     values = config.model_dump(mode="json")
+    absent = (*absent, *not_compared(config, whole=whole))
     skip = [key for key in found if any(in_section(key, name) for name in absent)]
-    if not whole:
-        skip += [*OWN_KEYS, *config.not_taken()]
-        if values.get("init_parts") == "encoder_decoder":
-            skip += [key for key in found if key.startswith("rssm.")]
     check_weights_fit(
         found, weight_facts(values), checkpoint, allow=values.get("init_allow", ()), skip=skip, fix=fix
     )  # fmt: skip

@@ -14,6 +14,8 @@ from tests.ipv_bench.test_sweep import SHARDS, lab, prepared
 
 __all__ = ["lab", "prepared"]
 
+PLANNED = {"data": ["robot-videos"], "tasks": ["dmc/cheetah_run"], "seeds": 1}
+
 
 @pytest.mark.parametrize(
     ("text", "words"),
@@ -61,6 +63,10 @@ def test_files_that_say_something_wrong(text: str, words: str, tmp_path: Path) -
             {"methods": [{"method": "apv", "set": {"rssm.deter": 32}}], "tasks": ["dot/left"]},
             "rssm.deter: 64 there, 32 here",
         ),
+        (
+            {"methods": [{"method": "contextwm", "pretrain_set": {"image.gain": 2.0}}], "tasks": ["dot/left"]},
+            "image.gain: 2.0 there, 4.0 here",
+        ),
         ({"methods": ["linear"], "tasks": ["dot/left"], "set": {"linear.feature": 3}}, "did you mean"),
     ],
 )
@@ -104,3 +110,25 @@ def test_a_set_that_is_called_otherwise_than_its_folder_is_told(
     assert "the set in elsewhere/kitchen is called robot-videos" in capsys.readouterr().err
     plan_sweep(SweepConfig.model_validate({**fields, "data": ["robot-videos"], "shards": "data/shards"}))
     assert "is called" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"method": "contextwm", "set": {"init_parts": "encoder_decoder"}},
+        {"method": "contextwm", "set": {"init_parts": "encoder_decoder", "rssm.deter": 32}},
+        {"method": "contextwm", "set": {"init_allow": ["image.gain"]}, "pretrain_set": {"image.gain": 2.0}},
+        {"method": "prelar", "set": {"latent_action.posterior": "deterministic"},
+         "pretrain_set": {"latent_action.posterior": "deterministic"}},
+    ],
+    ids=lambda choice: "+".join(choice["set"]),
+)  # fmt: skip
+def test_what_says_how_a_model_is_taken_over_can_be_planned_before_it_is_made(lab: Path, choice: dict) -> None:
+    jobs = plan_sweep(SweepConfig.model_validate({**PLANNED, "methods": [choice]}))
+    assert [job.kind for job in jobs][-2:] == ["pretrain", "finetune"]
+
+
+def test_a_label_that_the_pretrained_model_belies_is_refused(lab: Path) -> None:
+    choice = {"method": "prelar", "set": {"latent_action.posterior": "deterministic"}}
+    with pytest.raises(IpvBenchError, match="latent_action.posterior: 'stochastic' there, 'deterministic' here"):
+        plan_sweep(SweepConfig.model_validate({**PLANNED, "methods": [choice]}))

@@ -37,6 +37,10 @@ def read_pretraining(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_finetuning(values: Mapping[str, Any], words: Iterable[str] = (), suite: str = "dmc") -> dict[str, Any]:
     """`read_settings` of the fine-tuning preset `tiny`."""
-    return read_settings(
-        lambda values: resolve_finetuning("tiny", suite, parts=(suite,), overrides=values), values, words
-    )
+    parts = (suite,) if suite else ()
+    return read_settings(lambda values: resolve_finetuning("tiny", suite, parts=parts, overrides=values), values, words)
+
+
+def read_agent(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`read_settings` of an agent that is made apart from any suite, as `build_agent("tiny", ...)` does."""
+    return read_finetuning(values, suite="")

@@ -245,3 +245,10 @@ def test_lengths_of_pretraining_that_differ_have_folders_of_their_own():
     found = missing_commands([run(100), run(600)], [])
     folders = [option(command, "--run")[0] for command in found.finetuning]
     assert folders == [f"runs/dmc/cheetah_run/apv@init=ssv2-training.updates={n}/seed0" for n in (100, 600)]
+
+
+def test_what_only_an_agent_has_a_use_for_is_not_set_where_its_model_is_pretrained():
+    where = (("method", "apv"), ("pretraining.data", ["ssv2"]), ("loss.action_free_kl_scale", 0.5), ("rssm.deter", 32))
+    found = missing_commands([MissingRun("mine", "x", where, "dmc", "cheetah_run", 0, "tiny")], [])
+    assert option(found.pretraining[0], "--set") == ["method=apv", "rssm.deter=32"]
+    assert option(found.finetuning[0], "--set") == ["method=apv", "loss.action_free_kl_scale=0.5", "rssm.deter=32"]

@@ -13,6 +13,7 @@ from models.finetune import build_agent
 from models.training.checkpoint import load_checkpoint, save_checkpoint
 from models.world_models.video import VideoWorldModel
 from tests.models.finetuning.finetune_runs import SMALL
+from tests.models.read_settings import read_agent
 
 ACTION_DIM = 3
 
@@ -23,7 +24,7 @@ def _one_thread():
 
 
 def small_agent(method: str = "contextwm", seed: int = 0, **changes) -> Agent:
-    return build_agent("tiny", {**SMALL, "method": method, **changes}, (64, 64, 3), ACTION_DIM, seed=seed)
+    return build_agent("tiny", read_agent({**SMALL, "method": method, **changes}), (64, 64, 3), ACTION_DIM, seed=seed)
 
 
 def batch_of(seed: int = 0, batch: int = 2, length: int = 6) -> dict[str, np.ndarray]:

@@ -45,6 +45,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert run(["prepare", "ssv2", "--source", str(raw), "--out", str(shards), *options]) == 0
     for method in ("contextwm", "apv"):
         changes = {"training__updates": 3, "validation__every": 0, "data__length": 10, "training__checkpoint_every": 3}
+        changes["data__holdout"] = ...  # the set has a validation split
         assert run([*arguments(shards, folder / method, method=method, **changes), "--quiet"]) == 0
     return folder
 

@@ -20,6 +20,7 @@ from models.training.begun_run import has_begun, take_back
 from models.training.checkpoint import latest_checkpoint, save_checkpoint
 from models.world_models.video import VideoWorldModel
 from tests.models.finetuning.finetune_runs import SMALL, TASK, command_line
+from tests.models.read_settings import read_agent
 
 
 def parent(folder: Path, **changes: Any) -> Path:
@@ -43,7 +44,7 @@ def truncated(folder: Path) -> Path:
 
 def naive(folder: Path) -> Path:
     """A fine-tuning run whose one RSSM went on with actions: its model has no action-free one."""
-    agent: Any = build_agent("tiny", {**SMALL, "method": "contextwm", "finetuning": "naive"}, None, 1)
+    agent: Any = build_agent("tiny", read_agent({**SMALL, "method": "contextwm", "finetuning": "naive"}), None, 1)
     save_checkpoint(folder, 5, agent.model_tensors(), {}, {})
     record = RunRecord(kind="finetune", method="contextwm", seed=0, suite="dmc", task="cartpole_balance",
                        preset="tiny", config={})  # fmt: skip
@@ -189,7 +190,7 @@ WIDEST = {
 @pytest.mark.parametrize("method", ["contextwm", "prelar", "dreamerv2"])
 def test_an_agent_is_made_for_the_widest_task_of_each_suite(suite: str, method: str) -> None:
     torch.set_num_threads(1)
-    wide, changes = WIDEST[suite], {**SMALL, "method": method}
+    wide, changes = WIDEST[suite], read_agent({**SMALL, "method": method})
     if method == "contextwm" and wide > 50:
         with pytest.raises(ConfigError, match=r"56 components, rssm\.action_dim is 50") as caught:
             build_agent("tiny", changes, None, wide)

@@ -12,9 +12,11 @@ import torch
 from ipv_bench.cli import run
 from ipv_bench.errors import CheckpointError, ConfigError
 from ipv_bench.run_record import RunRecord, read_record, write_record
+from models.finetuning.config import resolve_finetuning
 from models.finetuning.plan import plan_finetuning
 from models.pretraining.config import resolve_pretraining
 from models.training.checkpoint import save_checkpoint
+from models.world_models.parent_weights import told_of_the_start
 from models.world_models.weight_facts import FACTS, weight_facts
 from tests.models.finetuning.finetune_runs import TASK, command_line
 
@@ -44,7 +46,7 @@ def test_a_model_of_the_same_config_is_taken(tmp_path: Path) -> None:
     ("key", "there", "here"),
     [
         ("rssm.stoch", 4, 8), ("context.heads", 2, 1), ("image.gain", 1.0, 4.0), ("image.offset", "half", "mean_image"),
-        ("encoder.norm", "batch", "none"), ("context.fusion", "concat", "cross_attention"), ("rssm.action_dim", 20, 50),
+        ("encoder.blocks", 1, 0), ("context.fusion", "concat", "cross_attention"), ("rssm.action_dim", 20, 50),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("says", [True, False], ids=["checkpoint", "run.json"])
@@ -69,6 +71,41 @@ def test_what_is_not_taken_over_may_differ_and_a_harmless_difference_is_said(
     plan(pretrained(tmp_path / "mask", **{"context.mask_ratio": 0.5}))
     told = capsys.readouterr()
     assert "context.mask_ratio is 0.5 there and 0.75 here" in told.out + told.err
+
+
+def test_what_neither_model_looks_at_may_differ(tmp_path: Path) -> None:
+    record = pretrained(tmp_path / "apv", method="apv", says=False)
+    text = (record / "run.json").read_text()
+    assert '"heads": 1' in text
+    (record / "run.json").write_text(text.replace('"heads": 1', '"heads": 4'))  # as of a preset with another value
+    plan(record, method="apv")
+    told = told_of_the_start(resolve_finetuning("tiny", "dmc", parts=("dmc",), overrides={"method": "apv"}).config)
+    assert not {"context.heads", "encoder.norm", "reward.dual"} & told.keys()
+    assert told["rssm.stoch"] == 8
+
+
+def test_what_the_pretrained_action_encoder_was_is_asked_of_every_prelar_agent(tmp_path: Path) -> None:
+    """Figures choose runs by it, also where no alignment takes the encoder over."""
+    parent = pretrained(tmp_path / "al", method="prelar", **{"latent_action.posterior": "deterministic"})
+    with pytest.raises(CheckpointError, match="latent_action.posterior is 'deterministic' there and 'stochastic' here"):
+        plan(parent, method="prelar")
+    plan(parent, method="prelar", **{"latent_action.posterior": "deterministic"})
+    with pytest.raises(ConfigError, match="the run starts from random weights"):
+        plan_finetuning("tiny", TASK, overrides=["method=prelar", "latent_action.posterior=deterministic"], init="none")
+
+
+def test_a_plan_may_start_from_a_model_that_is_still_to_be_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["finetune", "--preset", "tiny", "--task", TASK, "--set", "init_parts=encoder_decoder", "--init", "later"]
+    assert run([*words, "--run", str(tmp_path / "run"), "--dry-run"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["variant"] == "init_parts=encoder_decoder"
+    assert shown["as_pretrained"]["image.gain"] == 4.0
+    assert "rssm.stoch" not in shown["as_pretrained"]
+    assert run([*words, "--run", str(tmp_path / "run")]) == 2
+    assert "later is for --dry-run" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_says_how_weights_are_taken_is_refused_where_none_are(tmp_path: Path) -> None:

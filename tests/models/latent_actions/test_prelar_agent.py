@@ -34,6 +34,7 @@ from tests.models.latent_actions.small_prelar import (
     forced,
     frames,
 )
+from tests.models.read_settings import read_agent
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +128,7 @@ def test_predictions_start_as_training_does_without_an_action() -> None:
 
 def small_agent(seed: int = 0, **changes: Any) -> Any:
     values = {**SMALL, "training.encoder_frozen_updates": 0, "method": "prelar", **changes}
-    return build_agent("tiny", values, (64, 64, 3), ACTION_DIM, seed=seed)
+    return build_agent("tiny", read_agent(values), (64, 64, 3), ACTION_DIM, seed=seed)
 
 
 def pretrained(folder: Path, **changes: Any) -> tuple[LatentActionVideoModel, Any]:

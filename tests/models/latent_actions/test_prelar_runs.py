@@ -132,9 +132,9 @@ def test_the_action_encoders_shape_matters_where_it_is_taken(finished: Path, tmp
         )  # fmt: skip
 
     plan()
-    plan(latent_action__posterior="deterministic")
-    with pytest.raises(Exception, match=r"latent_action.posterior is 'stochastic' there and 'deterministic' here"):
-        plan(latent_action__align="warmstart", latent_action__posterior="deterministic")
+    for align in ({}, {"latent_action__align": "warmstart"}):
+        with pytest.raises(Exception, match=r"latent_action.posterior is 'stochastic' there and 'deterministic' here"):
+            plan(latent_action__posterior="deterministic", **align)
 
 
 @pytest.mark.slow

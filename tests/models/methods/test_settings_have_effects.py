@@ -173,17 +173,21 @@ def test_every_setting_changes_an_update_or_is_refused(case: str) -> None:
     base = outcome(before, command)
     assert base == outcome(before, command), "equal settings give equal updates"
     now, tried, idle = flatten(before.model_dump(mode="json")), 0, []
+    refused: list[str] = []
     for key, kind in fields.items():
-        if key in {*ELSEWHERE, *OF_THE_FIT, *before.not_taken()}:
+        if key in {*ELSEWHERE, *OF_THE_FIT, *before.of_pretrained()}:
             continue
         for value in OTHERS.get(key, OTHERS.get(key.rpartition(".")[2], values_of(kind, now[key]))):
             try:
                 resolved = resolve({**settings, key: value})
             except ConfigError:
                 continue  # not possible beside the others, and refused as such
-            if key in resolved.overrides and with_effect(resolved, key):
-                tried += 1
-                if outcome(resolved.config, command) == base:
-                    idle.append(f"{key}={value}")
+            if key not in resolved.overrides:
+                continue
+            changes, taken = outcome(resolved.config, command) != base, with_effect(resolved, key)
+            tried += taken
+            idle += [f"{key}={value}"] if taken and not changes else []
+            refused += [f"{key}={value}"] if changes and not taken else []
     assert not idle
+    assert not refused, "what changes something is a setting"
     assert tried > 12

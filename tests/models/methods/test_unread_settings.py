@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ipv_bench.errors import ConfigError
+from models.finetune import build_agent
 from models.finetuning.plan import plan_finetuning
 from models.pretraining.plan import plan_pretraining
 from models.training.hardware import check_sync_batch_norm
@@ -26,6 +27,8 @@ OF_PRETRAINING = [
     ("data.holdout=0", "data.fewest_held_out=3", "keeps none"),
     ("", "data.weights=[1.0]", "one set"),
     ("method=prelar latent_action.posterior=deterministic", "latent_action.beta_a=2", "no KL"),
+    ("method=apv loss.kl_scale=0", "loss.free_nats=3", "no KL loss"),
+    ("method=uwm loss=ficc", "quantizer.usage_decay=0.5", "no use of codes"),
 ]
 OF_AGENTS = [
     ("method=contextwm", "loss.discount_scale=0.5", "behavior.discount_head=true"),
@@ -38,6 +41,9 @@ OF_AGENTS = [
     ("method=dreamerv2", "concat_embed=false", "one RSSM"),
     ("method=apv finetuning=naive", "loss.action_free_kl_scale=0.5", "one RSSM"),
     ("method=prelar", "latent_action.align_scale=2", "it is for nll"),
+    ("method=prelar", "latent_action.inputs=diff", "it says what the pre-trained model is"),
+    ("method=prelar", "latent_action.posterior=deterministic", "it says what the pre-trained model is"),
+    ("method=isodream loss.kl_scale=0", "loss.kl_balance=0.5", "no KL loss"),
 ]
 WITH_EFFECT = [
     "method=contextwm context.heads=2", "method=contextwm intrinsic.window=3", "method=contextwm reward.dual_scale=0.5",
@@ -82,3 +88,21 @@ def test_batch_statistics_over_processes_need_cuda() -> None:
     check_sync_batch_norm(torch.device("cuda"))
     with pytest.raises(ConfigError, match=r"sync_batch_norm is true, and the run computes on cpu"):
         check_sync_batch_norm(torch.device("cpu"))
+
+
+def test_the_decoder_that_ficc_trains_has_a_size() -> None:
+    plan_pretraining("tiny", overrides=["method=uwm", "loss=ficc", "features.pixels.width=64"])
+    with pytest.raises(ConfigError, match=r"features\.pixels\.width is set"):
+        plan_pretraining("tiny", overrides=["method=uwm", "features.pixels.width=64"])
+
+
+@pytest.mark.parametrize("task", ["highway/highway", "gym/Pendulum-v1"])
+def test_suites_that_draw_in_one_way_have_no_profiles(task: str) -> None:
+    plan_finetuning("tiny", task, overrides=["method=dreamerv2"])
+    with pytest.raises(ConfigError, match=r"env\.render_profile is set, and .* in (one|its own) way"):
+        plan_finetuning("tiny", task, overrides=["method=dreamerv2", "env.render_profile=faithful"])
+
+
+def test_an_agent_of_somebody_elses_loop_has_the_same_rules() -> None:
+    with pytest.raises(ConfigError, match=r"intrinsic\.beta is set, and dreamerv2 has no bonus"):
+        build_agent("tiny", {"method": "dreamerv2", "intrinsic.beta": 3.0}, None, 2)

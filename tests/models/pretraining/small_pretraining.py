@@ -60,9 +60,11 @@ def small_labelled_set(folder: Path) -> Path:
 
 
 def arguments(data: Path, run: Path, **changes: Any) -> list[str]:
-    """Command line of the small run; `changes` have `__` for the dot."""
+    """Command line of the small run; `changes` have `__` for the dot, and ... leaves a setting out."""
     asked = {key.replace("__", "."): value for key, value in changes.items()}
-    values = read_pretraining(SMALL | asked) | asked
+    small = {key: value for key, value in SMALL.items() if asked.get(key) is not ...}
+    asked = {key: value for key, value in asked.items() if value is not ...}
+    values = read_pretraining(small | asked) | asked
     sets = [part for key, value in values.items() for part in ("--set", f"{key}={json.dumps(value)}")]
     return ["pretrain", "--preset", "tiny", "--data", str(data), "--run", str(run), *sets]
 

@@ -173,6 +173,37 @@ def test_another_config_is_refused_with_the_difference(
     assert checkpoint_steps(copy) == [2]
 
 
+def test_a_run_that_was_begun_with_a_setting_without_effect_goes_on_with_it(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, unread = tmp_path / "run", ["--set", "data.weights=[1.0]"]
+    command = [*arguments(data, folder, training__updates=2, validation__every=0), *unread]
+    with monkeypatch.context() as patch:  # as by a version that did not refuse it
+        patch.setattr("models.pretraining.plan.refuse_unread", lambda *found: None)
+        assert run(command) == 0
+    assert run(command) == 0
+    assert "is finished after 2 updates" in capsys.readouterr().out
+    new = [*arguments(data, tmp_path / "new", training__updates=2, validation__every=0), *unread]
+    _refused(capsys, new, "data.weights is set", "there is one set")
+
+
+@pytest.mark.parametrize("value", ["test", "null"])
+def test_a_split_of_sets_without_splits_is_refused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], value: str
+) -> None:
+    command = [*arguments(data, tmp_path / "run"), "--set", f"data.split={value}"]
+    _refused(capsys, command, "data.split is set, and none of the sets has splits", "leave data.split out")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_share_beside_a_validation_split_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    splits = ["train", "validation"]
+    videos = [Video(f"v{n}", 12, split=splits[n % 2], size=(32, 32)) for n in range(8)]
+    data = make_shard_set(tmp_path / "set", videos)
+    command = [*arguments(data, tmp_path / "run"), "--set", "data.holdout=0.5"]
+    _refused(capsys, command, "data.holdout is set, and all sets have a validation split")
+
+
 def test_other_shard_sets_are_refused_and_moved_ones_accepted(
     data: Path, copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,7 @@ from models.pretrain import build_training
 from tests.models.agents.test_agent import ACTION_DIM, batch_of, small_agent
 from tests.models.finetuning.finetune_runs import SMALL
 from tests.models.pretraining.small_pretraining import SMALL as SMALL_VIDEO
-from tests.models.read_settings import read_pretraining
+from tests.models.read_settings import read_agent, read_pretraining
 
 B, T = 6, 6
 """B == T: where a missing axis or a swapped one broadcasts without a word."""
@@ -123,7 +123,7 @@ def test_views_with_negative_strides_are_as_good() -> None:
     assert small_agent().update(plain) == small_agent().update(turned)
     upside_down = plain["image"][0, 0][::-1]
     for method in ("apv", "drqv2"):
-        changes = {"method": method} if method == "drqv2" else {**SMALL, "method": method}
+        changes = {"method": method} if method == "drqv2" else read_agent({**SMALL, "method": method})
         actions = [
             build_agent("tiny", changes, None, 3).act({"image": image, "is_first": True})
             for image in (upside_down, upside_down.copy())
