@@ -44,7 +44,7 @@ CASES: dict[str, dict[str, Any]] = {
     "pretrain contextwm blocks": {"encoder.blocks": 0, "decoder.blocks": 0},
     "pretrain prelar": {},
     "pretrain prelar plain numbers": {"latent_action.posterior": "deterministic"},
-    "pretrain uwm": {},
+    "pretrain uwm": {"quantizer.restart_below": 0.99},
     "pretrain uwm ficc": {"loss": "ficc"},
     "finetune dreamerv2": {},
     "finetune dreamerv2 ends": {"behavior.discount_head": True},
@@ -78,7 +78,7 @@ ELSEWHERE: dict[str, str] = {
     "intrinsic.norm_eps": "below the resolution of single floats beside the magnitude",
 }
 OTHERS: dict[str, list[Any]] = {
-    "quantizer.restart_below": [0.99],
+    "quantizer.restart_below": [0.0],
     "optimizer.warmup": [0.5],
     "drqv2.strides": [[2, 1]],
     "latent_action.consistency_scale": [0.5],
@@ -138,7 +138,7 @@ def outcome(config: Any, command: str) -> list[bytes]:
         training = VideoTraining(config)
         training.model.set_mean_image(torch.from_numpy(records["image"][0]))
         found: list[Any] = [list(training.step(batch(config, n)["image"]).values()) for n in range(UPDATES)]
-        model, tensors = training.model, training.model.state_dict()
+        model, tensors = training.model, dict(training.model.named_parameters())
     else:
         agent: Any = find_method(config.method).agent(config, ACTIONS, 0, torch.device("cpu"))
         agent.see_prefill(records["image"][0])
@@ -148,7 +148,7 @@ def outcome(config: Any, command: str) -> list[bytes]:
         with torch.no_grad():
             video = model.eval().open_loop(torch.from_numpy(records["image"]), 4, torch.Generator().manual_seed(0))
         found.append(video.numpy().tolist())
-    return [repr(found).encode(), *(value.numpy().tobytes() for _, value in sorted(tensors.items()))]
+    return [repr(found).encode(), *(value.detach().numpy().tobytes() for _, value in sorted(tensors.items()))]
 
 
 def with_effect(resolved: Resolved[Any], changed: str) -> bool:
