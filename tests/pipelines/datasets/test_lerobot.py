@@ -189,6 +189,48 @@ def test_missing_and_mismatching_meta_files_are_named(
     refused("rates", lambda folder: change_info(folder, fps=25), "10 frames per second, the data set 25")
 
 
+def test_splits_that_share_an_episode_are_refused(tmp_path: Path) -> None:
+    source = make_lerobot(tmp_path / "toy", (4, 4, 4, 4, 4, 4))
+    for splits in ({"train": "0:6", "test": "4:6"}, {"test": "4:6", "train": "0:6"}, {"a": "0:2", "b": "1:9"}):
+        change_info(source, splits=splits)
+        with pytest.raises(SourceError, match=r"info\.json: episode [14] is in two splits: .*\n.*at most\n.*correct"):
+            read_meta(source)
+
+
+@pytest.mark.parametrize(
+    ("splits", "of_each", "words"),
+    [
+        ({"train": "0:2", "none": "2:2", "test": "2:3"}, ("train", "train", "test"), ()),
+        (
+            {"train": "0:1,2:3"},
+            ("", "", ""),
+            ("1 splits are no `first:end` and left out, the first: 'train' is '0:1,2:3'",),
+        ),
+        ({"train": [0, 1]}, ("", "", ""), ("'train' is a list",)),
+        ({"train": "80%", "test": "2:3"}, ("", "", "test"), ("'train' is '80%'", "2 of 3 episodes are in no split")),
+        ({"train": "2:0"}, ("", "", ""), ("'train' is '2:0'",)),
+        (
+            {"train": "0:9"},
+            ("train", "train", "train"),
+            ("1 splits reach beyond the last episode, which is 2, the first: 'train' is 0:9",),
+        ),
+        ({"train": "0:3", "test": "10:20"}, ("train", "train", "train"), ("'test' is 10:20",)),
+        ({"train": "1:3"}, ("", "train", "train"), ("1 of 3 episodes are in no split, the first is 0",)),
+        (["0:3"], ("", "", ""), ("splits is a list, no table",)),
+        ({}, ("", "", ""), ()),
+        (None, ("", "", ""), ()),
+    ],
+)
+def test_splits_that_are_no_ranges_or_miss_episodes_are_told(
+    copy: Path, splits: object, of_each: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    change_info(copy, splits=splits)
+    meta = read_meta(copy)
+    assert tuple(episode.split for episode in meta.episodes) == of_each
+    assert len(meta.warnings) == len(words), meta.warnings
+    assert all(word in warning for word, warning in zip(words, meta.warnings, strict=True)), meta.warnings
+
+
 def test_two_columns_of_one_track_are_both_named(
     copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
