@@ -23,6 +23,8 @@ from pipelines.datasets.file_tree import LATER_SUFFIXES, FoundFile
 _NUMBERS = re.compile(r"([0-9]+)")
 _TIME = 10**8
 """A varying number of at least this size counts seconds or smaller parts of them (since 1970, or written as a date)."""
+_CLOCK = re.compile(r"[-:_. ]+|T|h|m|min| at ")
+"""What stands between the numbers of a date and time of day."""
 FOLDER_ID = "."
 """Source id of pictures that lie directly in the source folder."""
 
@@ -225,9 +227,20 @@ def _frame_numbers(varying: Sequence[Sequence[int | Fraction]]) -> tuple[int, ..
 
 def _doubt(folder: str, names: Sequence[_Name], varying: Sequence[Sequence[int | Fraction]]) -> str:
     """A warning where two counters vary that cannot be the parts of a time: perhaps there are two series."""
-    if len(varying) < 2 or max(varying[0]) >= _TIME or all(max(column) < 60 for column in varying[1:]):
+    if len(varying) < 2 or max(varying[0]) >= _TIME:
+        return ""
+    if all(max(column) < 60 for column in varying[1:]) and _is_clock(names):
         return ""
     first, last = names[0].file.name, names[-1].file.name
     return (
         f"{folder or FOLDER_ID}: {len(varying)} numbers vary from {first} to {last}; taken as one video in that order"
     )
+
+
+def _is_clock(names: Sequence[_Name]) -> bool:
+    """Whether the numbers that vary are written as times are: three of them, or of two digits each, without words."""
+    digits = list(zip(*(_NUMBERS.findall(name.file.stem) for name in names), strict=True))
+    varying = [place for place, column in enumerate(digits) if len(set(map(int, column))) > 1]
+    between = names[0].text[varying[0] + 1 : varying[-1] + 1]
+    two_digits = all(len(number) == 2 for place in varying for number in digits[place])
+    return all(map(_CLOCK.fullmatch, between)) and (len(varying) > 2 or two_digits)

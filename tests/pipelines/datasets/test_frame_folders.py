@@ -75,6 +75,32 @@ def test_two_counters_are_ordered_and_warned_of() -> None:
     assert "cam1_0080.png" in folder.warning
 
 
+@pytest.mark.parametrize("name", ["video{}_frame{:02d}", "cam{}_{:04d}", "{}_{:02d}", "0{}_{:03d}", "a{}b{:02d}"])
+def test_two_short_series_are_no_minutes_and_seconds(name: str) -> None:
+    names = [f"{name.format(series, number)}.png" for series in (1, 2) for number in range(1, 41)]
+    folder = folder_of(names)
+    assert (in_order(folder), folder.problem) == (names, None)
+    assert folder.warning == f"clip: 2 numbers vary from {names[0]} to {names[-1]}; taken as one video in that order"
+
+
+def test_three_counters_with_words_between_are_no_clock() -> None:
+    names = [f"cam{camera}_take{take}_frame{number}.png" for camera in (0, 1) for take in (0, 1) for number in (1, 2)]
+    assert "3 numbers vary" in folder_of(names).warning
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "12-{0:02d}-{1:02d}", "2024-01-01_10-{0:02d}-{1:02d}", "2024-01-01 at 10.{0:02d}.{1:02d}", "{0:02d}_{1:02d}",
+        "shot 10:{0:02d}:{1:02d}", "10h{0:02d}m{1:02d}s", "2024-01-{0:02d}T10-{0:02d}-{1:02d}", "{0}-{0}-{1}",
+    ],
+)  # fmt: skip
+def test_names_with_times_are_not_warned_of(name: str) -> None:
+    names = [f"{name.format(minute, second)}.png" for minute in (5, 6) for second in range(1, 41)]
+    folder = folder_of(names)
+    assert (in_order(folder), folder.problem, folder.warning) == (names, None, "")
+
+
 @pytest.mark.parametrize("names", [["1.png", "01.png"], ["7.jpg", "7.png"], ["a_1_2.png", "a_01_2.png"]])
 def test_two_pictures_with_one_number_are_a_problem(names: list[str]) -> None:
     problem = folder_of(names).problem
