@@ -56,3 +56,6 @@ class EpisodeSource(Protocol):
 
     def read_tracks(self, episode: EpisodeFacts) -> dict[str, np.ndarray]:
         """Name → (length, …), as the contract of tracks says: `action[t]` led into frame t."""
+
+    def read_times(self, episode: EpisodeFacts) -> np.ndarray | None:
+        """Seconds of each frame, float64 (length,), None where the source states no times."""

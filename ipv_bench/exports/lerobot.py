@@ -36,6 +36,9 @@ VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.m
 _STATISTICS_OF = 100
 """Frames of an episode, evenly spread, whose pixels enter the statistics."""
 
+_STEP_TOLERANCE = 0.25
+"""Of a frame's duration, by which the time from one frame to the next may differ from it without a word."""
+
 
 @dataclass(frozen=True)
 class Written:
@@ -105,6 +108,7 @@ class _Writer:
         self._rows: list[dict[str, Any]] = []
         self._statistics = {name: RunningStatistics() for name in (self._key, *self._columns)}
         self._warnings: dict[str, int] = {}
+        self._odd_steps: list[tuple[float, float]] = []
         self._num_frames = 0
         self._video: EpisodeVideo | None = None
         self._data: pq.ParquetWriter | None = None
@@ -128,6 +132,7 @@ class _Writer:
                 pixels.append(picture)
         self._statistics[self._key].add(np.stack(pixels).reshape(-1, 3) / 255.0)
         self._add_rows(episode)
+        self._compare_times(episode)
         self._rows.append(self._row(episode, first))
         self._num_frames += episode.length
         self._close_full_files()
@@ -154,6 +159,13 @@ class _Writer:
             self._data_path.parent.mkdir(parents=True, exist_ok=True)
             self._data = pq.ParquetWriter(self._data_path, table.schema, compression="snappy")
         self._data.write_table(table)  # one row group per episode
+
+    def _compare_times(self, episode: EpisodeFacts) -> None:
+        """Note the shortest and the longest step of an episode whose frames do not follow one another at the rate."""
+        times = self._source.read_times(episode)
+        steps = np.diff(times) if times is not None else np.empty(0)
+        if np.any(np.abs(steps * self._fps - 1) > _STEP_TOLERANCE):
+            self._odd_steps.append((float(steps.min()), float(steps.max())))
 
     def _row(self, episode: EpisodeFacts, first: int) -> dict[str, Any]:
         video, data = _place(self._video_file), _place(self._data_file)
@@ -213,9 +225,20 @@ class _Writer:
             f"{count} episodes have a {name} at frame 0, before which there is no frame: it is left out"
             for name, count in self._warnings.items()
         ]
-        written = Written(len(order), self._num_frames, len(self._tasks), [*self._source.left_out, *warnings])
+        written = Written(
+            len(order), self._num_frames, len(self._tasks), [*self._source.left_out, *warnings, *self._time_warnings()]
+        )
         (self._folder / "README.md").write_text(lerobot_card(self._source, info, list(columns)))
         return written
+
+    def _time_warnings(self) -> list[str]:
+        if not self._odd_steps:
+            return []
+        low, high = min(low for low, _ in self._odd_steps), max(high for _, high in self._odd_steps)
+        return [
+            f"{len(self._odd_steps)} videos have gaps or shifts in time that LeRobot cannot hold: "
+            f"steps of {low:.3g} to {high:.3g} s are written as {1 / self._fps:.3g} s"
+        ]
 
     def _info(self, order: list[EpisodeFacts]) -> dict[str, Any]:
         fps = int(self._fps) if self._fps == int(self._fps) else self._fps

@@ -86,6 +86,9 @@ class ReplayEpisodes:
         records = self._records(episode)
         return {name: np.array(records[name], entry.dtype) for name, entry in self.tracks.items()}
 
+    def read_times(self, episode: EpisodeFacts) -> None:
+        """See `EpisodeSource.read_times`."""
+
     def _find(self, task: str) -> None:
         """Fill `episodes`: files that are gone before the first that is there were dropped when the replay was full."""
         gone, damaged = 0, list[str]()

@@ -9,6 +9,7 @@ import numpy as np
 
 from ipv_bench.errors import ShardSetError
 from ipv_bench.exports.episodes import EpisodeFacts
+from ipv_bench.exports.stored_times import StoredTimes
 from ipv_bench.open_store import open_store
 from ipv_bench.segment_source import SegmentSource
 
@@ -28,6 +29,7 @@ class SetEpisodes:
 
     def __init__(self, place: str | Path) -> None:
         self._source = SegmentSource(open_store(place))
+        self._times = StoredTimes(self._source)
         index, manifest = self._source.index, self._source.manifest
         self.location = self._source.store.location
         self.tracks, self.licence = manifest.tracks, manifest.licence
@@ -56,3 +58,7 @@ class SetEpisodes:
     def read_tracks(self, episode: EpisodeFacts) -> dict[str, np.ndarray]:
         """See `EpisodeSource.read_tracks`."""
         return self._source.tracks(episode.number, 0, episode.length, list(self.tracks)) if self.tracks else {}
+
+    def read_times(self, episode: EpisodeFacts) -> np.ndarray | None:
+        """See `EpisodeSource.read_times`."""
+        return self._times.of(episode.number)

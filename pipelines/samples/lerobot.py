@@ -46,3 +46,6 @@ class _Blobs:
         """See `EpisodeSource.read_tracks`."""
         arrays = blob_episode(episode.number, self._seed, False)
         return {name: arrays[name] for name in self.tracks}
+
+    def read_times(self, episode: EpisodeFacts) -> None:
+        """See `EpisodeSource.read_times`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -163,6 +164,54 @@ def test_full_files_and_av1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert [video[2] for video in back] == [video[2] for video in before] == ["a", "b", "b"]
     assert all(video[3] == 10 for video in back)  # the videos' own rate
     assert [read_marks(video[0]) for video in back] == [read_marks(video[0]) for video in before]
+
+
+def write_film(path: Path, number: int, times: list[float]) -> None:
+    """Marked frames at these times, in seconds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for place, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(marked_frame(number, place), format="rgb24")
+            frame.pts, frame.time_base = round(time * 1000), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize("clips", [(), ("--set", "clip_frames=4")])
+def test_gaps_in_time_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], clips: tuple[str, ...]) -> None:
+    even = [frame / 10 for frame in range(30)]
+    write_film(tmp_path / "raw/a.mkv", 0, even)
+    write_film(tmp_path / "raw/b.mkv", 1, [time if time < 1 else time + 5 for time in even])
+    write_film(tmp_path / "raw/c.mkv", 2, [time if time < 2 else time + 2 for time in even])
+
+    def export(name: str, *options: str) -> str:
+        shards = prepare("folder", tmp_path / "raw", tmp_path / name, *clips, *options)
+        command = ["export", str(shards), "--to", "lerobot", "--out", str(tmp_path / f"{name}-out")]
+        capsys.readouterr()
+        assert run([*command, *(() if options else ("--set", "fps=10"))]) == 0
+        return "".join(capsys.readouterr())
+
+    words = "2 videos have gaps or shifts in time that LeRobot cannot hold: steps of 0.2 to 5.2 s are written as 0.2 s"
+    assert words in export("gaps", "--set", "fps=5")
+    assert "in time" not in export("timeless")
+    (tmp_path / "raw/b.mkv").unlink()
+    (tmp_path / "raw/c.mkv").unlink()
+    assert "in time" not in export("even", "--set", "fps=5")
+
+
+def test_times_in_a_damaged_set_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_film(tmp_path / "raw/a.mkv", 0, [frame / 10 for frame in range(30)])
+    shards = prepare("folder", tmp_path / "raw", tmp_path / "set", "--set", "fps=5")
+    (shard,) = shards.glob("*.tar")
+    whole = shard.read_bytes()
+    for before, after in ((b'"pts_seconds":[0.0,', b'"pts_seconds":[null'), (b".json", b".nosj"), (b"{", b"(")):
+        shard.write_bytes(whole.replace(before, after, 1))
+        command = ["export", str(shards), "--to", "lerobot", "--out", str(tmp_path / "out"), "--quiet"]
+        assert run(command) == 2
+        assert "sample 0" in capsys.readouterr().err
 
 
 def test_an_encoder_that_this_build_lacks_is_named(
