@@ -73,8 +73,16 @@ def frame_rate(source: EpisodeSource, config: LeRobotExportConfig) -> float:
     raise ShardSetError(
         f"{source.location}: {found}",
         expected="one rate: a LeRobot data set has one for all episodes",
-        fix="say it with `--set fps=30`, or prepare the set anew with `--set fps=…`",
+        fix="say it with `--set fps=30`" + _way_to_a_rate(source),
     )
+
+
+def _way_to_a_rate(source: EpisodeSource) -> str:
+    """How `prepare` gives the set one rate: `fps` picks frames, which sets with tracks refuse; a replay has no way."""
+    if not source.rates:
+        return ""
+    name = "source_fps" if source.tracks or 0.0 in source.rates else "fps"
+    return f", or prepare the set anew with `--set {name}=…`"
 
 
 def write_lerobot(source: EpisodeSource, folder: Path, config: LeRobotExportConfig) -> Written:

@@ -307,8 +307,9 @@ def test_videos_without_a_rate_do_not_get_that_of_others() -> None:
     from ipv_bench.exports.config import LeRobotExportConfig
     from ipv_bench.exports.lerobot import frame_rate
 
-    def rate(*rates: float, **values: float) -> float:
-        return frame_rate(SimpleNamespace(location="set", rates=[*rates]), LeRobotExportConfig(**values))
+    def rate(*rates: float, tracks: tuple[str, ...] = (), **values: float) -> float:
+        source = SimpleNamespace(location="set", rates=[*rates], tracks=dict.fromkeys(tracks))
+        return frame_rate(source, LeRobotExportConfig(**values))
 
     assert rate(12.0) == 12.0
     assert rate(0.0, 12.0, fps=30) == 30
@@ -316,3 +317,21 @@ def test_videos_without_a_rate_do_not_get_that_of_others() -> None:
         rate(0.0, 12.0)
     with pytest.raises(ShardSetError, match="it states no frame rate"):
         rate(0.0)
+    for rates, tracks, words in (
+        ((5.0, 12.0), (), "--set fps=30`, or prepare the set anew with `--set fps=…`"),
+        ((5.0, 12.0), ("action",), "or prepare the set anew with `--set source_fps=…`"),
+        ((0.0,), (), "or prepare the set anew with `--set source_fps=…`"),
+        ((), ("action",), "say it with `--set fps=30`$"),
+    ):
+        with pytest.raises(ShardSetError, match=words):
+            rate(*rates, tracks=tracks)
+
+
+def test_the_way_to_a_rate_that_is_named_for_a_labelled_set_works(
+    labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["export", str(labelled), "--to", "lerobot", "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    assert "prepare the set anew with `--set source_fps=…`" in capsys.readouterr().err
+    shards = prepare("episodes", write_release(tmp_path / "raw"), tmp_path / "set", "--set", "source_fps=20")
+    assert run(["export", str(shards), "--to", "lerobot", "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    assert json.loads((tmp_path / "out/meta/info.json").read_text())["fps"] == 20
