@@ -85,7 +85,8 @@ def _estimate(job: Job, plan: Plan, items: list[SourceItem]) -> Estimate:
         source = plan.tasks[0].source
         if plan.inventory.archive:
             source = Path(folder)
-            extract(job.source.resolve(), plan.inventory.archive, {i.path: i.size_bytes for i in timed}, source)
+            sizes = {item.path: item.size_bytes for item in timed}
+            extract(job.source.resolve(), plan.inventory.archive, sizes, source, plan.inventory.replaced)
         path = Path(folder) / "sample.tar"
         path.write_bytes(b"")
         work = [

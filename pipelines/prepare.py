@@ -234,7 +234,8 @@ def _lay_out(job: Job, plan: Plan, state: Progress, out: Path) -> None:
     needed += [pending.task.items[place] for pending in state.retry for place in pending.retry]
     sizes = {item.path: item.size_bytes for item in needed if item.frames is not None}
     say(f"laying out {len(sizes):,} videos ({sum(sizes.values()) / 1e9:.2f} GB) of the split archive in {out}, for now")
-    extract(job.source.resolve(), plan.inventory.archive, sizes, out / EXTRACTED_FOLDER)
+    inventory = plan.inventory
+    extract(job.source.resolve(), inventory.archive, sizes, out / EXTRACTED_FOLDER, inventory.replaced)
 
 
 def make_executor(job: Job, config: PrepareConfig) -> tuple[Executor, int]:

@@ -125,7 +125,8 @@ def _lay_out(plan: Plan, source: Path, places: Sequence[_Place], scratch: Path) 
         return source.resolve()
     items = [task.items[place] for task, place, _ in places]
     sizes = {item.path: item.size_bytes for item in items if item.frames is not None}
-    extract(source.resolve(), plan.inventory.archive, sizes, scratch / "videos")
+    inventory = plan.inventory
+    extract(source.resolve(), inventory.archive, sizes, scratch / "videos", inventory.replaced)
     return scratch / "videos"
 
 

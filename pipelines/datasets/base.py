@@ -304,6 +304,7 @@ class Inventory:
         notes: lines for the user that are no warnings: what was taken for granted, and how to say otherwise.
         archive: pieces of the split archive that holds the items' files, in order; the items' paths are then those
             that its members get once they are laid out. Where the files lay is no part of the inventory's hash.
+        replaced: paths that the archive holds more than once → members before the last, which is taken; as `archive`.
         tracks: that every written item has; none for unlabelled sets.
         licence: what the release itself says of its licence; empty takes the data set's words. No part of the hash.
     """
@@ -313,6 +314,7 @@ class Inventory:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     archive: tuple[str, ...] = ()
+    replaced: Mapping[str, int] = field(default_factory=dict)
     tracks: tuple[TrackSpec, ...] = ()
     licence: str = ""
 

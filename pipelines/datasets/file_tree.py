@@ -59,11 +59,13 @@ class FoundFile:
         path: relative to the source folder, with `/`.
         size_bytes: 0 when it cannot be read.
         problem: (reason, message) when it is known to be unusable; see `pipelines.datasets.quarantine.REASONS`.
+        replaces: how many members of the same path stand before it in its archive; unpacked, it alone is left.
     """
 
     path: str
     size_bytes: int
     problem: tuple[str, str] | None = None
+    replaces: int = 0
 
     @property
     def folder(self) -> str:

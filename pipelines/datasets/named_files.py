@@ -12,16 +12,14 @@ class NamedFiles:
     """Files by name (or by stem).
 
     Args:
-        files: sorted by path.
+        files: sorted by path, each once.
         key: of a file.
     """
 
     def __init__(self, files: Iterable[FoundFile], key: Callable[[FoundFile], str]) -> None:
         self._files: dict[str, list[FoundFile]] = defaultdict(list)
         for file in files:
-            others = self._files[key(file)]
-            if all(file.path != other.path for other in others):  # an archive may hold a path twice: the first is read
-                others.append(file)
+            self._files[key(file)].append(file)
         self._doubts: list[tuple[FoundFile, FoundFile]] = []
 
     def __contains__(self, name: str) -> bool:

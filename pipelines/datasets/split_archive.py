@@ -53,25 +53,31 @@ def find_pieces(tree: FileTree, prefix: str) -> tuple[str, ...]:
 def list_members(source: Path, pieces: Sequence[str], suffix: str) -> list[FoundFile]:
     """The members whose names end with `suffix`, found by reading the whole archive once.
 
-    Members that hold no contents of their own, or whose names no table can hold, have a problem.
+    Members that hold no contents of their own, or whose names no table can hold, have a problem. Of members of one path
+    the last is taken, which is what unpacking leaves.
 
     Raises:
         SourceError: the archive is damaged or cut off.
     """
-    found = []
+    found: dict[str, FoundFile] = {}
     with progress("reading the split archive", None, "files") as bar:
         for member, _ in _members(source, pieces):
             if member.name.endswith(suffix) and not member.isdir():
-                found.append(FoundFile(_safe_name(member.name), member.size, _problem(member)))
+                name = _safe_name(member.name)
+                replaces = found[name].replaces + 1 if name in found else 0
+                found[name] = FoundFile(name, member.size, _problem(member), replaces)
             bar.advance(1)
-    return found
+    return list(found.values())
 
 
-def extract(source: Path, pieces: Sequence[str], sizes: Mapping[str, int], folder: Path) -> None:
+def extract(
+    source: Path, pieces: Sequence[str], sizes: Mapping[str, int], folder: Path, replaced: Mapping[str, int]
+) -> None:
     """Lay members out below `folder`; what an earlier, interrupted run laid out is kept.
 
     Args:
         sizes: path as `list_members` gave it → size in bytes, for all members that are wanted.
+        replaced: path → how many members of it are passed over before the one that is meant, where there are some.
 
     Raises:
         SourceError: the archive is damaged or cut off.
@@ -80,10 +86,14 @@ def extract(source: Path, pieces: Sequence[str], sizes: Mapping[str, int], folde
     todo = {name for name, size in sizes.items() if not _is_there(folder / name, size)}
     if not todo:
         return
+    before = {name: replaced.get(name, 0) for name in todo}
     with progress("laying out the split archive", len(sizes), "files", len(sizes) - len(todo)) as bar:
         for member, file in _members(source, pieces):
             name = _safe_name(member.name)
-            if file is None or name not in todo:
+            if name not in todo or member.isdir():
+                continue
+            before[name] -= 1
+            if file is None or before[name] >= 0:
                 continue
             target = folder / name
             with disk_errors(target):

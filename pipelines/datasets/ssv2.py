@@ -102,7 +102,11 @@ class SSv2:
         warnings = [*tree.warnings, *list_warnings, *videos.warnings("videos", rule)]
         if unlisted:
             warnings.append(f"{unlisted} webm files are in no list; they are left out")
-        return Inventory(sorted_unique(items), warnings=tuple(warnings), archive=pieces)
+        replaced = {file.path: file.replaces for file in files if file.replaces}
+        if replaced:
+            held = f"{len(replaced)} webm files are in the archive more than once, such as {min(replaced)}"
+            warnings.append(f"{held}: the last of each is taken, as unpacking leaves it")
+        return Inventory(sorted_unique(items), warnings=tuple(warnings), archive=pieces, replaced=replaced)
 
     def counts(self, inventory: Inventory, rows: Sequence[SourceRow], config: PrepareConfig) -> list[Count]:
         """See `DataSet.counts`."""

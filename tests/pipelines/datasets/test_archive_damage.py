@@ -100,8 +100,8 @@ def test_what_cannot_be_read_while_laying_out_is_the_archive_s_fault(tar: bytes,
     (tmp_path / "a-00").write_bytes(data)
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError):
-        extract(tmp_path, ["a-00"], sizes, tmp_path / "file")
+        extract(tmp_path, ["a-00"], sizes, tmp_path / "file", {})
     data[: len(data)] = gzip.compress(tar, 0, mtime=0)[: len(data) // 2]
     (tmp_path / "a-00").write_bytes(data)  # it was cut after it had been listed
     with pytest.raises(SourceError, match="cannot be read to its end"):
-        extract(tmp_path, ["a-00"], sizes, tmp_path / "out")
+        extract(tmp_path, ["a-00"], sizes, tmp_path / "out", {})
