@@ -22,7 +22,7 @@ from pipelines.decoding.frames import SourceInfo, StoredFrame, check_file, syste
 from pipelines.decoding.geometry import FrameScaler
 from pipelines.decoding.picture_fault import check_jpeg_data, check_picture, means_damage
 from pipelines.decoding.picture_file import codec_of, jpeg_kind, orientation_of, rgb_by_pillow
-from pipelines.decoding.selection import FrameSelector, selection_of
+from pipelines.decoding.selection import FrameSelector, places_in_time, selection_of
 
 
 class ImageFrames:
@@ -41,8 +41,9 @@ class ImageFrames:
         selector = FrameSelector(selection_of(item, config))
         self.info.kept_fps = selector.kept_fps(item.fps)
         boxes = iter(item.boxes) if item.boxes is not None else None
+        places = places_in_time(self._files.numbers)
         for position, (name, number) in enumerate(zip(self._files.names, self._files.numbers, strict=True)):
-            time = Fraction(position) / Fraction(item.fps) if item.fps else Fraction(position)
+            time = Fraction(places[position]) / Fraction(item.fps) if item.fps else Fraction(position)
             if not selector.keeps(position, time):
                 yield None
                 continue

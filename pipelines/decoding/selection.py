@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 
 from ipv_bench.errors import ConfigError
 from pipelines.datasets.base import ArrayFile, FrameSelection, ImageFiles, SourceItem, TablePictures
@@ -58,6 +59,19 @@ def refuse_unknown_rates(items: Sequence[SourceItem], config: PrepareConfig) -> 
 def _other_ways(config: PrepareConfig) -> str:
     says = "say the rate of pictures with `--set source_fps=30`, or " if hasattr(config, "source_fps") else ""
     return f"{says}keep every N-th frame with `--set frame_stride=N` in place of fps"
+
+
+def places_in_time(numbers: Sequence[int]) -> Sequence[int]:
+    """When each of some numbered frames was taken, in frames since the first: what a gap lacks took its time too.
+
+    The step from one frame to the next is the smallest one. Numbers that are no multiples of it apart count nothing
+    that is known, and take their places.
+    """
+    steps = {after - before for before, after in pairwise(numbers)}
+    step = min(steps, default=0)
+    if step < 1 or any(other % step for other in steps):
+        return range(len(numbers))
+    return [(number - numbers[0]) // step for number in numbers]
 
 
 def exact_rate(fps: float) -> Fraction:

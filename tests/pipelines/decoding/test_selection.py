@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import simplejpeg
 
 from ipv_bench.cli import run
 from pipelines.datasets.base import FrameSelection
-from pipelines.decoding.selection import FrameSelector
+from pipelines.decoding.selection import FrameSelector, places_in_time
 from tests.lerobot_maker import marked_frame, write_video
 from tests.pipelines.ssv2_maker import file_hashes, prepare, quarantine
 
@@ -61,6 +62,40 @@ def test_pictures_of_unknown_rate_are_not_resampled_until_it_is_said(
     assert (row["num_frames"], row["frame_stride"], row["fps"]) == (2, 4, 5.0)
     options = json.loads((tmp_path / "set" / "manifest.json").read_text())["options"]
     assert (options["fps"], options["source_fps"]) == (5.0, 20.0)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "places"),
+    [
+        ((7, 8, 9), [0, 1, 2]),
+        ((1, 2, 5, 6), [0, 1, 4, 5]),
+        ((5, 10, 25), [0, 1, 4]),
+        ((5, 10, 17), [0, 1, 2]),
+        ((3, 3, 4), [0, 1, 2]),
+        ((9,), [0]),
+        ((), []),
+    ],
+)
+def test_gaps_in_the_numbers_take_their_time(numbers: tuple[int, ...], places: list[int]) -> None:
+    assert list(places_in_time(numbers)) == places
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("folder", ("gaps=allow", "source_fps=30")), ("youtube-driving", ("frame_stride=1", "skip_frames=0"))],
+)
+def test_pictures_with_gaps_are_picked_by_their_numbers(tmp_path: Path, name: str, options: tuple[str, ...]) -> None:
+    (tmp_path / "raw/clip").mkdir(parents=True)
+    for number in (*range(30), *range(61, 90)):
+        picture = simplejpeg.encode_jpeg(np.full((16, 16, 3), number, np.uint8))
+        (tmp_path / f"raw/clip/{number:03d}.jpg").write_bytes(picture)
+    chosen = [part for option in ("fps=10", *options) for part in ("--set", option)]
+    assert prepare(tmp_path / "raw", tmp_path / "set", *chosen, name=name) == 0
+    with tarfile.open(next((tmp_path / "set").glob("*.tar"))) as tar:
+        facts = json.load(tar.extractfile(tar.next()))
+    numbers = [*range(0, 30, 3), 61, *range(63, 90, 3)]  # the first in each tenth of a second
+    assert facts["source_frames"] == numbers
+    assert facts["pts_seconds"] == [pytest.approx(number / 30, abs=1e-6) for number in numbers]
 
 
 def test_episodes_of_unknown_rate_are_not_resampled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
