@@ -85,8 +85,8 @@ def _estimate(job: Job, plan: Plan, items: list[SourceItem]) -> Estimate:
         source = plan.tasks[0].source
         if plan.inventory.archive:
             source = Path(folder)
-            sizes = {item.path: item.size_bytes for item in timed}
-            extract(job.source.resolve(), plan.inventory.archive, sizes, source, plan.inventory.replaced)
+            wanted = {item.path: item.size_bytes for item in timed}
+            extract(job.source.resolve(), plan.inventory.archive, wanted, source, plan.inventory.replaced)
         path = Path(folder) / "sample.tar"
         path.write_bytes(b"")
         work = [
