@@ -17,7 +17,7 @@ import av
 import av.error
 
 from pipelines.datasets.quarantine import SourceFailure
-from pipelines.decoding.clock import BROADCAST, Clock
+from pipelines.decoding.clock import BROADCAST, Clock, StatedTimes
 from pipelines.decoding.containers.inspect_container import inspect_container
 from pipelines.decoding.containers.structure import Structure
 from pipelines.decoding.damage_words import meaning_of
@@ -25,6 +25,7 @@ from pipelines.decoding.decoder_log import DecoderLog, listening
 from pipelines.decoding.frames import SourceInfo, Time, check_file, describe, system_errors
 from pipelines.decoding.packet_fault import CHECKED_CODECS, check_packet, unit_length_bytes
 from pipelines.decoding.picture_fault import check_jpeg_data
+from pipelines.decoding.picture_tiff import tiff_kind
 from pipelines.decoding.video_stream import NOT_WHITELISTED, choose_stream, open_container
 
 _ONE_FRAME_EACH = frozenset({"vp9", "libdav1d", "av1"})
@@ -107,10 +108,14 @@ class CheckedVideo:
             self._num_indexed = sum(1 for entry in stream.index_entries if entry.size)
         codec = context.name
         self._check(log, codec, opening=True)
-        is_checked = codec == "mjpeg" or codec in CHECKED_CODECS
+        is_checked = codec in ("mjpeg", "tiff") or codec in CHECKED_CODECS
         length_bytes = unit_length_bytes(codec, context.extradata)
-        clock = Clock(stream, exact=self._exact)
+        clock, stated = Clock(stream, exact=self._exact), StatedTimes(stream)
         if self._start is not None:
+            if stated.by_packets:
+                raise SourceFailure(
+                    "bad_annotation", "AVI states no times of reordered pictures: no range can be found"
+                )
             container.seek(int(self._start / stream.time_base), stream=stream)
         for packet in container.demux(stream):
             is_end = not packet.size
@@ -124,7 +129,7 @@ class CheckedVideo:
                     self._check(log, codec)
                     raise SourceFailure("corrupt", f"frame {position} is damaged" + _said(log))
                 self._info.num_frames_decoded = position + 1
-                yield TimedFrame(position, clock.time(frame.pts), frame)
+                yield TimedFrame(position, clock.time(stated(frame)), frame)
             if log.lines:
                 self._check(log, codec)
             if is_end:
@@ -135,6 +140,8 @@ class CheckedVideo:
         try:
             if codec == "mjpeg":
                 check_jpeg_data(data)
+            elif codec == "tiff":
+                tiff_kind(data).check_in_video()
             else:
                 check_packet(data, codec, length_bytes)
         except SourceFailure as failure:

@@ -16,6 +16,40 @@ ffmpeg's program uses it too (`dts_delta_threshold`)."""
 BROADCAST = frozenset({"mpegts", "mpeg", "mpegtsraw"})
 """Formats whose clocks may be discontinuous."""
 
+_REORDERED = frozenset({"h264", "hevc"})
+"""Codecs whose pictures' order of showing only their decoders know, not readers of files."""
+
+
+class StatedTimes:
+    """The times that a file states for the frames of one video stream, in units of its time base.
+
+    AVI states none of showing, only an order of decoding: where pictures are reordered, the times that come with
+    decoded frames are scrambled, and those of the packets that brought them forth are not.
+
+    Args:
+        stream: the video stream.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        context = stream.codec_context
+        is_avi = stream.container.format.name == "avi"
+        self.by_packets: bool = is_avi and context.name in _REORDERED and context.has_b_frames
+        """Whether they are those of packets: late by what the decoder holds back."""
+        rate, base = stream.average_rate or stream.guessed_rate, stream.time_base
+        self._step = max(1, round(1 / (rate * base))) if rate and base else 1
+        self._last: int | None = None
+
+    def __call__(self, frame: Any) -> int | None:
+        """Time of the next decoded frame; None where the file states none."""
+        pts: int | None = frame.pts
+        if not self.by_packets:
+            return pts
+        if frame.dts is not None:
+            self._last = frame.dts
+        else:  # the decoder's last ones
+            self._last = pts if self._last is None else self._last + self._step
+        return self._last
+
 
 class Clock:
     """Times of the frames of one video stream, in seconds; they never decrease.

@@ -8,21 +8,23 @@ for the few pixel formats that the scaler spoils (`pipelines.decoding.colour`).
 
 from __future__ import annotations
 
-from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import av
 import av.error
-import av.filter
 import numpy as np
 
 from pipelines.datasets.base import Box
 from pipelines.datasets.prepare_config import Crop, Scaling
 from pipelines.datasets.quarantine import SourceFailure
 from pipelines.decoding.colour import Colours
+from pipelines.decoding.frame_filter import FrameFilter
 from pipelines.decoding.late_picture import LatePicture
 from pipelines.decoding.orientation import UPRIGHT, Orientation, of_display_matrix
+
+_DELETE_UNKNOWN = tuple(("sidedata", f"mode=delete:type={number}") for number in range(28, 32))
+"""LCEVC, view numbers, 3D displays and EXIF: kinds of side data that PyAV 18.1 does not know."""
 
 
 @lru_cache(maxsize=64)
@@ -76,7 +78,8 @@ class FrameScaler:
     def __init__(self, size: str, crop: Crop, scaling: Scaling) -> None:
         self._size, self._crop, self._scaling = size, crop, scaling
         self._colours = Colours()
-        self._cutter: _Cutter | None = None
+        self._cutter: FrameFilter | None = None
+        self._orientation_of = OrientationReader()
         self._orientation: Orientation | None = None
         self._layouts: dict[tuple[int, int, float, Orientation], _Layout] = {}
 
@@ -97,7 +100,7 @@ class FrameScaler:
         """
         if orientation is None:
             if frame.key_frame or self._orientation is None:  # looking costs as much as half of the scaling
-                self._orientation = frame_orientation(frame)
+                self._orientation = self._orientation_of(frame)
             orientation = self._orientation
         key = frame.height, frame.width, aspect, orientation
         layout = self._layouts.get(key) or self._layout(*key)
@@ -173,8 +176,9 @@ class FrameScaler:
 
     def _cut(self, frame: av.VideoFrame, box: Box | None) -> av.VideoFrame:
         try:
-            if self._cutter is None or not self._cutter.fits(frame, box):
-                self._cutter = _Cutter(frame, box)
+            filters = _cutting(frame, box)
+            if self._cutter is None or not self._cutter.fits(frame, *filters):
+                self._cutter = FrameFilter(frame, *filters)
             return self._cutter(frame)
         except av.error.FFmpegError as error:  # an OSError would look like a full disk
             words = error.strerror or type(error).__name__
@@ -183,47 +187,46 @@ class FrameScaler:
             ) from error
 
 
-def frame_orientation(frame: av.VideoFrame) -> Orientation:
-    """What the frame's display matrix tells."""
-    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
-    return UPRIGHT if matrix is None else of_display_matrix(bytes(matrix))
+class OrientationReader:
+    """What the display matrices of one video's frames tell."""
+
+    def __init__(self) -> None:
+        self._filter: FrameFilter | None = None
+
+    def __call__(self, frame: av.VideoFrame) -> Orientation:
+        """How a frame is shown.
+
+        Raises:
+            SourceFailure: what else the frame carries hides it, and cannot be taken away.
+        """
+        try:
+            matrix = _display_matrix(frame)
+        except ValueError:  # PyAV gives up all side data for one of a kind that it does not know, as EXIF
+            matrix = _display_matrix(self._without_unknown(frame))
+        return UPRIGHT if matrix is None else of_display_matrix(bytes(matrix))
+
+    def _without_unknown(self, frame: av.VideoFrame) -> av.VideoFrame:
+        try:
+            if self._filter is None or not self._filter.fits(frame, *_DELETE_UNKNOWN):
+                self._filter = FrameFilter(frame, *_DELETE_UNKNOWN)
+            return self._filter(frame)
+        except av.error.FFmpegError as error:  # an OSError would look like a full disk
+            words = error.strerror or type(error).__name__
+            raise SourceFailure("corrupt", f"side data of {frame.format.name} cannot be taken away: {words}") from error
 
 
-class _Cutter:
-    """Cuts a box out of the coded planes by libavfilter: only pointers move.
+def _display_matrix(frame: av.VideoFrame) -> Any:
+    return frame.side_data.get("DISPLAYMATRIX")
+
+
+def _cutting(frame: av.VideoFrame, box: Box | None) -> tuple[tuple[str, str], ...]:
+    """Cuts a box out of the coded planes: only pointers move.
 
     Frames come out as progressive ones: the scaler would take the fields of interlaced ones apart, scale each, and
     weave them into a comb. The fields of a moving picture are averaged together, as for any other frame.
     """
-
-    def __init__(self, frame: av.VideoFrame, box: Box | None) -> None:
-        self._key = self._key_of(frame, box)
-        left, top, right, bottom = box or (0, 0, frame.width, frame.height)
-        self._graph = av.filter.Graph()
-        source = self._graph.add(
-            "buffer",
-            video_size=f"{frame.width}x{frame.height}",
-            pix_fmt=frame.format.name,
-            time_base=str(frame.time_base or Fraction(1, 1000)),
-            colorspace=str(int(frame.colorspace)),
-            range=str(int(frame.color_range)),
-        )
-        crop = self._graph.add("crop", f"{right - left}:{bottom - top}:{left}:{top}")
-        progressive = self._graph.add("setfield", "mode=prog")
-        self._graph.link_nodes(source, crop, progressive, self._graph.add("buffersink")).configure()
-
-    def fits(self, frame: av.VideoFrame, box: Box | None) -> bool:
-        return self._key == self._key_of(frame, box)
-
-    @staticmethod
-    def _key_of(frame: av.VideoFrame, box: Box | None) -> tuple[object, ...]:
-        return box, frame.height, frame.width, frame.format.name, int(frame.colorspace), int(frame.color_range)
-
-    def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
-        self._graph.push(frame)
-        cut = self._graph.pull()
-        assert isinstance(cut, av.VideoFrame)
-        return cut
+    left, top, right, bottom = box or (0, 0, frame.width, frame.height)
+    return ("crop", f"{right - left}:{bottom - top}:{left}:{top}"), ("setfield", "mode=prog")
 
 
 def bilinear_plain(picture: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -21,7 +21,8 @@ from pipelines.decoding.decoder_log import listening
 from pipelines.decoding.frames import SourceInfo, StoredFrame, check_file, system_errors
 from pipelines.decoding.geometry import FrameScaler
 from pipelines.decoding.picture_fault import check_jpeg_data, check_picture, means_damage
-from pipelines.decoding.picture_file import codec_of, jpeg_kind, orientation_of, rgb_by_pillow
+from pipelines.decoding.picture_file import codec_of, is_for_pillow, orientation_of, rgb_by_pillow
+from pipelines.decoding.picture_tiff import tiff_kind
 from pipelines.decoding.selection import FrameSelector, places_in_time, selection_of
 
 
@@ -90,7 +91,7 @@ class PictureDecoder:
         """
         codec = _codec(data)
         orientation = orientation_of(data)
-        if codec == "mjpeg" and jpeg_kind(data).is_unusual:
+        if is_for_pillow(data, codec):
             picture = rgb_by_pillow(data)
             self._describe(codec, *picture.shape[:2])
             return self._scaler.scale_rgb(orientation.apply(picture))
@@ -103,10 +104,10 @@ class PictureDecoder:
             SourceFailure: `corrupt`.
         """
         codec = _codec(data)
-        if codec != "mjpeg":
-            picture = self._scaler.rgb(self._decode(data, codec))
-        elif jpeg_kind(data).is_unusual:
+        if is_for_pillow(data, codec):
             picture = rgb_by_pillow(data)
+        elif codec != "mjpeg":
+            picture = self._scaler.rgb(self._decode(data, codec))
         else:
             picture = _jpeg_rgb(data)
         self._describe(codec, *picture.shape[:2])
@@ -137,7 +138,10 @@ class PictureDecoder:
 
 def _codec(data: bytes) -> str:
     check_picture(data)
-    return codec_of(data)
+    codec = codec_of(data)
+    if codec == "tiff":
+        tiff_kind(data).check()
+    return codec
 
 
 @contextmanager

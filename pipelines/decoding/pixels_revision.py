@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-PIXELS_REVISION = 2
+PIXELS_REVISION = 3
 """Grows with every change of stored pixels; part of a plan's options, so of its hash and of the manifest."""
 
 REVISIONS = {
     1: "subsampled colour at half of its horizontal resolution, mirrored pictures as stored, interlaced fields apart",
     2: "full chroma, all eight orientations, interlaced fields together, centre squares in displayed pixels",
+    3: "full chroma and all else of revision 2; TIFFs of JPEG's data, in tiles or of YCbCr, turned by their own tag; "
+    "H.264 in AVI, and picture folders with gaps, in their own times",
 }
 """Revision → what is special about it."""
 

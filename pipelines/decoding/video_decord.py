@@ -22,7 +22,7 @@ from pipelines.datasets.prepare_config import PrepareConfig
 from pipelines.datasets.quarantine import SourceFailure
 from pipelines.decoding.checked_video import CheckedVideo
 from pipelines.decoding.frames import SourceInfo, StoredFrame, check_file
-from pipelines.decoding.geometry import FrameScaler, frame_orientation
+from pipelines.decoding.geometry import FrameScaler, OrientationReader
 from pipelines.decoding.orientation import UPRIGHT, Orientation
 from pipelines.decoding.selection import FrameSelector, selection_of
 
@@ -117,7 +117,7 @@ class _Shown:
     """
 
     def __init__(self, frame: av.VideoFrame | None = None, aspect: float = 1.0) -> None:
-        self._orientation = UPRIGHT if frame is None else frame_orientation(frame)
+        self._orientation = UPRIGHT if frame is None else OrientationReader()(frame)
         self.aspect = 1 / aspect if self._orientation.transposed else aspect
         self._stored = (
             FrameScaler("native", "none", "area").rgb(frame) if frame and self._orientation != UPRIGHT else None

@@ -24,6 +24,7 @@ from pipelines.datasets.prepare_config import PrepareConfig
 
 PAGE = struct.Struct("<qq")
 """Shared page: number of the item in work (-1 between items), signs of progress since the process began."""
+_UNFORESEEN = "ipv-bench met an error that it does not foresee, and the file may be whole (please report it)"
 _PR_SET_PDEATHSIG = 1
 _BUFFER_BYTES = 64 << 10
 """Frames of some kilobytes go to the shard file in pieces of this size."""
@@ -109,7 +110,7 @@ def _serve(order: WorkOrder, connection: Connection, page: mmap.mmap) -> None:
             except OSError:
                 raise
             except Exception as error:  # noqa: BLE001  (one odd video must never stop a job; the type is reported)
-                words = without_place(f"{type(error).__name__}: {error}", order.source)
+                words = without_place(f"{_UNFORESEEN}: {type(error).__name__}: {error}", order.source)
                 outcome = failure_outcome(work.item, "corrupt", words)
             signal.setitimer(signal.ITIMER_PROF, 0)
             if not outcome.size_bytes:

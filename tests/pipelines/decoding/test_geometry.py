@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import struct
+from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipelines.datasets.base import SourceItem, VideoFile
 from pipelines.datasets.prepare_config import PrepareConfig
+from pipelines.datasets.quarantine import SourceFailure
 from pipelines.decoding.geometry import FrameScaler, bilinear_plain, centre_square, target_size
 from pipelines.decoding.open_frames import open_frames
 from pipelines.decoding.orientation import OF_EXIF
@@ -123,6 +127,59 @@ def test_the_display_matrix_is_applied(
     frames = read_all(path, size="short:64", decoder=decoder)
     assert frames.shape[1:3] == ((85, 64) if matrix[1] else (64, 85))
     assert quarters(frames[0]) == expected
+
+
+def write_packets(path: Path, codec: str, packets: list[bytes], pix_fmt: str) -> Path:
+    """Pictures of 96x128 pixels as they are, 10 per second; raw MJPEG is their bytes one after another."""
+    if path.suffix == ".mjpeg":
+        path.write_bytes(b"".join(packets))
+        return path
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.height, stream.width, stream.pix_fmt = 96, 128, pix_fmt
+        for number, data in enumerate(packets):
+            packet = av.Packet(data)
+            packet.pts = packet.dts = number
+            packet.time_base, packet.stream, packet.is_keyframe = Fraction(1, 10), stream, True
+            container.mux(packet)
+    return path
+
+
+def jpeg(picture: np.ndarray, orientation: int) -> bytes:
+    exif, file = Image.Exif(), BytesIO()
+    exif[0x010F], exif[0x0112] = "Maker", orientation
+    Image.fromarray(picture).save(file, "JPEG", quality=95, exif=exif)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("number", sorted(OF_EXIF))
+@pytest.mark.parametrize("ending", ["mjpeg", "avi", "mov", "mkv"])
+def test_exif_in_a_video_s_frames_counts_and_hides_nothing(tmp_path: Path, ending: str, number: int) -> None:
+    path = write_packets(tmp_path / f"a.{ending}", "mjpeg", [jpeg(corners(96, 128), number)] * 4, "yuvj420p")
+    frames = read_all(path, size="short:64")
+    assert frames.shape == ((4, 85, 64, 3) if number > 4 else (4, 64, 85, 3))
+    assert quarters(frames[3]) == quarters(OF_EXIF[number].apply(corners(96, 128)))
+
+
+def test_exif_is_read_past_where_the_size_changes(tmp_path: Path) -> None:
+    packets = [jpeg(corners(96, 128), 6), jpeg(corners(64, 64), 3), jpeg(corners(96, 128), 1)]
+    path = write_packets(tmp_path / "a.mjpeg", "mjpeg", packets, "yuvj420p")
+    found = [quarters(frame) for frame in read_all(path, size="64x64")]
+    assert found == [quarters(OF_EXIF[number].apply(corners(64, 64))) for number in (6, 3, 1)]
+
+
+def test_pictures_of_tiff_in_a_video(tmp_path: Path) -> None:
+    """They carry EXIF of their own; those that the video decoder shows as black are refused."""
+    paths = []
+    for compression in ("tiff_lzw", "jpeg"):
+        file = BytesIO()
+        Image.fromarray(corners(96, 128)).save(file, "TIFF", compression=compression)
+        paths.append(write_packets(tmp_path / f"{compression}.mov", "tiff", [file.getvalue()] * 4, "rgb24"))
+    frames = read_all(paths[0], size="short:64")
+    assert len(frames) == 4
+    assert quarters(frames[3]) == ["red", "green", "blue", "white"]
+    with pytest.raises(SourceFailure, match="coded picture 0: a TIFF with JPEG's data"):
+        read_all(paths[1])
 
 
 def test_orientations_form_a_group() -> None:

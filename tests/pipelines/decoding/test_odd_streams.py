@@ -14,6 +14,10 @@ import av
 import numpy as np
 import pytest
 
+from pipelines.datasets.base import SourceItem, VideoFile, VideoRange
+from pipelines.datasets.prepare_config import PrepareConfig
+from pipelines.datasets.quarantine import SourceFailure
+from pipelines.decoding.open_frames import open_frames
 from tests.pipelines.ssv2_maker import numbered_pictures, prepare, quarantine, write_video
 
 
@@ -111,6 +115,44 @@ def test_times_are_as_stated_or_said_otherwise(
     sample = folder(tmp_path / "raw", tmp_path / "out", "--set", "fps=100")["a.mkv"]
     assert sample["pts_seconds"] == pytest.approx(expected)
     assert sample.get("notes", {}) == notes
+
+
+def brightness(path: Path, **options: object) -> list[float]:
+    """Mean of each frame that is taken."""
+    item = SourceItem("x", path.name, path.stat().st_size, VideoFile(path.name))
+    frames = open_frames(item, path.parent, PrepareConfig.model_validate(options))
+    return [float(np.asarray(frame.picture).mean()) for frame in frames if frame is not None]
+
+
+@pytest.mark.parametrize("decoder", ["pyav", "decord"])
+@pytest.mark.parametrize("count", [1, 2, 5, 60])
+@pytest.mark.parametrize("options", [{"bf": "2"}, {"bf": "8", "b-pyramid": "none", "x264-params": "b-adapt=0"}])
+def test_reordered_pictures_of_an_avi_are_taken_as_those_of_an_mp4(
+    tmp_path: Path, options: dict[str, str], count: int, decoder: str
+) -> None:
+    if decoder == "decord":
+        pytest.importorskip("decord")
+    pictures = [np.full((64, 64, 3), 4 * number, np.uint8) for number in range(count)]
+    for ending in ("avi", "mp4"):
+        write_video(tmp_path / f"a.{ending}", pictures, codec="libx264", fps=30, options=options | {"crf": "1"})
+    for fps in (30, 20, 10, 7):
+        found, expected = (brightness(tmp_path / name, fps=fps, decoder=decoder) for name in ("a.avi", "a.mp4"))
+        assert found == pytest.approx(expected, abs=1)
+
+
+def test_reordered_pictures_of_an_avi_are_a_frame_apart_and_of_no_note(tmp_path: Path) -> None:
+    pictures = numbered_pictures(30)
+    write_video(tmp_path / "raw" / "a.avi", pictures, codec="libx264", fps=10, options={"bf": "3"})
+    sample = folder(tmp_path / "raw", tmp_path / "out", "--set", "fps=10")["a.avi"]
+    assert "notes" not in sample
+    assert [after - before for before, after in pairwise(sample["pts_seconds"])] == pytest.approx([0.1] * 29)
+
+
+def test_a_range_of_an_avi_with_reordered_pictures_is_refused(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.avi", numbered_pictures(60), codec="libx264", fps=30, options={"bf": "2"})
+    item = SourceItem("x", "a", 1, VideoRange("a.avi", start_seconds=1.0, num_frames=10, fps=30.0))
+    with pytest.raises(SourceFailure, match="no range can be found"):
+        list(open_frames(item, tmp_path, PrepareConfig()))
 
 
 class FakeStream:

@@ -115,6 +115,20 @@ def test_a_decoder_that_hangs_and_one_that_aborts(
     assert read_manifest(out).totals["num_quarantined"] == 2
 
 
+def test_an_error_that_nobody_foresaw_is_not_put_on_the_file(
+    release: Path, tmp_path: Path, without_two: dict[str, int]
+) -> None:
+    out = tmp_path / "out"
+    first, second = "raise ValueError('31 is not a valid Type')", "raise KeyError('x')"
+    status, text = run_with_stub(release, out, tmp_path / "stub", first, second)
+    assert status == 0, text
+    assert written(out) == without_two
+    entries = quarantine(out)
+    assert {entry["reason"] for entry in entries.values()} == {"corrupt"}
+    assert entries["1001"]["message"].endswith("ValueError: 31 is not a valid Type")
+    assert all("the file may be whole" in entry["message"] for entry in entries.values())
+
+
 def test_a_decoder_that_computes_for_ever_and_one_that_eats_memory(
     release: Path, tmp_path: Path, without_two: dict[str, int]
 ) -> None:
