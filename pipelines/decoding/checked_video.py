@@ -204,6 +204,9 @@ class CheckedVideo:
             failure = self._reader_said
         if failure is not None:
             raise failure
+        crop = structure.crops[self._place] if self._place < len(structure.crops) else ""
+        if crop:
+            self._info.notes["crop_of_the_container"] = f"{crop}; the whole picture is stored"
         if self._start is not None:
             return  # the counts are of the whole file
         announced = structure.num_packets[self._place] if self._place < len(structure.num_packets) else -1

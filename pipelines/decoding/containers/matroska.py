@@ -26,7 +26,8 @@ _SIMPLE_BLOCK, _BLOCK_GROUP, _BLOCK = 0xA3, 0xA0, 0xA1
 _NUMBERS = frozenset({0xE7, 0xA7, 0xAB})  # time, position, size of the cluster before
 _IN_CLUSTER = frozenset({*_NUMBERS, 0x5854, _SIMPLE_BLOCK, _BLOCK_GROUP, _VOID, _CRC})
 _IN_GROUP = frozenset({_BLOCK, 0xA2, 0x75A1, 0x9B, 0xFA, 0xFB, 0xFD, 0xA4, 0x75A2, 0x8E, 0xC8, 0xCA, 0xEB, _VOID, _CRC})
-_TRACK_ENTRY, _NUMBER, _TYPE, _CODEC, _PRIVATE = 0xAE, 0xD7, 0x83, 0x86, 0x63A2
+_TRACK_ENTRY, _NUMBER, _TYPE, _CODEC, _PRIVATE, _VIDEO = 0xAE, 0xD7, 0x83, 0x86, 0x63A2, 0xE0
+_CROPS = {0x54CC: "left", 0x54DD: "right", 0x54BB: "top", 0x54AA: "bottom"}
 _TICK_ELEMENTS = 20_000
 _SMALL = 1 << 20  # an element without frames is checked against its CRC up to this size
 
@@ -45,11 +46,12 @@ def walk_matroska(data: SourceBytes) -> Generator[None, None, Structure]:
 
 
 class _Track(NamedTuple):
-    """What a track entry says: video is 1, sound 2; the codec's name, and its headers."""
+    """What a track entry says: video is 1, sound 2; the codec's name, its headers, and pixels to be cut off."""
 
     kind: int
     codec: bytes
     private: bytes
+    crop: str
 
 
 class _Walk:
@@ -62,7 +64,8 @@ class _Walk:
 
     def structure(self) -> Structure:
         video = [number for number, track in self._tracks.items() if track.kind == 1]
-        return Structure([self._blocks[number] for number in video])
+        crops = [self._tracks[number].crop for number in video]
+        return Structure([self._blocks[number] for number in video], crops=crops)
 
     def file(self) -> Walk:
         position = 0
@@ -189,18 +192,33 @@ class _Walk:
 
     def _read_track(self, start: int, end: int) -> None:
         values: dict[int, bytes] = {}
-        position = start
+        crop, position = "", start
         while position < end:
             kind, inside, after = self._element(position, end, "a track")
             if after is None:
                 raise broken("an element of unknown length in a track", position)
             if kind in (_NUMBER, _TYPE, _CODEC, _PRIVATE):
                 values[kind] = self._data.at(inside, min(after - inside, _SMALL))
+            elif kind == _VIDEO:
+                crop = self._crop(inside, after)
             position = after
         if _NUMBER not in values:
             raise broken("a track without a number", start)
         number, kind = (int.from_bytes(values.get(name, b""), "big") for name in (_NUMBER, _TYPE))
-        self._tracks[number] = _Track(kind, values.get(_CODEC, b""), values.get(_PRIVATE, b""))
+        self._tracks[number] = _Track(kind, values.get(_CODEC, b""), values.get(_PRIVATE, b""), crop)
+
+    def _crop(self, start: int, end: int) -> str:
+        """Pixels that are to be cut off, by side, of a track's element for video."""
+        found, position = [], start
+        while position < end:
+            kind, inside, after = self._element(position, end, "a video track")
+            if after is None:
+                raise broken("an element of unknown length in a video track", position)
+            pixels = int.from_bytes(self._data.at(inside, min(after - inside, 8)), "big") if kind in _CROPS else 0
+            if pixels:
+                found.append(f"{_CROPS[kind]} {pixels}")
+            position = after
+        return ", ".join(sorted(found))
 
     def _check_crc(self, start: int, end: int) -> None:
         """A CRC-32, where the element begins with one."""

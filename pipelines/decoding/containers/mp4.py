@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from pipelines.decoding.containers.source_bytes import SourceBytes
-from pipelines.decoding.containers.structure import Structure, broken, cut_off
+from pipelines.decoding.containers.structure import Structure, StructureError, broken, cut_off
 
 FIRST = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"pnot"})
 """Boxes that a file may begin with."""
 _TOP = FIRST | {b"moof", b"mfra", b"sidx", b"ssix", b"prft", b"emsg", b"meta", b"udta", b"uuid", b"pdin", b"PICT"}
 _PARENTS = frozenset({b"trak", b"mdia", b"minf", b"stbl", b"edts", b"mvex"})
+_VISUAL_ENTRY = 78  # bytes of a video sample's entry before the boxes in it
 _MAX_TABLE = 1 << 28  # bytes of one table: far above any real one
 _MAX_HEAD = 1 << 24  # bytes of a head that may be repeated
 
@@ -67,7 +69,8 @@ class _Walk:
 
     def structure(self) -> Structure:
         video = [track for track in self._tracks if track.is_video]
-        return Structure([-1 if track.trimmed else track.num_samples for track in video])
+        counts = [-1 if track.trimmed else track.num_samples for track in video]
+        return Structure(counts, crops=[self._clean_aperture(track) for track in video])
 
     def file(self) -> None:
         position, moofs = 0, list[Span]()
@@ -171,6 +174,24 @@ class _Walk:
                 track.edits += self._edit_lengths(inside)
             else:
                 track.tables[kind] = (inside, after)
+
+    def _clean_aperture(self, track: _Track) -> str:
+        """What is left of a track's pictures by its first `clap` box, where that is less than the whole."""
+        if b"stsd" not in track.tables:
+            return ""
+        start, end = track.tables[b"stsd"]
+        _, inside, after = self._box(start + 8)
+        if not inside + _VISUAL_ENTRY <= after <= end:
+            return ""
+        coded = [int.from_bytes(self._data.at(inside + place, 2), "big") for place in (24, 26)]
+        with suppress(StructureError):  # what follows a sample's entry is its decoder's business
+            for kind, begin, _ in self._inside(inside + _VISUAL_ENTRY, after):
+                if kind == b"clap":
+                    parts = [int.from_bytes(self._data.at(begin + 4 * number, 4), "big") for number in range(4)]
+                    left = [round(over / under) for over, under in zip(parts[::2], parts[1::2], strict=True) if under]
+                    if len(left) == 2 and any(map(int.__lt__, left, coded)):
+                        return f"{left[0]}x{left[1]} of {coded[0]}x{coded[1]}"
+        return ""
 
     def _duration(self, start: int, place: int) -> int:
         """A length in the header at `start`; 0 where it is unknown."""

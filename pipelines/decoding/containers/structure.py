@@ -14,12 +14,14 @@ class Structure:
         num_packets: coded pictures of each video track, in the file's order; empty where the container does not say,
             -1 where it does not say for a track.
         num_pictures: at least so many coded pictures begin in the stream of each id; empty in other formats.
+        crops: what each video track says is to be cut off its pictures, in words, in the file's order; "" for nothing.
         is_complete: every element was checked, so that what the container's reader says adds nothing.
         fault: ("truncated" or "corrupt", what is wrong); None when everything fits together.
     """
 
     num_packets: list[int] = field(default_factory=list)
     num_pictures: dict[int, int] = field(default_factory=dict)
+    crops: list[str] = field(default_factory=list)
     is_complete: bool = False
     fault: tuple[Literal["truncated", "corrupt"], str] | None = None
 
