@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ipv_bench.errors import ConfigError, RunError, ShardSetError
-from ipv_bench.progress import say
+from ipv_bench.progress import say, say_aside
 from ipv_bench.run_lock import run_lock
 from ipv_bench.run_record import RunRecord, git_commit, read_record
 from ipv_bench.segments import Segments, TrackedSegments, check_tracks
@@ -33,7 +33,6 @@ from models.training.distributed import launched_ranks
 from models.training.hardware import choose_device, hardware_record, prepare_torch, settled
 from models.training.tracking import check_mirrors
 from models.world_models.parent_weights import check_parent
-from models.world_models.unread_settings import refuse_unread
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,9 @@ def adapt(parent: str | Path, **options: Any) -> Path:
         record = plan.record(data.videos.shard_sets, data.action_dim).model_copy(update=facts)
     previous = read_record(folder) if has_begun(folder) else None
     if previous is None:
-        refuse_unread(plan.resolved.overrides, unread_of_sets(data.videos.train.sources, plan.config.data))
+        for key, why in unread_of_sets(data.videos.train.sources, plan.config.data).items():
+            if key in plan.resolved.overrides:
+                say_aside(f"warning: {key} is set, and {why}: it changes nothing here")
     else:
         check_same_run(folder, previous, record, RESUMABLE_KEYS)
         _check_same_start(folder, previous, record)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ipv_bench.progress import say, set_quiet
+from ipv_bench.progress import say, say_aside, set_quiet
 from ipv_bench.run_lock import run_lock
 from ipv_bench.run_record import git_commit, read_record
 from models.pretraining.config import RESUMABLE_KEYS
@@ -27,7 +27,6 @@ from models.training.begun_run import has_begun
 from models.training.distributed import Ranks, launched_ranks, process_group
 from models.training.hardware import choose_device, hardware_record, prepare_torch, settled
 from models.training.tracking import check_mirrors
-from models.world_models.unread_settings import refuse_unread
 
 
 def build_training(preset: str, overrides: Mapping[str, Any] | Iterable[str] = (), seed: int = 0) -> VideoTraining:
@@ -91,7 +90,9 @@ def _pretrain(plan: PretrainPlan, training: VideoTraining, ranks: Ranks) -> Path
     folder = plan.folder(record)
     previous = read_record(folder) if has_begun(folder) else None
     if previous is None:
-        refuse_unread(plan.resolved.overrides, unread_of_sets(data.train.sources, plan.config.data))
+        for key, why in unread_of_sets(data.train.sources, plan.config.data).items():
+            if key in plan.resolved.overrides:
+                say_aside(f"warning: {key} is set, and {why}: it changes nothing here")
     else:
         check_same_run(folder, previous, record, RESUMABLE_KEYS)
         if previous.status == "finished":

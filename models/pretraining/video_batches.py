@@ -148,7 +148,7 @@ def split_videos(source: SegmentSource, config: DataConfig) -> tuple[np.ndarray,
 
 
 def unread_of_sets(sources: Iterable[SegmentSource], config: DataConfig) -> dict[str, str]:
-    """Settings of `data` that say nothing about these sets → why; see `MethodConfig.unread`."""
+    """Settings of `data` that say nothing about these sets → why. Told, not refused: a sweep says them for all sets."""
     splits = [set(source.index.splits()) for source in sources]
     found = {} if any(splits) else {"data.split": "none of the sets has splits"}
     if config.split not in (None, VALIDATION_SPLIT) and all(VALIDATION_SPLIT in one for one in splits):

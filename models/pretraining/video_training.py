@@ -66,7 +66,7 @@ class VideoTraining:
             warn_of_imitated_bf16(self.device, self.precision)
         if config.training.compile:
             check_compile()
-        if config.training.sync_batch_norm:
+        if config.training.sync_batch_norm and self.ranks.world_size > 1:
             check_sync_batch_norm(self.device)
         if config.training.cuda_graph:
             check_cuda_graph(self.device, self.precision, self.ranks.world_size)

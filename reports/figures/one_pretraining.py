@@ -8,7 +8,7 @@ from typing import Any
 
 from reports.scores.score_table import ScoredRun, flatten_where
 
-WITHOUT = "without pre-training"
+WITHOUT = "without pre-training, or none stated"
 _ODD = ("finetuned", "unknown")
 """Kinds of pre-training that its videos do not tell."""
 

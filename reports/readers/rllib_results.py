@@ -55,7 +55,9 @@ class RllibResults:
             )
         points = [(row[step], row[score.name]) for row in rows if step in row and score.name in row]
         pairs = np.array(points, dtype=np.float64).reshape(-1, 2)
-        pairs = pairs[np.isfinite(pairs[:, 1]).argmax() :]  # before the first episode has ended there is no score yet
+        pairs = pairs[np.isfinite(pairs[:, 0])]
+        if len(pairs):  # before the first episode has ended there is no score yet
+            pairs = pairs[np.isfinite(pairs[:, 1]).argmax() :]
         run, said = log_run(self.name, path, names, score, pairs[:, 0], pairs[:, 1])
         return Read(runs=(run,), findings=(said, *findings))
 

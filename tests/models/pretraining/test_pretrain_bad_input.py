@@ -187,21 +187,18 @@ def test_a_run_that_was_begun_with_a_setting_without_effect_goes_on_with_it(
     _refused(capsys, new, "data.weights is set", "there is one set")
 
 
-@pytest.mark.parametrize("value", ["test", "null"])
-def test_a_split_of_sets_without_splits_is_refused(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], value: str
+def test_settings_that_say_nothing_about_a_set_are_told(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = [*arguments(data, tmp_path / "run"), "--set", f"data.split={value}"]
-    _refused(capsys, command, "data.split is set, and none of the sets has splits", "leave data.split out")
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_share_beside_a_validation_split_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Told, not refused: sweeps and protocols say them for all sets."""
+    small = {"training__updates": 1, "validation__every": 0}
+    assert run([*arguments(data, tmp_path / "run", **small), "--set", "data.split=test"]) == 0
+    assert "warning: data.split is set, and none of the sets has splits" in capsys.readouterr().err
     splits = ["train", "validation"]
     videos = [Video(f"v{n}", 12, split=splits[n % 2], size=(32, 32)) for n in range(8)]
-    data = make_shard_set(tmp_path / "set", videos)
-    command = [*arguments(data, tmp_path / "run"), "--set", "data.holdout=0.5"]
-    _refused(capsys, command, "data.holdout is set, and all sets have a validation split")
+    parted = make_shard_set(tmp_path / "set", videos)
+    assert run([*arguments(parted, tmp_path / "parted", **small), "--set", "data.holdout=0.5"]) == 0
+    assert "warning: data.holdout is set, and all sets have a validation split" in capsys.readouterr().err
 
 
 def test_other_shard_sets_are_refused_and_moved_ones_accepted(

@@ -10,6 +10,7 @@ import pytest
 
 from ipv_bench.cli import run
 from reports.config import FigureConfig
+from reports.figures.one_pretraining import WITHOUT
 from reports.figures.selection import Selection, select_panels
 from reports.readers.registry import read_sources
 from tests.reports.synthetic_runs import write_finetuning
@@ -50,7 +51,7 @@ def drawn(root: Path, where: dict[str, Any], **more: Any) -> tuple[list[Selectio
 def test_a_line_that_names_no_pretraining_draws_the_start_of_most(runs_of_several_starts: Path, show: str) -> None:
     panels, counts, left = drawn(runs_of_several_starts, {}, panels=[{"show": show}], seeds=3)
     assert counts == ([3, 3] if show == "tasks" else [6])
-    assert left == {"ssv2, 1500 videos", "human36m, all videos", "without pre-training"}
+    assert left == {"ssv2, 1500 videos", "human36m, all videos", WITHOUT}
     assert all(run.pretraining["num_videos"] is None for panel in panels for run in panel.groups["x"])
     assert not any(panel.missing for panel in panels)
 
