@@ -295,6 +295,11 @@ def lay(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
+def in_sections(key: str, names: Iterable[str]) -> bool:
+    """Whether a dotted key is one of `names`, or a field of one."""
+    return any(key == name or key.startswith(f"{name}.") for name in names)
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """One line per dotted key whose value differs: `key: old → new`."""
     before, after = flatten(old), flatten(new)

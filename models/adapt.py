@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ipv_bench.errors import ConfigError, RunError, ShardSetError
-from ipv_bench.progress import say, say_aside
+from ipv_bench.progress import say
 from ipv_bench.run_lock import run_lock
 from ipv_bench.run_record import RunRecord, git_commit, read_record
 from ipv_bench.segments import Segments, TrackedSegments, check_tracks
@@ -25,7 +25,7 @@ from models.pretraining.video_batches import (
     check_sizes,
     nothing_held_out,
     open_video_data,
-    unread_of_sets,
+    tell_unread_of_sets,
 )
 from models.training.begun_run import has_begun
 from models.training.checkpoint import latest_checkpoint, load_checkpoint
@@ -78,9 +78,7 @@ def adapt(parent: str | Path, **options: Any) -> Path:
         record = plan.record(data.videos.shard_sets, data.action_dim).model_copy(update=facts)
     previous = read_record(folder) if has_begun(folder) else None
     if previous is None:
-        for key, why in unread_of_sets(data.videos.train.sources, plan.config.data).items():
-            if key in plan.resolved.overrides:
-                say_aside(f"warning: {key} is set, and {why}: it changes nothing here")
+        tell_unread_of_sets(plan.resolved.overrides, data.videos.train.sources, plan.config.data)
     else:
         check_same_run(folder, previous, record, RESUMABLE_KEYS)
         _check_same_start(folder, previous, record)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ipv_bench.progress import say, say_aside, set_quiet
+from ipv_bench.progress import say, set_quiet
 from ipv_bench.run_lock import run_lock
 from ipv_bench.run_record import git_commit, read_record
 from models.pretraining.config import RESUMABLE_KEYS
@@ -20,7 +20,7 @@ from models.pretraining.video_batches import (
     check_sizes,
     nothing_held_out,
     open_video_data,
-    unread_of_sets,
+    tell_unread_of_sets,
 )
 from models.pretraining.video_training import VideoTraining
 from models.training.begun_run import has_begun
@@ -90,9 +90,7 @@ def _pretrain(plan: PretrainPlan, training: VideoTraining, ranks: Ranks) -> Path
     folder = plan.folder(record)
     previous = read_record(folder) if has_begun(folder) else None
     if previous is None:
-        for key, why in unread_of_sets(data.train.sources, plan.config.data).items():
-            if key in plan.resolved.overrides:
-                say_aside(f"warning: {key} is set, and {why}: it changes nothing here")
+        tell_unread_of_sets(plan.resolved.overrides, data.train.sources, plan.config.data)
     else:
         check_same_run(folder, previous, record, RESUMABLE_KEYS)
         if previous.status == "finished":

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ipv_bench.bounded_json import read_json
-from ipv_bench.config import build, flatten, load_preset, merge, nested, preset_names
+from ipv_bench.config import build, flatten, in_sections, lay, load_preset, preset_names
 from ipv_bench.errors import CheckpointError, IpvBenchError
 from ipv_bench.plugins import find_plugin
 from ipv_bench.run_record import RunRecord
@@ -69,17 +69,6 @@ def finetune_command(record: RunRecord, checkpoint: Path, place: str) -> str:
     return f"ipv-bench finetune --init {place} --task {TASK} --preset {preset} {words}"
 
 
-def _as_trained(config_class: Any, own: Mapping[str, Any], facts: Mapping[str, Any]) -> Any:
-    values = dict(own)
-    for key, value in facts.items():
-        values = merge(values, nested(key, value))
-    return build(config_class, values)
-
-
-def _within(key: str, name: str) -> bool:
-    return key == name or key.startswith(f"{name}.")
-
-
 def _facts(checkpoint: Path) -> Mapping[str, Any]:
     """What the checkpoint says that its weights were trained as: dotted key → value; those of old ones say nothing."""
     path, fix = checkpoint / STATE_FILE, "restore the checkpoint, or export the run where it was made"
@@ -94,8 +83,8 @@ def _changes(name: str, method: Any, preset: str, facts: Mapping[str, Any]) -> l
     own = {key: value for key, value in values.items() if key in method.agent_config.model_fields and key != "training"}
     config = flatten(build(method.agent_config, own).model_dump(mode="json"))
     differ = {key: value for key, value in facts.items() if key in config and config[key] != value and key != "method"}
-    unread = _as_trained(method.agent_config, own, differ).unread()
-    differ = {key: value for key, value in differ.items() if not any(_within(key, name) for name in unread)}
+    unread = build(method.agent_config, lay(own, differ)).unread()
+    differ = {key: value for key, value in differ.items() if not in_sections(key, unread)}
     if "image.size" in differ:
         differ["env.image_size"] = differ["image.size"]  # one size: the agent sees what the environment draws
     said = {key: value if isinstance(value, str) else json.dumps(value) for key, value in differ.items()}

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ipv_bench.errors import ConfigError, ShardSetError
+from ipv_bench.progress import say_aside
 from ipv_bench.seeding import derive_seed
 from ipv_bench.segment_source import SegmentSource
 from ipv_bench.segments import Segments, TrackedSegments, open_segments
@@ -147,14 +148,21 @@ def split_videos(source: SegmentSource, config: DataConfig) -> tuple[np.ndarray,
     return seen[~held], seen[held]
 
 
-def unread_of_sets(sources: Iterable[SegmentSource], config: DataConfig) -> dict[str, str]:
-    """Settings of `data` that say nothing about these sets → why. Told, not refused: a sweep says them for all sets."""
+def tell_unread_of_sets(changed: Iterable[str], sources: Iterable[SegmentSource], config: DataConfig) -> None:
+    """Say which settings of `data` mean nothing for these sets. Told, not refused: a sweep says them for all sets.
+
+    Args:
+        changed: config keys that were set.
+        sources: the sets.
+        config: of the data.
+    """
     splits = [set(source.index.splits()) for source in sources]
     found = {} if any(splits) else {"data.split": "none of the sets has splits"}
     if config.split not in (None, VALIDATION_SPLIT) and all(VALIDATION_SPLIT in one for one in splits):
         why = f"all sets have a {VALIDATION_SPLIT} split, which is kept for validation"
         found |= dict.fromkeys(("data.holdout", "data.fewest_held_out"), why)
-    return found
+    for key in sorted(found.keys() & set(changed)):
+        say_aside(f"warning: {key} is set, and {found[key]}: it changes nothing here")
 
 
 def _share(video_id: str) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ipv_bench.config import flatten
+from ipv_bench.config import flatten, in_sections
 from ipv_bench.errors import ConfigError
 from ipv_bench.progress import say_aside
 from ipv_bench.run_record import RUN_FILE, read_record
@@ -19,11 +19,6 @@ OF_THE_START = ("init_parts", "init_allow")
 
 OWN_KEYS = ("concat_embed", "reward.dual", "reward.gain", "behavior.min_std", "behavior.discount_head")
 """Keys of an agent's own parts, which are not in a pre-trained model."""
-
-
-def in_section(key: str, name: str) -> bool:
-    """Whether a dotted config key is `name`, or one of its fields."""
-    return key == name or key.startswith(f"{name}.")
 
 
 def not_compared(config: MethodConfig, *, whole: bool = False) -> tuple[str, ...]:
@@ -46,7 +41,7 @@ def told_of_the_start(config: MethodConfig) -> dict[str, Any]:
     free = (*not_compared(config), *values.get("init_allow", ()))
     return {
         key: value for key, value in weight_facts(values).items()
-        if key in WEIGHT_KEYS and not any(in_section(key, name) for name in free)
+        if key in WEIGHT_KEYS and not in_sections(key, free)
     }  # fmt: skip
 
 
@@ -122,7 +117,7 @@ def check_parent(
         return
     values = config.model_dump(mode="json")
     absent = (*absent, *not_compared(config, whole=whole))
-    skip = [key for key in found if any(in_section(key, name) for name in absent)]
+    skip = [key for key in found if in_sections(key, absent)]
     check_weights_fit(
         found, weight_facts(values), checkpoint, allow=values.get("init_allow", ()), skip=skip, fix=fix
     )  # fmt: skip

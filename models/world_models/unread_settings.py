@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from ipv_bench.config import in_sections
 from ipv_bench.errors import ConfigError
-from models.world_models.parent_weights import in_section
 
 
 def refuse_unread(changed: Iterable[str], unread: Mapping[str, str]) -> None:
@@ -20,5 +20,5 @@ def refuse_unread(changed: Iterable[str], unread: Mapping[str, str]) -> None:
     """
     for key in changed:
         for name, why in unread.items():
-            if in_section(key, name):
+            if in_sections(key, [name]):
                 raise ConfigError(f"{key} is set, and {why}", expected=f"no {key}", fix=f"leave {key} out")

@@ -14,7 +14,6 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,9 @@ from ipv_bench.bounded_json import read_json
 from ipv_bench.bounded_tables import column_names, read_table
 from ipv_bench.errors import SourceError
 from ipv_bench.file_names import relative_path_inside, shown
+from pipelines.datasets.lerobot_splits import INFO_FILE, Split, read_splits, split_doubts
 
-INFO_FILE, TASKS_FILE, EPISODES_FOLDER = "meta/info.json", "meta/tasks.parquet", "meta/episodes"
+TASKS_FILE, EPISODES_FOLDER = "meta/tasks.parquet", "meta/episodes"
 LAYOUT = "a LeRobot v3 data set: meta/info.json, meta/tasks.parquet, meta/episodes/, data/, videos/"
 CONVERT = (
     "convert a copy with the lerobot package: `python -m lerobot.scripts.convert_dataset_v21_to_v30` "
@@ -38,11 +38,8 @@ _TASK_COLUMNS = ("task", "__index_level_0__")
 CARD_FILE = "README.md"
 _CARD_BYTES = 100_000
 _LICENCE = re.compile(r"^license:[ \t]*([A-Za-z0-9.-]{1,60})[ \t]*$", re.MULTILINE)
-_SPAN = re.compile(r"(\d{1,9}):(\d{1,9})")
 _TEXTS = ("string", "language")
 _DEPTH_WORDS = ("is_depth_map", "video.is_depth_map")
-_Split = tuple[str, int, int]
-"""Name, first episode, end."""
 
 
 @dataclass(frozen=True)
@@ -151,11 +148,14 @@ def _meta(source: Path) -> Meta:
         for key, values in features.items() if not _is_camera(values) and values.get("dtype") not in _TEXTS
     }  # fmt: skip
     tasks = _tasks(source)
-    splits = _splits(info, where)
+    splits = read_splits(info, where)
     episodes = _episodes(source, info, [camera.key for camera in cameras if camera.is_video], splits)
     totals = {name: _total(info, f"total_{name}") for name in ("episodes", "frames", "tasks")}
     _compare(source, totals, episodes)
-    warnings = (*_doubts(tasks, totals, episodes), *_split_doubts(info, splits, episodes))
+    warnings = (
+        *_doubts(tasks, totals, episodes),
+        *split_doubts(info, splits, {one.index: one.split for one in episodes}),
+    )
     return Meta(fps, cameras, numbers, episodes, totals, warnings, _licence(source))
 
 
@@ -251,7 +251,7 @@ def _tasks(source: Path) -> frozenset[str]:
 
 
 def _episodes(
-    source: Path, info: Mapping[str, Any], video_keys: Sequence[str], splits: Sequence[_Split]
+    source: Path, info: Mapping[str, Any], video_keys: Sequence[str], splits: Sequence[Split]
 ) -> tuple[Episode, ...]:
     paths = sorted((source / EPISODES_FOLDER).glob("*/*.parquet"))
     if not paths:
@@ -281,7 +281,7 @@ def _episode(
     info: Mapping[str, Any],
     row: Mapping[str, Any],
     video_keys: Sequence[str],
-    splits: Sequence[_Split],
+    splits: Sequence[Split],
 ) -> Episode:
     index: int = row["episode_index"]
     data = _path(source, info, "data_path", row["data/chunk_index"], row["data/file_index"])
@@ -316,55 +316,6 @@ def _path(source: Path, info: Mapping[str, Any], name: str, chunk_index: int, fi
     path = _PLACEHOLDER.sub(lambda found: str(values[found[1]]).zfill(int(found[2] or 0)), str(template))
     relative_path_inside(source, path, where, SourceError, links=True)
     return path
-
-
-def _splits(info: Mapping[str, Any], where: str) -> list[_Split]:
-    """The splits that are written `first:end` and hold something, by their first episode.
-
-    Raises:
-        SourceError: an episode is in two of them.
-    """
-    stated, found = info.get("splits"), []
-    for name, text in stated.items() if isinstance(stated, dict) else ():
-        span = _span(text)
-        if span and span[0] < span[1]:
-            found.append((str(name), *span))
-    found.sort(key=lambda split: split[1:])
-    for (name, first, end), (other, start, stop) in pairwise(found):
-        if start < end:
-            raise SourceError(
-                f"{where}: episode {start} is in two splits: {shown(name)} has {first}:{end}, "
-                f"{shown(other)} {start}:{stop}",
-                expected="each episode in one split at most",
-                fix="correct `splits` in that file; test data would be among the training data",
-            )
-    return found
-
-
-def _span(text: object) -> tuple[int, int] | None:
-    """What `first:end` says; None of anything else."""
-    found = _SPAN.fullmatch(text) if isinstance(text, str) else None
-    span = (int(found[1]), int(found[2])) if found else None
-    return span if span and span[0] <= span[1] else None
-
-
-def _split_doubts(info: Mapping[str, Any], splits: Sequence[_Split], episodes: Sequence[Episode]) -> list[str]:
-    stated, warnings = info.get("splits"), []
-    if stated is not None and not isinstance(stated, dict):
-        return [f"{INFO_FILE}: splits is {shown(stated)}, no table of names and ranges: no episode has a split"]
-    odd = [f"{shown(name)} is {shown(text)}" for name, text in (stated or {}).items() if _span(text) is None]
-    if odd:
-        warnings.append(f"{INFO_FILE}: {len(odd)} splits are no `first:end` and left out, the first: {odd[0]}")
-    last = max((episode.index for episode in episodes), default=-1)
-    beyond = [f"{shown(name)} is {first}:{end}" for name, first, end in splits if end > last + 1]
-    if beyond:
-        warnings.append(
-            f"{INFO_FILE}: {len(beyond)} splits reach beyond the last episode, which is {last}, the first: {beyond[0]}"
-        )
-    without = [episode.index for episode in episodes if not episode.split]
-    if splits and without:
-        warnings.append(f"{len(without)} of {len(episodes)} episodes are in no split, the first is {without[0]}")
-    return warnings
 
 
 def _compare(source: Path, totals: Mapping[str, int], episodes: Sequence[Episode]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ipv_bench.came_later import CAME_LATER
-from ipv_bench.config import flatten
+from ipv_bench.config import flatten, in_sections
 from ipv_bench.frozen_protocol import Protocol, load_protocol, protocol_hash
 from ipv_bench.run_record import variant_name
 from ipv_bench.suite_facts import suite_resource_keys
@@ -144,13 +144,9 @@ def entry_of(protocol: Protocol, run: ScoredRun) -> tuple[str, tuple[str, ...]]:
     if not imposed:
         return run.label, ()
     apart = (*imposed, *NOT_CONFIG, *NO_MATTER, *suite_resource_keys(run.suite))
-    chosen = variant_name({key: value for key, value in overrides.items() if not _within(key, apart)})
+    chosen = variant_name({key: value for key, value in overrides.items() if not in_sections(key, apart)})
     starts = [part for part in run.variant.split(",") if part.startswith("init=")]
     return replace(run, variant=",".join(part for part in (chosen, *starts) if part)).label, imposed
-
-
-def _within(key: str, sections: Sequence[str]) -> bool:
-    return any(key == one or key.startswith(f"{one}.") for one in sections)
 
 
 def _start_of(run: ScoredRun, models: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
@@ -275,7 +271,7 @@ def kept_overrides(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _no_matter(key: str, suite: str) -> bool:
-    return key in suite_resource_keys(suite) or _within(key, NO_MATTER)
+    return key in suite_resource_keys(suite) or in_sections(key, NO_MATTER)
 
 
 def scored_actions(record: Mapping[str, Any]) -> str:

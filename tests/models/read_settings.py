@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
-from ipv_bench.config import Resolved, parse_overrides
+from ipv_bench.config import Resolved, in_sections, parse_overrides
 from ipv_bench.errors import ConfigError
 from models.finetuning.config import resolve_finetuning
 from models.pretraining.config import resolve_pretraining
-from models.world_models.parent_weights import in_section
 
 
 def read_settings(
@@ -27,7 +26,7 @@ def read_settings(
     except ConfigError:
         return dict(values)
     unread = config.unread()
-    return {key: value for key, value in values.items() if not any(in_section(key, name) for name in unread)}
+    return {key: value for key, value in values.items() if not in_sections(key, unread)}
 
 
 def read_pretraining(values: Mapping[str, Any]) -> dict[str, Any]:
