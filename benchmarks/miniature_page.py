@@ -5,13 +5,13 @@ A seed counts when every run of it is kept, so that no line is read beside anoth
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from miniature_protocol import Scale, remaining, wanted
-from miniature_summary import improvements, pretraining, scores
+from miniature_protocol import SPEED_SEEDS, Scale, remaining, wanted
+from miniature_summary import improvements, pretraining, scores, speeds
 
 BEGIN, END = "<!-- tables: python benchmarks/miniature.py --page docs/miniature.md -->", "<!-- end of tables -->"
 FEWEST = 3
@@ -66,9 +66,20 @@ def tables(scale: Scale, seeds: tuple[int, ...]) -> str:
     )
     tasks = scores(part)
     return "\n\n".join([
-        _which(scale, part), "\n".join(_score_rows(part, tasks)), "\n".join(_pair_rows(tasks)),
-        "\n".join(model_rows(part)),
+        _which(scale, part), "\n".join(_score_rows(part, tasks)), "\n".join(_pair_rows(improvements(tasks))),
+        *_speed(part), "\n".join(model_rows(part)),
     ])  # fmt: skip
+
+
+def _speed(part: Scale) -> Iterator[str]:
+    """Which lines learn sooner, once two of the seeds that can say so are whole."""
+    seeds = [seed for seed in part.seeds if seed in SPEED_SEEDS]
+    if len(seeds) > 1:
+        yield (
+            f"How soon they learn: the same by the mean of all evaluations of a run, seeds {seeds[0]} to {seeds[-1]} "
+            "alone (the curves of those before had been seen):"
+        )
+        yield "\n".join(_pair_rows(speeds(part)))
 
 
 def _which(scale: Scale, part: Scale) -> str:
@@ -105,10 +116,10 @@ def _with_interval(row: Mapping[str, Any]) -> str:
     return f"{row['mean']:.1f} | [{row['low']:.1f}, {row['high']:.1f}]"
 
 
-def _pair_rows(tasks: Mapping[str, Any]) -> Iterator[str]:
+def _pair_rows(pairs: Iterable[tuple[str, Mapping[str, float]]]) -> Iterator[str]:
     yield "| first > second | probability | 95 % interval | read as |"
     yield "|---|---|---|---|"
-    for pair, told in improvements(tasks):
+    for pair, told in pairs:
         first, second = map(title, pair.split(" > "))
         interval = f"[{told['low']:.2f}, {told['high']:.2f}]"
         yield f"| {first} > {second} | {told['probability']:.2f} | {interval} | {reading(told)} |"

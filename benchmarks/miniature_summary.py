@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,19 @@ import yaml
 from cpu_seconds import CPU_FILE
 from kept_record import check_alike
 from learning import run_score
-from miniature_protocol import GATE, PAIRS, VARY, Line, Scale, kept_runs_of, remaining, run_path, wanted
+from miniature_protocol import (
+    GATE,
+    PAIRS,
+    SPEED_PAIRS,
+    SPEED_SEEDS,
+    VARY,
+    Line,
+    Scale,
+    kept_runs_of,
+    remaining,
+    run_path,
+    wanted,
+)
 
 from ipv_bench.cli import run
 from ipv_bench.config import parse_overrides
@@ -42,9 +55,11 @@ def summary(scale: Scale) -> dict[str, Any]:
     for task, rows in tasks.items():
         for name, row in rows.items():
             print(f"{task:20} {name:22} mean {row['mean']:6.1f}  {ends(row)}n={row['n']}", file=sys.stderr)  # fmt: skip
-    better = dict(improvements(tasks))
-    for name, told in better.items():
-        print(f"P({name}) {told['probability']:.2f}  95 % [{told['low']:.2f}, {told['high']:.2f}]", file=sys.stderr)
+    better, sooner = dict(improvements(tasks)), dict(speeds(scale))
+    for words, pairs in (("", better), (" learns sooner, later seeds alone", sooner)):
+        for name, told in pairs.items():
+            print(f"P({name}{words}) {told['probability']:.2f}  95 % [{told['low']:.2f}, {told['high']:.2f}]",
+                  file=sys.stderr)  # fmt: skip
     missing = [str(run_path(scale, *run)) for run in remaining(scale)]
     if missing:
         print(f"{len(missing)} of {len(wanted(scale))} runs are missing: {', '.join(missing[:5])}"
@@ -53,20 +68,34 @@ def summary(scale: Scale) -> dict[str, Any]:
     for name, told in models.items():
         print(f"{name}: {sentence(told)}", file=sys.stderr)
     return {
-        "tasks": tasks, "improvement": better, "missing": missing, "pretraining": models, "gate": gate(scores(GATE)),
+        "tasks": tasks, "improvement": better, "speed_improvement": sooner, "missing": missing, "pretraining": models,
+        "gate": gate(scores(GATE)),
     }  # fmt: skip
 
 
-def improvements(tasks: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def improvements(
+    tasks: Mapping[str, Any], pairs: Sequence[tuple[str, str]] = PAIRS
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Of each pair of lines that the protocol compares: how probably a run of the one is better than one of the other,
     on a target drawn at random; pairs of which both have two runs on each target alone, as one has no interval."""
-    for one, other in PAIRS:
+    for one, other in pairs:
         both = [rows for rows in tasks.values() if min(rows.get(name, {}).get("n", 0) for name in (one, other)) > 1]
         if both and len(both) == len(tasks):
             ours, theirs = (_as_matrix([rows[name]["scores"] for rows in both]) for name in (one, other))
             found = probability_of_improvement(ours, theirs, TABLE_RESAMPLES, np.random.default_rng(0))
             point, low, high = (float(np.asarray(value).item()) for value in (found.point, found.low, found.high))
             yield f"{one} > {other}", {"probability": point, "low": low, "high": high}
+
+
+def speeds(scale: Scale) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The same of `SPEED_PAIRS` by how soon runs learn (`run_speed`), from `SPEED_SEEDS` alone."""
+    part = replace(scale, seeds=tuple(seed for seed in scale.seeds if seed in SPEED_SEEDS), extra_seeds=())
+    yield from improvements(scores(part, run_speed), SPEED_PAIRS)
+
+
+def run_speed(folder: Path) -> float:
+    """Mean return of all evaluations, the area under the learning curve: what is learned sooner counts longer."""
+    return float(np.mean([np.mean(line["returns"]) for line in read_jsonl(folder / "evaluations.jsonl")]))
 
 
 def _as_matrix(scores: Sequence[Sequence[float]]) -> np.ndarray:
@@ -77,7 +106,7 @@ def _as_matrix(scores: Sequence[Sequence[float]]) -> np.ndarray:
     return filled
 
 
-def scores(scale: Scale) -> dict[str, dict[str, Any]]:
+def scores(scale: Scale, measure: Callable[[Path], float] = run_score) -> dict[str, dict[str, Any]]:
     """Task → line, or `random` → mean and interval of its kept runs, those of the scale's seeds alone."""
     tasks: dict[str, Any] = {}
     for target in scale.targets:
@@ -88,7 +117,7 @@ def scores(scale: Scale) -> dict[str, dict[str, Any]]:
                 played = (read_record(folder).model_extra or {}).get("random_policy", {})
                 random_returns |= dict(zip(played.get("seeds", ()), played.get("returns", ()), strict=True))
             if folders:
-                rows[line.name] = with_interval([run_score(folder) for folder in folders])
+                rows[line.name] = with_interval([measure(folder) for folder in folders])
         if random_returns:
             rows["random"] = with_interval(list(random_returns.values()))
         if rows:

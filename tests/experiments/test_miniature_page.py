@@ -64,6 +64,28 @@ def test_tables_are_of_the_seeds_that_all_lines_have(tmp_path: Path) -> None:
     assert "| 10 10 10 999 |" in page.read_text()
 
 
+def test_speed_is_of_all_evaluations_and_of_the_seeds_whose_curves_had_not_been_seen(tmp_path: Path) -> None:
+    """Both end alike; ContextWM gets there sooner in all seeds, which only the later ones may say."""
+    assert miniature.SPEED_SEEDS == (5, 6, 7, 8)
+    scale = replace(small(tmp_path / "kept"), lines=LINES[:2], seeds=(1, 2, 3, 4, 5, 6))
+    page = page_at(tmp_path)
+    for seed in scale.seeds:
+        for line, middle in zip(LINES, (5.0, 40.0), strict=False):
+            folder = miniature.kept(scale, miniature.run_path(scale, "cheetah_run", line, seed))
+            keep_run(folder, random=[1.0, 3.0])
+            lines = [{"env_steps": steps, "returns": [found, found], "wall_seconds": 60}
+                     for steps, found in ((4, 2.0), (8, middle), (12, 50.0 + seed))]  # fmt: skip
+            (folder / "evaluations.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+        if seed > 2:
+            miniature_page.write_page(scale, page)
+        assert ("How soon they learn" in page.read_text()) == (seed == 6)
+    text = page.read_text()
+    assert "mean of all evaluations of a run, seeds 5 to 6 alone" in text
+    of_ends, of_speed = text.split("How soon they learn")
+    assert "| ContextWM > DreamerV2 | 0.50 |" in of_ends
+    assert "| ContextWM > DreamerV2 | 1.00 | [1.00, 1.00] | the first is better |" in of_speed
+
+
 def test_a_page_without_a_place_for_tables_and_pilots_are_refused(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("text")
