@@ -50,6 +50,17 @@ class _BoundedLoader(yaml.SafeLoader):
         self._depth -= 1
         return node
 
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        """A mapping's node; the plain reader would take the last of two values of one key without a word."""
+        node: Any = super().compose_mapping_node(anchor)
+        seen: dict[tuple[str, str], Any] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                first = seen.setdefault((key.tag, key.value), key)
+                if first is not key:
+                    raise _at(key, f"{shown(key.value, 100)} is said twice (first in line {first.start_mark.line + 1})")
+        return node
+
     def _add(self, count: int, event: Any) -> None:
         self._count += count
         if self._count > MAX_NODES:
@@ -70,8 +81,8 @@ def parse_yaml(text: str, where: str, *, error: ErrorKind = InputError, expected
         expected, fix: of the error.
 
     Raises:
-        error: no YAML, tags other than the plain ones, nested deeper than 64 levels, an alias that contains itself,
-            more than 200,000 values, a whole number beyond 64 bits, half a character.
+        error: no YAML, a key twice in one mapping, tags other than the plain ones, nested deeper than 64 levels,
+            an alias that contains itself, more than 200,000 values, a whole number beyond 64 bits, half a character.
     """
     loader = None
     try:
@@ -91,13 +102,16 @@ def parse_yaml(text: str, where: str, *, error: ErrorKind = InputError, expected
     return value
 
 
-def read_yaml(path: str | Path, *, error: ErrorKind = InputError, limit: int = MEGABYTE, fix: str = "") -> Any:
+def read_yaml(
+    path: str | Path, *, error: ErrorKind = InputError, limit: int = MEGABYTE, expected: str = "", fix: str = ""
+) -> Any:
     """The value in a YAML file; see `parse_yaml`.
 
     Raises:
         error: it is absent, no regular file, larger than `limit` bytes, or not such YAML.
     """
-    return parse_yaml(read_text(path, error=error, limit=limit, fix=fix), str(path), error=error, fix=fix)
+    text = read_text(path, error=error, limit=limit, fix=fix)
+    return parse_yaml(text, str(path), error=error, expected=expected, fix=fix)
 
 
 def _check_scalars(value: Any) -> None:

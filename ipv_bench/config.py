@@ -115,7 +115,9 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
         raise ConfigError(
             f"cannot read the config {path}: No such file or directory", expected="a YAML file", fix="check the path"
         )
-    values = read_yaml(path, error=ConfigError, fix="mend the line that the message names")
+    values = read_yaml(
+        path, error=ConfigError, expected="YAML, each key once", fix="mend the line that the message names"
+    )
     if values is None:
         return {}
     if not isinstance(values, dict):

@@ -23,12 +23,11 @@ from ipv_bench.run_record import (
     read_record,
     write_record,
 )
-from models.envs.registry import fields_of_other_suites
 from models.finetuning.config import (
     FinetuneConfig,
     FinetuneTrainingConfig,
     resolve_finetuning,
-    resource_keys,
+    resumable_keys,
     saved_config,
 )
 from models.finetuning.counters import Counters
@@ -236,8 +235,7 @@ def _is_finished(plan: FinetunePlan) -> bool:
     """
     if not has_begun(plan.folder):
         return False
-    strange = tuple(f"env.{name}" for name in fields_of_other_suites(plan.record.suite))
-    check_same_config(plan.folder, plan.record, ignore=(*resource_keys(plan.config), *strange))
+    check_same_config(plan.folder, plan.record, ignore=resumable_keys(plan.config, plan.record.suite))
     return read_record(plan.folder).status == "finished"
 
 

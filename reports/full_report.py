@@ -160,7 +160,7 @@ def _has_entries(path: Path) -> bool:
 
 
 def _commands(contents: Contents, collection: Collection, sources: Sequence[str | Path]) -> MissingCommands:
-    folders = [str(source) for source in sources if Path(source).is_dir()]
+    folders = [str(source) for source in sources if "://" not in str(source) and not Path(source).is_file()]
     there = [*collection.runs, *(one.run for one in collection.left_out)]
     return missing_commands(contents.missing, collection.pretraining, folders[0] if folders else "runs", there)
 

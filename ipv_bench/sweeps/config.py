@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -18,6 +19,25 @@ OF_METHODS = ("tasks", "data", "seeds", "pretrain_seed", "preset", "pretrain_pre
 """Fields about runs of `methods`: figures and protocols say these themselves."""
 
 
+def plain(value: dict[str, Any]) -> dict[str, Any]:
+    """The same values, each of which `--set` can say.
+
+    Raises:
+        RefusedValueError: a date, bytes or a set, which YAML has and settings have not.
+    """
+    for name, entry in value.items():
+        for key, part in flatten({name: entry}).items():
+            try:
+                json.dumps(part)
+            except TypeError:
+                raise RefusedValueError(
+                    f"{key} is {shown(str(part))}, of YAML's kind {type(part).__name__}",
+                    expected="a number, a text, true, false, null, or a list of such",
+                    fix=f"put it in quotes if it is a text: {key}: '{part}'",
+                ) from None
+    return value
+
+
 class MethodChoice(Config):
     """One method of a sweep."""
 
@@ -29,6 +49,11 @@ class MethodChoice(Config):
     """Dotted key → value for its pre-training runs."""
     pretraining: Literal["usual", "none"] = "usual"
     """none: from random weights, whatever the method's agents usually start from."""
+
+    @field_validator("set", "pretrain_set")
+    @classmethod
+    def _plain_values(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return plain(value)
 
 
 class SlurmConfig(Config):
@@ -53,7 +78,7 @@ class SweepConfig(Config):
     """Tasks, `<suite>/<task>`."""
     data: list[list[str]] = Field([["ssv2"]], min_length=1)
     """Data sets to pre-train on, one entry per model; several names in an entry are mixed ("assembled")."""
-    seeds: list[int] = Field([0], min_length=1)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
     """Seeds of the fine-tuning runs; a number N stands for 0 … N-1."""
     pretrain_seed: int = Field(0, ge=0)
     """Seed of each pre-trained model: one model is the start of all seeds, as in the papers."""
@@ -73,9 +98,9 @@ class SweepConfig(Config):
     """Shard set → tiny release that it is made of where it is not there: for trying things out."""
     prepare: bool = False
     """Make shard sets that are not there, from `data/raw/<name>`."""
-    root: str = "runs"
+    root: str = Field("runs", min_length=1)
     """Folder of the runs."""
-    shards: str = "data/shards"
+    shards: str = Field("data/shards", min_length=1)
     """Folder of the shard sets."""
     max_retries: int = Field(1, ge=0)
     """How often a failed run is started again; it goes on from its last checkpoint."""
@@ -95,6 +120,23 @@ class SweepConfig(Config):
     @classmethod
     def _one_name_is_a_list(cls, value: Any) -> Any:
         return [[one] if isinstance(one, str) else one for one in value] if isinstance(value, list) else value
+
+    @field_validator("data")
+    @classmethod
+    def _sets_of_a_model(cls, value: list[list[str]]) -> list[list[str]]:
+        for names in value:
+            if not names or not all(names) or len(set(names)) < len(names):
+                raise RefusedValueError(
+                    f"data has the entry {names}",
+                    expected="one or more data sets for a model, each once",
+                    fix="name what the model is pre-trained on; for a method without pre-training: `pretraining: none`",
+                )
+        return value
+
+    @field_validator("set", "pretrain_set")
+    @classmethod
+    def _plain_values(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return plain(value)
 
     @field_validator("samples")
     @classmethod
@@ -180,6 +222,7 @@ class SweepConfig(Config):
                 fix=f"leave {', '.join(said)} out",
             )
         for choice in self.methods:
+            self._check_choice(choice)
             for key in (*flatten(choice.set), *flatten(choice.pretrain_set)):
                 if not protocol.is_free(key, choice.method):
                     raise RefusedValueError(

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from ipv_bench.errors import RunError
 from ipv_bench.run_record import METRICS_FILE, RunRecord, host_hardware, read_jsonl, read_record
-from ipv_bench.sweeps.plan import Job, is_done
+from ipv_bench.sweeps.planned_job import Job, is_done
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ neither by two sweeps side by side, nor by a sweep that is started while a comma
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -23,9 +24,10 @@ from pathlib import Path
 
 from ipv_bench.atomic_file import disk_errors, write_json
 from ipv_bench.progress import say
-from ipv_bench.sweeps.plan import Job, is_done
+from ipv_bench.sweeps.planned_job import Job, is_done
 
 STATE_FOLDER = ".sweep"
+_LONGEST_NAME = 200
 _POLL_SECONDS = 0.2
 _STOP_SECONDS = 120.0
 """A job that was asked to stop and did not within this time is killed; it goes on from its last checkpoint."""
@@ -92,8 +94,12 @@ def kept_note(root: str, job: Job) -> Result | None:
 
 
 def _state_file(root: str, job: Job, suffix: str) -> Path:
-    name = re.sub(r"[^A-Za-z0-9_.,=+@-]", "__", os.path.relpath(job.folder, root))
-    return Path(root) / STATE_FOLDER / f"{name[-200:]}.{suffix}"
+    folder = os.path.relpath(job.folder, root)
+    name = re.sub(r"[^A-Za-z0-9_.,=+@-]", "__", folder)
+    if len(name) > _LONGEST_NAME or "__" in folder or re.search(r"[^A-Za-z0-9_.,=+@/-]", folder):
+        # shortened, or not the only folder of this name
+        name = f"{name[-_LONGEST_NAME:]}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]}"
+    return Path(root) / STATE_FOLDER / f"{name}.{suffix}"
 
 
 def is_locked(path: Path) -> bool:

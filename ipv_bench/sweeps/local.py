@@ -11,7 +11,7 @@ from queue import SimpleQueue
 
 from ipv_bench.sweeps.config import SweepConfig
 from ipv_bench.sweeps.job import Result, keep_note, run_job
-from ipv_bench.sweeps.plan import Job
+from ipv_bench.sweeps.planned_job import Job
 
 
 def run_locally(

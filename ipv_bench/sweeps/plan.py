@@ -12,9 +12,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,9 +25,10 @@ from ipv_bench.planned import Planned
 from ipv_bench.plugins import plugin_names
 from ipv_bench.progress import say_aside
 from ipv_bench.run_record import is_finished, variant_name
-from ipv_bench.set_name import own_name
-from ipv_bench.shard_set import read_manifest
 from ipv_bench.sweeps.config import MethodChoice, SweepConfig
+from ipv_bench.sweeps.made_before import refuse_other_runs
+from ipv_bench.sweeps.planned_job import ExpectedRun, Job
+from ipv_bench.sweeps.set_jobs import set_jobs
 
 USUAL_SHARDS = "data/shards/"
 NOT_IN_NAMES = (
@@ -38,46 +37,12 @@ NOT_IN_NAMES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Job:
-    """One command of a sweep.
-
-    Attributes:
-        folder: what it makes: a run folder or a shard set; a job's name.
-        words: what follows `ipv-bench`.
-        needs: folders of the jobs that must be done before.
-        steps: its env steps or updates, for estimates of its time; 0: unknown.
-    """
-
-    folder: str
-    words: tuple[str, ...]
-    needs: tuple[str, ...] = ()
-    steps: int = 0
-
-    @property
-    def kind(self) -> str:
-        """`sample`, `prepare`, `pretrain` or `finetune`."""
-        return self.words[0]
-
-    @property
-    def command(self) -> str:
-        """As a person would type it."""
-        return shlex.join(("ipv-bench", *self.words))
-
-
-def is_done(job: Job) -> bool:
-    """Whether the job's run is finished, or its shard set or sample release is there."""
-    if job.kind == "sample":
-        return Path(job.folder).is_dir()  # it is written whole or not at all
-    return (Path(job.folder) / "manifest.json").is_file() if job.kind == "prepare" else is_finished(job.folder)
-
-
 def plan_sweep(config: SweepConfig) -> list[Job]:
     """All jobs, each after those that it needs; what cannot be run yet is left out and said.
 
     Raises:
-        UsageError: a data set is not prepared, two jobs of one folder differ, or the model that an agent starts from is
-            not the agent's.
+        UsageError: a data set is not prepared, two jobs of one folder differ, a run of another experiment lies where
+            one of the sweep belongs, or the model that an agent starts from is not the agent's.
         UnknownNameError: there is no such data set.
         IpvBenchError: a command refuses what the sweep asks for (unknown method, task, key, figure …).
     """
@@ -101,7 +66,8 @@ def plan_sweep(config: SweepConfig) -> list[Job]:
         _refuse_unheeded(config, jobs.values())
     if config.figures:
         _add(jobs, _jobs_of_figures(config))
-    return [*_prepare(config, jobs.values()), *sorted(jobs.values(), key=lambda job: job.kind != "pretrain")]
+    refuse_other_runs(jobs.values())
+    return [*set_jobs(config, jobs.values()), *sorted(jobs.values(), key=lambda job: job.kind != "pretrain")]
 
 
 OF_PRETRAINING = ("data", "pretrain_seed", "pretrain_preset", "pretrain_set")
@@ -153,12 +119,17 @@ def _check_data(config: SweepConfig) -> None:
 def _add(jobs: dict[str, Job], more: Iterable[Job]) -> None:
     for job in more:
         known = jobs.setdefault(job.folder, job)
-        if known.words != job.words:
+        if _meaning(known.words) != _meaning(job.words):
             raise UsageError(
                 f"two runs of the sweep would share {job.folder}:\n  {known.command}\n  {job.command}",
                 expected="one command per run folder",
                 fix="give what differs in `set`, which names the folder, or take one of the two out",
             )
+
+
+def _meaning(words: Sequence[str]) -> tuple[str, list[tuple[str, str]]]:
+    """A command whatever the order of its options: all of them have a value."""
+    return words[0], sorted(zip(words[1::2], words[2::2], strict=True))
 
 
 def _jobs_of(config: SweepConfig, choice: MethodChoice, task: str) -> list[Job]:
@@ -171,6 +142,7 @@ def _jobs_of(config: SweepConfig, choice: MethodChoice, task: str) -> list[Job]:
         words, shown = _agent(config, choice, task, {**config.set, **choice.set, **more})
     variant, steps = shown["variant"], _steps(shown["config"], "env_steps")
     starts: list[tuple[str, str, list[Job]]] = []
+    suite, short = task.split("/", 1)
     if shown["pretraining"] == "none" or choice.pretraining == "none":
         if choice.pretrain_set:
             raise UsageError(
@@ -191,7 +163,9 @@ def _jobs_of(config: SweepConfig, choice: MethodChoice, task: str) -> list[Job]:
         for seed in config.seeds:
             folder = f"{config.root}/{task}/{choice.method}{'@' + full if full else ''}/seed{seed}"
             own = ("finetune", *words, "--task", task, "--init", start, "--seed", str(seed), "--run", folder)
-            found.append(Job(folder, own, tuple(job.folder for job in before), steps))
+            says = _says("finetune", choice, seed, shown) | {"preset": config.preset, "suite": suite, "task": short}
+            expects = ExpectedRun(says, tuple(shown["may_change"]), start)
+            found.append(Job(folder, own, tuple(job.folder for job in before), steps, expects))
     return found
 
 
@@ -243,7 +217,7 @@ def _pretraining(config: SweepConfig, choice: MethodChoice, names: list[str]) ->
     trained = _pretrain_plan((*first, *_set({"method": choice.method, **changes})))
     more = _missing(load_protocol(config.protocol).fixed.pretrain, trained["config"]) if config.protocol else {}
     changes |= more
-    variant = variant_name(changes, NOT_IN_NAMES)
+    variant = variant_name(flatten(changes), NOT_IN_NAMES)
     method = f"{choice.method}{'@' + variant if variant else ''}"
     folder = f"{config.root}/pretrain/{'+'.join(names)}/{method}/seed{config.pretrain_seed}"
     words = [*first, *_set({"method": choice.method, **changes})]
@@ -252,7 +226,13 @@ def _pretraining(config: SweepConfig, choice: MethodChoice, names: list[str]) ->
         words += ["--data", f"{config.shards}/{name}"]
     words += ["--seed", str(config.pretrain_seed), "--run", folder]
     needs = tuple(f"{config.shards}/{name}" for name in names)
-    return Job(folder, tuple(words), needs, _steps(trained["config"], "updates")), trained["weights"]
+    says = _says("pretrain", choice, config.pretrain_seed, trained) | {"preset": trained["preset"]}
+    expects = ExpectedRun(says, tuple(trained["may_change"]), sets=needs)
+    return Job(folder, tuple(words), needs, _steps(trained["config"], "updates"), expects), trained["weights"]
+
+
+def _says(kind: str, choice: MethodChoice, seed: int, shown: Mapping[str, Any]) -> dict[str, Any]:
+    return {"kind": kind, "method": choice.method, "seed": seed, "config": shown["config"]}
 
 
 @cache
@@ -265,7 +245,7 @@ def _pretrain_plan(words: tuple[str, ...]) -> dict[str, Any]:
 
 def _origin(config: SweepConfig, choice: MethodChoice, names: list[str]) -> str:
     """What a run folder says about its start, as `finetune` names it; the usual data set goes without saying."""
-    changed = variant_name({**config.pretrain_set, **choice.pretrain_set}, NOT_IN_NAMES)
+    changed = variant_name(flatten({**config.pretrain_set, **choice.pretrain_set}), NOT_IN_NAMES)
     joined = "+".join(names)
     if joined == "ssv2" and not changed:
         return ""
@@ -296,59 +276,6 @@ def _jobs_of_figures(config: SweepConfig) -> list[Job]:
 def _moved(word: str, shards: str) -> str:
     """A shard set's address below the sweep's folder of shard sets; `report` knows only the usual one."""
     return f"{shards}/{word.removeprefix(USUAL_SHARDS)}" if word.startswith(USUAL_SHARDS) else word
-
-
-def _prepare(config: SweepConfig, jobs: Iterable[Job]) -> list[Job]:
-    """Jobs that make the shard sets which are not there.
-
-    Raises:
-        UsageError: there are such, and the sweep does not say `prepare: true`.
-    """
-    wanted = dict.fromkeys(place for job in jobs if job.kind == "pretrain" for place in job.needs)
-    if not config.protocol:
-        _tell_other_names(wanted)
-    missing = [place for place in wanted if not (Path(place) / "manifest.json").is_file() and "://" not in place]
-    needed = [place for place in missing if Path(place).name not in config.samples]
-    if needed and not config.prepare:
-        names = [Path(place).name for place in needed]
-        raise UsageError(
-            f"not prepared: {', '.join(needed)}",
-            expected="shard sets with their manifest.json",
-            fix=f"make them with `ipv-bench prepare {names[0]}`" + (" and so on" if names[1:] else "")
-            + ", or say `prepare: true` in the sweep",
-        )  # fmt: skip
-    return [job for place in missing for job in _jobs_of_set(config, place)]
-
-
-def _tell_other_names(places: Iterable[str]) -> None:
-    """Warn of sets that are called otherwise than their folders: several of one name are one line in figures."""
-    for place in places:
-        with suppress(IpvBenchError):  # absent or damaged: `pretrain` says so
-            name = read_manifest(place).name
-            if name != Path(place).name:
-                say_aside(
-                    f"warning: the set in {place} is called {name}, and so its runs in figures, beside those of any "
-                    f"other set called so; `ipv-bench prepare … --set name={Path(place).name}` gives it its own"
-                )
-
-
-def _jobs_of_set(config: SweepConfig, place: str) -> list[Job]:
-    """What makes a shard set: `prepare`, on the release of its name or on a sample release that is written first.
-
-    Sets of samples are called as the sweep calls them, so that two of one kind are two in runs and figures; those of a
-    protocol as its runs have always called them.
-    """
-    sample = config.samples.get(Path(place).name)
-    name = Path(place).name
-    if sample is None:
-        return [Job(place, ("prepare", name, "--out", place))]
-    raw = f"data/raw/{name}"
-    options = ("--dataset", sample.dataset, "--videos", str(sample.videos), "--seed", str(sample.seed))
-    named = ("--set", f"name={json.dumps(name)}") if not config.protocol and own_name(name, sample.dataset) else ()
-    return [
-        Job(raw, ("sample", raw, *options)),
-        Job(place, ("prepare", sample.dataset, "--source", raw, "--out", place, *named), (raw,)),
-    ]
 
 
 def _dry_run(*words: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 from ipv_bench.errors import UsageError
 from ipv_bench.sweeps.config import SweepConfig
 from ipv_bench.sweeps.job import InterruptibleJob, Result, keep_note
-from ipv_bench.sweeps.plan import Job
+from ipv_bench.sweeps.planned_job import Job
 
 NODE_LOSSES = 5
 """How often a job is started again elsewhere when its node or its process is lost."""

@@ -29,7 +29,7 @@ from ipv_bench.sweeps.job import (
     submission_file,
     submission_id,
 )
-from ipv_bench.sweeps.plan import Job
+from ipv_bench.sweeps.planned_job import Job
 
 ARRAY_JOBS = 1000
 """Jobs of one array at most: SLURM's MaxArraySize is 1001 unless a cluster changed it."""
@@ -216,8 +216,14 @@ def _queued(jobs: Sequence[Job], config: SweepConfig) -> dict[str, str]:
             ["squeue", "--me", "--noheader", "--array", "--format=%i", f"--states={_LIVE}"],
             capture_output=True, text=True, timeout=120, check=True,
         )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return {}  # `sbatch` will say what is wrong; a job that runs holds its lock
+    except (OSError, subprocess.SubprocessError) as problem:
+        said = (getattr(problem, "stderr", "") or str(problem)).strip()
+        raise UsageError(
+            f"squeue does not say whether the {len(ids)} jobs that were submitted before still wait: {said[-300:]}",
+            expected="its answer: without it they would be submitted a second time",
+            fix=f"run the same command again when squeue answers; or, to forget them, delete the .slurm files in "
+            f"{Path(config.root) / STATE_FOLDER}",
+        ) from None
     live = set(done.stdout.split())
     return {folder: name for folder, name in ids.items() if name in live}
 

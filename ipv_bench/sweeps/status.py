@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ipv_bench.errors import RunError
 from ipv_bench.run_record import METRICS_FILE, RUN_FILE, read_jsonl, read_record
 from ipv_bench.sweeps.job import is_locked, kept_note, lock_file, submission_id
-from ipv_bench.sweeps.plan import Job, is_done
+from ipv_bench.sweeps.planned_job import Job, is_done
 
 State = Literal["done", "running", "stopped", "failed", "waiting"]
 ORDER: tuple[State, ...] = ("running", "failed", "stopped", "waiting", "done")

@@ -8,7 +8,6 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from ipv_bench import __version__
@@ -20,7 +19,8 @@ from ipv_bench.progress import say
 from ipv_bench.sweeps.config import SweepConfig, read_sweep
 from ipv_bench.sweeps.estimate import Estimate, estimates
 from ipv_bench.sweeps.job import STATE_FOLDER, Result, log_file
-from ipv_bench.sweeps.plan import Job, is_done, plan_sweep
+from ipv_bench.sweeps.plan import plan_sweep
+from ipv_bench.sweeps.planned_job import Job, is_done
 from ipv_bench.sweeps.status import ORDER, JobStatus, sweep_status
 
 
@@ -77,7 +77,8 @@ def _keep_plan(file: str | Path, config: SweepConfig, plan: Sequence[Job]) -> No
     """Remember what was planned: planning again takes time, and a figure lacks other runs once some are made."""
     earlier = {job.folder: job for job in _kept_plan(file, config) or []}
     jobs = earlier | {job.folder: job for job in plan}
-    write_json(_plan_file(file, config), {"version": __version__, "jobs": [asdict(job) for job in jobs.values()]})
+    kept = [{"folder": job.folder, "words": job.words, "needs": job.needs, "steps": job.steps} for job in jobs.values()]
+    write_json(_plan_file(file, config), {"version": __version__, "jobs": kept})
 
 
 def _kept_plan(file: str | Path, config: SweepConfig) -> list[Job] | None:

@@ -235,6 +235,12 @@ def resource_keys(config: FinetuneConfig) -> tuple[str, ...]:
     return (*RESOURCE_KEYS, *(f"env.{name}" for name in config.env.resource_fields))
 
 
+def resumable_keys(config: FinetuneConfig, suite: str) -> tuple[str, ...]:
+    """Keys that may differ when a run of a suite is continued: `resource_keys`, and fields of other suites, which
+    older records have."""
+    return (*resource_keys(config), *(f"env.{name}" for name in fields_of_other_suites(suite)))
+
+
 def unnamed_keys(config: FinetuneConfig) -> tuple[str, ...]:
     """Keys that give a run no variant name."""
     return (*resource_keys(config), "training.log_every", "evaluation")

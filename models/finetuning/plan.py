@@ -14,7 +14,7 @@ from ipv_bench.file_names import folder_name, shown
 from ipv_bench.progress import say, say_aside
 from ipv_bench.run_record import RUN_FILE, RunRecord, package_versions, read_record, run_folder
 from models.envs.registry import known_time_limit, suite_of
-from models.finetuning.config import FinetuneConfig, resolve_finetuning, unnamed_keys
+from models.finetuning.config import FinetuneConfig, resolve_finetuning, resumable_keys, unnamed_keys
 from models.finetuning.episode_limits import refuse_longer_windows
 from models.finetuning.paper_table import own_release, table_2, table_2_text
 from models.methods.base import find_method
@@ -68,6 +68,7 @@ class FinetunePlan:
                 for key, ours, setting in departures(self.config, *self.task.split("/", 1))
             },
             "table_2": self.table_2,
+            "may_change": resumable_keys(self.config, self.record.suite),
             "as_pretrained": told_of_the_start(self.config),
             "config": self.config.model_dump(mode="json"),
         }

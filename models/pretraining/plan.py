@@ -12,7 +12,7 @@ from ipv_bench.config import Resolved, parse_overrides
 from ipv_bench.run_record import RunRecord, package_versions, run_folder
 from models.methods.base import find_method
 from models.nets.config import EncoderConfig
-from models.pretraining.config import RESOURCE_KEYS, PretrainConfig, resolve_pretraining
+from models.pretraining.config import RESOURCE_KEYS, RESUMABLE_KEYS, PretrainConfig, resolve_pretraining
 from models.pretraining.paper_table import paper_table
 from models.training.begun_run import has_begun
 from models.world_models.config import variant
@@ -111,6 +111,7 @@ def describe(plan: PretrainPlan) -> str:
         "preset": plan.resolved.preset,
         "seed": plan.seed,
         "overrides": plan.resolved.overrides,
+        "may_change": RESUMABLE_KEYS,
         "weights": weight_facts(plan.config.model_dump(mode="json")),
         "config": plan.config.model_dump(mode="json"),
     }

@@ -6,10 +6,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from ipv_bench.atomic_file import disk_errors
+from ipv_bench.atomic_file import disk_errors, write_json
 from ipv_bench.errors import OutputError, UsageError
 from ipv_bench.plugins import find_plugin
 from ipv_bench.progress import say
+from ipv_bench.sample_record import RECORD_FILE
 
 Release = Callable[[Path, int, int], None]
 """Writes a tiny release in the genuine layout into a folder: (folder, videos, seed); equal arguments, equal bytes."""
@@ -37,6 +38,7 @@ def write_sample(dataset: str, folder: Path, videos: int, seed: int) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         release(unfinished, videos, seed)
+        write_json(unfinished / RECORD_FILE, {"dataset": dataset, "videos": videos, "seed": seed})
         if folder.exists():
             folder.rmdir()
         unfinished.rename(folder)

@@ -64,6 +64,13 @@ def test_yaml_is_refused_by_name(kind: str, tmp_path: Path) -> None:
     assert len(str(caught.value)) < 700
 
 
+def test_a_key_that_is_said_twice_in_yaml_is_refused_and_one_in_two_mappings_is_not() -> None:
+    for text in ("a: 1\nb: 2\na: 3", "x: {a: 1, a: 2}", "- {'a': 1, a: 2}"):
+        with pytest.raises(RunError, match="'a' is said twice"):
+            parse_yaml(text, "x", error=RunError)
+    assert parse_yaml("a: {a: 1}\nb: [{a: 2}, {a: 3}]\n1: x\n'1': y", "x")["a"] == {"a": 1}
+
+
 def test_yaml_with_aliases_and_merges_is_read() -> None:
     assert parse_yaml("a: &a {b: 1}\nc: *a\nd: {<<: *a, e: 2}", "x") == {
         "a": {"b": 1},

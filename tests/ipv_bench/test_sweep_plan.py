@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -37,6 +38,24 @@ PLANNED = {"data": ["robot-videos"], "tasks": ["dmc/cheetah_run"], "seeds": 1}
         ("protocol: v1/cpu-night\nmethods: [{method: apv, set: {training: {env_steps: 9}}}]", "training.env_steps"),
         ("[1, 2]", "holds a list"),
         (
+            "methods: [linear]\ntasks: [dot/left]\nseeds: 5\nseeds: 2",
+            "'seeds' is said twice (first in line 3) in line 4",
+        ),
+        ("methods: [apv]\ntasks: [dot/left]\nset: {a.b: 1, c: 2, a.b: 3}", "'a.b' is said twice"),
+        (
+            "protocol: v1/cpu-night\nmethods: [{method: apv, set: {behavior.horizon: 1, behavior: {horizon: 2}}}]",
+            "names behavior.horizon twice",
+        ),
+        ("methods: [linear]\ntasks: [dot/left]\nset: {a.b: 2024-01-01}", "a.b is '2024-01-01', of YAML's kind date"),
+        (
+            "methods: [{method: apv, pretrain_set: {a: {b: !!binary aGk=}}}]\ntasks: [dot/left]",
+            "of YAML's kind bytes",
+        ),
+        ("methods: [linear]\ntasks: [dot/left]\nseeds: [-1]", "seeds"),
+        ("methods: [linear]\ntasks: [dot/left]\ndata: [[ssv2, ssv2]]", "has the entry ['ssv2', 'ssv2']"),
+        ("methods: [linear]\ntasks: [dot/left]\ndata: [[]]", "has the entry []"),
+        ("methods: [linear]\ntasks: [dot/left]\nroot: ''", "root"),
+        (
             "methods: [apv]\ntasks: [dmc/walker_run]\nsamples: {data/shards/a: {dataset: ssv2}}",
             "samples names 'data/shards",
         ),
@@ -44,7 +63,7 @@ PLANNED = {"data": ["robot-videos"], "tasks": ["dmc/cheetah_run"], "seeds": 1}
 )
 def test_files_that_say_something_wrong(text: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "wrong.yaml").write_text(text)
-    with pytest.raises(ConfigError, match=words.replace("[", r"\[")) as caught:
+    with pytest.raises(ConfigError, match=re.escape(words)) as caught:
         read_sweep(tmp_path / "wrong.yaml")
     assert "wrong.yaml" in caught.value.found
     assert caught.value.expected
@@ -86,8 +105,30 @@ def test_a_data_set_that_is_not_prepared_says_how(lab: Path) -> None:
     assert jobs[0].words == ("prepare", "ego4d", "--out", "data/shards/ego4d")
 
 
+def test_figures_and_methods_may_share_a_run(lab: Path) -> None:
+    """Both write the same command, in their own order of its options."""
+    fields = {
+        "figures": ["fig5a"], "methods": ["contextwm"], "tasks": ["metaworld/drawer_open"], "seeds": 2,
+        "preset": "paper", "prepare": True, "root": "other",
+    }  # fmt: skip
+    jobs = plan_sweep(SweepConfig.model_validate(fields))
+    folders = [job.folder for job in jobs]
+    assert len(folders) == len(set(folders))
+    assert "other/metaworld/drawer_open/contextwm/seed0" in folders
+    # the folder of runs need not be there for its figures' runs to go there
+    assert not [folder for folder in folders if not folder.startswith(("other/", "data/"))]
+
+
+def test_sections_and_dotted_keys_are_one_model(lab: Path) -> None:
+    folders = []
+    for said in ({"training.updates": 2}, {"training": {"updates": 2}}):
+        fields = {"methods": ["linear"], "tasks": ["dot/left"], "data": ["robot-videos"], "pretrain_set": said}
+        folders.append([job.folder for job in plan_sweep(SweepConfig.model_validate(fields))])
+    assert folders[0] == folders[1]
+
+
 def test_sets_of_samples_are_called_as_the_sweep_calls_them(lab: Path) -> None:
-    sample = {"dataset": "robot-videos", "videos": 4}
+    sample = {"dataset": "robot-videos", "videos": 6}
     fields = {"methods": ["linear"], "tasks": ["dot/left"], "data": ["a", "b"], "samples": {"a": sample, "b": sample}}
     prepared = [job.words for job in plan_sweep(SweepConfig.model_validate(fields)) if job.kind == "prepare"]
     assert [words[-2:] for words in prepared] == [("--set", 'name="a"'), ("--set", 'name="b"')]
