@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ipv_bench.came_later import CAME_LATER
 from ipv_bench.config import flatten, in_sections
 from ipv_bench.frozen_protocol import Protocol, load_protocol, protocol_hash
@@ -185,6 +187,8 @@ def _deviations(
         yield Deviation("status", run.status, "finished")
     elif run.num_points < protocol.score.evaluations:
         yield Deviation("evaluations", str(run.num_points), f"at least {protocol.score.evaluations}")
+    else:
+        yield from _of_evaluations(run, protocol.fixed.finetune.get(run.suite, {}))
     metric = protocol.score.metrics[run.suite]
     if run.metric != metric:
         yield Deviation("metric", run.metric, metric)
@@ -193,6 +197,30 @@ def _deviations(
     yield from _of_config(protocol, run.method, record, protocol.fixed.finetune.get(run.suite, {}), "")
     if run.pretraining.get("kind") not in (None, "none") or record.get("parent") or pretrain is not None:
         yield from _of_pretraining(protocol, run, pretrain)
+
+
+def _of_evaluations(run: ScoredRun, fixed: Mapping[str, Any]) -> Iterator[Deviation]:
+    """Evaluations that the protocol announces and that are not there: what ended badly must not be cut off.
+
+    (A run whose config has other numbers deviates in these.)
+    """
+    config, steps = flatten(run.record["config"]), run.env_steps
+    wanted = {key: value for key, value in fixed.items() if config.get(key) == value}
+    total, every, episodes = (
+        wanted.get(key) for key in ("training.env_steps", "evaluation.every", "evaluation.episodes")
+    )
+    if every and total and steps[-1] < total // every * every:
+        yield Deviation("evaluations", f"until {steps[-1]:,.0f} environment steps", f"until {total:,}")
+    apart = np.diff(steps)
+    if every and len(apart) and apart.max() >= 2 * every:  # they come at ends of episodes, so not at quite equal steps
+        place = int(apart.argmax())
+        found = f"none between {steps[place]:,.0f} and {steps[place + 1]:,.0f} environment steps"
+        yield Deviation("evaluations", found, f"one every {every:,}")
+    if episodes and run.episodes is not None:
+        other = run.episodes[run.episodes != episodes]
+        if len(other):
+            found = f"{other[0]} episodes in {len(other)} of {run.num_points}"
+            yield Deviation("evaluations", found, f"{episodes} in each")
 
 
 def _of_pretraining(protocol: Protocol, run: ScoredRun, pretrain: Mapping[str, Any] | None) -> Iterator[Deviation]:

@@ -35,6 +35,7 @@ def write_finetuning(
     level: float = 0.6,
     last_step: int = 250_000,
     points: int = 11,
+    episodes: int = 10,
     random_policy: bool = True,
     **changes: Any,
 ) -> Path:
@@ -74,9 +75,9 @@ def write_finetuning(
     curve = level * (1 - np.exp(-3 * steps / last_step)) + 0.05 * generator.standard_normal(points - 1)
     lines = []
     for step, score in zip(steps, np.clip(curve, 0, 1), strict=True):
-        returns = [float(low + (high - low) * score)] * 10
-        successes = [float(index < round(10 * score)) for index in range(10)]
-        lines.append({"env_steps": int(step), "returns": returns, "successes": successes, "lengths": [500] * 10})
+        returns = [float(low + (high - low) * score)] * episodes
+        successes = [float(index < round(episodes * score)) for index in range(episodes)]
+        lines.append({"env_steps": int(step), "returns": returns, "successes": successes, "lengths": [500] * episodes})
     (folder / "evaluations.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 

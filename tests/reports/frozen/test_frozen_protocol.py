@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,9 @@ def write(root: Path, method: str, task: str, seed: int, level: float, **changes
     wanted = protocol.fixed.finetune["dmc"] | changes.pop("config", {})
     model = protocol.fixed.pretrain | changes.pop("pretrain", {})
     data = ("ssv2",) if method != "dreamerv2" else ()
-    last = changes.pop("points", 14)
-    folder = write_finetuning(root, task, method, seed, data=data, level=level, last_step=28_000, points=last)
+    folder = write_finetuning(
+        root, task, method, seed, data=data, level=level, last_step=28_000, points=changes.pop("points", 15), episodes=5
+    )
     record = read_record(folder)
     shards = [{"name": "ssv2", "num_samples": 58, "path": "/home/somebody/shards"}] if data else []
     update = {"preset": "tiny", "config": _nested(wanted), "shard_sets": shards, "hardware": {"cpu": "a processor"}}
@@ -88,6 +90,13 @@ def write(root: Path, method: str, task: str, seed: int, level: float, **changes
         made = read_record(start).model_copy(update={"preset": "tiny", "config": _nested(model)})
         write_record(start, made)
     return folder
+
+
+def played(fixed: Mapping[str, Any]) -> dict[str, int]:
+    """What `write_finetuning` needs to write all evaluations that a protocol fixes."""
+    number = fixed["training.env_steps"] // fixed["evaluation.every"]
+    every, episodes = fixed["evaluation.every"], fixed["evaluation.episodes"]
+    return {"last_step": number * every, "points": number + 1, "episodes": episodes}
 
 
 def _nested(values: dict[str, Any]) -> dict[str, Any]:
@@ -185,6 +194,32 @@ def test_each_deviation_is_named(
     assert len(checked.following) == (field is None)
 
 
+@pytest.mark.parametrize(
+    ("cut", "found", "wanted"),
+    [
+        (lambda lines: lines[:6], "until 12,000 environment steps", "until 28,000"),
+        (lambda lines: lines[:9] + lines[10:], "none between 18,000 and 22,000 environment steps", "one every 2,000"),
+        (
+            lambda lines: [line | {key: line[key][:1] for key in ("returns", "successes")} for line in lines],
+            "1 episodes in 14 of 14",
+            "5 in each",
+        ),
+        (lambda lines: [line | {"env_steps": line["env_steps"] + 40 * place} for place, line in enumerate(lines)],
+         None, None),  # an evaluation waits for the end of an episode
+    ],
+)  # fmt: skip
+def test_evaluations_that_were_cut_off_deviate(
+    cut: Callable[[list[dict]], list[dict]], found: str | None, wanted: str | None, tmp_path: Path
+) -> None:
+    folder = write(tmp_path / "runs", "contextwm", "dmc/cheetah_run", 0, 0.4)
+    path = folder / "evaluations.jsonl"
+    lines = cut([json.loads(line) for line in path.read_text().splitlines()])
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    checked = check_runs(NAME, read_sources([tmp_path / "runs"]))
+    named = [(one.field, one.found, one.wanted) for run in checked.deviating for one in run.deviations]
+    assert named == ([("evaluations", found, wanted)] if found else [])
+
+
 def test_an_adapted_model_is_no_start_of_a_protocols_run(tmp_path: Path) -> None:
     folder = write(tmp_path / "runs", "contextwm", "dmc/cheetah_run", 0, 0.4)
     start = next((tmp_path / "runs/pretrain").glob("**/run.json")).parent
@@ -244,7 +279,9 @@ def test_values_that_the_protocol_fixes_are_no_choice_of_an_entry_s(tmp_path: Pa
         for more in ({}, chosen):
             overrides = {"method": "isodream", **fixed, **more}
             variant = variant_name(fixed | more, ("training.device",))
-            folder = write_finetuning(tmp_path / "runs", task, "isodream", 0, variant=variant, overrides=overrides)
+            folder = write_finetuning(
+                tmp_path / "runs", task, "isodream", 0, variant=variant, overrides=overrides, **played(values)
+            )
             record = read_record(folder)
             config = _nested(values | {"image.size": 64})
             write_record(folder, record.model_copy(update={"config": config}))
@@ -291,8 +328,9 @@ def test_an_entry_is_scored_in_one_way_on_all_tasks_and_the_table_says_which(tmp
 def write_carla(root: Path, seed: int, **changes: Any) -> None:
     """A run of `v1/paper` on CARLA, as the preset has it but for overrides in `changes`."""
     protocol = load_protocol("v1/paper")
-    folder = write_finetuning(root, "carla/clear_noon", "dreamerv2", seed, data=(), last_step=152_000, points=3)
-    made = merge(_nested(protocol.fixed.finetune["carla"]), {"env": {"host": "127.0.0.1", "port": 2000}})
+    fixed = protocol.fixed.finetune["carla"]
+    folder = write_finetuning(root, "carla/clear_noon", "dreamerv2", seed, data=(), **played(fixed))
+    made = merge(_nested(fixed), {"env": {"host": "127.0.0.1", "port": 2000}})
     config = merge(made, _nested(changes))
     update = {"preset": "paper", "config": config, "overrides": changes}
     write_record(folder, read_record(folder).model_copy(update=update))
