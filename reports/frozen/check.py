@@ -128,6 +128,11 @@ def check_runs(name: str, collection: Collection) -> CheckedRuns:
             deviating.append(checked)
         else:
             following[key] = checked
+    for run in (one.run for one in collection.left_out):  # those that the report could not use, as far as they deviate
+        pretrain = _start_of(run, models)
+        found = tuple(_deviations(protocol, digest, run, pretrain))
+        if found:
+            deviating.append(CheckedRun(run, pretrain, found, *entry_of(protocol, run)))
     return CheckedRuns(name.removeprefix("protocol:"), digest, protocol, tuple(following.values()), tuple(deviating))
 
 

@@ -384,6 +384,15 @@ def test_the_report_draws_checks_and_writes(lab: Path, tmp_path: Path, capsys: p
     assert run(["report", *words, "--resamples", "100"]) == 0
     assert "1 runs deviate from protocol v1/cpu-night" in capsys.readouterr().out
     report = tmp_path / "report"
+    # one that ends early among whole ones is left out of the report, and deviates from the protocol
+    short = write(tmp_path / "early", "apv", "dmc/cheetah_run", 0, 0.4)
+    write(tmp_path / "early", "apv", "dmc/cheetah_run", 1, 0.4)
+    lines = (short / "evaluations.jsonl").read_text().splitlines(keepends=True)
+    (short / "evaluations.jsonl").write_text("".join(lines[:9]))
+    more = [*words[:2], str(tmp_path / "early"), *words[2:-1], str(tmp_path / "second")]
+    assert run(["report", *more, "--resamples", "100"]) == 0
+    table = (tmp_path / "second" / "tables" / "protocol_v1_cpu-night_deviations.md").read_text()
+    assert "until 18,000 environment steps" in table
     result = json.loads((report / "protocol_v1_cpu-night.json").read_text())
     assert [(one["name"], one["complete"]) for one in result["entries"]] == [("contextwm", True), ("dreamerv2", True)]
     assert result["deviating"][0]["deviations"] == [{"field": "preset", "found": "small", "wanted": "tiny"}]
