@@ -85,6 +85,9 @@ class RunRecord(BaseModel):
     world_size: int = 1
     status: Status = "running"
     failure: str = ""
+    checkpoint: dict[str, Any] = {}
+    """Of a finished run its newest checkpoint: {step, sha256}, the hash of that one's index; empty before that, and in
+    older records."""
 
     @field_validator("pretraining")
     @classmethod

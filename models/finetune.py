@@ -46,6 +46,7 @@ from models.training.checkpoint import (
     count_of,
     latest_checkpoint,
     load_checkpoint,
+    newest_as_recorded,
     refuse_unknown_checkpoints,
     remove_unfinished,
     run_of,
@@ -136,7 +137,8 @@ def _finetune(plan: FinetunePlan) -> None:
 def _finish(plan: FinetunePlan) -> list[str]:
     """Write what a complete run's log shows, and that it is finished; the warnings of it."""
     warnings = drift_warnings(plan.folder)
-    update: dict[str, Any] = {"status": "finished", "warnings": warnings}
+    newest = newest_as_recorded(plan.folder)
+    update: dict[str, Any] = {"status": "finished", "warnings": warnings, "checkpoint": newest}
     ends = unlearned_ends(read_jsonl(plan.folder / METRICS_FILE), plan.config)
     if ends:
         update["ends_not_learned"] = ends

@@ -14,7 +14,7 @@ from ipv_bench.file_names import is_name, shown
 class LeRobotExportConfig(Config):
     """Fields of `export --to lerobot`."""
 
-    fps: float | None = Field(None, gt=0, le=1000)
+    fps: float | None = Field(None, ge=0.01, le=1000)
     """Frames per second of the data set; null takes that of the videos, which must then be one and the same."""
     camera: str = "main"
     """Name of the camera: the frames become `observation.images.<camera>`."""

@@ -37,7 +37,8 @@ def export(source: str, target: Target, out: Path | None = None, overrides: Sequ
         ShardSetError, RunError, CheckpointError: the source is unfinished, damaged or may not be shared.
         OutputError: `out` exists, or cannot be written.
     """
-    out = out or Path("export") / target / (source.rstrip("/").rpartition("/")[2] or "set")
+    place = source if "://" in source else os.path.abspath(source)  # "." has a name, too
+    out = out or Path("export") / target / (place.rstrip("/").rpartition("/")[2] or "set")
     if os.path.lexists(out):
         raise OutputError(f"{out} exists", expected="a new folder", fix="choose another with --out, or delete this one")
     kind = _kind(source)

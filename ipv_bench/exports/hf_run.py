@@ -178,7 +178,9 @@ def _scores(record: RunRecord, evaluations: list[dict[str, Any]]) -> str:
     returns = _numbers(last.get("returns"))
     if not returns:
         return "None: it was not evaluated on a task." if record.kind != "finetune" else "The run has no evaluation."
-    lines = [f"At {last.get('env_steps'):,} environment steps, {len(returns)} episodes, the run's last evaluation:", ""]
+    steps = last.get("env_steps")
+    when = f"At {steps:,} environment steps" if isinstance(steps, int | float) else "At an unknown step"
+    lines = [f"{when}, {len(returns)} episodes, the run's last evaluation:", ""]
     successes = _numbers(last.get("successes"))
     for name, values in (("mean return", returns), ("success rate", successes)):
         if values:

@@ -43,7 +43,7 @@ def _run_link(links: Links, folder: Path) -> Link:
     exact = "" if record.exact else "; NOT exact: " + "; ".join(record.inexact_because)
     name = f"{what}{_named(record.method, record.variant)}, seed {record.seed}"
     link.words = f"{name}, {record.status}; {RUN_FILE} sha256 {sha256}{exact}"
-    link.made_from += _own_checkpoint(links, folder)
+    link.made_from += _own_checkpoint(links, folder, record)
     link.made_from += _origins(links, folder, record)
     return link
 
@@ -52,15 +52,29 @@ def _named(method: str, variant: str) -> str:
     return method + (f"@{variant}" if variant else "")
 
 
-def _own_checkpoint(links: Links, folder: Path) -> Iterator[Link]:
-    """What the run left: its newest checkpoint, unless it is the one that led here."""
+def _own_checkpoint(links: Links, folder: Path, record: RunRecord) -> Iterator[Link]:
+    """What the run left: its newest checkpoint, held against the record, unless it is the one that led here."""
     newest = max(_steps(folder), default=None)
     if newest is None:
         yield Link("checkpoint", str(folder / CHECKPOINTS), "not here", "no weights are kept of this run")
         return
     path = folder / CHECKPOINTS / str(newest)
-    if not links.is_open("checkpoint", os.path.realpath(path)):
-        yield _checkpoint_link(path, "of this run, the newest: ")
+    if links.is_open("checkpoint", os.path.realpath(path)):
+        return
+    link = _checkpoint_link(path, "of this run, the newest: ")
+    recorded = text_of(record.checkpoint, "sha256")
+    if link.state == "ok" and not recorded:
+        link.state = "not recorded"
+        link.words += "; its files fit their index, and the run's record names no hash of it"
+    elif link.state == "ok" and recorded != link.facts["sha256"]:
+        link.broken(
+            CheckpointError(
+                f"{path} has sha256 {link.facts['sha256']}",
+                expected=f"{recorded}, that of the newest checkpoint when {folder} was finished",
+                fix="restore that checkpoint from a backup, or make the run again",
+            )
+        )
+    yield link
 
 
 def _steps(folder: Path) -> Iterator[int]:

@@ -12,7 +12,7 @@ from ipv_bench.run_record import RunRecord, check_same_config, read_record, writ
 from models.pretraining.loop import PretrainLoop
 from models.pretraining.video_training import VideoTraining
 from models.training.begun_run import has_begun, take_back
-from models.training.checkpoint import refuse_unknown_checkpoints, remove_unfinished
+from models.training.checkpoint import newest_as_recorded, refuse_unknown_checkpoints, remove_unfinished
 from models.training.distributed import rank_errors
 from models.training.tracking import wandb_id
 
@@ -62,7 +62,8 @@ def train_to_the_end(
         if training.ranks.is_main and not (refused and take_back(folder)):
             with suppress(RunError):  # gone or damaged meanwhile: then what this process knows is written
                 record = read_record(folder)  # the loop may have noted a loss
-            write_record(folder, record.model_copy(update={"status": status, "failure": failure}))
+            newest = newest_as_recorded(folder) if status == "finished" else {}
+            write_record(folder, record.model_copy(update={"status": status, "failure": failure, "checkpoint": newest}))
 
 
 def check_same_run(folder: Path, previous: RunRecord, record: RunRecord, resumable: tuple[str, ...]) -> None:

@@ -207,6 +207,12 @@ def checkpoint_sha256(path: str | Path) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def newest_as_recorded(run_folder: str | Path) -> dict[str, Any]:
+    """What a finished run's record says of its newest checkpoint: `step` and `sha256`; empty where it has none."""
+    newest = latest_checkpoint(run_folder)
+    return {"step": int(newest.name), "sha256": checkpoint_sha256(newest)} if newest is not None else {}
+
+
 def refuse_unknown_checkpoints(run_folder: str | Path) -> None:
     """Refuse to go on from checkpoints of which no `run.json` says what they are: a run writes that first.
 

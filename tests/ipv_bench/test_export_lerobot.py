@@ -249,6 +249,7 @@ def test_what_cannot_be_exported_is_named(labelled: Path, tmp_path: Path, capsys
 
     refused("states no frame rate", "--set fps=30")
     refused("camera", options=("--set", "fps=10", "--set", "camera=a.b"))
+    refused("fps", "0.01", options=("--set", "fps=0.0004"))
     refused("fpss", options=("--set", "fpss=10"))
     refused("needs", options=("--set", "fps=10", "--set", "codec=av1"))  # 48 pixels high
     refused("does not exist", source=tmp_path / "nothing")

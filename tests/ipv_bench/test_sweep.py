@@ -20,8 +20,9 @@ from ipv_bench.run_record import read_jsonl, read_record
 from ipv_bench.sweeps import sweep as sweep_room
 from ipv_bench.sweeps.config import SweepConfig, read_sweep
 from ipv_bench.sweeps.estimate import estimates
-from ipv_bench.sweeps.job import Result, keep_note, lock_file
-from ipv_bench.sweeps.plan import Job, plan_sweep
+from ipv_bench.sweeps.job import Result, keep_note, lock_file, submission_file
+from ipv_bench.sweeps.plan import plan_sweep
+from ipv_bench.sweeps.planned_job import Job
 from ipv_bench.sweeps.ray import run_on_ray
 from ipv_bench.sweeps.slurm import submit
 from ipv_bench.sweeps.status import sweep_status
@@ -311,6 +312,36 @@ def test_an_sbatch_that_refuses(lab: Path, monkeypatch: pytest.MonkeyPatch) -> N
     job = Job("runs/x", ("finetune",))
     with pytest.raises(UsageError, match="refuses the jobs: .*Unable to contact slurm controller"):
         submit([job], SweepConfig(methods=["linear"], tasks=["dot/left"]), 1)
+
+
+def test_a_queue_that_does_not_answer_gets_nothing_a_second_time(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("submitit")
+    programs = lab / "bin"
+    programs.mkdir()
+    answers = {"sbatch": "touch submitted; exit 1", "srun": "exit 1", "squeue": "echo 'Socket timed out' >&2; exit 1"}
+    for name, does in answers.items():
+        (programs / name).write_text(f"#!/bin/sh\n{does}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    job = Job("runs/dot/left/linear/seed0", ("finetune",))
+    kept = submission_file("runs", job)
+    kept.parent.mkdir(parents=True)
+    kept.write_text("101_0")
+    with pytest.raises(UsageError, match="squeue does not say .* still wait: Socket timed out") as caught:
+        submit([job], SweepConfig(methods=["linear"], tasks=["dot/left"]), 1)
+    assert "when squeue answers" in caught.value.fix
+    assert not (lab / "submitted").exists()
+    assert kept.read_text() == "101_0"
+
+
+def test_jobs_of_long_or_like_names_keep_their_own_state(lab: Path) -> None:
+    long = "linear@" + ",".join(f"set.of.many.keys.{number}=0.0001234" for number in range(12))
+    folders = [f"runs/dot/{task}/{long}/seed0" for task in ("left", "right")]
+    folders += ["runs/dot/a__b/seed0", "runs/dot/a/b/seed0", "runs/dot/a b/seed0", "runs/dot/a:b/seed0"]
+    names = [lock_file("runs", Job(folder, ("finetune",))).name for folder in folders]
+    assert len(set(names)) == len(names)
+    assert max(map(len, names)) < 255
+    assert lock_file("runs", Job("runs/dot/left/linear/seed0", ())).name == "dot__left__linear__seed0.lock"
 
 
 def test_a_machine_without_slurm_is_told_so(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:

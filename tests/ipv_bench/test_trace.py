@@ -216,6 +216,20 @@ def test_what_is_not_here_is_said_and_no_error(work: Path, capsys: pytest.Captur
     assert [(link.kind, link.state) for link in all_links(trace(FIGURE))] == [("figure", "ok"), ("run", "not here")]
 
 
+def test_weights_of_another_run_in_a_run_s_folder_are_found(work: Path) -> None:
+    """Whole in themselves: only the record of the run that made them tells."""
+    for folder in (AGENT, MODEL):
+        record = read_record(folder)
+        newest = work / folder / "checkpoints" / str(record.checkpoint["step"])
+        assert [link.state for link in of_kind(trace(folder), "checkpoint")] == ["ok"] * (1 + (folder == AGENT))
+        index = json.loads((newest / "checkpoint.json").read_text())
+        (newest / "checkpoint.json").write_text(json.dumps(index | {"of": "another run"}))
+        assert f"expected: {record.checkpoint['sha256']}, that of the newest checkpoint" in problems(trace(folder))
+        write_record(folder, record.model_copy(update={"checkpoint": {}}))  # a record from before it was kept
+        own = next(link for link in of_kind(trace(folder), "checkpoint") if link.words.startswith("of this run"))
+        assert (own.state, "names no hash of it" in own.words) == ("not recorded", True)
+
+
 def test_whatever_is_changed_on_the_way_is_found(work: Path) -> None:
     def broken(path: Path, place: int, kind: str) -> None:
         data = path.read_bytes()

@@ -84,6 +84,13 @@ def test_a_finetuned_agent_with_its_scores(finished: Path, tmp_path: Path, capsy
     assert min(last["returns"]) - 1e-2 <= float(low) <= mean <= float(high) <= max(last["returns"]) + 1e-2
     assert read_record(finished).parent["checkpoint_sha256"] in card
     assert "dmc/cartpole" in card
+    steps = shutil.copytree(finished, tmp_path / "steps")  # a log that lost what it says of its steps
+    lines = [json.loads(line) for line in (steps / "evaluations.jsonl").read_text().splitlines()]
+    (steps / "evaluations.jsonl").write_text("".join(json.dumps(line | {"env_steps": None}) + "\n" for line in lines))
+    again = ["export", str(steps), "--to", "hf", "--out", str(tmp_path / "steps-out"), "--set", "private=true"]
+    assert run([*again, "--quiet"]) == 0
+    capsys.readouterr()
+    assert "At an unknown step, " in (tmp_path / "steps-out" / "README.md").read_text()
     newest = max((path.name for path in (out / "checkpoints").iterdir()), key=int)
     assert checkpoint_sha256(out / "checkpoints" / newest) in card
     scores = []

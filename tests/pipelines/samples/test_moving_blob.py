@@ -25,11 +25,11 @@ def releases(tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("raw")
     for name in ("moving-blob", "moving-blob-distractor"):
         assert run(["sample", str(root / name), "--dataset", name, "--videos", "4", "--seed", "3", "--quiet"]) == 0
-    return {path.name: path for path in root.iterdir()}
+    return {path.name: path for path in root.glob("*.npz")}
 
 
 def test_actions_and_states_are_what_the_pictures_show(releases):
-    for path in releases["moving-blob"].iterdir():
+    for path in releases["moving-blob"].glob("*.npz"):
         episode = np.load(path)
         found = centres(episode["image"])
         assert np.abs(np.diff(found, axis=0) / STEP - episode["action"][1:]).max() < 0.05
@@ -41,7 +41,7 @@ def test_actions_and_states_are_what_the_pictures_show(releases):
 
 def test_the_distractor_changes_pictures_and_nothing_else(releases):
     moved = []
-    for path in releases["moving-blob"].iterdir():
+    for path in releases["moving-blob"].glob("*.npz"):
         plain, crowded = np.load(path), np.load(releases["moving-blob-distractor"] / path.name)
         assert np.array_equal(plain["action"], crowded["action"])
         assert np.array_equal(plain["state"], crowded["state"])
