@@ -231,7 +231,7 @@ class Env(ABC):
         total, taken, terminated, truncated = 0.0, 0, False, False
         for _ in range(self.config.action_repeat):
             with explained_simulator_errors(self.task, self.package):
-                result = self._control_step(scaled)
+                result = self._control_step(scaled.copy())  # the simulator may write into it
             if not np.isfinite(result.reward):
                 raise self._fault(f"the reward is {result.reward}", "a finite number")
             total, taken = total + float(result.reward), taken + 1
@@ -246,9 +246,10 @@ class Env(ABC):
         return total, terminated, truncated, {"env_steps": taken, "success": self._success}
 
     def look(self) -> NDArray[np.uint8]:
-        """The current image, (image_size, image_size, 3), of an episode that is played without frames."""
+        """The current image, (image_size, image_size, 3), of an episode that is played without frames; it stays as it
+        is whatever follows."""
         with explained_simulator_errors(self.task, self.package):
-            return self._image()
+            return np.array(self._image())  # a simulator may draw all of its frames into one buffer
 
     def episode_metadata(self) -> dict[str, Any]:
         """What was drawn for the current episode (visual factors), JSON-ready; empty in most suites."""
@@ -291,7 +292,7 @@ class Env(ABC):
 
     @abstractmethod
     def _image(self) -> NDArray[np.uint8]:
-        """The current image, (image_size, image_size, 3), rows top first, flip applied."""
+        """The current image, (image_size, image_size, 3), rows top first, flip applied; it may be drawn over later."""
 
     def _scaled(self, action: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         values = np.asarray(action, np.float64)

@@ -121,6 +121,48 @@ def test_an_image_observation_is_the_picture(picture: str) -> None:
         assert env.fingerprint()["picture"] == "render"
 
 
+def test_frames_and_actions_stay_as_they_were_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an environment that draws into one buffer, shows it as picture and observation, and writes into actions."""
+    import gymnasium
+
+    class OneBuffer(gymnasium.Env):
+        metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+        observation_space = gymnasium.spaces.Box(0, 255, (64, 64, 3), np.uint8)
+        action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float64)
+
+        def __init__(self, render_mode: str | None = None) -> None:
+            self.render_mode, self.canvas, self.taken = render_mode, np.zeros((64, 64, 3), np.uint8), 0
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict]:
+            super().reset(seed=seed)
+            self.canvas[:] = self.taken = 0
+            return self.canvas, {}
+
+        def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+            told = float(action.sum())
+            action[:] = 0
+            self.taken += 1
+            self.canvas[:] = self.taken
+            return self.canvas, told, False, False, {}
+
+        def render(self) -> np.ndarray:
+            return self.canvas
+
+    gymnasium.register("lab/OneBuffer-v0", entry_point=OneBuffer, max_episode_steps=12)
+    for picture in ("render", "observation"):
+        fields = {"picture": picture, "check": False, "action_repeat": 3}
+        with closing(make_env("gym/lab/OneBuffer-v0", GymConfig(**fields))) as env:
+            seen = [env.reset(1)]
+            action = np.full(2, 0.5)
+            for _ in range(3):
+                observation, reward, *_ = env.step(action)
+                seen.append(observation)
+                assert (reward, *action) == (3.0, 0.5, 0.5)  # each of the repeats was told the whole action
+            looks = [env.look(), env.simulate(action), env.look()]
+        assert [int(one["image"][0, 0, 0]) for one in seen] == [0, 3, 6, 9]
+        assert (int(looks[0][0, 0, 0]), int(looks[2][0, 0, 0])) == (9, 12)
+
+
 def test_pictures_are_stretched_or_cropped_by_areas() -> None:
     picture = np.zeros((20, 60, 3), np.uint8)
     picture[:, 20:30] = 240
