@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ipv_bench.errors import ConfigError, RunError, ShardSetError
-from ipv_bench.run_record import RUN_FILE, RunRecord, read_record
+from ipv_bench.errors import ShardSetError
 from ipv_bench.seeding import derive_seed
 from ipv_bench.segment_source import SegmentSource
 from ipv_bench.segments import open_segments
 from models.analysis.config import AnalysisConfig
 from models.analysis.loaded_model import AnalysedModel
-from models.pretraining.config import DataConfig
-from models.pretraining.video_batches import VALIDATION_SPLIT, split_videos, stack_segments
+from models.analysis.seen_videos import held_out, other_preparation, trainings_on
+from models.pretraining.video_batches import VALIDATION_SPLIT, stack_segments
 
 EVERYTHING = "all"
 """`split` of an analysis that takes every video, also those that a run trained on."""
@@ -207,18 +206,16 @@ def _chosen(
     """Videos of one set, ascending; how they were chosen goes to `notes`."""
     where, index = source.manifest.name, source.index
     split, kept_out = config.split, None
-    trained = [model for model in models if _trained_on(model.record, source)]
-    notes += _other_preparation(source, trained)
+    trained = trainings_on(source, models, notes)
+    notes += other_preparation(source, trained)
     if split == EVERYTHING and split not in index.splits():
         split, trained = None, []
     elif split is None:
-        if VALIDATION_SPLIT in index.splits() and all(
-            _split_of(model.record) not in (None, VALIDATION_SPLIT) for model in trained
-        ):
+        if VALIDATION_SPLIT in index.splits() and all(one.split not in (None, VALIDATION_SPLIT) for one in trained):
             split = VALIDATION_SPLIT
             notes.append(f"{where}: videos of the split {VALIDATION_SPLIT}, which no run trained on")
         elif trained:
-            kept_out = _held_out(source, trained, notes)
+            kept_out = held_out(source, trained, notes)
     everything = index.select(1, None, split, config.labels)
     videos = everything[index.video_frames[everything] >= config.length]
     if not len(videos):
@@ -244,62 +241,3 @@ def _chosen(
     if config.videos is not None and config.videos < len(videos):
         return index.first_by_hash(videos, config.videos)
     return np.asarray(videos)
-
-
-def _trained_on(record: RunRecord, source: SegmentSource) -> bool:
-    """Whether a run trained on this set, or on the same source videos in another encoding or under other options."""
-    inventory = source.manifest.inventory_sha256
-    return any(
-        entry.get("manifest_sha256") == source.manifest_sha256 or entry.get("inventory_sha256") == inventory
-        for entry in record.shard_sets
-    )
-
-
-def _other_preparation(source: SegmentSource, trained: Sequence[AnalysedModel]) -> Iterator[str]:
-    """A note where runs saw the same videos in another preparation: other losses of the encoding, other numbers."""
-    labels = [
-        model.label for model in trained
-        if all(entry.get("manifest_sha256") != source.manifest_sha256 for entry in model.record.shard_sets)
-    ]  # fmt: skip
-    if labels:
-        yield (
-            f"{source.manifest.name}: stored as {source.manifest.encoding}; {', '.join(labels)} trained on these "
-            "source videos in another preparation"
-        )
-
-
-def _split_of(record: RunRecord) -> Any:
-    """The split that a run trained on; None: all of them, or not known."""
-    data = _data_section(record)
-    return data.get("split") if data is not None else None
-
-
-def _data_section(record: RunRecord) -> dict[str, Any] | None:
-    """How a run, or the one that it started from, chose its training videos; None where that is not known."""
-    section = record.config.get("data") if record.kind in ("pretrain", "adapt") else None
-    if section is None and isinstance(parent := record.parent.get("run"), str):
-        try:
-            section = read_record(parent).config.get("data")
-        except RunError:
-            return None
-    return dict(section) if isinstance(section, dict) else None
-
-
-def _held_out(source: SegmentSource, trained: Sequence[AnalysedModel], notes: list[str]) -> np.ndarray | None:
-    """Videos that none of the runs trained on; None, with a note, where that is not known."""
-    where, kept = source.manifest.name, None
-    for model in trained:
-        section = _data_section(model.record)
-        if section is None:
-            notes.append(f"{where}: {model.label} trained on this set, and its {RUN_FILE} does not say on which videos")
-            continue
-        try:
-            data = DataConfig(**section)
-            unseen = split_videos(source, data)[1]
-        except (ValueError, TypeError, ConfigError, ShardSetError):
-            notes.append(f"{where}: {model.label} trained on this set; which videos it held out cannot be told")
-            continue
-        kept = unseen if kept is None else np.intersect1d(kept, unseen)
-    if kept is not None:
-        notes.append(f"{where}: the {len(kept)} videos that the runs held out of their training")
-    return kept
