@@ -112,7 +112,7 @@ def shuffle(count: int) -> float:
     """CPU seconds of the error under other clips' actions, for 256 clips of an agent of the `tiny` size."""
     agent: Any = build_agent("tiny", act_space=ACTIONS)
     model: Any = SimpleNamespace(model=agent.video_model(), record=SimpleNamespace(kind="finetune"))
-    measure = ModelErrors(ActionDriver(model, "real", 1), FrameErrors(SEEN, None), 1, [0], seed=0)
+    measure = ModelErrors(ActionDriver(model, "real"), FrameErrors(SEEN, None), 1, [0], seed=0)
     generator = np.random.default_rng(0)
     seconds = 0.0
     for first in range(0, count, 32):

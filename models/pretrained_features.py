@@ -12,6 +12,7 @@ from torch import Tensor
 from ipv_bench.errors import InputError, TrainingError
 from models.analysis.loaded_model import AnalysedModel, choose_analysis_device, open_models
 from models.training.entry_check import check_length, to_tensor
+from models.world_models.stacked import StackedWorldModel
 
 _OTHER_RUN = "open a run of a world model, such as contextwm's or apv's"
 
@@ -55,18 +56,20 @@ class Features:
         return embedded.float()
 
     @torch.no_grad()
-    def states(self, frames: Tensor, seed: int = 0) -> Tensor:
+    def states(self, frames: Tensor, seed: int = 0, action: Tensor | None = None) -> Tensor:
         """The recurrent state after each frame, which knows the frames before it.
 
         Args:
             frames: uint8 (B, T, H, W, 3); T is at least 2 for a model of latent actions.
             seed: of the latents, which are drawn: equal seeds and shapes give equal draws.
+            action: (B, T, A) what led to each frame, for an agent's or an adapted model; the first is taken as zero,
+                as in training. None: zeros.
 
         Returns:
             (B, T, F), float32, where the model is.
 
         Raises:
-            TrainingError: frames of another type or size.
+            TrainingError: frames of another type or size; actions of another size, or for a model without any.
             ConfigError: fewer frames than the model needs.
             InputError: the model has no recurrent state.
         """
@@ -80,8 +83,25 @@ class Features:
             )
         generator = torch.Generator(self._opened.device).manual_seed(seed)
         draws = self.model.draw(image.shape[0], image.shape[1], generator)
-        found: Tensor = self.model.features(image, draws)
+        found: Tensor = self.model.features(image, draws, **self._told(image, action))
         return found.float()
+
+    def _told(self, image: Tensor, action: Tensor | None) -> dict[str, Tensor]:
+        if action is None:
+            return {}
+        wanted = (*image.shape[:2], int(getattr(self.model, "action_dim", 0)))
+        action = torch.as_tensor(action, dtype=torch.float32)
+        if not isinstance(self.model, StackedWorldModel) or tuple(action.shape) != wanted:
+            raise TrainingError(
+                f"actions have shape {tuple(action.shape)}",
+                expected=f"{wanted}, an action for each frame"
+                if isinstance(self.model, StackedWorldModel)
+                else f"none: {self._opened.label} takes no actions",
+                fix="give those of these frames, or none",
+            )
+        action = action.to(self._opened.device, copy=True)
+        action[:, 0] = 0
+        return {"action": action}
 
     def _checked(self, frames: Tensor) -> Tensor:
         size = self.image_size

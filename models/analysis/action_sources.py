@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ipv_bench.errors import ShardSetError
@@ -15,6 +16,8 @@ from models.analysis.clips import ClipSet
 from models.analysis.loaded_model import AnalysedModel
 from models.world_models.stacked import StackedWorldModel
 from models.world_models.video import VideoWorldModel
+
+Numbers = NDArray[np.int64]
 
 Source = Literal["none", "real", "zero", "latent"]
 """none: no actions; real: those of the set; zero: the model takes actions and the set has none; latent: of its own,
@@ -66,11 +69,10 @@ class ActionDriver:
     Args:
         model: that predicts.
         source: see `action_source`.
-        shift: how many places on the other clip is: as many as there are clips of one video.
     """
 
-    def __init__(self, model: AnalysedModel, source: Source, shift: int) -> None:
-        self.model, self.source, self._shift = model, source, shift
+    def __init__(self, model: AnalysedModel, source: Source) -> None:
+        self.model, self.source = model, source
 
     @property
     def shuffles(self) -> bool:
@@ -89,16 +91,14 @@ class ActionDriver:
             return actions
         return None
 
-    def shuffled(self, actions: Tensor, observed: int) -> Tensor | None:
-        """Each clip's actions replaced by those of a clip of another video; None where the batch has none.
+    def shuffled(self, actions: Tensor, observed: int, others: Numbers) -> Tensor:
+        """Each clip's actions replaced by those of the clip of number `others`, (B,).
 
         What led to the `observed` frames stays, as in the validation of `pretrain` and `adapt`: a model that carries a
         state would else start from a worse one.
         """
-        if len(actions) <= self._shift:
-            return None
         kept = observed - 1 if self.source == "latent" else observed  # latent ones lie between frames
-        return torch.cat([actions[:, :kept], actions.roll(self._shift, 0)[:, kept:]], 1)
+        return torch.cat([actions[:, :kept], actions[torch.from_numpy(others).to(actions.device)][:, kept:]], 1)
 
     def predict(
         self, images: Tensor, observed: int, actions: Tensor | None, generator: torch.Generator, first: int = 0
@@ -136,6 +136,31 @@ class ActionDriver:
                 actions = images.new_zeros((*images.shape[:2], _action_dim(self.model)), dtype=torch.float32)
             found = self.model.model.open_loop(images, actions, observed, generator)
         return found
+
+
+def of_other_videos(videos: Numbers) -> tuple[Numbers, NDArray[np.bool_]]:
+    """For each clip of a batch the number of one of another video, and whether there is one.
+
+    Each stands in once unless one video has more than half of the batch. (A clip of the same video may be the same
+    frames, under whose actions nothing is worse.)
+
+    Args:
+        videos: (B,) video of each clip.
+
+    Returns:
+        (B,) numbers, a clip's own where there is none; (B,) whether the clip is of another video.
+    """
+    count = len(videos)
+    order = np.argsort(videos, kind="stable")
+    largest = int(np.unique(videos, return_counts=True)[1].max())
+    found = np.arange(count)
+    if 2 * largest <= count:
+        found[order] = np.roll(order, largest)
+    else:
+        for number, video in enumerate(videos):
+            choice = np.flatnonzero(videos != video)
+            found[number] = choice[number % len(choice)] if len(choice) else number
+    return found, videos[found] != videos
 
 
 def read_actions(clips: ClipSet, sources: Sequence[Source], first: int, end: int) -> np.ndarray | None:

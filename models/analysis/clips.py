@@ -13,7 +13,9 @@ from ipv_bench.errors import ShardSetError
 from ipv_bench.seeding import derive_seed
 from ipv_bench.segment_source import SegmentSource
 from ipv_bench.segments import open_segments
+from ipv_bench.tracks import ACTION
 from models.analysis.config import AnalysisConfig
+from models.analysis.frame_step import FrameStep, frame_step
 from models.analysis.loaded_model import AnalysedModel
 from models.analysis.seen_videos import held_out, other_preparation, trainings_on
 from models.pretraining.video_batches import VALIDATION_SPLIT, stack_segments
@@ -30,7 +32,7 @@ class Clip:
     Attributes:
         source: number of its shard set.
         video: number of its video in that set's index.
-        start: its first frame, counted in stored frames of the video.
+        start: its first frame, counted in stored frames of the video; the others follow as `FrameStep` says.
         video_id: id of the source video.
         label: of the video; empty without one.
     """
@@ -52,8 +54,11 @@ class ClipSet:
         shard_sets: one record per set, for `AnalysisRecord.shard_sets`.
     """
 
-    def __init__(self, sources: Sequence[SegmentSource], clips: Sequence[Clip], length: int, notes: list[str]) -> None:
+    def __init__(
+        self, sources: Sequence[SegmentSource], clips: Sequence[Clip], length: int, step: FrameStep, notes: list[str]
+    ) -> None:
         self._sources, self.clips, self.length, self.notes = list(sources), list(clips), length, notes
+        self._step, self._strides = step, [step.strides(source) for source in sources]
         used = [len({clip.video for clip in clips if clip.source == number}) for number in range(len(sources))]
         self.shard_sets = [source.record() | {"num_videos": count} for source, count in zip(sources, used, strict=True)]
 
@@ -78,8 +83,14 @@ class ClipSet:
         Raises:
             ShardSetError: a shard is damaged or unreadable.
         """
-        chosen = self.clips[first:end]
-        return stack_segments([self._sources[c.source].frames(c.video, c.start, self.length) for c in chosen])
+        return stack_segments([
+            self._sources[clip.source].frames(clip.video, clip.start, self.length, self.stride(clip))
+            for clip in self.clips[first:end]
+        ])  # fmt: skip
+
+    def stride(self, clip: Clip) -> int:
+        """Stored frames from one frame of a clip to the next."""
+        return int(self._strides[clip.source][clip.video])
 
     def at(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
         """Frames of the clips of these numbers, uint8 (N, T, H, W, 3)."""
@@ -96,18 +107,19 @@ class ClipSet:
             }
             kept |= set(sorted(places, key=lambda place: (places[place], place))[:per_label])
         chosen = [clip for clip in self.clips if (clip.source, clip.video) in kept]
-        return ClipSet(self._sources, chosen, self.length, self.notes)
+        return ClipSet(self._sources, chosen, self.length, self._step, self.notes)
 
     def source_frames(self, number: int) -> np.ndarray | None:
         """(T,) numbers of a clip's frames in its raw source; None where frames were picked by time."""
         clip = self.clips[number]
         index, found = self._sources[clip.source].index, []
-        for row, first, count in index.clips(clip.video, clip.start, self.length):
+        between = self.stride(clip)
+        for row, first, count in index.clips(clip.video, clip.start, (self.length - 1) * between + 1):
             stride = int(index.columns["frame_stride"][row])
             if not stride:
                 return None
             found.append(int(index.columns["first_source_frame"][row]) + stride * np.arange(first, first + count))
-        return np.concatenate(found)
+        return np.concatenate(found)[::between]
 
     def batches(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
         """(number of the first clip, frames (n, T, H, W, 3)) in order, at most `size` clips each."""
@@ -124,12 +136,15 @@ class ClipSet:
         return all(name in source.manifest.tracks for source in self._sources)
 
     def track_shape(self, name: str) -> tuple[int, ...]:
-        """Shape of one entry of a track that all sets have.
+        """Shape of one entry of a track that all sets have, as `track` gives it.
 
         Raises:
-            ShardSetError: the sets differ.
+            ShardSetError: the sets differ, or actions do because frames are differently far apart.
         """
         shapes = {tuple(source.manifest.tracks[name].shape) for source in self._sources}
+        if name == ACTION:  # those between two frames of a clip, joined
+            strides = {self.stride(clip) for clip in self.clips}
+            shapes = {size if step == 1 else (step * int(np.prod(size)),) for size in shapes for step in strides}
         if len(shapes) > 1:
             raise ShardSetError(
                 f"track {name!r} has shapes {sorted(shapes)}",
@@ -144,9 +159,11 @@ class ClipSet:
         Raises:
             ShardSetError: a set has no such track, or it is damaged.
         """
-        chosen = self.clips[first:end]
-        read = (self._sources[c.source].tracks(c.video, c.start, self.length, [name])[name] for c in chosen)
-        return np.stack(list(read))
+        found = []
+        for clip in self.clips[first:end]:
+            source, stride = self._sources[clip.source], self.stride(clip)
+            found.append(source.tracks(clip.video, clip.start, self.length, [name], stride)[name])
+        return np.stack(found)
 
     def describe(self) -> list[dict[str, Any]]:
         """Where each clip comes from, as JSON values."""
@@ -171,19 +188,21 @@ def open_clips(config: AnalysisConfig, models: Sequence[AnalysedModel], seed: in
         UnknownNameError: no such split or label.
     """
     sources = open_segments(config.sets, 1, seed).sources
-    notes: list[str] = []
+    step = frame_step(config, models)
+    notes: list[str] = list(step.notes)
     clips: list[Clip] = []
     for number, source in enumerate(sources):
         _check_size(source, models)
-        videos = _chosen(source, config, models, notes)
+        strides = step.strides(source)
+        videos = _chosen(source, strides, config, models, notes)
         source.videos = videos
         for video in videos.tolist():
             name, label = source.index.video_id(video), source.index.label(video)
-            starts = int(source.index.video_frames[video]) - config.length + 1
+            starts = int(source.index.video_frames[video] - (config.length - 1) * strides[video])
             for draw in range(config.clips_per_video):
                 start = derive_seed(seed, draw, f"analysis clip of {name}") * starts // _SEED_RANGE
                 clips.append(Clip(number, video, start, name, label))
-    return ClipSet(sources, clips, config.length, notes)
+    return ClipSet(sources, clips, config.length, step, notes)
 
 
 def _check_size(source: SegmentSource, models: Sequence[AnalysedModel]) -> None:
@@ -201,7 +220,11 @@ def _check_size(source: SegmentSource, models: Sequence[AnalysedModel]) -> None:
 
 
 def _chosen(
-    source: SegmentSource, config: AnalysisConfig, models: Sequence[AnalysedModel], notes: list[str]
+    source: SegmentSource,
+    strides: np.ndarray,
+    config: AnalysisConfig,
+    models: Sequence[AnalysedModel],
+    notes: list[str],
 ) -> np.ndarray:
     """Videos of one set, ascending; how they were chosen goes to `notes`."""
     where, index = source.manifest.name, source.index
@@ -217,9 +240,10 @@ def _chosen(
         elif trained:
             kept_out = held_out(source, trained, notes)
     everything = index.select(1, None, split, config.labels)
-    videos = everything[index.video_frames[everything] >= config.length]
+    frames = -(-index.video_frames // strides)  # those of a clip that begins with the first one
+    videos = everything[frames[everything] >= config.length]
     if not len(videos):
-        longest = int(index.video_frames[everything].max())
+        longest = int(frames[everything].max())
         raise ShardSetError(
             f"{source.store.location}: none of its {len(everything)} videos in this selection has {config.length} "
             f"frames; the longest has {longest}",

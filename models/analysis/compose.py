@@ -7,6 +7,7 @@ thing; see `WITHOUT_CONTEXT`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from models.analysis.loaded_model import AnalysedModel, choose_analysis_device, 
 from models.analysis.output import AnalysisOutput, Arrays
 from models.analysis.per_model import each_model
 from models.analysis.strips import Row, strip_png
+from models.analysis.told_actions import action_notes, told_actions
 from models.analysis.truth import UNKNOWN, ClipTruth, clip_truth, truth_facts
 from models.metrics.displacement import displacement, tracked_positions, velocity
 from models.metrics.shares import appearance_terms, motion_terms, standing_picture
@@ -69,6 +71,7 @@ def compose(request: AnalysisRequest) -> AnalysisRecord:
     models = open_models(request.runs, device)
     notes = _readings(models)
     clips = open_clips(config, models, request.seed)
+    notes += action_notes(models, clips)
     facts = truth_facts(config.truth)
     output = AnalysisOutput(request.folder, request.kind, config, models, clips, request.seed, facts)
     done = output.finished()
@@ -81,7 +84,8 @@ def compose(request: AnalysisRequest) -> AnalysisRecord:
         others = clips.at(partner[first : first + len(frames)])
         draws = clip_draws(model, clips.clips[first : first + len(frames)], clips.length, request.seed, "compose")
         shown = max(0, min(config.shown - first, len(frames)))
-        return _look(model, frames, others, draws, shown)
+        told = told_actions(model, clips, range(first, first + len(frames)))
+        return _look(model, frames, others, draws, told, shown)
 
     found = each_model(output, "compose", models, clips, config.batch_size, look)
     sources = _sources(clips, config.batch_size)
@@ -141,20 +145,25 @@ def partners(clips: ClipSet, truth: ClipTruth, seed: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def _look(model: AnalysedModel, frames: np.ndarray, others: np.ndarray, draws: Any, shown: int) -> Arrays:
+def _look(
+    model: AnalysedModel, frames: np.ndarray, others: np.ndarray, draws: Any, told: Mapping[str, Any], shown: int
+) -> Arrays:
     """What moves and what stands still in the compositions of a batch, and in its own reconstructions."""
-    pictures = composed(model, frames, others, draws)
+    pictures = composed(model, frames, others, draws, told)
     found = {"composed": pictures[:shown]}
-    for name, clips in (("composed", pictures), ("reconstructed", composed(model, frames, frames, draws))):
+    for name, clips in (("composed", pictures), ("reconstructed", composed(model, frames, frames, draws, told))):
         found |= {f"{name}_{what}": values for what, values in _measured(clips).items()}
     return found
 
 
 @torch.no_grad()
-def composed(model: AnalysedModel, motion: np.ndarray, appearance: np.ndarray, draws: Any) -> np.ndarray:
-    """Clips with the motion of some and the appearance of others, all uint8 (n, T, H, W, 3)."""
+def composed(
+    model: AnalysedModel, motion: np.ndarray, appearance: np.ndarray, draws: Any, told: Mapping[str, Any] | None = None
+) -> np.ndarray:
+    """Clips with the motion of some and the appearance of others, all uint8 (n, T, H, W, 3); `told` actions are those
+    of `motion`, see `told_actions`."""
     a, b = (torch.from_numpy(frames).to(model.device) for frames in (motion, appearance))
-    pictures: torch.Tensor = model.model.compose(a, b, draws)  # (n, T, 3, H, W)
+    pictures: torch.Tensor = model.model.compose(a, b, draws, **(told or {}))  # (n, T, 3, H, W)
     return (pictures.movedim(-3, -1) * 255).round().to(torch.uint8).cpu().numpy()
 
 
@@ -183,7 +192,8 @@ def _grid(
     rows = []
     for model in models:
         draws = clip_draws(model, clips.clips[: len(motions)], clips.length, seed, "compose")
-        rows.append(np.stack([composed(model, a, np.repeat(scene[None], len(a), 0), draws) for scene in b], 1))
+        told = told_actions(model, clips, motions)
+        rows.append(np.stack([composed(model, a, np.repeat(scene[None], len(a), 0), draws, told) for scene in b], 1))
     return {
         "grid": np.stack(rows),
         "grid_motion": a,

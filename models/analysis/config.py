@@ -18,6 +18,10 @@ class AnalysisConfig(Config):
     """Shard set folders or URLs; `--data` replaces them."""
     length: int = Field(25, ge=2)
     """Frames of a clip (T); shorter videos are left out, and counted."""
+    every_frames: int | None = Field(None, ge=1)
+    """Clips take every so many-th stored frame; unset, as `every_seconds`: as the models were trained."""
+    every_seconds: float | None = Field(None, gt=0)
+    """Frames of a clip are so far apart, by the set's rate and to the nearest frame."""
     split: str | None = None
     """Split of the sets; unset: `validation` where a set has one that no run trained on, else the videos that the runs
     held out of their training, else all. `all`: every video, also those that a run trained on."""

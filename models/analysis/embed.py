@@ -25,6 +25,7 @@ from models.analysis.estimates import estimated_mean
 from models.analysis.loaded_model import AnalysedModel, choose_analysis_device, open_models
 from models.analysis.output import AnalysisOutput, Arrays
 from models.analysis.per_model import each_model
+from models.analysis.told_actions import action_notes, told_actions
 from models.analysis.truth import UNKNOWN, clip_truth, truth_facts
 from models.metrics.probes import balanced_weights, linear_probe, silhouettes, two_dimensions
 from models.training.hardware import prepare_torch
@@ -63,6 +64,7 @@ def embed(request: AnalysisRequest) -> AnalysisRecord:
     _check_states(models)
     notes: list[str] = []
     clips = _labelled_clips(open_clips(config, models, request.seed), config, notes)
+    notes += action_notes(models, clips)
     facts = truth_facts(config.truth)
     output = AnalysisOutput(request.folder, request.kind, config, models, clips, request.seed, facts)
     done = output.finished()
@@ -71,7 +73,7 @@ def embed(request: AnalysisRequest) -> AnalysisRecord:
     truth = clip_truth(clips, config.truth, notes)
 
     def states(model: AnalysedModel, first: int, frames: np.ndarray) -> Arrays:
-        return {"state": _mean_states(model, clips, first, frames, request.seed)}
+        return {"state": mean_states(model, clips, first, frames, request.seed)}
 
     found = each_model(output, "embed", models, clips, config.batch_size, states)
     names = sorted(set(clips.labels))
@@ -141,11 +143,12 @@ def _labelled_clips(clips: ClipSet, config: EmbedConfig, notes: list[str]) -> Cl
     return clips.of_labels(kept, config.per_label)
 
 
-def _mean_states(model: AnalysedModel, clips: ClipSet, first: int, frames: np.ndarray, seed: int) -> np.ndarray:
-    """(n, F) states, mean over the clip's frames."""
+def mean_states(model: AnalysedModel, clips: ClipSet, first: int, frames: np.ndarray, seed: int) -> np.ndarray:
+    """(n, F) states of clips from `first` on, mean over time; a model that takes actions is told the set's."""
     images = torch.from_numpy(frames).to(model.device)
     draws = clip_draws(model, clips.clips[first : first + len(frames)], clips.length, seed, "embed")
-    states: torch.Tensor = model.model.features(images, draws)  # (n, T, F)
+    told = told_actions(model, clips, range(first, first + len(frames)))
+    states: torch.Tensor = model.model.features(images, draws, **told)  # (n, T, F)
     return states.mean(1).float().cpu().numpy()
 
 

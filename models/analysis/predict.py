@@ -132,7 +132,7 @@ class _Prediction:
         check_target(config.target, self._map_side())
         region = region_positions(self._map_side(), config.target)
         self._measures = [
-            ModelErrors(ActionDriver(model, source, config.clips_per_video), self._errors, config.best_of, region, seed)
+            ModelErrors(ActionDriver(model, source), self._errors, config.best_of, region, seed)
             for model, source in zip(models, self.sources, strict=True)
         ]
         count = min(config.strips, len(clips))
@@ -177,7 +177,7 @@ class _Prediction:
 
     @staticmethod
     def _model(measure: ModelErrors, batch: _Batch, shown: Sequence[int]) -> Arrays:
-        return measure.measure(batch.images, batch.actions, batch.first, shown)
+        return measure.measure(batch.images, batch.actions, batch.first, shown, batch.videos)
 
     def _without_sums(self, owner: str, part: Arrays) -> Arrays:
         """A part without its feature sums, which are added up: kept for each batch they would fill the memory."""
@@ -338,6 +338,11 @@ class _Batch:
     def actions(self) -> NDArray[Any] | None:
         """(B, T, A) of the set, where a model wants them."""
         return read_actions(self._clips, self._sources, self.first, self._end)
+
+    @property
+    def videos(self) -> NDArray[np.int64]:
+        """(B,) number of each clip's video."""
+        return self._clips.videos[self.first : self._end]
 
 
 def _perceptual(config: PredictConfig, size: int, device: torch.device) -> tuple[LPIPS | None, list[str]]:

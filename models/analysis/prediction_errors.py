@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ipv_bench.seeding import derive_seed
-from models.analysis.action_sources import ActionDriver
+from models.analysis.action_sources import ActionDriver, of_other_videos
 from models.analysis.context_attention import has_attention, recorded_attention
 from models.metrics.frechet import FeatureSums
 from models.metrics.image_quality import mean_squared_error, peak_signal_to_noise, structural_similarity
@@ -120,7 +120,14 @@ class ModelErrors:
         self._region, self._seed = list(region), seed
 
     @torch.no_grad()
-    def measure(self, images: Tensor, tracks: NDArray[np.generic] | None, first: int, shown: Sequence[int]) -> Arrays:
+    def measure(
+        self,
+        images: Tensor,
+        tracks: NDArray[np.generic] | None,
+        first: int,
+        shown: Sequence[int],
+        videos: NDArray[np.int64] | None = None,
+    ) -> Arrays:
         """Everything about one batch.
 
         Args:
@@ -128,11 +135,12 @@ class ModelErrors:
             tracks: the set's actions (B, T, A).
             first: number of the first clip, for the draws.
             shown: places in the batch whose frames are kept for pictures.
+            videos: (B,) number of each clip's video; None: each has one of its own.
 
         Returns:
             `mse`, `psnr`, `ssim`, `lpips` (B, H); the same of the best sample; with actions `told_mse` under the clip's
-            own and `shuffled_mse` under another clip's (NaN where there is no other); feature sums; and `shown` uint8
-            (k, T, H, W, 3) with `attention` (k, T, L).
+            own and `shuffled_mse` under those of a clip of another video (NaN where the batch has none); feature sums;
+            and `shown` uint8 (k, T, H, W, 3) with `attention` (k, T, L).
         """
         actions = self.driver.actions(images, tracks)
         whole, attention = None, None
@@ -145,7 +153,8 @@ class ModelErrors:
             found |= self.errors.prediction(images, best, BEST)
         if self.driver.shuffles and actions is not None:
             own = self._told(images, actions, first) if self.driver.source == "latent" else found["mse"]
-            found |= {f"{TOLD}_mse": own, f"{SHUFFLED}_mse": self._shuffled(images, actions, first)}
+            other = self._shuffled(images, actions, first, np.arange(len(images)) if videos is None else videos)
+            found |= {f"{TOLD}_mse": own, f"{SHUFFLED}_mse": other}
         if whole is not None:
             frames = whole[list(shown)].movedim(-3, -1)
             found["shown"] = (frames * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
@@ -175,11 +184,12 @@ class ModelErrors:
             error = torch.where(better, other_error, error)
         return best
 
-    def _shuffled(self, images: Tensor, actions: Tensor, first: int) -> NDArray[np.generic]:
-        other = self.driver.shuffled(actions, self.errors.observed)
-        if other is None:
+    def _shuffled(self, images: Tensor, actions: Tensor, first: int, videos: NDArray[np.int64]) -> NDArray[np.generic]:
+        others, known = of_other_videos(videos)
+        if not known.any():
             return np.full((len(images), images.shape[1] - self.errors.observed), np.nan)
-        return self._told(images, other, first)
+        error = self._told(images, self.driver.shuffled(actions, self.errors.observed, others), first)
+        return np.where(known[:, None], error, np.nan)
 
     def _told(self, images: Tensor, actions: Tensor, first: int) -> NDArray[np.generic]:
         """Error (B, H) of the first sample under given actions."""

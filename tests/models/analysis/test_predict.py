@@ -58,7 +58,7 @@ def test_nothing_of_the_future_reaches_a_prediction(place: Path, name: str) -> N
     if name == "contextwm":
         context = model.model.draw(4, LENGTH, torch.Generator().manual_seed(0), SEEN).context
         assert context.frame.tolist() == [SEEN - 1] * 4
-    measure = ModelErrors(ActionDriver(model, "none", 1), FrameErrors(SEEN, None), 1, [0], seed=3)
+    measure = ModelErrors(ActionDriver(model, "none"), FrameErrors(SEEN, None), 1, [0], seed=3)
     generator = torch.Generator().manual_seed(1)
     clips = torch.randint(0, 256, (2, LENGTH, 32, 32, 3), dtype=torch.uint8, generator=generator)
     other = clips.clone()
@@ -210,7 +210,7 @@ def test_another_clips_actions_give_the_error_that_they_must(source: Source) -> 
     level = torch.tensor([0, 51, 153, 255], dtype=torch.uint8)
     clips = level[:, None, None, None, None].expand(4, LENGTH, 32, 32, 3)
     model: Any = SimpleNamespace(model=Painter(), record=SimpleNamespace(kind="finetune"))
-    measure = ModelErrors(ActionDriver(model, source, 1), FrameErrors(SEEN, None), 1, [0], seed=0)
+    measure = ModelErrors(ActionDriver(model, source), FrameErrors(SEEN, None), 1, [0], seed=0)
     tracks = np.broadcast_to(level.numpy()[:, None, None] / 255, (4, LENGTH, 1))  # the first one is not looked at
     found = measure.measure(clips, tracks, 0, [])
     np.testing.assert_allclose(found["told_mse"], 0, atol=1e-12)
@@ -220,7 +220,7 @@ def test_another_clips_actions_give_the_error_that_they_must(source: Source) -> 
     np.testing.assert_allclose(found["shuffled_mse"], expected[:, None].expand(4, LENGTH - SEEN), atol=1e-6)
     assert np.isnan(measure.measure(clips[:1], tracks[:1], 0, [])["shuffled_mse"]).all()
     given = measure.driver.actions(clips, tracks)
-    other, kept = measure.driver.shuffled(given, SEEN), SEEN - (source == "latent")
+    other, kept = measure.driver.shuffled(given, SEEN, np.array([3, 0, 1, 2])), SEEN - (source == "latent")
     assert torch.equal(other[:, :kept], given[:, :kept])  # what led to the seen frames is the clip's own
     assert torch.equal(other[:, kept:], given.roll(1, 0)[:, kept:])
 

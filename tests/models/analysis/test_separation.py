@@ -17,6 +17,7 @@ from ipv_bench.errors import InputError
 from ipv_bench.ground_truth import TRUTH_FILE, read_truth
 from models.analysis.clips import ClipSet
 from models.analysis.context_attention import recorded_attention
+from models.analysis.frame_step import FrameStep
 from models.analysis.loaded_model import open_models
 from models.analysis.truth import clip_truth, truth_facts
 from models.pretrain import build_training
@@ -295,7 +296,7 @@ def test_a_run_that_is_still_training_is_refused(place: Path, capsys: pytest.Cap
 
 def test_without_a_truth_the_note_names_the_users_release_by_a_placeholder() -> None:
     notes: list[str] = []
-    clip_truth(ClipSet([], [], LENGTH, []), None, notes)
+    clip_truth(ClipSet([], [], LENGTH, FrameStep(), []), None, notes)
     assert notes == [f"no ground truth is given; samples of ssv2 have one: --set truth=RELEASE/{TRUTH_FILE}"]
 
 
