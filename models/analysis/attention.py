@@ -7,20 +7,23 @@ over the positions of a small target region.
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from pydantic import Field, model_validator
+from torch import Tensor
 
 from ipv_bench.analysis_record import AnalysisRecord, Picture
 from ipv_bench.config_faults import RefusedValueError
 from ipv_bench.errors import InputError, IpvBenchError
 from ipv_bench.plugins import plugin_names
 from ipv_bench.progress import say
+from models.analysis.action_sources import SOURCE_WORDS, ActionDriver, action_source, read_actions
 from models.analysis.analyses import AnalysisRequest
-from models.analysis.clips import ClipSet, open_clips
+from models.analysis.clip_predictions import predict_clips
+from models.analysis.clips import Clip, ClipSet, open_clips
 from models.analysis.columns import spread_columns
 from models.analysis.config import AnalysisConfig, check_columns, resolve_analysis
 from models.analysis.context_attention import attention_map, has_attention, recorded_attention
@@ -100,15 +103,18 @@ def attention(request: AnalysisRequest) -> AnalysisRecord:
         return done
     side = _side(looking)
     check_target(config.target, side)
+    drivers = {model.label: ActionDriver(model, action_source(model, clips), 1) for model in models}
+    notes += _led_by(drivers)
     truth = clip_truth(clips, config.truth, notes)
 
     def look(model: AnalysedModel, first: int, frames: np.ndarray) -> Arrays:
-        places = truth.positions[first : first + len(frames)]
+        end, driver = first + len(frames), drivers[model.label]
         shown = max(0, min(config.shown - first, len(frames)))
-        draws = clip_draws(
-            model, clips.clips[first : first + len(frames)], clips.length, request.seed, "attention", config.observed
-        )
-        return _look(model, frames, places, config, side, draws, shown)
+        tracks = read_actions(clips, [driver.source], first, end)
+        batch = _Batch(model, frames, clips.clips[first:end], tracks, request.seed)
+        if model not in looking:
+            return {"prediction": batch.predictions(driver, config.observed, shown)}
+        return _look(batch, driver, truth.positions[first:end], config, side, shown)
 
     found = each_model(output, "attention", models, clips, config.batch_size, look)
     shown = clips.read(0, config.shown)
@@ -121,39 +127,62 @@ def attention(request: AnalysisRequest) -> AnalysisRecord:
     )
 
 
+class _Batch:
+    """Clips of one pass of a model: their frames (n, T, H, W, 3), and the set's actions (n, T, A) if it takes any."""
+
+    def __init__(
+        self, model: AnalysedModel, frames: np.ndarray, clips: Sequence[Clip], tracks: np.ndarray | None, seed: int
+    ) -> None:
+        self.model, self.clips, self.tracks, self.seed = model, clips, tracks, seed
+        self.images = torch.from_numpy(frames).to(model.device)
+
+    def actions(self, driver: ActionDriver) -> Tensor | None:
+        """What the model predicts under; None: nothing, zeros, or latent actions of its own."""
+        return driver.actions(self.images, self.tracks) if driver.source == "real" else None
+
+    def predictions(self, driver: ActionDriver, observed: int, shown: int) -> np.ndarray:
+        """The first `shown` clips as a model without attention predicts them: uint8 (shown, T, H, W, 3)."""
+        actions = self.actions(driver)
+        clips = self.clips[:shown]
+        return _pixels(predict_clips(driver, self.images, clips, actions, observed, self.seed, "attention"))
+
+
 @torch.no_grad()
 def _look(
-    model: AnalysedModel,
-    frames: np.ndarray,
-    places: np.ndarray,
-    config: AttentionConfig,
-    side: int,
-    draws: Any,
-    shown: int,
+    batch: _Batch, driver: ActionDriver, places: np.ndarray, config: AttentionConfig, side: int, shown: int
 ) -> Arrays:
     """Predictions of the first `shown` clips; their heat maps, and where the object's attention goes in all of them."""
-    images = torch.from_numpy(frames).to(model.device)  # (n, T, H, W, 3)
-    looks = has_attention(model.model)
-    seeing: AbstractContextManager[Any] = recorded_attention(model.model) if looks else nullcontext([])
-    with seeing as records:
-        predicted = model.model.open_loop(images, config.observed, draws=draws)  # (n, T, 3, H, W)
-    pixels = (predicted[:shown].movedim(-3, -1) * 255).round().to(torch.uint8).cpu().numpy()
-    if not looks:
-        return {"prediction": pixels}
+    frames, model, actions = batch.images, batch.model, batch.actions(driver)
+    draws = clip_draws(model, batch.clips, frames.shape[1], batch.seed, "attention", config.observed)
+    led = {} if actions is None else {"action": actions}
+    with recorded_attention(model.model) as records:
+        predicted = model.model.open_loop(frames, config.observed, draws=draws, **led)  # (n, T, 3, H, W)
     weights = torch.cat(records).numpy().reshape(*frames.shape[:2], side**2, side**2)  # [clip, time, from, to]
-    regions = clip_regions(config.target, frames, places, side)
+    regions = clip_regions(config.target, frames.cpu().numpy(), places, side)
     heat = _looked_at(weights[:shown], regions[:shown], side)
     known = ~np.isnan(places).any((1, 2))
     asked = around(np.where(known[:, None, None], places, 0.5), side)
     maps = _looked_at(weights, asked, side)  # (n, T, side, side)
     unknown = ~known[:, None, None]
     return {
-        "prediction": pixels,
+        "prediction": _pixels(predicted[:shown]),
         "heat": heat.astype(np.float32),
         "target": regions[:shown],
         "attention_centre": np.where(unknown, np.nan, centre(maps)),
         "attention_peak": np.where(unknown, np.nan, peak(maps)),
     }
+
+
+def _pixels(predicted: Tensor) -> np.ndarray:
+    """(n, T, 3, H, W) in [0, 1] as uint8 (n, T, H, W, 3)."""
+    return np.asarray((predicted.movedim(-3, -1) * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy())
+
+
+def _led_by(drivers: Mapping[str, ActionDriver]) -> list[str]:
+    """Which models predict under actions of the set, or under zeros in their place."""
+    return [
+        f"{label} {SOURCE_WORDS[each.source]}" for label, each in drivers.items() if each.source in ("real", "zero")
+    ]
 
 
 def _looked_at(weights: np.ndarray, regions: np.ndarray, side: int) -> np.ndarray:

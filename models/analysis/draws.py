@@ -27,12 +27,15 @@ def clip_draws(
         purpose: what is drawn.
         observed: the context frame is among the first so many frames; None: all.
     """
-    each = []
-    for clip in clips:
-        generator = torch.Generator(model.device)
-        generator.manual_seed(derive_seed(seed, clip.start, f"{purpose} of {clip.video_id}"))
-        each.append(model.model.draw(1, length, generator, observed))
-    return _joined(each)
+    return _joined(
+        [model.model.draw(1, length, clip_generator(model, clip, seed, purpose), observed) for clip in clips]
+    )
+
+
+def clip_generator(model: AnalysedModel, clip: Clip, seed: int, purpose: str) -> torch.Generator:
+    """The generator of a clip's random numbers, on the model's device; arguments as for `clip_draws`."""
+    generator = torch.Generator(model.device)
+    return generator.manual_seed(derive_seed(seed, clip.start, f"{purpose} of {clip.video_id}"))
 
 
 def _joined(parts: Sequence[Any]) -> Any:

@@ -165,6 +165,8 @@ def _adapted_model(
             raise ValueError(f"actions of {dim} components")
     model: Any = adaptation_of(find_method(record.method)).model(config, dim, record.seed, device, parts, None)
     load_tensors(model, checkpoint.model, checkpoint.path)
+    if not dim:  # its parts were trained without actions: it is a model of videos still
+        return config, getattr(model, "without_actions", lambda: model)()
     return config, getattr(model, "world_model", model)
 
 

@@ -30,7 +30,8 @@ from reports.figures.separation import FIGURE_8A, FIGURE_11
 from reports.readers.analyses import Analyses
 from reports.scores.score_table import Collection
 from tests.failing_disk import fail
-from tests.models.pretraining.small_pretraining import arguments
+from tests.models.latent_actions import test_uwm_runs as uwm_runs
+from tests.models.pretraining.small_pretraining import arguments, small_labelled_set
 from tests.models.world_models.test_plain_reading import ACTIONS, small
 
 LENGTH, SEEN = 14, 8
@@ -99,6 +100,29 @@ def test_attention_is_measured_against_the_truth(place: Path) -> None:
     assert "follow" in words
     assert any("no context attention" in note for note in record.notes)
     assert all((place / "attention" / picture.file).is_file() for picture in record.pictures)
+
+
+def test_models_of_all_kinds_are_drawn_beside_one_with_attention(tmp_path: Path) -> None:
+    data = small_labelled_set(tmp_path / "labelled")
+    uwm, domain, adapted = (tmp_path / name for name in ("uwm", "domain", "adapted"))
+    short: dict[str, Any] = {"training__updates": 1, "training__checkpoint_every": 1, "validation__every": 0}
+    assert run(arguments(data, tmp_path / "contextwm", method="contextwm", **short)) == 0
+    assert run(uwm_runs.pretrain(data, uwm, **short)) == 0
+    assert run(uwm_runs.adapt(uwm, data, domain, parts="dynamics", **short)) == 0
+    assert run(uwm_runs.adapt(uwm, data, adapted, **short)) == 0
+    runs = ("contextwm", "uwm", "domain", "adapted")
+    fields: dict[str, Any] = {"length": 6, "observed": 4, "split": "all", "data": str(data)}
+    assert analyze(tmp_path, "attention", *runs, truth="", out="attention", **fields) == 0
+    record, arrays = read_analysis(tmp_path / "attention"), read_arrays(tmp_path / "attention")
+    assert arrays["prediction"].shape[:3] == (4, 4, 6)
+    assert arrays["looking"].tolist() == [0]
+    assert [note for note in record.notes if "under the set's own actions" in note]
+    shown, last = arrays["prediction"][1:].astype(int), arrays["prediction"][1:, :, -1].astype(int)
+    assert (shown[0] != shown[2]).any()
+    assert (last != arrays["truth"][:, -1]).any((1, 2, 3, 4)).all()
+    alone = {"lpips": "none", "resamples": 20, "strips": 1, "best_of": 1, "truth": ""}
+    assert analyze(tmp_path, "predict", *runs[1:], out="predicted", **(fields | alone)) == 0
+    assert np.isfinite(read_arrays(tmp_path / "predicted")["mse"]).all()
 
 
 def places_of(record: Any, place: Path) -> list[Any]:
