@@ -41,7 +41,7 @@ from models.finetuning.random_policy import open_silent_env, random_policy_score
 from models.finetuning.short_episodes import short_episodes_told
 from models.finetuning.unlearned_ends import unlearned_ends
 from models.methods.base import Agent, find_method
-from models.training.begun_run import has_begun, take_back
+from models.training.begun_run import has_begun, refuse_other_folder, take_back
 from models.training.checkpoint import (
     count_of,
     latest_checkpoint,
@@ -261,6 +261,7 @@ def _start_record(plan: FinetunePlan) -> tuple[RunRecord, Agent | None]:
         remove_unfinished(plan.folder)
     else:
         refuse_unknown_checkpoints(plan.folder)
+        refuse_other_folder(plan.folder)
         device = choose_device(plan.config.training.device)
         check_precision(device, plan.config.training.precision)
         if plan.config.training.cuda_graph is True:

@@ -23,7 +23,6 @@ from ipv_bench.errors import (
     ConfigError,
     InputError,
     InterruptedRunError,
-    OutputError,
     RunError,
     UsageError,
     nearest_name,
@@ -39,11 +38,12 @@ from models.methods.base import Agent
 from models.recording.config import RESOURCE_KEYS, RecordConfig, resolve_recording
 from models.recording.episode import find_episodes, play_episode, write_episode
 from models.recording.expert_env import MAKER as EXPERT_MAKER
+from models.recording.folder import FORMAT, refuse_other_files
 from models.recording.policies import policy_maker
+from models.training.begun_run import RECORD_FILE
 from models.training.checkpoint import checkpoint_sha256, find_checkpoint, run_of
 from models.training.interruption import StopRequest
 
-RECORD_FILE, FORMAT = "record.json", 1
 POLICIES = ("uniform", "smooth", "expert")
 PACKAGES = ("ipv-bench", "numpy", "mujoco", "dm-control", "metaworld")
 LATER_PACKAGES = "later_packages"
@@ -94,15 +94,15 @@ def record(
         UnknownNameError: no such task.
         UsageError: no such policy, or the suite has no expert.
         ConfigError: unknown key or wrong value, or the run's actions or images are not the task's.
-        RunError: `out` holds another recording, or another process records there.
-        OutputError: `out` holds other files, or the disk is full.
+        RunError: `out` holds another recording, or a damaged record, or another process records there.
+        OutputError: `out` holds other files (hidden ones aside), or the disk is full.
         InterruptedRunError: SIGINT or SIGTERM arrived; finished episodes are kept.
     """
     out = Path(out)
     player = _player(policy, task)
     config = resolve_recording(task, player.kind, overrides, player.env)
     with run_lock(out):
-        _refuse_other_files(out)
+        refuse_other_files(out)
         done, damaged = find_episodes(out)
         wanted = [number for number in range(episodes) if number not in done]
         if done:
@@ -247,15 +247,6 @@ def _check_pictures(trained: RunRecord | None, config: RecordConfig) -> None:
             f"the run sees pictures of {known}x{known}, and env.image_size is {size}",
             expected=f"env.image_size={known}",
             fix="leave env.image_size out: it is the run's",
-        )
-
-
-def _refuse_other_files(out: Path) -> None:
-    if not (out / RECORD_FILE).exists() and any(path.suffix == ".npz" for path in out.iterdir()):
-        raise OutputError(
-            f"{out} holds episode files and no {RECORD_FILE}",
-            expected="a new folder, or that of this recording",
-            fix="choose another folder with --out",
         )
 
 

@@ -11,7 +11,7 @@ from ipv_bench.progress import progress, say
 from ipv_bench.run_record import RunRecord, check_same_config, read_record, write_record
 from models.pretraining.loop import PretrainLoop
 from models.pretraining.video_training import VideoTraining
-from models.training.begun_run import has_begun, take_back
+from models.training.begun_run import has_begun, refuse_other_folder, take_back
 from models.training.checkpoint import newest_as_recorded, refuse_unknown_checkpoints, remove_unfinished
 from models.training.distributed import rank_errors
 from models.training.tracking import wandb_id
@@ -21,10 +21,11 @@ def start_record(folder: Path, previous: RunRecord | None, record: RunRecord) ->
     """Write `run.json` of a new run, or of the one that goes on, which keeps what it says of its losses.
 
     Raises:
-        RunError: the folder holds checkpoints, and no `run.json` says of which run; or another process began a run
-            there meanwhile.
+        RunError: the folder holds checkpoints, and no `run.json` says of which run; it is a shard set or
+            another thing; or another process began a run there meanwhile.
     """
     refuse_unknown_checkpoints(folder)
+    refuse_other_folder(folder)
     if previous is None and has_begun(folder):
         raise RunError(
             f"another process began a run in {folder} meanwhile",

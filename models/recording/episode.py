@@ -31,6 +31,12 @@ from models.recording.policies import PURPOSE
 _FILE = re.compile(r"(?P<number>[0-9]{6,12})-(?P<steps>[0-9]{1,9})\.npz")
 
 
+def is_episode_file(name: str) -> bool:
+    """Whether a file is named as one of the two of an episode."""
+    stem, dot, ending = name.rpartition(".")
+    return ending in ("npz", "json") and _FILE.fullmatch(f"{stem}{dot}npz") is not None
+
+
 @dataclass
 class RecordedEpisode:
     """What happened, frame by frame; lists of equal length."""

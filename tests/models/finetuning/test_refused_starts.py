@@ -20,6 +20,7 @@ from models.training.begun_run import has_begun, take_back
 from models.training.checkpoint import latest_checkpoint, save_checkpoint
 from models.world_models.video import VideoWorldModel
 from tests.models.finetuning.finetune_runs import SMALL, TASK, command_line
+from tests.models.pretraining.small_pretraining import arguments, small_shard_set
 from tests.models.read_settings import read_agent
 
 
@@ -88,6 +89,19 @@ def test_what_cannot_start_plays_nothing_and_leaves_nothing(
     assert message in capsys.readouterr().err
     assert not played
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "analysis.json", "record.json"])
+def test_no_run_begins_in_a_folder_of_something_else(name: str, tmp_path: Path, capsys: Any) -> None:
+    for command in ("finetune", "pretrain"):
+        out = tmp_path / command
+        out.mkdir()
+        (out / name).write_text("{}")
+        (out / "metrics.jsonl").write_text("")
+        line = command_line(out) if command == "finetune" else arguments(small_shard_set(tmp_path / "set"), out)
+        assert run(line) == RunError.exit_status
+        assert f"it holds {name}" in capsys.readouterr().err
+        assert sorted(path.name for path in out.iterdir()) == sorted([name, "metrics.jsonl"])
 
 
 def test_a_start_that_is_not_finished_is_told_beside_the_plan(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -136,6 +137,40 @@ def test_another_recording_and_other_files_are_refused(recorded, tmp_path, capsy
     message = capsys.readouterr().err
     assert all(words in message for words in ("holds episode files", "a new folder", "another folder with --out"))
     assert (tmp_path / "000000-6.npz").read_bytes() == b"of somebody else"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("run.json", "{}", "is a run's folder: it holds run.json"),
+        ("manifest.json", "{}", "is a shard set: it holds manifest.json"),
+        ("notes.txt", "mine", "of no recording: notes.txt"),
+        ("videos/clip.mp4", "mine", "of no recording: videos"),
+        ("000000-6.json", "{}", "holds episode files and no record.json"),
+        ("record.json", '{"format": 1, "artist": "somebody"}', "record.json has no task"),
+    ],
+)
+@pytest.mark.parametrize("begun", [False, True])
+def test_folders_of_other_things_are_left_alone(recorded, tmp_path, capsys, name, data, words, begun):
+    out = tmp_path / "out"
+    if begun and "/" not in name and "000000" not in name:  # a recording among whose files others were put
+        shutil.copytree(recorded, out)
+    (out / name).parent.mkdir(parents=True, exist_ok=True)
+    (out / name).write_text(data)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert record(out, "--episodes", "5") == 2
+    message = capsys.readouterr().err
+    assert words in message
+    assert "choose another folder with --out" in message
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_hidden_files_are_nobodys_business(recorded, tmp_path):
+    out = Path(shutil.copytree(recorded, tmp_path / "out"))
+    for name in (".DS_Store", ".000004-6.npz.0123456789abcdef.tmp"):
+        (out / name).write_bytes(b"")
+    assert record(out, "--episodes", "5") == 0
+    assert len(list(out.glob("0*.npz"))) == 5
 
 
 def test_packages_that_changed_meanwhile_are_told_and_those_of_before_stay(tmp_path, monkeypatch, capsys):
