@@ -6,6 +6,7 @@ Each function raises before a run begins, and names the field of the config to c
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import os
 import re
@@ -76,19 +77,14 @@ def make_registered(name: str, kwargs: Mapping[str, Any], render: bool) -> Any:
 
     Raises:
         MissingDependencyError: a package that the environment needs is absent.
-        ConfigError: its constructor does not take these arguments.
+        ConfigError: its constructor does not take these arguments, or they are not for it.
     """
     import gymnasium
 
     # As for our MuJoCo suites (`models.envs.rendering`): without a screen there is nothing else to draw with.
     os.environ.setdefault("MUJOCO_GL", "egl")
     mode: dict[str, Any] = {"render_mode": "rgb_array"} if render else {}
-    if "render_mode" in kwargs:
-        raise ConfigError(
-            f"env.kwargs.render_mode is {shown(kwargs['render_mode'])}",
-            expected="none: it is ours to set",
-            fix="leave it out; env.picture says where pictures come from",
-        )
+    _refuse_arguments_of_make(kwargs)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of an older version; runs record which one they used
@@ -103,6 +99,27 @@ def make_registered(name: str, kwargs: Mapping[str, Any], render: bool) -> Any:
             expected="arguments of its constructor" if kwargs else "an environment that renders to rgb_array",
             fix="correct env.kwargs" if kwargs else "let its constructor take render_mode",
         ) from error
+
+
+def _refuse_arguments_of_make(kwargs: Mapping[str, Any]) -> None:
+    """Refuse what `gymnasium.make` keeps for itself: no constructor gets it, and time limits would change."""
+    import gymnasium
+
+    named = inspect.signature(gymnasium.make).parameters.values()
+    own = {parameter.name for parameter in named if parameter.kind is not parameter.VAR_KEYWORD} | {"render_mode"}
+    found = next((key for key in kwargs if key in own), None)
+    if found is None:
+        return
+    raise ConfigError(
+        f"env.kwargs.{found} is {shown(kwargs[found])}",
+        expected="none: it is ours to set" if found == "render_mode"
+        else "arguments of the environment's constructor; this one is of gymnasium.make itself",
+        fix={
+            "render_mode": "leave it out; env.picture says where pictures come from",
+            "max_episode_steps": "set env.time_limit instead, up to the limit that the environment is registered with",
+            "disable_env_checker": "leave it out; env.check says whether Gymnasium's checker is asked",
+        }.get(found, "leave it out"),
+    )  # fmt: skip
 
 
 def _missing(name: str, error: Exception) -> MissingDependencyError:

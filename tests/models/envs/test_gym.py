@@ -186,6 +186,12 @@ def test_pictures_are_stretched_or_cropped_by_areas() -> None:
         ({"name": "Unsteady-v0"}, "registered as nondeterministic"),
         ({"kwargs": {"colour": "red"}}, "does not take env.kwargs colour.*\n.*\n.*correct env.kwargs"),
         ({"kwargs": {"render_mode": "human"}}, "render_mode is 'human'.*\n.*ours to set\n.*leave it out"),
+        (
+            {"kwargs": {"max_episode_steps": 5}},
+            "max_episode_steps is 5\n.*of gymnasium.make itself\n.*set env.time_limit",
+        ),
+        ({"kwargs": {"disable_env_checker": True}}, "disable_env_checker is True\n.*\n.*env.check says"),
+        ({"kwargs": {"id": "toys/Other-v0"}}, "env.kwargs.id is 'toys/Other-v0'"),
         ({"picture": "observation"}, "the observation of gym/toys/Slide-v0 is no picture"),
         ({"image_key": "front"}, "has no 'front'.*\n.*has no entries\n.*leave env.image_key out"),
         ({"kwargs": {"picture": "dict"}, "image_key": "back"}, "has no 'back'.*\n.*entries.* front.*\n.*name an entry"),
