@@ -73,16 +73,17 @@ class UnknownNameError(UsageError):
         kind: what the name stands for ("preset", "task", ...).
         name: the name that was given.
         known: the names that exist.
+        without: what to do where none exists.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, without: str = "leave the name out") -> None:
         names = sorted(known)
         near = nearest_name(name, names)
         shown = ", ".join(names[:20]) + (f", … ({len(names)} in all)" if len(names) > 20 else "")
         super().__init__(
             f"unknown {kind} {name!r}",
-            expected=f"one of {shown}" if names else f"no {kind} is known here",
-            fix=f"did you mean {near!r}?" if near else "",
+            expected=f"one of {shown}" if names else f"no name: there is no {kind.removesuffix(':')}",
+            fix=f"did you mean {near!r}?" if near else "name one that is there" if names else without,
         )
 
 

@@ -33,6 +33,12 @@ _NUMBERS = (
 MAX_SIDE = 65_535
 """Pixels; JPEG has no larger pictures."""
 
+_WITHOUT = {
+    "split": "leave the split out (`analyze`: split=all takes all videos), or prepare the set with splits",
+    "label": "leave the labels out, or prepare the set with labels",
+}
+"""What is asked for of a set that has none → what to do."""
+
 
 class ShardIndex:
     """Samples and videos of one set, without a Python object per row (SSv2 has 186,000).
@@ -182,7 +188,8 @@ class ShardIndex:
         known = column.dictionary.to_pylist()
         for name in names:
             if name not in known:
-                raise UnknownNameError(f"{kind} in {self._where}:", name, [text for text in known if text])
+                there = [text for text in known if text]
+                raise UnknownNameError(f"{kind} in {self._where}:", name, there, without=_WITHOUT[kind])
         codes = [known.index(name) for name in names]
         found: np.ndarray = np.isin(column.indices.to_numpy()[rows], codes)
         return found

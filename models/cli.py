@@ -153,14 +153,22 @@ def finetune(
 @click.option("--episodes", type=click.IntRange(min=1), help="Episodes to play [the run's config says how many].")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the episodes.")
 @click.option("--video", type=click.Path(path_type=Path), help="Write a video of the episodes to this file.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="What the run's record does not decide: env.module."
+)
 @common_options
-def evaluate(run_folder: Path, episodes: int | None, seed: int, video: Path | None) -> None:
+def evaluate(
+    run_folder: Path, episodes: int | None, seed: int, video: Path | None, overrides: tuple[str, ...]
+) -> None:  # fmt: skip
     """Play episodes with the agent of a run's newest checkpoint and print its scores as JSON."""
     require("`ipv-bench evaluate`", "train", *_simulator_of(run_folder))
 
     from models.evaluate import evaluate as run_evaluation
 
-    click.echo(json.dumps(run_evaluation(run=run_folder, episodes=episodes, seed=seed, video=video), sort_keys=True))
+    run_evaluation(
+        run=run_folder, episodes=episodes, seed=seed, video=video, overrides=overrides,
+        on_scores=lambda scores: click.echo(json.dumps(scores, sort_keys=True)),
+    )  # fmt: skip
 
 
 @click.command()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import queue
 from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from models.envs.registry import suite_of
 from models.envs.workers import DEFAULT_MAKER, WorkerEnvs
 from models.finetune import open_agent
 from models.finetuning.fingerprint import fingerprint_changes, told_changes
+from models.finetuning.played_env import withheld_is_told
 from models.methods.base import Agent
 from models.recording.config import RESOURCE_KEYS, RecordConfig, resolve_recording
 from models.recording.episode import find_episodes, play_episode, write_episode
@@ -107,7 +109,10 @@ def record(
         wanted = [number for number in range(episodes) if number not in done]
         if done:
             say(f"going on: {len(done)} episodes are there")
-        stage = _Stage(task, player, config, seed, min(config.workers, max(len(wanted), 1)))
+        trained = player.trained
+        ours = trained is not None and trained.suite == suite_of(task).name
+        with withheld_is_told(trained, config.env) if trained is not None and ours else nullcontext():
+            stage = _Stage(task, player, config, seed, min(config.workers, max(len(wanted), 1)))
         try:
             _tell_changes(stage)
             _write_record(out, stage, bound=bool(done or damaged))
@@ -221,8 +226,11 @@ def _tell_changes(stage: _Stage) -> None:
         return
     own = f"{trained.suite}/{trained.task}"
     if own != stage.task:
-        kept = ", ".join(f"env.{name}" for name in stage.player.env)
-        say_aside(f"warning: the policy was trained on {own}; here {kept} are its own, all else is {stage.task}'s")
+        now, of_run = stage.config.env.model_dump(), stage.player.env
+        kept = [f"env.{name}" for name, value in of_run.items() if now.get(name) == value]
+        told = f"; here {', '.join(kept)} are its own" if kept else ""
+        others = f"{stage.task}'s" + (" or as set" if len(kept) < len(of_run) else "")
+        say_aside(f"warning: the policy was trained on {own}{told}, all else is {others}")
         return
     changes = fingerprint_changes(trained, stage.fingerprint)
     if changes:

@@ -26,6 +26,7 @@ def play_evaluation(
     number: int,
     video: Path | None = None,
     on_step: Callable[[int, int], None] | None = None,
+    on_scores: Callable[[dict[str, Any]], None] | None = None,
     purpose: str = EVALUATION_PURPOSE,
 ) -> dict[str, Any]:
     """Play evaluation episodes, with most likely or with sampled actions (latents are sampled, as published).
@@ -41,6 +42,7 @@ def play_evaluation(
         number: number of this evaluation (the run's env_steps); gives each evaluation its own episodes.
         video: file for the first `config.video_episodes` episodes; None: no video.
         on_step: called after each lockstep; may raise to stop.
+        on_scores: called with what is returned, before the video is written: a full disk does not take the scores.
         purpose: names the random draws.
 
     Returns:
@@ -70,11 +72,14 @@ def play_evaluation(
                 )
             continue
         episodes += finished
-    if video is not None and frames_of:
-        write_policy_video(video, [episode.frames for episode in episodes[:frames_of]])
-    return {
+    scores = {
         "returns": [episode.episode_return for episode in episodes],
         "successes": [episode.success for episode in episodes],
         "lengths": [episode.length for episode in episodes],
         "seeds": [episode.seed for episode in episodes],
     }
+    if on_scores is not None:
+        on_scores(scores)
+    if video is not None and frames_of:
+        write_policy_video(video, [episode.frames for episode in episodes[:frames_of]])
+    return scores

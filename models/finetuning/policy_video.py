@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ipv_bench.atomic_file import write_bytes
+from ipv_bench.atomic_file import TEMPORARY_SUFFIX, disk_errors, write_bytes
 from ipv_bench.errors import UsageError
 
 FRAMES_PER_SECOND = 20
@@ -38,10 +39,11 @@ def write_policy_video(path: str | Path, episodes: Sequence[Frames]) -> None:
 
 
 def check_video_path(path: Path) -> None:
-    """Refuse an ending that no writer knows.
+    """Refuse a place where no video can be written, before anything is played; nothing stays there.
 
     Raises:
-        UsageError: the name ends neither in .gif nor in .mp4.
+        UsageError: the name ends neither in .gif nor in .mp4, or is a folder's.
+        OutputError: the folder cannot be written.
     """
     if path.suffix not in (".gif", ".mp4"):
         raise UsageError(
@@ -49,6 +51,13 @@ def check_video_path(path: Path) -> None:
             expected="a name that ends in .gif or .mp4",
             fix=f"call it {path.stem or 'episodes'}.mp4",
         )
+    if path.is_dir():
+        raise UsageError(
+            f"{path} is a folder", expected="a file's name for the video", fix=f"name {path / 'episodes.mp4'}"
+        )
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    with disk_errors(path), tempfile.TemporaryFile(dir=there, suffix=TEMPORARY_SUFFIX):
+        pass
 
 
 def _gif(frames: Frames) -> bytes:

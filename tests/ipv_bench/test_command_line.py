@@ -24,7 +24,7 @@ OPTIONS = {
     "inspect": {"--contact-sheet", "--json"},
     "pretrain": {"--preset", "--config", "--set", "--data", "--run", "--seed", "--dry-run"},
     "finetune": {"--preset", "--config", "--set", "--task", "--init", "--run", "--seed", "--dry-run"},
-    "evaluate": {"--episodes", "--seed", "--video"},
+    "evaluate": {"--episodes", "--seed", "--set", "--video"},
     "record": {"--policy", "--episodes", "--out", "--seed", "--set"},
     "adapt": {"--data", "--run", "--seed", "--set", "--dry-run"},
     "import-checkpoint": {"--out"},

@@ -119,11 +119,15 @@ def test_split_and_labels_select_videos(sets):
     assert {segments.describe(i).source_id for i in range(60)} == {"a/2", "b.2"}
 
 
-def test_unknown_split_or_label_names_the_nearest(sets):
+def test_unknown_split_or_label_names_the_nearest(sets, tmp_path):
     with pytest.raises(UnknownNameError, match="did you mean 'validation'"):
         open_segments(sets["mjpeg"], 25, 0, split="validate")
     with pytest.raises(UnknownNameError, match="did you mean 'push'"):
         open_segments(sets["mjpeg"], 25, 0, labels=["pushing"])
+    plain = make_shard_set(tmp_path / "plain", [Video("v", 30, split="")])
+    for kind, asked in ("split", {"split": "train"}), ("label", {"labels": ["push"]}):
+        with pytest.raises(UnknownNameError, match=rf"there is no {kind} in .*plain\n  to do: .*leave the {kind}"):
+            open_segments(plain, 25, 0, **asked)
 
 
 def test_segments_travel_to_other_processes_and_threads(sets):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -277,7 +278,7 @@ def test_a_prefill_of_too_short_episodes_names_the_key_to_set(
     assert "use a smaller replay.length" in said
 
 
-def test_a_toy_is_fine_tuned_and_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_toy_is_fine_tuned_and_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By the commands, in a process of its own; the record brings the module only while its package is installed."""
     folder = tmp_path / "runs" / "toy"
     assert run(_small(folder, "dreamerv2")) == 0
@@ -291,6 +292,20 @@ def test_a_toy_is_fine_tuned_and_evaluated(tmp_path: Path, monkeypatch: pytest.M
     metadata = tmp_path / "site" / "toy_gym-1.5.dist-info" / "METADATA"
     metadata.write_text(metadata.read_text().replace("Requires-Dist: gymnasium", "Requires-Dist: gymnasium-robotics"))
     assert saved_config(record).env.model_dump()["module"] == ""
+    played = ["evaluate", str(folder), "--episodes", "1"]
+    recorded = ["record", "gym/toys/Slide-v0", "--policy", str(folder), "--episodes", "1", "--out"]
+    capsys.readouterr()
+    for command in (played, [*recorded, str(tmp_path / "recorded")]):
+        assert run(command) == 2
+        said = capsys.readouterr().err
+        assert f"made with env.module='{MODULE}', which is not taken from its record" in said
+        assert f"--set env.module={MODULE} (a module's folder must be on PYTHONPATH)" in said
+        assert run([*command, "--set", f"env.module={MODULE}"]) == 0
+        told = capsys.readouterr()
+        assert "another environment" not in told.err
+        assert command is not played or len(json.loads(told.out)["returns"]) == 1
+    assert run([*played, "--set", f"env.module={MODULE}", "--set", "env.success_key=mine"]) == 2
+    assert "of this run env.module: what its record does not decide" in capsys.readouterr().err
 
 
 def test_episodes_that_end_before_a_window_is_full_are_told_everywhere(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from ipv_bench.atomic_file import disk_errors
 from ipv_bench.cli import run
 from ipv_bench.errors import SimulationError
 from ipv_bench.run_record import RunRecord, read_record, write_record
@@ -81,6 +82,32 @@ def test_evaluate_refuses_what_has_no_agent(finished, tmp_path, capsys):
     shutil.copytree(finished, tmp_path / "bare", ignore=shutil.ignore_patterns("checkpoints"))
     refused(["evaluate", str(tmp_path / "bare")], capsys, "no checkpoint yet")
     refused(["evaluate", str(finished), "--video", "x.avi"], capsys, ".gif or .mp4\n  to do:    call it x.mp4")
+    refused(["evaluate", str(tmp_path / "pre")], capsys, f"`ipv-bench analyze predict {tmp_path / 'pre'}`")
+    unknown = ["evaluate", str(finished), "--set", "env.camera=1"]
+    refused(unknown, capsys, "evaluated as it was trained", "of this run no key", "ipv-bench record SUITE/TASK")
+
+
+def test_a_video_that_cannot_be_written_takes_no_scores_along(finished, tmp_path, monkeypatch, capsys):
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "file").write_text("")
+    played = []
+    with monkeypatch.context() as patch:
+        patch.setattr("models.evaluate.play_evaluation", lambda *given, **more: played.append(given))
+        for path, words in (("folder.mp4", "is a folder"), ("file/a.gif", "Not a directory")):
+            refused(["evaluate", str(finished), "--video", str(tmp_path / path)], capsys, path, words)
+    assert not played
+
+    def full(path: Path, data: bytes) -> None:
+        with disk_errors(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("models.finetuning.policy_video.write_bytes", full)
+    video = str(tmp_path / "new" / "policy.gif")
+    assert run(["evaluate", str(finished), "--episodes", "1", "--video", video]) == 2
+    told = capsys.readouterr()
+    assert len(json.loads(told.out)["returns"]) == 1
+    assert "the disk is full" in told.err
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_dry_run_prints_the_config_and_writes_nothing(tmp_path, capsys):

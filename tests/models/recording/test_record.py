@@ -255,6 +255,12 @@ def test_a_run_plays_with_its_own_settings(tmp_path, capsys):
     message = capsys.readouterr().err
     assert "have 1 components, those of dmc/cheetah_run 6" in message
     assert "name a run that was fine-tuned on dmc/cheetah_run" in message
+    elsewhere = ["--policy", str(trained), "--episodes", "1", "--set", "env.time_limit=20"]
+    assert run(command(tmp_path / "swing", *elsewhere, task="dmc/cartpole_swingup", settings=[])) == 0
+    message = capsys.readouterr().err
+    assert "was trained on dmc/cartpole_balance; here env.render_profile, env.image_size" in message
+    assert "env.action_repeat are its own, all else is dmc/cartpole_swingup's or as set" in message
+    assert "env.time_limit" not in message
     larger = tmp_path / "larger"
     assert record(larger, "--policy", str(trained), "--set", "env.image_size=96", settings=[]) == 2
     assert "sees pictures of 64x64, and env.image_size is 96" in capsys.readouterr().err
