@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ipv_bench.config import build, parse_overrides
-from ipv_bench.errors import ConfigError, IpvBenchError, MissingDependencyError
+from ipv_bench.errors import ConfigError, IpvBenchError, MissingDependencyError, UsageError
 from ipv_bench.file_names import shown
 from ipv_bench.run_record import RunRecord
 from models.envs.base import EnvConfig
@@ -87,5 +87,6 @@ def withheld_is_told(record: RunRecord, env: EnvConfig) -> Iterator[None]:
                 f"; the run was made with {named}, which is not taken from its record: a run from somebody else must "
                 "not decide what code runs here"
             )
-            error.fix = f"where you trust it, name it: {options} (a module's folder must be on PYTHONPATH)"
+            instead = "" if isinstance(error, UsageError) or not error.fix else f"; or {error.fix}"
+            error.fix = f"where you trust it, name it: {options} (a module's folder must be on PYTHONPATH){instead}"
         raise

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ipv_bench.cli import run
-from ipv_bench.errors import ConfigError, RunError
+from ipv_bench.errors import ConfigError, RunError, SimulationError
 from ipv_bench.run_record import read_record, write_record
 from models.envs.dmc_remastered import DmcRemasteredConfig
 from models.envs.metaworld import MetaworldConfig
 from models.finetuning.config import resolve_finetuning, saved_config
 from models.finetuning.plan import plan_finetuning
+from models.finetuning.played_env import played_env, withheld_fields, withheld_is_told
 
 OLD_FIELDS = {"reward_version": "v2", "vary": None, "assets": None}
 
@@ -60,6 +62,17 @@ def test_a_record_starts_no_program(tmp_path: Path) -> None:
     assert plan.config.env.model_dump()["server_command"] == command  # the command line may
     env = saved_config(plan.record).env.model_dump()
     assert (env["server_command"], env["host"], env["port"]) == (None, "127.0.0.1", 2500)
+    withheld, saved = withheld_fields(plan.record, type(plan.config.env)), saved_config(plan.record).env
+    assert withheld == {"host": "elsewhere", "server_command": command}
+    played = played_env(plan.record, saved, ["env.host=here", "env.port=2600"]).model_dump()
+    assert played == env | {"host": "here", "port": 2600}
+    with pytest.raises(ConfigError, match="env.camera is set, and a run is evaluated as it was trained"):
+        played_env(plan.record, saved, ["env.camera=front_left"])
+    with pytest.raises(SimulationError) as caught, withheld_is_told(plan.record, saved):
+        raise SimulationError("no server answers", expected="one", fix="start it")
+    assert caught.value.fix.endswith("; or start it")
+    assert "env.host='elsewhere', env.server_command=" in str(caught.value)
+    assert f"--set env.host=elsewhere --set {shlex.quote(f'env.server_command={command}')}" in str(caught.value)
 
 
 def test_a_key_of_another_suite_names_that_suite(tmp_path: Path) -> None:
