@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ipv_bench.errors import InputError, TrainingError
-from models.analysis.loaded_model import AnalysedModel, choose_analysis_device, open_models
+from models.analysis.loaded_model import AnalysedModel, choose_analysis_device, has_states, open_models
 from models.training.entry_check import check_length, to_tensor
 from models.world_models.stacked import StackedWorldModel
 
@@ -75,7 +75,7 @@ class Features:
         """
         image = self._checked(frames)
         check_length(image.shape[1], getattr(self.model, "fewest_frames", 1))
-        if not hasattr(self.model, "features"):
+        if not has_states(self.model):
             raise InputError(
                 f"{self._opened.label} has no recurrent state",
                 expected="a world model with one",

@@ -103,7 +103,7 @@ def attention(request: AnalysisRequest) -> AnalysisRecord:
         return done
     side = _side(looking)
     check_target(config.target, side)
-    drivers = {model.label: ActionDriver(model, action_source(model, clips), 1) for model in models}
+    drivers = {model.label: ActionDriver(model, action_source(model, clips)) for model in models}
     notes += _led_by(drivers)
     truth = clip_truth(clips, config.truth, notes)
 

@@ -22,7 +22,7 @@ from models.analysis.clips import ClipSet, open_clips
 from models.analysis.config import AnalysisConfig, resolve_analysis
 from models.analysis.draws import clip_draws
 from models.analysis.estimates import estimated_mean
-from models.analysis.loaded_model import AnalysedModel, choose_analysis_device, open_models
+from models.analysis.loaded_model import AnalysedModel, choose_analysis_device, has_states, open_models
 from models.analysis.output import AnalysisOutput, Arrays
 from models.analysis.per_model import each_model
 from models.analysis.told_actions import action_notes, told_actions
@@ -99,7 +99,7 @@ def embed(request: AnalysisRequest) -> AnalysisRecord:
 
 def _check_states(models: list[AnalysedModel]) -> None:
     for model in models:
-        if not hasattr(model.model, "features"):
+        if not has_states(model.model):
             raise InputError(
                 f"{model.label}: a model of {model.record.method} has no states to be averaged",
                 expected="a world model with a recurrent state",

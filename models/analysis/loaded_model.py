@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ipv_bench.analysis_record import AnalysedRun
 from ipv_bench.bounded_json import as_model
@@ -74,6 +75,12 @@ class AnalysedModel:
             display_name=record.display_name, variant=record.variant, seed=record.seed, suite=record.suite,
             task=record.task, pretraining=record.pretraining, step=self.step, checkpoint_sha256=self.checkpoint_sha256,
         )  # fmt: skip
+
+
+def has_states(model: Any) -> bool:
+    """Whether a model has a recurrent state, which its method `features` gives; some have a network of that name."""
+    found = getattr(model, "features", None)
+    return callable(found) and not isinstance(found, nn.Module)
 
 
 def open_models(

@@ -21,6 +21,7 @@ from models.analysis.frame_step import FrameStep
 from models.analysis.loaded_model import open_models
 from models.analysis.truth import clip_truth, truth_facts
 from models.pretrain import build_training
+from models.pretrained_features import open_features
 from models.world_models.stacked import StackedWorldModel
 from reports.computation import Computation
 from reports.config import ReportConfig
@@ -102,7 +103,9 @@ def test_attention_is_measured_against_the_truth(place: Path) -> None:
     assert all((place / "attention" / picture.file).is_file() for picture in record.pictures)
 
 
-def test_models_of_all_kinds_are_drawn_beside_one_with_attention(tmp_path: Path) -> None:
+def test_models_of_all_kinds_are_drawn_beside_one_with_attention(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = small_labelled_set(tmp_path / "labelled")
     uwm, domain, adapted = (tmp_path / name for name in ("uwm", "domain", "adapted"))
     short: dict[str, Any] = {"training__updates": 1, "training__checkpoint_every": 1, "validation__every": 0}
@@ -123,6 +126,15 @@ def test_models_of_all_kinds_are_drawn_beside_one_with_attention(tmp_path: Path)
     alone = {"lpips": "none", "resamples": 20, "strips": 1, "best_of": 1, "truth": ""}
     assert analyze(tmp_path, "predict", *runs[1:], out="predicted", **(fields | alone)) == 0
     assert np.isfinite(read_arrays(tmp_path / "predicted")["mse"]).all()
+    for name in ("uwm", "domain", "adapted"):  # their `features` is a network
+        features = open_features(tmp_path / name, device="cpu")
+        size = features.image_size
+        with pytest.raises(InputError, match="has no recurrent state"):
+            features.states(torch.zeros(1, 3, size, size, 3, dtype=torch.uint8))
+    capsys.readouterr()
+    asked = {key: value for key, value in fields.items() if key != "observed"}
+    assert analyze(tmp_path, "embed", "contextwm", "uwm", truth="", out="embedded", **asked) == 2
+    assert "has no states to be averaged" in capsys.readouterr().err
 
 
 def places_of(record: Any, place: Path) -> list[Any]:
