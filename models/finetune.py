@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from ipv_bench.errors import CheckpointError, ConfigError, InterruptedRunError, RunError, UsageError
+from ipv_bench.folder_kind import refuse_other_kind
 from ipv_bench.plugins import plugin_names
 from ipv_bench.progress import progress, say, say_aside
 from ipv_bench.run_lock import run_lock
 from ipv_bench.run_record import (
     METRICS_FILE,
+    RUN_FILE,
     RunRecord,
     check_same_config,
     git_commit,
@@ -41,7 +43,7 @@ from models.finetuning.random_policy import open_silent_env, random_policy_score
 from models.finetuning.short_episodes import short_episodes_told
 from models.finetuning.unlearned_ends import unlearned_ends
 from models.methods.base import Agent, find_method
-from models.training.begun_run import has_begun, refuse_other_folder, take_back
+from models.training.begun_run import has_begun, take_back
 from models.training.checkpoint import (
     count_of,
     latest_checkpoint,
@@ -261,7 +263,7 @@ def _start_record(plan: FinetunePlan) -> tuple[RunRecord, Agent | None]:
         remove_unfinished(plan.folder)
     else:
         refuse_unknown_checkpoints(plan.folder)
-        refuse_other_folder(plan.folder)
+        refuse_other_kind(plan.folder, RUN_FILE, "--run", RunError)
         device = choose_device(plan.config.training.device)
         check_precision(device, plan.config.training.precision)
         if plan.config.training.cuda_graph is True:

@@ -28,6 +28,7 @@ from ipv_bench.errors import (
     UsageError,
     nearest_name,
 )
+from ipv_bench.folder_kind import RECORDING_FILE
 from ipv_bench.progress import progress, say, say_aside
 from ipv_bench.run_lock import run_lock
 from ipv_bench.run_record import RUN_FILE, RunRecord, package_versions, read_record
@@ -42,7 +43,6 @@ from models.recording.episode import find_episodes, play_episode, write_episode
 from models.recording.expert_env import MAKER as EXPERT_MAKER
 from models.recording.folder import FORMAT, refuse_other_files
 from models.recording.policies import policy_maker
-from models.training.begun_run import RECORD_FILE
 from models.training.checkpoint import checkpoint_sha256, find_checkpoint, run_of
 from models.training.interruption import StopRequest
 
@@ -293,7 +293,7 @@ def _write_record(out: Path, stage: _Stage, *, bound: bool) -> None:
         "inexact_because": [config.env.inexact] if config.env.inexact else [],
         "packages": package_versions(PACKAGES),
     }
-    path = out / RECORD_FILE
+    path = out / RECORDING_FILE
     if bound and path.exists():
         before = read_json(path, error=RunError, expect=dict, fix="restore it, or choose another --out")
         free = [*RESOURCE_KEYS, *(f"env.{name}" for name in config.env.resource_fields)]

@@ -15,6 +15,7 @@ from ipv_bench.bounded_file import reading_errors
 from ipv_bench.config import build, check_key, merge, nested, parse_overrides
 from ipv_bench.errors import ConfigError, FailureLimitError, FindingsError, SourceError, UnknownNameError, UsageError
 from ipv_bench.extras import require
+from ipv_bench.folder_kind import refuse_other_kind
 from ipv_bench.progress import progress, say
 from ipv_bench.set_name import check_set_name
 from ipv_bench.shard_set import LOG_FILE, MANIFEST_FILE, Manifest, read_manifest
@@ -109,6 +110,7 @@ def plan_job(job: Job) -> tuple[DataSet, Plan]:
         SourceError: the release is missing, half extracted, or empty.
         ConfigError: a field has a wrong value, or one that this release cannot follow.
         UsageError: an option is out of range.
+        OutputError: `out` is a run, an analysis, a recording or a report.
     """
     for option, number, without in (("--workers", job.workers, "every core"), ("--limit", job.limit, "everything")):
         if number is not None and number < 1:
@@ -132,6 +134,7 @@ def plan_job(job: Job) -> tuple[DataSet, Plan]:
     if not inventory.items:
         raise SourceError(f"{job.source} holds no source items", expected=f"a {job.name} release", fix=release.help)
     out = job.out.resolve()
+    refuse_other_kind(job.out, MANIFEST_FILE)
     if inventory.archive:
         source = out / EXTRACTED_FOLDER
     plan = make_plan(job.name, job.profile, inventory, config, job.limit, source, out)

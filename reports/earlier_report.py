@@ -15,6 +15,7 @@ from ipv_bench.atomic_file import write_json
 from ipv_bench.bounded_json import read_json
 from ipv_bench.errors import InputError
 from ipv_bench.file_names import relative_path_inside
+from ipv_bench.folder_kind import REPORT_FILE
 from ipv_bench.plugins import all_plugins
 from reports.readers.base import FIELDS_FILE
 from reports.readers.config_beside import FILES
@@ -29,7 +30,6 @@ WHOLE_BYTES = 64 << 20
 LEVELS_ABOVE = 4
 
 PACKAGES = ("numpy", "pandas", "pyarrow", "matplotlib", "scipy", "pydantic", "pyyaml")
-REPORT_FILE = "report.json"
 
 
 class EarlierReport:

@@ -15,6 +15,7 @@ from ipv_bench.atomic_file import disk_errors, write_bytes, write_json
 from ipv_bench.bounded_json import read_json
 from ipv_bench.errors import InputError
 from ipv_bench.file_names import relative_path_inside
+from ipv_bench.folder_kind import REPORT_FILE
 from ipv_bench.progress import say
 from ipv_bench.run_record import package_versions
 from reports.computation import Computation
@@ -42,7 +43,7 @@ from reports.tables.provenance import file_hashes, provenance_records
 from reports.tables.tables import to_csv, to_latex, to_markdown
 from reports.terminal import summary
 
-PAGE_FILE, REPORT_FILE, DATA_FILE = "report.html", "report.json", "data.parquet"
+PAGE_FILE, DATA_FILE = "report.html", "data.parquet"
 PACKAGES = ("ipv-bench", "numpy", "pandas", "pyarrow", "matplotlib", "rliable", "scipy")
 
 

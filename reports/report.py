@@ -12,6 +12,7 @@ from pathlib import Path
 from ipv_bench.atomic_file import disk_errors
 from ipv_bench.config import build, read_config_file
 from ipv_bench.errors import FindingsError, InputError, OutputError
+from ipv_bench.folder_kind import REPORT_FILE, refuse_other_kind
 from ipv_bench.progress import say
 from reports.config import ReportConfig
 from reports.earlier_report import EarlierReport
@@ -105,6 +106,7 @@ def _check_writable(out: Path) -> None:
         raise OutputError(
             f"{out} is a Python package", expected="a folder for the report", fix="choose another --out, such as report"
         )
+    refuse_other_kind(out, REPORT_FILE)
     probe = out / ".ipv-bench-write-test"
     try:
         with disk_errors(out):

@@ -12,13 +12,14 @@ from ipv_bench.analysis_record import ANALYSIS_FILE, ARRAYS_FILE
 from ipv_bench.bounded_json import read_json
 from ipv_bench.errors import InputError, IpvBenchError, UnknownNameError
 from ipv_bench.file_names import is_file_name, relative_path_inside, shown
+from ipv_bench.folder_kind import REPORT_FILE
 from ipv_bench.run_record import EVALUATIONS_FILE, METRICS_FILE, RUN_FILE
 from ipv_bench.tracing.checked_file import difference, sha256_of
 from ipv_bench.tracing.link import Link, Links, text_of
 from ipv_bench.tracing.places import find
 from ipv_bench.tracing.run_links import analysis_link, run_link
 
-REPORT_FILE, FIGURES = "report.json", "figures"
+FIGURES = "figures"
 MAX_REPORT_BYTES = 1 << 30
 SOURCE_FILES = (RUN_FILE, EVALUATIONS_FILE, METRICS_FILE, ANALYSIS_FILE, ARRAYS_FILE)
 """Files of a run or an analysis whose hashes a report records; no other is opened, whatever `report.json` names."""

@@ -26,9 +26,9 @@ from ipv_bench.analysis_record import (
 from ipv_bench.atomic_file import disk_errors, write_bytes, write_json
 from ipv_bench.bounded_arrays import read_npz
 from ipv_bench.errors import InputError, OutputError
+from ipv_bench.folder_kind import refuse_other_kind
 from ipv_bench.progress import say
-from ipv_bench.run_record import RUN_FILE, git_commit, host_hardware, package_versions
-from ipv_bench.shard_set import MANIFEST_FILE
+from ipv_bench.run_record import git_commit, host_hardware, package_versions
 from models.analysis.clips import ClipSet
 from models.analysis.config import RESOURCE_KEYS, AnalysisConfig
 from models.analysis.loaded_model import AnalysedModel
@@ -180,6 +180,8 @@ def _check_folder(folder: Path) -> None:
     """Refuse to write among other things; an earlier analysis there is replaced."""
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file", expected="a folder, or nothing yet", fix="choose another --out")
-    for name, what in ((RUN_FILE, "a run"), (MANIFEST_FILE, "a shard set"), ("__init__.py", "a Python package")):
-        if (folder / name).exists():
-            raise OutputError(f"{folder} is {what}", expected="a folder for the analysis", fix="choose another --out")
+    refuse_other_kind(folder, ANALYSIS_FILE)
+    if (folder / "__init__.py").exists():
+        raise OutputError(
+            f"{folder} is a Python package", expected="a folder for the analysis", fix="choose another --out"
+        )

@@ -7,11 +7,12 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from ipv_bench.errors import InterruptedRunError, IpvBenchError, RunError, UsageError
+from ipv_bench.folder_kind import refuse_other_kind
 from ipv_bench.progress import progress, say
-from ipv_bench.run_record import RunRecord, check_same_config, read_record, write_record
+from ipv_bench.run_record import RUN_FILE, RunRecord, check_same_config, read_record, write_record
 from models.pretraining.loop import PretrainLoop
 from models.pretraining.video_training import VideoTraining
-from models.training.begun_run import has_begun, refuse_other_folder, take_back
+from models.training.begun_run import has_begun, take_back
 from models.training.checkpoint import newest_as_recorded, refuse_unknown_checkpoints, remove_unfinished
 from models.training.distributed import rank_errors
 from models.training.tracking import wandb_id
@@ -25,7 +26,7 @@ def start_record(folder: Path, previous: RunRecord | None, record: RunRecord) ->
             another thing; or another process began a run there meanwhile.
     """
     refuse_unknown_checkpoints(folder)
-    refuse_other_folder(folder)
+    refuse_other_kind(folder, RUN_FILE, "--run", RunError)
     if previous is None and has_begun(folder):
         raise RunError(
             f"another process began a run in {folder} meanwhile",

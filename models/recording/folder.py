@@ -7,10 +7,10 @@ from typing import Any
 
 from ipv_bench.bounded_json import read_json
 from ipv_bench.errors import OutputError, RunError
+from ipv_bench.folder_kind import RECORDING_FILE
 from ipv_bench.run_record import RUN_FILE
 from ipv_bench.shard_set import MANIFEST_FILE
 from models.recording.episode import is_episode_file
-from models.training.begun_run import RECORD_FILE
 
 FORMAT = 1
 _FIX = "choose another folder with --out"
@@ -31,18 +31,18 @@ def refuse_other_files(out: Path) -> None:
                 f"{out} is {what}: it holds {name}", expected="a new folder, or that of this recording", fix=_FIX
             )
     episodes = [name for name in names if is_episode_file(name)]
-    others = [name for name in names if name != RECORD_FILE and name not in episodes]
+    others = [name for name in names if name != RECORDING_FILE and name not in episodes]
     if others:
         raise OutputError(
             f"{out} holds files that are of no recording: {', '.join(others[:5])}{', …' if len(others) > 5 else ''}",
             expected="a new folder, or that of this recording",
             fix=f"{_FIX}, or move them away",
         )
-    if RECORD_FILE in names:
-        _refuse_other_record(out / RECORD_FILE)
+    if RECORDING_FILE in names:
+        _refuse_other_record(out / RECORDING_FILE)
     elif episodes:
         raise OutputError(
-            f"{out} holds episode files and no {RECORD_FILE}",
+            f"{out} holds episode files and no {RECORDING_FILE}",
             expected="a new folder, or that of this recording",
             fix=_FIX,
         )

@@ -10,12 +10,8 @@ from pathlib import Path
 from ipv_bench.analysis_record import ANALYSIS_FILE, ARRAYS_FILE
 from ipv_bench.errors import RunError
 from ipv_bench.run_record import EVALUATIONS_FILE, METRICS_FILE, RUN_FILE, read_jsonl, read_record
-from ipv_bench.shard_set import MANIFEST_FILE
 from models.training.checkpoint import FOLDER
 from models.training.tracking import TENSORBOARD_FOLDER
-
-RECORD_FILE = "record.json"
-"""Of a folder that `ipv-bench record` fills; its wing lies above this one."""
 
 VIDEOS_FOLDER, PAIRS_BEFORE = "videos", "pairs_before"
 """Folders in a run's, of pictures that a validation draws: of predictions, and of pairs before the first update."""
@@ -39,24 +35,6 @@ def has_begun(folder: str | Path) -> bool:
     if checkpoints.is_dir() and any(checkpoints.iterdir()):  # one that was being saved counts: it may be whole
         return True
     return _has_logged(folder / METRICS_FILE)
-
-
-def refuse_other_folder(folder: str | Path) -> None:
-    """Refuse to begin a run in a folder that is something else.
-
-    Raises:
-        RunError: it is a shard set, an analysis or a recording, and holds no `run.json`.
-    """
-    folder = Path(folder)
-    if os.path.lexists(folder / RUN_FILE):
-        return
-    for name, what in ((MANIFEST_FILE, "a shard set"), (ANALYSIS_FILE, "an analysis"), (RECORD_FILE, "a recording")):
-        if os.path.lexists(folder / name):
-            raise RunError(
-                f"{folder} is {what}: it holds {name}",
-                expected="a new folder, or that of this run",
-                fix="choose another folder with --run",
-            )
 
 
 def take_back(folder: str | Path) -> bool:
