@@ -55,7 +55,7 @@ class _BoundedLoader(yaml.SafeLoader):
         node: Any = super().compose_mapping_node(anchor)
         seen: dict[tuple[str, str], Any] = {}
         for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 first = seen.setdefault((key.tag, key.value), key)
                 if first is not key:
                     raise _at(key, f"{shown(key.value, 100)} is said twice (first in line {first.start_mark.line + 1})")

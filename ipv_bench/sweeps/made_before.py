@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ipv_bench.addresses import public_values
 from ipv_bench.came_later import with_later_fields
 from ipv_bench.config import differences, flatten
 from ipv_bench.errors import RunError, UsageError
@@ -15,27 +16,37 @@ from ipv_bench.run_record import RunRecord, read_record
 from ipv_bench.sweeps.planned_job import ExpectedRun, Job
 
 MANIFEST_FILE, INDEX_FILE, CHECKPOINTS = "manifest.json", "checkpoint.json", "checkpoints"
-_SHOWN_RUNS, _SHOWN_KEYS = 3, 4
+_SHOWN_RUNS, _SHOWN_KEYS, _SHOWN_MORE = 3, 4, 30
 _OWN_PARTS = 4
 """Last parts of a pre-training run's path that name it: `pretrain/<data sets>/<method>/seed<n>`."""
 
 
-def refuse_other_runs(jobs: Iterable[Job]) -> None:
-    """Hold the finished runs in the jobs' folders against what the jobs would make.
+def other_runs(jobs: Iterable[Job]) -> dict[str, str]:
+    """Finished runs in the jobs' folders that are not as the jobs would make them: folder → what differs.
 
     Compared are preset and config (what may change on resuming apart), of agents the model that they start from, of
     pre-training runs the shard sets, where these are here.
+    """
+    found = {job.folder: list(_other(job)) for job in jobs}
+    return {
+        folder: "; ".join(odd[:_SHOWN_KEYS]) + ("; …" if len(odd) > _SHOWN_KEYS else "")
+        for folder, odd in found.items() if odd
+    }  # fmt: skip
+
+
+def refuse_other_runs(jobs: Iterable[Job]) -> None:
+    """Refuse a sweep in whose folders runs of another experiment lie.
 
     Raises:
-        UsageError: some are of another experiment; the first ones are named with what differs.
+        UsageError: some are (see `other_runs`); the first ones are named with what differs, the others by folder.
     """
-    found = [f"{job.folder}: {'; '.join(odd[:_SHOWN_KEYS])}{'; …' if len(odd) > _SHOWN_KEYS else ''}"
-             for job in jobs if (odd := list(_other(job)))]  # fmt: skip
+    found = [f"{folder}: {odd}" for folder, odd in other_runs(jobs).items()]
     if found:
-        more = f"\n  and {len(found) - _SHOWN_RUNS} more" if len(found) > _SHOWN_RUNS else ""
+        more = [line.partition(": ")[0] for line in found[_SHOWN_RUNS:]]
+        named = f"\n  and {', '.join(more[:_SHOWN_MORE])}{', …' if len(more) > _SHOWN_MORE else ''}" if more else ""
         raise UsageError(
-            "runs of another experiment lie where this sweep's belong:\n  "
-            + "\n  ".join(found[:_SHOWN_RUNS]) + more,
+            f"runs of another experiment lie where this sweep's belong ({len(found)}; `--dry-run` shows all):\n  "
+            + "\n  ".join(found[:_SHOWN_RUNS]) + named,
             expected="runs as the sweep would make them, or none",
             fix="give the sweep a `root` of its own, or move those runs away",
         )  # fmt: skip
@@ -60,7 +71,8 @@ def _settings(record: RunRecord, expects: ExpectedRun) -> Iterator[str]:
     config = flatten(wanted.pop("config"))
     auto = {key for key, value in config.items() if value == "auto"}  # the record has what that was
     yield from differences({name: getattr(record, name) for name in wanted}, wanted)
-    for line in differences(with_later_fields(record.config, expects.says["config"]), config):
+    before = with_later_fields(record.config, expects.says["config"])
+    for line in differences(public_values(before), public_values(config)):  # records hold addresses without passwords
         if line.split(": ", 1)[0] not in auto.union(expects.may_change):
             yield line
 

@@ -26,7 +26,6 @@ from ipv_bench.plugins import plugin_names
 from ipv_bench.progress import say_aside
 from ipv_bench.run_record import is_finished, variant_name
 from ipv_bench.sweeps.config import MethodChoice, SweepConfig
-from ipv_bench.sweeps.made_before import refuse_other_runs
 from ipv_bench.sweeps.planned_job import ExpectedRun, Job
 from ipv_bench.sweeps.set_jobs import set_jobs
 
@@ -41,8 +40,8 @@ def plan_sweep(config: SweepConfig) -> list[Job]:
     """All jobs, each after those that it needs; what cannot be run yet is left out and said.
 
     Raises:
-        UsageError: a data set is not prepared, two jobs of one folder differ, a run of another experiment lies where
-            one of the sweep belongs, or the model that an agent starts from is not the agent's.
+        UsageError: a data set is not prepared, two jobs of one folder differ, or the model that an agent starts from is
+            not the agent's.
         UnknownNameError: there is no such data set.
         IpvBenchError: a command refuses what the sweep asks for (unknown method, task, key, figure …).
     """
@@ -66,7 +65,6 @@ def plan_sweep(config: SweepConfig) -> list[Job]:
         _refuse_unheeded(config, jobs.values())
     if config.figures:
         _add(jobs, _jobs_of_figures(config))
-    refuse_other_runs(jobs.values())
     return [*set_jobs(config, jobs.values()), *sorted(jobs.values(), key=lambda job: job.kind != "pretrain")]
 
 

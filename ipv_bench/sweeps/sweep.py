@@ -19,6 +19,7 @@ from ipv_bench.progress import say
 from ipv_bench.sweeps.config import SweepConfig, read_sweep
 from ipv_bench.sweeps.estimate import Estimate, estimates
 from ipv_bench.sweeps.job import STATE_FOLDER, Result, log_file
+from ipv_bench.sweeps.made_before import other_runs, refuse_other_runs
 from ipv_bench.sweeps.plan import plan_sweep
 from ipv_bench.sweeps.planned_job import Job, is_done
 from ipv_bench.sweeps.status import ORDER, JobStatus, sweep_status
@@ -36,7 +37,8 @@ def sweep(file: str | Path, on: str = "local", jobs: int = 0, dry_run: bool = Fa
 
     Raises:
         ConfigError: the file says something wrong.
-        UsageError: a data set is not prepared, or there is no such cluster.
+        UsageError: a data set is not prepared, runs of another experiment lie where the sweep's belong, or there is no
+            such cluster.
         FindingsError: some runs failed; each is named with its last line.
         InterruptedRunError: Ctrl-C; every running command has saved its state.
     """
@@ -49,6 +51,7 @@ def sweep(file: str | Path, on: str = "local", jobs: int = 0, dry_run: bool = Fa
     if dry_run:
         say(_plan_json(plan, config) if as_json else _plan_text(plan, config))
         return
+    refuse_other_runs(plan)
     _keep_plan(file, config, plan)
     todo = [job for job in plan if not is_done(job)]
     say(f"{len(plan)} jobs, {len(plan) - len(todo)} of them done before; {len(todo)} on {on}")
@@ -169,11 +172,12 @@ def _conclude(todo: Sequence[Job], results: Sequence[Result], config: SweepConfi
 
 
 def _plan_text(plan: Sequence[Job], config: SweepConfig) -> str:
-    found = estimates(plan, config.root)
+    found, others = estimates(plan, config.root), other_runs(plan)
     lines = []
     for job in plan:
         one = found.get(job.folder)
-        state = "done" if is_done(job) else "unknown time" if one is None else f"about {_hours(one.seconds)}"
+        odd = f"of another experiment, so the sweep is refused: {others[job.folder]}" if job.folder in others else ""
+        state = odd or "done" if is_done(job) else "unknown time" if one is None else f"about {_hours(one.seconds)}"
         lines.append(f"{job.folder}  [{state}]")
         lines.append(f"    {job.command}")
         lines += [f"    after {need}" for need in job.needs if any(other.folder == need for other in plan)]
@@ -198,12 +202,13 @@ def _hours(seconds: float, unit: str = "") -> str:
 
 
 def _plan_json(plan: Sequence[Job], config: SweepConfig) -> str:
-    found = estimates(plan, config.root)
+    found, others = estimates(plan, config.root), other_runs(plan)
     return json.dumps(
         [
             {
                 "folder": job.folder, "kind": job.kind, "command": job.command, "needs": list(job.needs),
-                "done": is_done(job), "estimated_seconds": one.seconds if (one := found.get(job.folder)) else None,
+                "done": is_done(job), "another_experiment": others.get(job.folder, ""),
+                "estimated_seconds": one.seconds if (one := found.get(job.folder)) else None,
             }
             for job in plan
         ],

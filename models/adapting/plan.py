@@ -28,7 +28,10 @@ from models.world_models.unread_settings import refuse_unread
 
 NO_RUN, DEFAULT_PRESET = "none", "tiny"
 KINDS = ("pretrain", "adapt")
-OF_THE_PARENT = {"kind", "method", "variant", "seed", "preset", "config", "pretraining", "shard_sets", "adaptation"}
+OF_THE_PARENT = {
+    "kind", "method", "variant", "seed", "preset", "config", "pretraining", "shard_sets", "parent", "start",
+    "adaptation",
+}  # fmt: skip
 """Fields of the parent's record that an adapted run's record keeps."""
 
 

@@ -42,7 +42,8 @@ def action_source(model: AnalysedModel, clips: ClipSet) -> Source:
         raise ShardSetError(
             f"the actions of {', '.join(clips.names)} have shape {found}",
             expected=f"{wanted} components, which {model.label} was trained with",
-            fix="name a set of the agent's own task",
+            fix="name a set of the agent's own task"
+            + (", or take frames one after another: --set every_frames=1" if clips.longest_stride > 1 else ""),
         )
     return "real"
 

@@ -7,7 +7,7 @@ over the positions of a small target region.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from ipv_bench.config_faults import RefusedValueError
 from ipv_bench.errors import InputError, IpvBenchError
 from ipv_bench.plugins import plugin_names
 from ipv_bench.progress import say
-from models.analysis.action_sources import SOURCE_WORDS, ActionDriver, action_source, read_actions
+from models.analysis.action_sources import ActionDriver, read_actions
 from models.analysis.analyses import AnalysisRequest
 from models.analysis.clip_predictions import predict_clips
 from models.analysis.clips import Clip, ClipSet, open_clips
@@ -43,6 +43,7 @@ from models.analysis.regions import (
     region_weights,
 )
 from models.analysis.strips import Row, boxed, heat_frames, strip_png
+from models.analysis.told_actions import action_notes, told_source
 from models.analysis.truth import ClipTruth, clip_truth, truth_facts
 from models.methods.base import find_method
 from models.training.hardware import prepare_torch
@@ -103,8 +104,8 @@ def attention(request: AnalysisRequest) -> AnalysisRecord:
         return done
     side = _side(looking)
     check_target(config.target, side)
-    drivers = {model.label: ActionDriver(model, action_source(model, clips)) for model in models}
-    notes += _led_by(drivers)
+    drivers = {model.label: ActionDriver(model, told_source(model, clips)) for model in models}
+    notes += action_notes(models, clips)
     truth = clip_truth(clips, config.truth, notes)
 
     def look(model: AnalysedModel, first: int, frames: np.ndarray) -> Arrays:
@@ -176,13 +177,6 @@ def _look(
 def _pixels(predicted: Tensor) -> np.ndarray:
     """(n, T, 3, H, W) in [0, 1] as uint8 (n, T, H, W, 3)."""
     return np.asarray((predicted.movedim(-3, -1) * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy())
-
-
-def _led_by(drivers: Mapping[str, ActionDriver]) -> list[str]:
-    """Which models predict under actions of the set, or under zeros in their place."""
-    return [
-        f"{label} {SOURCE_WORDS[each.source]}" for label, each in drivers.items() if each.source in ("real", "zero")
-    ]
 
 
 def _looked_at(weights: np.ndarray, regions: np.ndarray, side: int) -> np.ndarray:

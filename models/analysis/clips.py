@@ -73,6 +73,11 @@ class ClipSet:
         return np.array([numbers[place] for place in places], np.int64)
 
     @property
+    def longest_stride(self) -> int:
+        """Stored frames from one frame of a clip to the next, at most."""
+        return max((self.stride(clip) for clip in self.clips), default=1)
+
+    @property
     def labels(self) -> list[str]:
         """Label of each clip."""
         return [clip.label for clip in self.clips]

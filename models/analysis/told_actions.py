@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ipv_bench.errors import ShardSetError
 from ipv_bench.tracks import ACTION
 from models.analysis.action_sources import Source, action_source
 from models.analysis.clips import ClipSet
@@ -16,8 +17,16 @@ from models.world_models.stacked import StackedWorldModel
 
 _WORDS: dict[Source, str] = {
     "real": "is told the set's own actions",
-    "zero": "takes actions, and the set has none: it is told zero actions",
+    "zero": "takes actions, and the set has none that fit: it is told zero actions",
 }
+
+
+def told_source(model: AnalysedModel, clips: ClipSet) -> Source:
+    """`action_source`, but actions that do not fit the model count as none: its states are of interest all the same."""
+    try:
+        return action_source(model, clips)
+    except ShardSetError:
+        return "zero"
 
 
 def told_actions(model: AnalysedModel, clips: ClipSet, numbers: Iterable[int]) -> dict[str, Tensor]:
@@ -29,11 +38,8 @@ def told_actions(model: AnalysedModel, clips: ClipSet, numbers: Iterable[int]) -
         model: that is asked.
         clips: the clips of the analysis.
         numbers: of the clips of the pass.
-
-    Raises:
-        ShardSetError: the set's actions have another number of components than the model's.
     """
-    if not isinstance(model.model, StackedWorldModel) or action_source(model, clips) != "real":
+    if not isinstance(model.model, StackedWorldModel) or told_source(model, clips) != "real":
         return {}
     found = np.concatenate([clips.track(ACTION, number, number + 1) for number in numbers])
     action = torch.from_numpy(found.astype(np.float32)).to(model.device)
@@ -42,10 +48,6 @@ def told_actions(model: AnalysedModel, clips: ClipSet, numbers: Iterable[int]) -
 
 
 def action_notes(models: Sequence[AnalysedModel], clips: ClipSet) -> list[str]:
-    """What a reader must know of models that take actions; also refuses actions that do not fit, before any work.
-
-    Raises:
-        ShardSetError: see `told_actions`.
-    """
-    sources = {model.label: action_source(model, clips) for model in models}
+    """What a reader must know of models that take actions."""
+    sources = {model.label: told_source(model, clips) for model in models}
     return [f"{label} {_WORDS[source]}" for label, source in sources.items() if source in _WORDS]

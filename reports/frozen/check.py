@@ -30,6 +30,9 @@ NO_MATTER = (
 """Config that decides where and how fast a run is made, and what it logs: runs of an entry may differ in it, and from
 the preset. A suite names its own beside these (its servers' ports): see `_no_matter`."""
 
+LONGEST_EPISODE = 1000
+"""Environment steps of an episode where the config does not say: those of DM Control."""
+
 SCORED_BY = "evaluation.explore"
 """Which actions are scored: one answer for all tasks of an entry, which tables show."""
 
@@ -217,7 +220,9 @@ def _of_evaluations(run: ScoredRun, fixed: Mapping[str, Any]) -> Iterator[Deviat
     if every and total and steps[-1] < total // every * every:
         yield Deviation("evaluations", f"until {steps[-1]:,.0f} environment steps", f"until {total:,}")
     apart = np.diff(steps)
-    if every and len(apart) and apart.max() >= 2 * every:  # they come at ends of episodes, so not at quite equal steps
+    # They come at ends of episodes, and of a round of all environments' where there are several.
+    rounds = int(config.get("envs.count") or 1) * int(config.get("env.time_limit") or LONGEST_EPISODE)
+    if every and len(apart) and apart.max() >= max(2 * every, every + rounds):
         place = int(apart.argmax())
         found = f"none between {steps[place]:,.0f} and {steps[place + 1]:,.0f} environment steps"
         yield Deviation("evaluations", found, f"one every {every:,}")

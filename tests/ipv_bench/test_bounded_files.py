@@ -68,6 +68,8 @@ def test_a_key_that_is_said_twice_in_yaml_is_refused_and_one_in_two_mappings_is_
     for text in ("a: 1\nb: 2\na: 3", "x: {a: 1, a: 2}", "- {'a': 1, a: 2}"):
         with pytest.raises(RunError, match="'a' is said twice"):
             parse_yaml(text, "x", error=RunError)
+    merged = parse_yaml("x: &x {a: 1}\ny: &y {b: 2}\nz:\n  <<: *x\n  <<: *y", "x")["z"]
+    assert merged == {"a": 1, "b": 2}
     assert parse_yaml("a: {a: 1}\nb: [{a: 2}, {a: 3}]\n1: x\n'1': y", "x")["a"] == {"a": 1}
 
 

@@ -12,6 +12,7 @@ import pytest
 from ipv_bench.errors import UsageError
 from ipv_bench.run_record import read_record, write_record
 from ipv_bench.sweeps.config import SweepConfig
+from ipv_bench.sweeps.made_before import refuse_other_runs
 from ipv_bench.sweeps.plan import plan_sweep
 from ipv_bench.sweeps.planned_job import is_done
 from tests.ipv_bench.test_sweep import ipv_bench, lab, prepared
@@ -26,7 +27,9 @@ MODEL = "runs/pretrain/robot-videos/linear/seed0"
 
 
 def planned(**changes: Any) -> list[bool]:
-    return [is_done(job) for job in plan_sweep(SweepConfig.model_validate(FIELDS | changes))]
+    plan = plan_sweep(SweepConfig.model_validate(FIELDS | changes))
+    refuse_other_runs(plan)
+    return [is_done(job) for job in plan]
 
 
 @pytest.fixture
@@ -52,11 +55,18 @@ def test_a_sweep_takes_its_own_runs_and_no_others(made: Path) -> None:
     (made / "kept").rename(checkpoints)
 
     with pytest.raises(
-        UsageError, match=r"another experiment lie where this sweep's belong:\n  runs/.*preset"
+        UsageError,
+        match=r"lie where this sweep's belong \(1; `--dry-run` shows all\):\n  runs/.*preset",
     ) as caught:
         write_record(agent, record.model_copy(update={"preset": "small"}))
         planned()
     assert "give the sweep a `root` of its own" in caught.value.fix
+    (made / "sweep.yaml").write_text(json.dumps(FIELDS))
+    shown = ipv_bench(made, "sweep", "sweep.yaml", "--dry-run")
+    assert "[of another experiment, so the sweep is refused: preset: 'small' → 'tiny'" in shown.stdout, shown.stderr
+    done = ipv_bench(made, "sweep", "sweep.yaml")
+    assert done.returncode == 2
+    assert "`--dry-run` shows all" in done.stderr
     config = json.loads(json.dumps(record.config)) | {"replay": record.config["replay"] | {"length": 7}}
     write_record(agent, record.model_copy(update={"config": config}))
     with pytest.raises(UsageError, match=r"replay.length: 7 → "):

@@ -150,6 +150,31 @@ def test_models_that_take_actions_are_told_the_set_s(lab: Path) -> None:
     assert (states[0] != states[1]).any()
 
 
+def test_actions_that_do_not_fit_are_none_for_states_and_a_hint_for_predictions(
+    lab: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record, _ = analyze(lab, "compose", "a1", split="all", shown=2, every_frames=2)
+    assert any("has none that fit: it is told zero actions" in note for note in record.notes)
+    command = ["analyze", "predict", str(lab / "a1"), "--data", str(lab / "set"), "--out", str(lab / "misfit"),
+               "--set", f"length={LENGTH}", "--set", f"observed={SEEN}", "--set", "every_frames=2"]  # fmt: skip
+    assert run([*command, "--set", "split=all"]) == 2
+    assert "--set every_frames=1" in capsys.readouterr().err
+
+
+def test_a_chain_of_adapted_runs_is_known_to_its_end(lab: Path) -> None:
+    """The middle run is gone; the last one's record leads to the first."""
+    words = [word for change in ("training.updates=1", "validation.every=0", "data.holdout=0.4") for word in
+             ("--set", change)]  # fmt: skip
+    middle = shutil.copytree(lab / "a1", lab / "middle")
+    command = ["adapt", str(middle), "--data", str(lab / "turned-set"), "--run", str(lab / "last"), *words, "--quiet"]
+    assert run(command) == 0
+    shutil.rmtree(middle)
+    record, _ = predict(lab, "last")
+    held_out = read_record(lab / "p1").shard_sets[0]["num_validation_videos"]
+    assert len({clip["video"] for clip in record.numbers["clips"]}) == held_out
+    assert any(f"the {held_out} videos that the runs held out" in note for note in record.notes)
+
+
 def test_states_know_the_actions_that_they_are_told(lab: Path) -> None:
     features = open_features(lab / "a1")
     frames = torch.randint(0, 255, (2, 4, 32, 32, 3), dtype=torch.uint8)

@@ -119,7 +119,7 @@ def test_models_of_all_kinds_are_drawn_beside_one_with_attention(
     record, arrays = read_analysis(tmp_path / "attention"), read_arrays(tmp_path / "attention")
     assert arrays["prediction"].shape[:3] == (4, 4, 6)
     assert arrays["looking"].tolist() == [0]
-    assert [note for note in record.notes if "under the set's own actions" in note]
+    assert [note for note in record.notes if "is told the set's own actions" in note]
     shown, last = arrays["prediction"][1:].astype(int), arrays["prediction"][1:, :, -1].astype(int)
     assert (shown[0] != shown[2]).any()
     assert (last != arrays["truth"][:, -1]).any((1, 2, 3, 4)).all()

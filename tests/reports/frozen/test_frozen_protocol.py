@@ -220,6 +220,16 @@ def test_evaluations_that_were_cut_off_deviate(
     assert named == ([("evaluations", found, wanted)] if found else [])
 
 
+def test_several_environments_evaluate_once_a_round(tmp_path: Path) -> None:
+    """Which the protocol leaves free: four episodes of 1,000 steps end together."""
+    folder = write(tmp_path / "runs", "contextwm", "dmc/cheetah_run", 0, 0.4, config={"envs.count": 4})
+    path = folder / "evaluations.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for kept, deviating in ((lines[1::2], 0), (lines[1:3] + lines[9:], 1)):
+        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        assert len(check_runs(NAME, read_sources([tmp_path / "runs"])).deviating) == deviating
+
+
 def test_an_adapted_model_is_no_start_of_a_protocols_run(tmp_path: Path) -> None:
     folder = write(tmp_path / "runs", "contextwm", "dmc/cheetah_run", 0, 0.4)
     start = next((tmp_path / "runs/pretrain").glob("**/run.json")).parent
