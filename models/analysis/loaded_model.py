@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -78,9 +79,12 @@ class AnalysedModel:
 
 
 def has_states(model: Any) -> bool:
-    """Whether a model has a recurrent state, which its method `features` gives; some have a network of that name."""
+    """Whether a model has a recurrent state, which its method `features` gives for frames and draws.
+
+    Some have a network of that name, Iso-Dream's agents a method for what they computed themselves.
+    """
     found = getattr(model, "features", None)
-    return callable(found) and not isinstance(found, nn.Module)
+    return callable(found) and not isinstance(found, nn.Module) and len(inspect.signature(found).parameters) > 1
 
 
 def open_models(

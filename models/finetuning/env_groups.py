@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -116,7 +117,7 @@ class LocalEnvs:
 
     def episode_metadata(self, index: int) -> dict[str, Any]:
         """See `EnvGroup.episode_metadata`."""
-        return self._envs[index].episode_metadata()
+        return copy.deepcopy(self._envs[index].episode_metadata())  # a suite may go on with its own
 
     def close(self) -> None:
         """Release the renderers."""

@@ -52,7 +52,7 @@ class EpisodeBuilder:
     def add(self, image: NDArray[np.uint8], action: NDArray[np.float32], reward: float, terminated: bool) -> None:
         """Append one agent step."""
         self._images.append(image)
-        self._actions.append(np.asarray(action, np.float32))
+        self._actions.append(np.array(action, np.float32))  # a policy may write its next action over this one
         self._rewards.append(float(reward))
         self._terminal.append(bool(terminated))
 

@@ -20,7 +20,8 @@ from models.analysis.action_sources import of_other_videos
 from models.analysis.clips import open_clips
 from models.analysis.config import AnalysisConfig
 from models.analysis.embed import mean_states
-from models.analysis.loaded_model import open_models
+from models.analysis.loaded_model import has_states, open_models
+from models.finetune import build_agent
 from models.pretrained_features import open_features
 from tests.models.pretraining.small_pretraining import arguments
 
@@ -216,3 +217,9 @@ def test_clips_of_one_video_never_stand_in_for_one_another(lab: Path) -> None:
     record, arrays = predict(lab, "a1", data="turned-set", split="all", videos=3, clips_per_video=4, batch_size=5)
     assert np.isfinite(arrays["shuffled_mse"]).all(-1).sum() >= 10
     assert np.isfinite(record.numbers["lines"]["APV"]["shuffle_ratio"]["overall"]["point"])
+
+
+@pytest.mark.parametrize(("method", "known"), [("contextwm", True), ("dreamerv2", True), ("isodream", False)])
+def test_states_are_those_of_models_that_give_them_for_frames(method: str, known: bool) -> None:
+    """Iso-Dream's model has a method of that name, for what it computed itself."""
+    assert has_states(build_agent("tiny", {"method": method}, None, 2).model) == known
