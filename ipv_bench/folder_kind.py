@@ -12,7 +12,8 @@ from ipv_bench.shard_set import MANIFEST_FILE
 
 RECORDING_FILE, REPORT_FILE = "record.json", "report.json"
 KINDS = {
-    RUN_FILE: "a run", MANIFEST_FILE: "a shard set", ANALYSIS_FILE: "an analysis", RECORDING_FILE: "a recording",
+    RUN_FILE: "a run's folder", MANIFEST_FILE: "a shard set", ANALYSIS_FILE: "an analysis",
+    RECORDING_FILE: "a recording",
     REPORT_FILE: "a report",
 }  # fmt: skip
 

@@ -7,14 +7,11 @@ from typing import Any
 
 from ipv_bench.bounded_json import read_json
 from ipv_bench.errors import OutputError, RunError
-from ipv_bench.folder_kind import RECORDING_FILE
-from ipv_bench.run_record import RUN_FILE
-from ipv_bench.shard_set import MANIFEST_FILE
+from ipv_bench.folder_kind import KINDS, RECORDING_FILE
 from models.recording.episode import is_episode_file
 
 FORMAT = 1
 _FIX = "choose another folder with --out"
-_OF_OTHERS = {RUN_FILE: "a run's folder", MANIFEST_FILE: "a shard set"}
 
 
 def refuse_other_files(out: Path) -> None:
@@ -25,8 +22,8 @@ def refuse_other_files(out: Path) -> None:
             that `ipv-bench record` did not write.
     """
     names = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
-    for name, what in _OF_OTHERS.items():
-        if name in names:
+    for name, what in KINDS.items():
+        if name != RECORDING_FILE and name in names:
             raise OutputError(
                 f"{out} is {what}: it holds {name}", expected="a new folder, or that of this recording", fix=_FIX
             )

@@ -221,7 +221,8 @@ def _of_evaluations(run: ScoredRun, fixed: Mapping[str, Any]) -> Iterator[Deviat
         yield Deviation("evaluations", f"until {steps[-1]:,.0f} environment steps", f"until {total:,}")
     apart = np.diff(steps)
     # They come at ends of episodes, and of a round of all environments' where there are several.
-    rounds = int(config.get("envs.count") or 1) * int(config.get("env.time_limit") or LONGEST_EPISODE)
+    count, limit = config.get("envs.count"), config.get("env.time_limit")
+    rounds = (count if isinstance(count, int) else 1) * (limit if isinstance(limit, int) else LONGEST_EPISODE)
     if every and len(apart) and apart.max() >= max(2 * every, every + rounds):
         place = int(apart.argmax())
         found = f"none between {steps[place]:,.0f} and {steps[place + 1]:,.0f} environment steps"
