@@ -44,7 +44,7 @@ class FrameStep:
     def __str__(self) -> str:
         if self.every_seconds is not None:
             return f"{self.every_seconds:g} seconds apart"
-        return "one after another" if self.every_frames == 1 else f"every {self.every_frames}th stored one"
+        return "one after another" if self.every_frames == 1 else f"{self.every_frames} stored ones apart"
 
 
 def frame_step(config: AnalysisConfig, models: Sequence[AnalysedModel]) -> FrameStep:

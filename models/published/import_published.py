@@ -27,7 +27,7 @@ from models.methods.base import find_method
 from models.pretraining.config import resolve_pretraining
 from models.published.prelar_names import as_contextwm, has_latent_actions, latent_model_name
 from models.published.published_names import our_name
-from models.training.checkpoint import FOLDER, save_checkpoint
+from models.training.checkpoint import FOLDER, newest_as_recorded, save_checkpoint
 from models.training.module_tensors import check_shapes, load_tensors
 from models.world_models.config import WorldModelConfig
 from models.world_models.weight_facts import FACTS, weight_facts
@@ -115,7 +115,7 @@ def import_published(file: Path, out: Path | None = None) -> Path:
     state = {"updates": 0, "imported": names, FACTS: weight_facts(config.model_dump(mode="json"))}
     save_checkpoint(out, 0, model.state_dict(), {}, state)
     write_json(out / REPORT_FILE, _report(published, config))
-    record = _record(config, published)
+    record = _record(config, published).model_copy(update={"checkpoint": newest_as_recorded(out)})
     write_record(out, record)
     _say_report(out, config, published, model)
     say(f"start from it: {finetune_command(record, out / FOLDER / '0', shlex.quote(str(out)))}")

@@ -93,7 +93,7 @@ def test_clips_have_the_step_that_the_models_were_trained_with(lab: Path) -> Non
     record, one = predict(lab, "p1", split="all")
     assert not any("stored" in note for note in record.notes)
     record, two = predict(lab, "p2", split="all")
-    assert "frames every 2th stored one, as the models were trained" in record.notes
+    assert "frames 2 stored ones apart, as the models were trained" in record.notes
     assert (two["copy_mse"] != one["copy_mse"]).any()
     models = open_models([lab / "p2"], torch.device("cpu"))
     clips = open_clips(AnalysisConfig(sets=[str(lab / "set")], length=LENGTH, split="all"), models, 0)

@@ -19,7 +19,7 @@ from models.methods.base import find_method
 from models.pretraining.config import pretrain_config_class
 from models.published.import_published import import_published
 from models.published.published_names import our_name
-from models.training.checkpoint import load_checkpoint
+from models.training.checkpoint import load_checkpoint, newest_as_recorded
 from models.world_models.video import VideoWorldModel
 from tests.failing_disk import fail
 
@@ -77,6 +77,7 @@ def test_one_file_comes_back_as_the_same_model(method: str, tmp_path: Path, caps
     assert json.loads(capsys.readouterr().out)["config"]["rssm"]["hidden"] == 20
     record = read_record(tmp_path / "run")
     assert (record.kind, record.method, record.status) == ("pretrain", method, "finished")
+    assert record.checkpoint == newest_as_recorded(tmp_path / "run") != {}  # which `trace` compares
     config = pretrain_config_class(record.method).model_validate(record.config)
     assert config.rssm.action_dim == 50
     assert config.image.size == 64
