@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from marked_section import read_section, write_section
 from miniature_protocol import SPEED_SEEDS, Scale, remaining, wanted
 from miniature_summary import improvements, pretraining, scores, speeds
 
@@ -32,22 +33,14 @@ def write_page(scale: Scale, page: Path) -> None:
     """
     if scale.named:
         raise SystemExit("pilots of several settings lie in one folder: --page is for the main table alone")
-    text = page.read_text()
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise SystemExit(f"{page} has no place for the tables: expected one line `{BEGIN}` and one `{END}`")
-    before, rest = text.split(BEGIN)
+    read_section(page, (BEGIN, END))
     seeds = whole_seeds(scale)
     if len(seeds) < FEWEST:
         raise SystemExit(
             f"{len(seeds)} seeds are whole, and tables stand on the page from {FEWEST} on: make the runs that "
             "`python benchmarks/miniature.py --remaining` lists"
         )
-    page.write_text(f"{before}{BEGIN}\n{tables(scale, seeds)}\n{END}{rest.split(END)[1]}")
-
-
-def section(page: Path) -> str:
-    """What stands between the page's two marks."""
-    return page.read_text().split(BEGIN)[1].split(END)[0].strip("\n")
+    write_section(page, (BEGIN, END), tables(scale, seeds))
 
 
 def whole_seeds(scale: Scale) -> tuple[int, ...]:

@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from one_command import OutOfTimeError, Workspace
+from cpu_seconds import CountingWorkspace
+from one_command import OutOfTimeError
 from planned_config import pretraining_config
 
 from ipv_bench.errors import SourceError
@@ -104,17 +105,17 @@ def test_kept_models_of_other_clips_or_settings_are_refused_before_anything_is_b
         (work / "shards" / place).mkdir(parents=True)
         (work / "shards" / place / "manifest.json").write_text(place)
     scale = replace(filmed.WHOLE, kept=tmp_path / "kept")
-    folder = filmed.kept(scale, "apv", 1)
-    record(folder, **whole_config(pretraining_config(scale.preset, filmed.changes_of(scale, "apv"))))
+    folder = scale.folder("apv", 1)
+    record(folder, **whole_config(pretraining_config(scale.preset, scale.overrides("apv"))))
     (folder / "sets.json").write_text(json.dumps(filmed.sets_of(work)))
     (folder / "result.json").write_text("{}")
     with pytest.raises(OutOfTimeError):  # nothing is wrong: the work is begun
-        filmed.experiment(scale, Workspace(work, 0))
+        filmed.experiment(scale, CountingWorkspace(work, 0))
     with pytest.raises(SystemExit, match=r"apv/seed1 .*training\.updates is 2000, not 7"):
-        filmed.experiment(replace(scale, updates=7), Workspace(work, 0))
+        filmed.experiment(replace(scale, updates=7), CountingWorkspace(work, 0))
     (work / "shards" / "held-out" / "manifest.json").write_text("of other clips")
-    with pytest.raises(SystemExit, match=r"apv/seed1 is of other clips than .*shards has \(held-out\)"):
-        filmed.experiment(scale, Workspace(work, 0))
+    with pytest.raises(SystemExit, match=r"apv/seed1 is of other videos than .*shards are \(held-out\)"):
+        filmed.experiment(scale, CountingWorkspace(work, 0))
 
 
 def test_pieces_that_were_cut_in_another_way_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import miniature_page
 import miniature_protocol as miniature
 import pytest
+from marked_section import read_section
 
 from tests.experiments.runs_of_scripts import ROOT
 from tests.experiments.test_miniature import keep_run
@@ -116,7 +117,7 @@ def test_the_models_of_the_page_have_their_names(tmp_path: Path) -> None:
 
 
 def test_the_page_says_what_the_kept_runs_say() -> None:
-    found = miniature_page.section(PAGE)
+    found = read_section(PAGE, (miniature_page.BEGIN, miniature_page.END))
     if not found:
         assert "No table stands here before all lines have at least three seeds" in PAGE.read_text()
         return

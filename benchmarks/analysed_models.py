@@ -1,0 +1,186 @@
+"""Models that learn from videos, are analysed as soon as they are made, and kept: what filmed.py and sample_model.py
+share."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cpu_seconds import CPU_FILE, CountingWorkspace
+from kept_record import check_settings, keep_files
+from ordered_work import Step
+from planned_config import pretraining_config
+
+from ipv_bench.analysis_record import read_analysis
+from ipv_bench.atomic_file import write_json
+from ipv_bench.run_record import read_jsonl
+
+SETS_FILE = "sets.json"
+"""Beside a kept model: what tells the sets that it learned from and was judged by from others."""
+RESULT_FILE = "result.json"
+"""Beside a kept model, written last: numbers and verdicts of its analyses."""
+MODEL_FILES = ("metrics.jsonl", "run.json")
+
+
+@dataclass(frozen=True)
+class Models:
+    """The models of an experiment, and what is asked of them.
+
+    Attributes:
+        name: of the experiment, in the models' paths.
+        kept: where what is left of a model is kept.
+        seeds: of each method.
+        updates: of pre-training.
+        changes: overrides beside the preset.
+        analyses: method → kinds of `ipv-bench analyze`, in order.
+        data: shard set that they learn from, in the workspace.
+        judged: shard set that they are analysed on; the same one: on its held-out videos.
+        settings: kind of analysis → its overrides.
+        preset: of pre-training.
+        pictures: seeds whose pictures are kept; None: all.
+    """
+
+    name: str
+    kept: Path
+    seeds: tuple[int, ...]
+    updates: int
+    changes: tuple[str, ...]
+    analyses: Mapping[str, tuple[str, ...]]
+    data: str
+    judged: str
+    settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    preset: str = "sample"
+    pictures: tuple[int, ...] | None = None
+
+    def wanted(self) -> list[tuple[str, int]]:
+        """Method and seed of all, seed by seed."""
+        return [(method, seed) for seed in self.seeds for method in self.analyses]
+
+    def remaining(self) -> list[tuple[str, int]]:
+        """Those that are not kept."""
+        return [model for model in self.wanted() if not (self.folder(*model) / RESULT_FILE).is_file()]
+
+    def path(self, method: str, seed: int) -> Path:
+        """Where a model lies inside the workspace."""
+        return Path("runs") / "pretrain" / self.name / method / f"seed{seed}"
+
+    def folder(self, method: str, seed: int) -> Path:
+        """Where what is left of a model is kept."""
+        return self.kept / method / f"seed{seed}"
+
+    def overrides(self, method: str) -> tuple[str, ...]:
+        """Of a model's pre-training."""
+        return (f"method={method}", f"training.updates={self.updates}", "training.tensorboard=false", *self.changes)
+
+
+def list_remaining(models: Models, seconds_per_update: Mapping[str, float]) -> None:
+    """Print the models that are not kept with the CPU-minutes of each, and the sum."""
+    hours = 0.0
+    for method, seed in models.remaining():
+        hours += models.updates * seconds_per_update[method] / 3600
+        print(f"{models.path(method, seed)}  {models.updates * seconds_per_update[method] / 60:.0f} min")
+    print(f"{len(models.remaining())} models: {hours:.1f} CPU-hours, on one thread each")
+
+
+def check_kept(models: Models, sets: Mapping[str, str]) -> None:
+    """Before anything is begun: kept models are of today's settings and of the same sets.
+
+    Args:
+        models: of the experiment.
+        sets: what tells the sets at hand from others, by their places; empty: none is made yet.
+
+    Raises:
+        SystemExit: they are not; says which, in what, and what to do.
+    """
+    first: tuple[Path, dict[str, str]] | None = None
+    for method, seed in models.wanted():
+        folder = models.folder(method, seed)
+        if not (folder / RESULT_FILE).is_file():
+            continue
+        check_settings(folder, pretraining_config(models.preset, models.overrides(method)))
+        seen = json.loads((folder / SETS_FILE).read_text())
+        first = first or (folder, seen)
+        if seen != first[1]:
+            raise SystemExit(f"{folder} was trained on other videos than {first[0]}: move one of them away")
+        others = [place for place in sets if seen[place] != sets[place]]
+        if others:
+            raise SystemExit(
+                f"{folder} is of other videos than the workspace's shards are ({', '.join(others)}): bring the shards "
+                "of the kept models here, or move these away, and the same command makes them again"
+            )
+
+
+def steps_of(
+    models: Models, space: CountingWorkspace, sets_of: Callable[[Path], Mapping[str, str]], after: tuple[Step, ...] = ()
+) -> list[Step]:
+    """One for each model that is not kept: made, or gone on with, analysed and kept.
+
+    Args:
+        models: of the experiment.
+        space: where they are made.
+        sets_of: what tells the sets of a workspace from others, by their places, once they are made.
+        after: what makes the sets.
+    """
+    return [
+        Step(partial(_one_model, models, space, sets_of, *model), after, str(models.path(*model)))
+        for model in models.remaining()
+    ]
+
+
+def _one_model(
+    models: Models, space: CountingWorkspace, sets_of: Callable[[Path], Mapping[str, str]], method: str, seed: int
+) -> None:
+    path, goal, work = models.path(method, seed), models.folder(method, seed), space.folder
+    sets = sets_of(work)
+    check_kept(models, sets)
+    words = ["pretrain", "--preset", models.preset, "--data", models.data, "--seed", str(seed)]
+    # Given for a finished one too: it has nothing to do then, or says that videos or settings were others.
+    space.train(path, *words, *_set(models.overrides(method)))
+    result = {}
+    for kind in models.analyses[method]:
+        out = Path("analyses") / kind / method / f"seed{seed}"
+        settings = _set(models.settings.get(kind, ()))
+        space.command("analyze", kind, str(path), "--data", models.judged, "--out", str(out), *settings)
+        record = read_analysis(work / out)
+        result[kind] = {"numbers": record.numbers, "verdicts": record.verdicts}
+        if models.pictures is None or seed in models.pictures:
+            keep_files(work / out, goal / kind, [one.file for one in record.pictures if one.file.endswith(".png")])
+    keep_files(work / path, goal, MODEL_FILES)
+    write_json(goal / CPU_FILE, {"cpu_seconds": space.cpu_seconds(path)})
+    write_json(goal / SETS_FILE, dict(sets))
+    write_json(goal / RESULT_FILE, result)
+
+
+def _set(settings: tuple[str, ...]) -> Iterator[str]:
+    for value in settings:
+        yield from ("--set", value)
+
+
+def summary(models: Models) -> dict[str, Any]:
+    """Of every kept model: the verdicts of its analyses, and the last validation of its pre-training."""
+    check_kept(models, {})
+    found: dict[str, Any] = {}
+    for method, seed in models.wanted():
+        folder = models.folder(method, seed)
+        if not (folder / RESULT_FILE).is_file():
+            continue
+        result = json.loads((folder / RESULT_FILE).read_text())
+        ratios = [
+            [line["updates"], round(float(np.mean(line["open_loop_mse"]) / np.mean(line["copy_last_mse"])), 4)]
+            for line in read_jsonl(folder / "metrics.jsonl") if "open_loop_mse" in line
+        ]  # fmt: skip
+        verdicts = {kind: values["verdicts"] for kind, values in result.items()}
+        found[f"{method}/seed{seed}"] = {"verdicts": verdicts, "copy_ratio_in_training": ratios[-1:]}
+        print(f"{method} seed {seed}: {verdicts['predict'][:1]}", file=sys.stderr)
+    missing = [str(models.path(*model)) for model in models.remaining()]
+    if missing:
+        print(
+            f"{len(missing)} of {len(missing) + len(found)} models are missing: {', '.join(missing)}", file=sys.stderr
+        )
+    return {"models": found, "missing": missing}

@@ -1,0 +1,110 @@
+"""The preset `sample`, whole, on a CPU: ContextWM and the vanilla world model on drawn videos, three seeds each.
+
+    python benchmarks/sample_model.py --jobs 2       the whole experiment, resumable: run it again to go on
+    python benchmarks/sample_model.py --remaining    what is still to be made, and the CPU-hours it takes
+    python benchmarks/sample_model.py --summary      only read what is kept
+    python benchmarks/sample_model.py --summary --page docs/analysis.md    put the tables on their page
+    python benchmarks/sample_model.py --quick        a tiny one, in a folder that is removed: that it runs
+
+It asks whether a model of an hour of one core predicts videos that it has not seen better than a copy of their last
+frame, and what a context path does for it. What is kept of a model (`run.json`, `metrics.jsonl`, `cpu.json`, numbers of
+its analyses, and the pictures of seed 1) goes to benchmarks/results/sample_model/runs/ as soon as it is made, to be
+committed; what is there is not made again, and refused where it is of other settings or videos. What fails is told at
+the end, with exit status 1; the rest is made. docs/analysis.md has the result. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import tempfile
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from analysed_models import Models, check_kept, list_remaining, steps_of, summary
+from cpu_seconds import CountingWorkspace
+from ordered_work import Step, as_far_as_it_goes, do_in_order
+from sample_model_page import tables, write_page
+
+from ipv_bench.shard_set import MANIFEST_FILE, read_manifest
+
+RAW, SHARDS = "data/raw/ssv2-1500", "data/shards/ssv2-1500"
+SECONDS_PER_UPDATE = {"contextwm": 0.60, "apv": 0.36}
+TRUTH = f"truth={RAW}"
+WHOLE = Models(
+    "sample", Path(__file__).parent / "results" / "sample_model" / "runs", (1, 2, 3), 6600, (),
+    analyses={"contextwm": ("predict", "compose", "embed", "attention"), "apv": ("predict", "compose", "embed")},
+    data=SHARDS, judged=SHARDS, pictures=(1,),
+    settings={"compose": (TRUTH,), "attention": (TRUTH,), "embed": (TRUTH,)},
+)  # fmt: skip
+QUICK = replace(
+    WHOLE, seeds=(1,), updates=2, preset="tiny",
+    changes=("data.length=6", "data.batch_size=2", "data.workers=0", "validation.every=0"),
+)  # fmt: skip
+
+
+def main() -> None:
+    """Run, or go on with, the experiment; then print its numbers."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs-sample-model"), help="workspace of the experiment")
+    parser.add_argument("--jobs", type=int, default=2, help="models side by side")
+    parser.add_argument("--minutes", type=float, help="stop after so long; run it again to go on")
+    parser.add_argument("--remaining", action="store_true", help="only list what is not kept")
+    parser.add_argument("--summary", action="store_true", help="only read what is kept")
+    parser.add_argument("--page", type=Path, help="put the tables of all models between the marks of this page")
+    parser.add_argument("--quick", action="store_true", help="a tiny one, in a folder that is removed")
+    options = parser.parse_args()
+    if options.quick:
+        with tempfile.TemporaryDirectory() as folder:
+            models = replace(QUICK, kept=Path(folder) / "kept")
+            experiment(models, CountingWorkspace(Path(folder) / "work"), 0, videos=64)
+            print(tables(models), file=sys.stderr)
+            print(json.dumps({"benchmark": "sample_model", "quick": True, **summary(models)}))
+        return
+    if options.remaining:
+        check_kept(WHOLE, sets_of(options.out))
+        list_remaining(WHOLE, SECONDS_PER_UPDATE)
+        return
+    status = 0
+    if not options.summary:
+        space = CountingWorkspace(options.out, options.minutes)
+        status = as_far_as_it_goes(partial(experiment, WHOLE, space, options.jobs, videos=1500))
+    print(tables(WHOLE), file=sys.stderr)
+    print(json.dumps({"benchmark": "sample_model", **summary(WHOLE)}))
+    if options.page:  # last: whatever it says, the tables were printed
+        write_page(WHOLE, options.page)
+    sys.exit(status)
+
+
+def experiment(models: Models, space: CountingWorkspace, jobs: int, *, videos: int) -> None:
+    """Videos, shards, and the models that are not kept.
+
+    Raises:
+        SystemExit: kept models are of other settings or videos.
+        FailedError: some of it failed; all that does not need it was made.
+        OutOfTimeError: the minutes are over.
+    """
+    check_kept(models, sets_of(space.folder))
+    data = Step(partial(_make_shards, space, videos), name=SHARDS)
+    do_in_order(jobs, [data, *steps_of(models, space, sets_of, (data,))])
+
+
+def _make_shards(space: CountingWorkspace, videos: int) -> None:
+    space.command("sample", RAW, "--dataset", "ssv2", "--videos", str(videos))
+    space.command("prepare", "ssv2", "--source", RAW, "--out", SHARDS)
+
+
+def sets_of(work: Path) -> dict[str, str]:
+    """sha256 over the shards' own, which a preparation on another machine shares; empty until they are made."""
+    folder = work / SHARDS
+    if not (folder / MANIFEST_FILE).is_file():
+        return {}
+    shards = sorted((shard.file, shard.sha256) for shard in read_manifest(folder).shards)
+    return {"shards": hashlib.sha256(json.dumps(shards).encode()).hexdigest()}
+
+
+if __name__ == "__main__":
+    main()

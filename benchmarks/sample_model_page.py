@@ -1,0 +1,109 @@
+"""The result of benchmarks/sample_model.py as docs/analysis.md has it: Markdown tables of the kept models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from analysed_models import RESULT_FILE, Models, check_kept
+from cpu_seconds import CPU_FILE
+from marked_section import read_section, write_section
+
+MARKS = ("<!-- tables: python benchmarks/sample_model.py --page docs/analysis.md -->", "<!-- end of tables -->")
+STEPS = (1, 2, 3, 4, 6, 10)
+NAMES = {"contextwm": "ContextWM", "apv": "vanilla (APV)"}
+
+
+def write_page(models: Models, page: Path) -> None:
+    """Put the tables of all models between the page's two marks.
+
+    Raises:
+        SystemExit: a model is missing, or the page has no such marks; it is as it was.
+    """
+    read_section(page, MARKS)
+    missing = models.remaining()
+    if missing:
+        raise SystemExit(f"{len(missing)} models are missing: make those that `--remaining` lists")
+    write_section(page, MARKS, tables(models))
+
+
+def tables(models: Models) -> str:
+    """What each kept model predicts, and what its states and its context path do; Markdown."""
+    check_kept(models, {})
+    return "\n\n".join(["\n".join(_predictions(models)), "\n".join(_states(models))])
+
+
+def _predictions(models: Models) -> Iterator[str]:
+    steps = ", ".join(map(str, STEPS))
+    yield f"| | squared error over a copy's, {steps} frames ahead | over all ten | PSNR (dB) | SSIM | CPU-minutes |"
+    yield "|---|---|---|---|---|---|"
+    copy: Mapping[str, Any] = {}
+    for name, folder in _kept(models):
+        numbers = _numbers(folder, "predict")
+        copy, line = numbers["copy"], _only(numbers["lines"])
+        ratio = line["copy_ratio"]
+        each = " · ".join(_step(ratio["per_step"], step) for step in STEPS)
+        psnr, ssim = line["psnr"]["overall"]["point"], line["ssim"]["overall"]["point"]
+        yield f"| {name} | {each} | {_interval(ratio['overall'])} | {psnr:.1f} | {ssim:.3f} | {_minutes(folder)} |"
+    if copy:
+        yield f"| a copy | 1 | 1 | {copy['psnr']['overall']['point']:.1f} | {copy['ssim']['overall']['point']:.3f} | |"
+
+
+def _states(models: Models) -> Iterator[str]:
+    yield (
+        "| | attention's distance from the object (pixels; the same place, everywhere) | A's motion kept (in A's own "
+        "reconstruction) | appearance of B, of A | label, background read by a linear probe |"
+    )
+    yield "|---|---|---|---|---|"
+    for name, folder in _kept(models):
+        composed = _only(_numbers(folder, "compose")["models"])
+        motion, looks = composed["tracked"], composed["appearance"]
+        probe = _only(_numbers(folder, "embed")["models"])
+        label, background = (probe[what]["accuracy"]["point"] for what in ("label", "background"))
+        yield (
+            f"| {name} | {_attention(folder)} | {_interval(motion['of_a'])} ({motion['reconstruction']['point']:.2f}) "
+            f"| {looks['of_b']['point']:.2f}, {looks['of_a']['point']:.2f} | {label:.1%}, {background:.1%} |"
+        )
+
+
+def _attention(folder: Path) -> str:
+    numbers = _numbers(folder, "attention")
+    if not numbers:
+        return "no context path"
+    found = _interval(_only(numbers["models"])["centre"])
+    return f"{found} ({numbers['identity']['point']:.2f}, {numbers['uniform']['point']:.2f})"
+
+
+def _kept(models: Models) -> Iterator[tuple[str, Path]]:
+    for method in models.analyses:
+        for seed in models.seeds:
+            folder = models.folder(method, seed)
+            if (folder / RESULT_FILE).is_file():
+                yield f"{NAMES[method]}, seed {seed}", folder
+
+
+def _numbers(folder: Path, kind: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = json.loads((folder / RESULT_FILE).read_text()).get(kind, {}).get("numbers", {})
+    return found
+
+
+def _only(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    (one,) = found.values()
+    return one
+
+
+def _step(found: Mapping[str, Any], step: int) -> str:
+    """Of so many frames ahead; bold where the interval lies below one."""
+    text = f"{found['point'][step - 1]:.2f}"
+    return f"**{text}**" if found["high"][step - 1] < 1 else text
+
+
+def _interval(found: Mapping[str, Any]) -> str:
+    return f"{found['point']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
+
+
+def _minutes(folder: Path) -> str:
+    seconds = json.loads((folder / CPU_FILE).read_text())["cpu_seconds"]
+    return "not counted to its end" if seconds is None else f"{seconds / 60:.0f}"

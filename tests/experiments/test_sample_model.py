@@ -1,0 +1,124 @@
+"""The experiment on the preset `sample`: its protocol, its tables, its quick form."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import analysed_models
+import pytest
+import sample_model
+import sample_model_page
+from cpu_seconds import CountingWorkspace
+from marked_section import read_section, write_section
+from ordered_work import FailedError
+from planned_config import pretraining_config
+
+from tests.experiments.runs_of_scripts import ROOT, quick, record, whole_config
+
+
+def keep(models: analysed_models.Models, method: str, seed: int, ratio: float) -> Path:
+    """A model as the experiment leaves it."""
+    folder = models.folder(method, seed)
+    record(folder, **whole_config(pretraining_config(models.preset, models.overrides(method))))
+    (folder / "metrics.jsonl").write_text(json.dumps({"updates": 6600, "open_loop_mse": [1], "copy_last_mse": [2]}))
+    (folder / "cpu.json").write_text('{"cpu_seconds": 600.0}')
+    (folder / "sets.json").write_text('{"shards": "a"}')
+    band = {"point": ratio, "low": ratio - 0.1, "high": ratio + 0.1}
+    steps = {key: [value] * 10 for key, value in band.items()}
+    overall = {"overall": band, "per_step": steps}
+    one = {"tracked": {"of_a": band, "reconstruction": band}, "appearance": {"of_a": band, "of_b": band}}
+    result = {
+        "predict": {"lines": {"m": dict.fromkeys(("copy_ratio", "psnr", "ssim"), overall)},
+                    "copy": dict.fromkeys(("psnr", "ssim"), overall)},
+        "compose": {"models": {"m": one}},
+        "embed": {"models": {"m": {key: {"accuracy": band} for key in ("label", "background")}}},
+        "attention": {"models": {"m": {"centre": band}}, "identity": band, "uniform": band},
+    }  # fmt: skip
+    kinds = models.analyses[method]
+    told = {kind: {"numbers": result[kind], "verdicts": [f"{kind}: {ratio}"]} for kind in kinds}
+    (folder / "result.json").write_text(json.dumps(told))
+    return folder
+
+
+def test_a_step_is_better_than_a_copy_where_its_interval_says_so(tmp_path: Path) -> None:
+    models = replace(sample_model.WHOLE, kept=tmp_path, seeds=(1,))
+    keep(models, "contextwm", 1, 0.8)
+    keep(models, "apv", 1, 0.95)
+    rows = sample_model_page.tables(models).splitlines()
+    assert "| ContextWM, seed 1 | **0.80** · **0.80** · **0.80** · **0.80** · **0.80** · **0.80** | 0.80 [0.70, 0.90] "\
+        "| 0.8 | 0.800 | 10 |" in rows  # fmt: skip
+    assert any(row.startswith("| vanilla (APV), seed 1 | 0.95 · 0.95 ·") for row in rows)
+    assert any(row.startswith("| vanilla (APV), seed 1 | no context path |") for row in rows)
+
+
+def test_the_page_is_written_once_all_models_are_there(tmp_path: Path) -> None:
+    models, page = replace(sample_model.WHOLE, kept=tmp_path / "kept", seeds=(1,)), tmp_path / "page.md"
+    begin, end = sample_model_page.MARKS
+    page.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
+    before = page.read_text()
+    keep(models, "apv", 1, 0.9)
+    with pytest.raises(SystemExit, match="1 models are missing"):
+        sample_model_page.write_page(models, page)
+    assert page.read_text() == before
+    keep(models, "contextwm", 1, 0.8)
+    sample_model_page.write_page(models, page)
+    assert read_section(page, sample_model_page.MARKS) == sample_model_page.tables(models)
+    assert page.read_text().startswith("before\n")
+    assert page.read_text().endswith("\nafter\n")
+
+
+@pytest.mark.parametrize("text", ["nothing", "<b>\n<b>\n<e>", "<e>\n<b>", "<b>"])
+def test_a_page_without_a_place_is_as_it_was(tmp_path: Path, text: str) -> None:
+    (tmp_path / "page.md").write_text(text)
+    with pytest.raises(SystemExit, match="has no place for the tables"):
+        write_section(tmp_path / "page.md", ("<b>", "<e>"), "new")
+    assert (tmp_path / "page.md").read_text() == text
+
+
+def test_kept_models_of_other_videos_or_settings_are_refused(tmp_path: Path) -> None:
+    models = replace(sample_model.WHOLE, kept=tmp_path, seeds=(1, 2))
+    keep(models, "contextwm", 1, 0.8)
+    analysed_models.check_kept(models, {"shards": "a"})
+    with pytest.raises(SystemExit, match=r"contextwm/seed1 is of other videos than the workspace's shards are"):
+        analysed_models.check_kept(models, {"shards": "b"})
+    with pytest.raises(SystemExit, match=r"training\.updates is 6600, not 7"):
+        analysed_models.check_kept(replace(models, updates=7), {})
+    (keep(models, "apv", 2, 0.8) / "sets.json").write_text('{"shards": "b"}')
+    with pytest.raises(SystemExit, match=r"apv/seed2 was trained on other videos than .*contextwm/seed1"):
+        analysed_models.check_kept(models, {})
+
+
+def test_a_model_is_kept_when_all_of_its_analyses_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = replace(sample_model.QUICK, kept=tmp_path / "kept")
+    made: list[tuple[str, ...]] = []
+
+    def command(self: CountingWorkspace, *words: str) -> float:
+        made.append(words)
+        if words[:2] == ("analyze", "predict"):
+            raise RuntimeError("no disk")
+        return 1.0
+
+    monkeypatch.setattr(CountingWorkspace, "command", command)
+    with pytest.raises(FailedError, match="apv/seed1: RuntimeError: no disk"):
+        sample_model.experiment(models, CountingWorkspace(tmp_path / "work"), 0, videos=8)
+    assert [words[0] for words in made] == ["sample", "prepare", "pretrain", "analyze", "pretrain", "analyze"]
+    assert models.remaining() == models.wanted()
+    assert not models.kept.exists()
+
+
+def test_the_page_says_what_the_kept_models_say() -> None:
+    found = read_section(ROOT / "docs" / "analysis.md", sample_model_page.MARKS)
+    if sample_model.WHOLE.remaining():
+        assert re.fullmatch(r"No table stands here before all six models are made.*", found)
+        return
+    assert found == sample_model_page.tables(sample_model.WHOLE), "write it again: --summary --page"
+
+
+@pytest.mark.slow
+def test_the_experiment_runs() -> None:
+    models = quick("sample_model.py")["models"]
+    assert set(models) == {"contextwm/seed1", "apv/seed1"}
+    assert set(models["contextwm/seed1"]["verdicts"]) == {"predict", "compose", "embed", "attention"}
