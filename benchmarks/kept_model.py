@@ -7,8 +7,8 @@ from pathlib import Path
 
 from kept_record import is_kept, keep_files, keep_folder
 
+from ipv_bench.checkpoint_index import checkpoint_sha256, find_checkpoint
 from ipv_bench.run_record import RUN_FILE, is_finished, read_record
-from models.training.checkpoint import checkpoint_sha256, find_checkpoint
 
 MAX_KEPT_BYTES = 10_000_000
 """Weights up to this size are kept for other machines."""

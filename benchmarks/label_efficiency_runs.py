@@ -35,6 +35,7 @@ from label_efficiency_times import Times
 from safetensors.torch import load_file, save
 
 from ipv_bench.atomic_file import with_nulls, write_bytes, write_json
+from ipv_bench.checkpoint_index import find_checkpoint
 from ipv_bench.run_record import read_record
 from ipv_bench.segments import open_segments
 from ipv_bench.shard_set import MANIFEST_FILE, file_sha256
@@ -47,7 +48,7 @@ from models.methods.base import adaptation_of, find_method
 from models.metrics.latent_actions import latent_action_report
 from models.metrics.ratios import copy_ratio, shuffle_ratio
 from models.pretraining.config import ValidationConfig
-from models.training.checkpoint import find_checkpoint, load_checkpoint
+from models.training.checkpoint import load_checkpoint
 from models.training.module_tensors import load_tensors
 
 

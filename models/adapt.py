@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ipv_bench.checkpoint_index import latest_checkpoint
 from ipv_bench.errors import ConfigError, RunError, ShardSetError
 from ipv_bench.progress import say
 from ipv_bench.run_lock import run_lock
@@ -28,7 +29,7 @@ from models.pretraining.video_batches import (
     tell_unread_of_sets,
 )
 from models.training.begun_run import has_begun
-from models.training.checkpoint import latest_checkpoint, load_checkpoint
+from models.training.checkpoint import load_checkpoint
 from models.training.distributed import launched_ranks
 from models.training.hardware import choose_device, hardware_record, prepare_torch, settled
 from models.training.tracking import check_mirrors

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ipv_bench.checkpoint_index import run_of
 from ipv_bench.errors import InputError
 from ipv_bench.progress import say_aside
 from ipv_bench.run_record import read_record
@@ -14,7 +15,6 @@ from models.finetuning.evaluation import play_evaluation
 from models.finetuning.fingerprint import fingerprint_changes, told_changes
 from models.finetuning.played_env import played_env, withheld_is_told
 from models.finetuning.policy_video import check_video_path
-from models.training.checkpoint import run_of
 
 
 def evaluate(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ipv_bench.checkpoint_index import latest_checkpoint, newest_as_recorded, run_of
 from ipv_bench.errors import CheckpointError, ConfigError, InterruptedRunError, RunError, UsageError
 from ipv_bench.folder_kind import refuse_other_kind
 from ipv_bench.plugins import plugin_names
@@ -46,12 +47,9 @@ from models.methods.base import Agent, find_method
 from models.training.begun_run import has_begun, take_back
 from models.training.checkpoint import (
     count_of,
-    latest_checkpoint,
     load_checkpoint,
-    newest_as_recorded,
     refuse_unknown_checkpoints,
     remove_unfinished,
-    run_of,
     state_errors,
 )
 from models.training.hardware import (

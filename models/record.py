@@ -19,6 +19,7 @@ from typing import Any
 
 from ipv_bench.atomic_file import write_json
 from ipv_bench.bounded_json import read_json
+from ipv_bench.checkpoint_index import checkpoint_sha256, find_checkpoint, run_of
 from ipv_bench.config import differences, flatten
 from ipv_bench.errors import (
     ConfigError,
@@ -43,7 +44,6 @@ from models.recording.episode import find_episodes, play_episode, write_episode
 from models.recording.expert_env import MAKER as EXPERT_MAKER
 from models.recording.folder import FORMAT, refuse_other_files
 from models.recording.policies import policy_maker
-from models.training.checkpoint import checkpoint_sha256, find_checkpoint, run_of
 from models.training.interruption import StopRequest
 
 POLICIES = ("uniform", "smooth", "expert")

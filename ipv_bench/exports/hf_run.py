@@ -11,15 +11,20 @@ holds such is told, as its bytes are its identity.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ipv_bench.atomic_file import disk_errors
-from ipv_bench.bounded_file import MEGABYTE, read_bytes, reading_errors
 from ipv_bench.bounded_json import read_json
+from ipv_bench.checkpoint_index import (
+    FOLDER,
+    INDEX_FILE,
+    CheckpointIndex,
+    checkpoint_sha256,
+    latest_checkpoint,
+    read_index,
+)
 from ipv_bench.errors import CheckpointError, RunError
 from ipv_bench.exports.card import run_card
 from ipv_bench.exports.checked_copy import checked_copy
@@ -27,12 +32,11 @@ from ipv_bench.exports.config import HfExportConfig
 from ipv_bench.exports.licence import check_licence, not_to_be_passed_on
 from ipv_bench.exports.run_usage import STATE_BYTES, STATE_FILE, run_usage
 from ipv_bench.exports.score_interval import RESAMPLES, SEED, mean_interval
-from ipv_bench.file_names import path_inside, shown
+from ipv_bench.file_names import path_inside
 from ipv_bench.machine_traces import without_machine
 from ipv_bench.progress import say_aside
 from ipv_bench.run_record import EVALUATIONS_FILE, RunRecord, read_jsonl, read_record, write_record
 
-CHECKPOINTS, INDEX_FILE = "checkpoints", "checkpoint.json"
 _COPY = "copy the checkpoint again, or delete it: the run goes on from the one before"
 
 
@@ -54,21 +58,16 @@ def check_run(run: Path, config: HfExportConfig) -> None:
 
 
 def newest_checkpoint(run: Path) -> Path:
-    """The complete checkpoint of the highest step.
+    """The one that every command takes as the run's newest.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or it is damaged.
     """
-    folder = run / CHECKPOINTS
-    with reading_errors(folder, error=CheckpointError):
-        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-        names = [name for name in names if re.fullmatch(r"[0-9]{1,18}", name)]
-        steps = [name for name in names if (folder / name / INDEX_FILE).is_file()]
-    if not steps:
-        raise CheckpointError(
-            f"{run} holds no checkpoint", expected=f"{CHECKPOINTS}/<step>/", fix="keep them with the run"
-        )
-    return folder / max(steps, key=int)
+    found = latest_checkpoint(run)
+    if found is None:
+        raise CheckpointError(f"{run} holds no checkpoint", expected=f"{FOLDER}/<step>/", fix="keep them with the run")
+    read_index(found)
+    return found
 
 
 def write_hf_run(run: Path, folder: Path, config: HfExportConfig) -> int:
@@ -80,8 +79,9 @@ def write_hf_run(run: Path, folder: Path, config: HfExportConfig) -> int:
     """
     record = read_record(run)
     checkpoint = newest_checkpoint(run)
-    place = folder / CHECKPOINTS / checkpoint.name
-    files = _copy_checkpoint(checkpoint, place)
+    index = read_index(checkpoint)
+    place = folder / FOLDER / str(index.step)
+    files = _copy_checkpoint(checkpoint, place, index)
     evaluations: list[dict[str, Any]] = []
     if (run / EVALUATIONS_FILE).is_file():
         evaluations = list(read_jsonl(run / EVALUATIONS_FILE))
@@ -95,24 +95,14 @@ def write_hf_run(run: Path, folder: Path, config: HfExportConfig) -> int:
     return sum(size for _, size, _ in files)
 
 
-def _copy_checkpoint(checkpoint: Path, place: Path) -> list[tuple[str, int, str]]:
+def _copy_checkpoint(checkpoint: Path, place: Path, index: CheckpointIndex) -> list[tuple[str, int, str]]:
     """(file, bytes, sha256) of each file of the checkpoint."""
-    path = checkpoint / INDEX_FILE
-    index = read_json(path, error=CheckpointError, expect=dict, limit=MEGABYTE, fix=_COPY)
-    entries = index.get("files")
-    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
-        raise CheckpointError(f"{path} lists no files", expected="name → size and sha256", fix=_COPY)
     files = []
-    for name, entry in entries.items():
-        sha256 = entry.get("sha256")
-        if not isinstance(sha256, str) or not re.fullmatch(r"[0-9a-f]{64}", sha256):
-            raise CheckpointError(
-                f"{path}: the sha256 of {shown(name)} is {shown(sha256)}", expected="64 hexadecimal digits", fix=_COPY
-            )
-        source = path_inside(checkpoint, name, str(path), CheckpointError)
-        size = checked_copy(source, place / name, sha256, error=CheckpointError, fix=_COPY)
-        files.append((name, size, sha256))
-    checked_copy(path, place / INDEX_FILE, "", error=CheckpointError, fix=_COPY)
+    for name, entry in index.files.items():
+        source = path_inside(checkpoint, name, str(checkpoint / INDEX_FILE), CheckpointError)
+        size = checked_copy(source, place / name, entry.sha256, error=CheckpointError, fix=_COPY)
+        files.append((name, size, entry.sha256))
+    checked_copy(checkpoint / INDEX_FILE, place / INDEX_FILE, "", error=CheckpointError, fix=_COPY)
     return files
 
 
@@ -122,7 +112,7 @@ def _warn_of_places(checkpoint: Path) -> None:
     told = [key for key, value in state.items() if without_machine({key: value}) != {key: value}]
     if told:
         say_aside(
-            f"warning: {CHECKPOINTS}/{checkpoint.name}/{STATE_FILE} is copied as it is and holds paths or hosts of "
+            f"warning: {FOLDER}/{checkpoint.name}/{STATE_FILE} is copied as it is and holds paths or hosts of "
             f"this machine, in {', '.join(told[:5])}: look at it before you share this folder"
         )
 
@@ -143,9 +133,7 @@ def run_facts(
         ("exact", "yes" if record.exact else "no: " + "; ".join(record.inexact_because)),
         *((f"package {name}", version) for name, version in sorted(record.packages.items())),
     ]  # fmt: skip
-    index = read_bytes(checkpoint / INDEX_FILE, error=CheckpointError, limit=MEGABYTE, fix=_COPY)
-    sha256 = hashlib.sha256(index).hexdigest()
-    parents = [("this checkpoint", f"{CHECKPOINTS}/{checkpoint.name}", sha256)]
+    parents = [("this checkpoint", f"{FOLDER}/{checkpoint.name}", checkpoint_sha256(checkpoint))]
     if record.parent.get("checkpoint"):
         parents.append(("starts from", record.parent["checkpoint"], record.parent.get("checkpoint_sha256", "")))
     for path, digest in (record.parent.get("files") or {}).items():
@@ -164,7 +152,7 @@ def run_facts(
         ],
         "scores": _scores(record, evaluations),
         "parents": parents,
-        "files": [(f"{CHECKPOINTS}/{checkpoint.name}/{name}", size, digest) for name, size, digest in files],
+        "files": [(f"{FOLDER}/{checkpoint.name}/{name}", size, digest) for name, size, digest in files],
         "use": run_usage(record, checkpoint),
     }  # fmt: skip
 

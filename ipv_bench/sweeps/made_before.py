@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ipv_bench.addresses import public_values
 from ipv_bench.came_later import with_later_fields
+from ipv_bench.checkpoint_index import checkpoint_sha256, latest_checkpoint
 from ipv_bench.config import differences, flatten
-from ipv_bench.errors import RunError, UsageError
+from ipv_bench.errors import CheckpointError, RunError, UsageError
 from ipv_bench.run_record import RunRecord, read_record
 from ipv_bench.sweeps.planned_job import ExpectedRun, Job
 
-MANIFEST_FILE, INDEX_FILE, CHECKPOINTS = "manifest.json", "checkpoint.json", "checkpoints"
+MANIFEST_FILE = "manifest.json"
 _SHOWN_RUNS, _SHOWN_KEYS, _SHOWN_MORE = 3, 4, 30
 _OWN_PARTS = 4
 """Last parts of a pre-training run's path that name it: `pretrain/<data sets>/<method>/seed<n>`."""
@@ -94,13 +94,12 @@ def _start(record: RunRecord, start: str) -> Iterator[str]:
 
 
 def _newest_sha256(run: Path) -> str:
-    """Hash of the index of a run's newest checkpoint; empty where its weights are not here."""
+    """Hash of a run's newest checkpoint; empty where its weights are not here."""
     try:
-        steps = [int(name) for name in os.listdir(run / CHECKPOINTS) if name.isdecimal()]
-        text = (run / CHECKPOINTS / str(max(steps)) / INDEX_FILE).read_bytes()
-    except (OSError, ValueError):
+        newest = latest_checkpoint(run)
+        return checkpoint_sha256(newest) if newest is not None else ""
+    except CheckpointError:
         return ""
-    return hashlib.sha256(text).hexdigest()
 
 
 def _sets(record: RunRecord, folders: Iterable[str]) -> Iterator[str]:

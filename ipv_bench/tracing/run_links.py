@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ipv_bench.analysis_record import read_analysis
-from ipv_bench.bounded_file import MEGABYTE
-from ipv_bench.bounded_json import read_json
+from ipv_bench.checkpoint_index import FOLDER, INDEX_FILE, latest_checkpoint, read_index
 from ipv_bench.errors import CheckpointError, InputError, IpvBenchError, RunError
-from ipv_bench.file_names import path_inside, shown
 from ipv_bench.run_record import RUN_FILE, RunRecord, read_record
 from ipv_bench.tracing.checked_file import difference, sha256_of
 from ipv_bench.tracing.link import Link, Links, text_of
 from ipv_bench.tracing.places import find
 from ipv_bench.tracing.set_links import recorded_set
-
-CHECKPOINTS, INDEX_FILE = "checkpoints", "checkpoint.json"
-_RESTORE = "restore it from a backup, or make the run again"
 
 
 def run_link(links: Links, folder: Path) -> Link:
@@ -54,11 +48,14 @@ def _named(method: str, variant: str) -> str:
 
 def _own_checkpoint(links: Links, folder: Path, record: RunRecord) -> Iterator[Link]:
     """What the run left: its newest checkpoint, held against the record, unless it is the one that led here."""
-    newest = max(_steps(folder), default=None)
-    if newest is None:
-        yield Link("checkpoint", str(folder / CHECKPOINTS), "not here", "no weights are kept of this run")
+    try:
+        path = latest_checkpoint(folder)
+    except CheckpointError as problem:
+        yield Link("checkpoint", str(folder / FOLDER)).broken(problem)
         return
-    path = folder / CHECKPOINTS / str(newest)
+    if path is None:
+        yield Link("checkpoint", str(folder / FOLDER), "not here", "no weights are kept of this run")
+        return
     if links.is_open("checkpoint", os.path.realpath(path)):
         return
     link = _checkpoint_link(path, "of this run, the newest: ")
@@ -75,16 +72,6 @@ def _own_checkpoint(links: Links, folder: Path, record: RunRecord) -> Iterator[L
             )
         )
     yield link
-
-
-def _steps(folder: Path) -> Iterator[int]:
-    try:
-        names = os.listdir(folder / CHECKPOINTS)
-    except OSError:
-        return
-    for name in names:
-        if re.fullmatch(r"[0-9]{1,18}", name) and (folder / CHECKPOINTS / name / INDEX_FILE).is_file():
-            yield int(name)
 
 
 def _origins(links: Links, folder: Path, record: RunRecord) -> Iterator[Link]:
@@ -167,13 +154,13 @@ def _index_sha256(path: Path) -> str:
 
 def _in_run(run: str, sha256: str, holder: Path) -> Path | None:
     """The checkpoint of that hash anywhere in a recorded run: its folder may have been renamed."""
-    place = find(run, holder, lambda path: (path / CHECKPOINTS).is_dir(), lambda path: bool(_of_hash(path, sha256)))
+    place = find(run, holder, lambda path: (path / FOLDER).is_dir(), lambda path: bool(_of_hash(path, sha256)))
     return _of_hash(place.path, sha256) if place.path is not None else None
 
 
 def _of_hash(run: Path, sha256: str) -> Path | None:
     try:
-        inside = sorted((run / CHECKPOINTS).iterdir())
+        inside = sorted((run / FOLDER).iterdir())
     except OSError:
         return None
     return next((path for path in inside if _index_sha256(path) == sha256), None)
@@ -192,7 +179,7 @@ def _with_run(links: Links, link: Link, run: str, holder: Path) -> Link:
 def _with_own_run(links: Links, path: Path) -> Link:
     link = _checkpoint_link(path, "")
     folder = path.parent.parent
-    if path.parent.name == CHECKPOINTS and (folder / RUN_FILE).is_file():
+    if path.parent.name == FOLDER and (folder / RUN_FILE).is_file():
         link.made_from.append(run_link(links, folder))
     else:
         link.words += f"; no {RUN_FILE} says which run made it"
@@ -208,7 +195,7 @@ def _checkpoint_link(path: Path, before: str) -> Link:
     """A checkpoint whose files are held against its index."""
     link = Link("checkpoint", str(path))
     try:
-        files = _files(path)
+        files = {name: entry.sha256 for name, entry in read_index(path).files.items()}
     except IpvBenchError as problem:
         return link.broken(problem)
     sha256 = _index_sha256(path)
@@ -219,29 +206,6 @@ def _checkpoint_link(path: Path, before: str) -> Link:
         if changed is not None:
             link.broken(changed)
     return link
-
-
-def _files(path: Path) -> dict[str, str]:
-    """File → sha256, as the index of a checkpoint has them.
-
-    Raises:
-        CheckpointError: it is damaged, or names a file outside.
-    """
-    where = path / INDEX_FILE
-    entries = read_json(where, error=CheckpointError, expect=dict, limit=MEGABYTE, fix=_RESTORE).get("files")
-    if not isinstance(entries, dict) or not entries:
-        raise CheckpointError(f"{where} lists no files", expected="name → size and sha256", fix=_RESTORE)
-    found = {}
-    for name, entry in entries.items():
-        sha256 = entry.get("sha256") if isinstance(entry, dict) else None
-        if not isinstance(sha256, str) or not re.fullmatch(r"[0-9a-f]{64}", sha256):
-            raise CheckpointError(
-                f"{where}: the sha256 of {shown(name)} is {shown(sha256)}",
-                expected="64 hexadecimal digits",
-                fix=_RESTORE,
-            )
-        found[path_inside(path, name, str(where), CheckpointError).name] = sha256
-    return found
 
 
 def _compare_sets(above: Link, record: RunRecord, folder: Path) -> None:
@@ -283,7 +247,7 @@ def _analysis_link(links: Links, folder: Path) -> Link:
     link.words = f"{record.kind} of {len(record.models)} models, seed {record.seed}"
     link.facts = {"kind": record.kind, "seed": record.seed, "git_commit": record.git_commit}
     for model in record.models:
-        checkpoint = f"{model.run}/{CHECKPOINTS}/{model.step}"
+        checkpoint = f"{model.run}/{FOLDER}/{model.step}"
         link.made_from.append(recorded_checkpoint(links, checkpoint, model.run, model.checkpoint_sha256, folder))
     link.made_from += [recorded_set(links, entry, folder) for entry in record.shard_sets]
     return link

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from ipv_bench.analysis_record import ANALYSIS_FILE
+from ipv_bench.checkpoint_index import INDEX_FILE
 from ipv_bench.errors import InputError
 from ipv_bench.run_record import RUN_FILE
 from ipv_bench.shard_set import MANIFEST_FILE
 from ipv_bench.tracing.link import Link, Links
 from ipv_bench.tracing.report_links import FIGURES, figure_link, find_report, read_report, report_link
-from ipv_bench.tracing.run_links import INDEX_FILE, analysis_link, checkpoint_link, run_link
+from ipv_bench.tracing.run_links import analysis_link, checkpoint_link, run_link
 from ipv_bench.tracing.set_links import set_link
 
 DEFAULT_REPORT = "report"

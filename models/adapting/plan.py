@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ipv_bench.bounded_json import as_model
+from ipv_bench.checkpoint_index import checkpoint_sha256, find_checkpoint, latest_checkpoint, run_of
 from ipv_bench.config import Resolved, parse_overrides
 from ipv_bench.errors import CheckpointError, ConfigError, InputError, RunError, UnknownNameError, UsageError
 from ipv_bench.file_names import folder_name
@@ -21,7 +22,7 @@ from models.methods.base import adaptation_of, find_method, held_by, unused_by
 from models.pretraining.config import RESOURCE_KEYS, resolve_pretraining
 from models.pretraining.plan import PACKAGES
 from models.training.begun_run import has_begun
-from models.training.checkpoint import checkpoint_sha256, count_of, find_checkpoint, latest_checkpoint, run_of
+from models.training.checkpoint import count_of
 from models.world_models.config import MethodConfig, variant
 from models.world_models.parent_weights import refuse_unused, tell_unfinished
 from models.world_models.unread_settings import refuse_unread

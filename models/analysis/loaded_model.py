@@ -14,6 +14,7 @@ from torch import nn
 
 from ipv_bench.analysis_record import AnalysedRun
 from ipv_bench.bounded_json import as_model
+from ipv_bench.checkpoint_index import checkpoint_sha256, find_checkpoint, run_of
 from ipv_bench.config import flatten_fields, merge, nested
 from ipv_bench.errors import ConfigError, InputError, RunError, UsageError
 from ipv_bench.run_record import RUN_FILE, RunRecord, read_record
@@ -21,14 +22,7 @@ from models.adapting.config import adapt_config_class
 from models.finetuning.config import saved_config
 from models.methods.base import adaptation_of, find_method
 from models.pretraining.config import pretrain_config_class
-from models.training.checkpoint import (
-    checkpoint_sha256,
-    count_of,
-    find_checkpoint,
-    load_checkpoint,
-    run_of,
-    state_errors,
-)
+from models.training.checkpoint import count_of, load_checkpoint, state_errors
 from models.training.hardware import choose_device
 from models.training.module_tensors import load_tensors
 from models.world_models.config import MethodConfig

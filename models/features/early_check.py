@@ -11,13 +11,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ipv_bench.checkpoint_index import FOLDER
 from ipv_bench.config import lay, load_preset, merge, parse_overrides, read_config_file
 from ipv_bench.errors import IpvBenchError
 from ipv_bench.plugins import find_plugin
 from ipv_bench.run_record import read_record
 from models.features.find_weights import find_model
 from models.metrics.lpips_files import require_weights
-from models.training.checkpoint import FOLDER
 
 OF_TRANSFORMERS = ("mae", "vision")
 """Values of `features.kind` whose weights are a model of `transformers`."""

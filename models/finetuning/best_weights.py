@@ -10,11 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ipv_bench.checkpoint_index import BEST, FOLDER
 from ipv_bench.errors import CheckpointError
 from ipv_bench.run_record import RunRecord, read_record, write_record
 from models.finetuning.counters import Counters
 from models.methods.base import Agent
-from models.training.checkpoint import BEST, FOLDER, count_of, read_state, remove_best, save_checkpoint
+from models.training.checkpoint import count_of, read_state, remove_best, save_checkpoint
 from models.world_models.weight_facts import FACTS, weight_facts
 
 

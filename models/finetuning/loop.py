@@ -38,11 +38,7 @@ from models.finetuning.run_logs import NOTHING, RunLogs, mean_return
 from models.finetuning.short_episodes import short_episodes, short_episodes_told
 from models.finetuning.unlearned_ends import ENDED
 from models.methods.base import Agent
-from models.training.checkpoint import (
-    load_checkpoint,
-    save_checkpoint,
-    state_errors,
-)
+from models.training.checkpoint import load_checkpoint, save_checkpoint, state_errors
 from models.training.interruption import StopRequest
 from models.training.metric_means import MetricMeans
 from models.world_models.weight_facts import FACTS, check_own_weights, weight_facts

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ipv_bench.checkpoint_index import checkpoint_sha256, find_checkpoint
 from ipv_bench.config import Resolved
 from ipv_bench.errors import RunError, UsageError
 from ipv_bench.file_names import folder_name, shown
@@ -20,7 +21,7 @@ from models.finetuning.paper_table import own_release, table_2, table_2_text
 from models.methods.base import find_method
 from models.methods.released_settings import departures
 from models.training.begun_run import has_begun
-from models.training.checkpoint import checkpoint_sha256, find_checkpoint, read_state
+from models.training.checkpoint import read_state
 from models.world_models.config import variant
 from models.world_models.parent_weights import check_parent, refuse_unused, tell_unfinished, told_of_the_start
 from models.world_models.unread_settings import refuse_unread

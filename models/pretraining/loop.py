@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from ipv_bench.addresses import public_values
+from ipv_bench.checkpoint_index import latest_checkpoint
 from ipv_bench.errors import InterruptedRunError, IpvBenchError, ShardSetError
 from ipv_bench.progress import Bar, say
 from ipv_bench.run_record import METRICS_FILE, JsonlLog, RunRecord, mark_inexact
@@ -25,7 +26,7 @@ from models.pretraining.validation import Validation, validate
 from models.pretraining.video_batches import VideoBatches, VideoData, read_labels, stack_segments, videos_of
 from models.pretraining.video_training import VideoTraining
 from models.training.begun_run import VIDEOS_FOLDER
-from models.training.checkpoint import count_of, latest_checkpoint, load_checkpoint, save_checkpoint, state_errors
+from models.training.checkpoint import count_of, load_checkpoint, save_checkpoint, state_errors
 from models.training.interruption import StopRequest
 from models.training.metric_means import MetricMeans
 from models.training.tracking import MetricMirrors

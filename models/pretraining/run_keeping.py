@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
+from ipv_bench.checkpoint_index import newest_as_recorded
 from ipv_bench.errors import InterruptedRunError, IpvBenchError, RunError, UsageError
 from ipv_bench.folder_kind import refuse_other_kind
 from ipv_bench.progress import progress, say
@@ -13,7 +14,7 @@ from ipv_bench.run_record import RUN_FILE, RunRecord, check_same_config, read_re
 from models.pretraining.loop import PretrainLoop
 from models.pretraining.video_training import VideoTraining
 from models.training.begun_run import has_begun, take_back
-from models.training.checkpoint import newest_as_recorded, refuse_unknown_checkpoints, remove_unfinished
+from models.training.checkpoint import refuse_unknown_checkpoints, remove_unfinished
 from models.training.distributed import rank_errors
 from models.training.tracking import wandb_id
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ipv_bench.atomic_file import write_json
 from ipv_bench.bounded_file import reading_errors
+from ipv_bench.checkpoint_index import FOLDER, newest_as_recorded
 from ipv_bench.config import flatten
 from ipv_bench.errors import CheckpointError, OutputError
 from ipv_bench.exports.run_usage import finetune_command
@@ -27,7 +28,7 @@ from models.methods.base import find_method
 from models.pretraining.config import resolve_pretraining
 from models.published.prelar_names import as_contextwm, has_latent_actions, latent_model_name
 from models.published.published_names import our_name
-from models.training.checkpoint import FOLDER, newest_as_recorded, save_checkpoint
+from models.training.checkpoint import save_checkpoint
 from models.training.module_tensors import check_shapes, load_tensors
 from models.world_models.config import WorldModelConfig
 from models.world_models.weight_facts import FACTS, weight_facts

@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from ipv_bench.analysis_record import ANALYSIS_FILE, ARRAYS_FILE
+from ipv_bench.checkpoint_index import FOLDER
 from ipv_bench.errors import RunError
 from ipv_bench.run_record import EVALUATIONS_FILE, METRICS_FILE, RUN_FILE, read_jsonl, read_record
-from models.training.checkpoint import FOLDER
 from models.training.tracking import TENSORBOARD_FOLDER
 
 VIDEOS_FOLDER, PAIRS_BEFORE = "videos", "pairs_before"

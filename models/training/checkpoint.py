@@ -25,13 +25,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, NonNegativeInt
-
 from ipv_bench.atomic_file import TEMPORARY_SUFFIX, disk_errors, fsync_folder
-from ipv_bench.bounded_file import MEGABYTE, read_bytes
-from ipv_bench.bounded_json import as_model, parse_json, read_json
+from ipv_bench.bounded_file import read_bytes
+from ipv_bench.bounded_json import parse_json
+from ipv_bench.checkpoint_index import (
+    BEST,
+    DAMAGED,
+    FOLDER,
+    FORMAT,
+    INDEX_FILE,
+    SET_ASIDE,
+    STATE_FILE,
+    FileEntry,
+    checkpoint_folders,
+    checkpoint_steps,
+    damaged,
+    read_index,
+)
 from ipv_bench.errors import CheckpointError, RunError
-from ipv_bench.file_names import FileName, path_inside, shown
+from ipv_bench.file_names import path_inside, shown
 from ipv_bench.run_record import RUN_FILE
 from models.training.whole_folder import discard, is_written, replace_folder, unfinished
 
@@ -40,14 +52,9 @@ if TYPE_CHECKING:  # a dry run looks at checkpoints too, and does without torch
 
     Tensors = Mapping[str, Tensor]
 
-FORMAT = 1
-FOLDER, INDEX_FILE, STATE_FILE = "checkpoints", "checkpoint.json", "state.json"
-BEST = "best"
-"""Name of the checkpoint that is kept of a run's best evaluation."""
 MODEL, OPTIMIZER = "model", "optimizer"
 
 _UNFINISHED = re.compile(r"\.(?P<step>[0-9]{1,18})\.[0-9a-f]+" + re.escape(TEMPORARY_SUFFIX))
-_SET_ASIDE = re.compile(rf"\.old-(?P<name>[0-9]{{1,18}}|{BEST})\.[0-9a-f]+" + re.escape(TEMPORARY_SUFFIX))
 
 
 @dataclass(frozen=True)
@@ -122,51 +129,6 @@ def save_checkpoint(
     return final
 
 
-def checkpoint_steps(run_folder: str | Path) -> list[int]:
-    """Steps of the complete checkpoints of a run, rising."""
-    return sorted(_complete(run_folder))
-
-
-def latest_checkpoint(run_folder: str | Path) -> Path | None:
-    """The newest complete checkpoint of a run, or None when there is none yet."""
-    found = _complete(run_folder)
-    return found[max(found)] if found else None
-
-
-def _complete(run_folder: str | Path) -> dict[int, Path]:
-    """Step → folder of a run's complete checkpoints, those included that are set aside while they are replaced."""
-    folder = Path(run_folder) / FOLDER
-    entries = [entry for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
-    aside = {match["name"]: entry for entry in entries if (match := _SET_ASIDE.fullmatch(entry.name))}
-    found = aside | {entry.name: entry for entry in entries}
-    return {int(name): entry for name, entry in found.items() if re.fullmatch(r"[0-9]{1,18}", name)}
-
-
-def find_checkpoint(path: str | Path) -> Path:
-    """The checkpoint that `path` means: a checkpoint folder itself, or the newest one of a run folder.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    path = Path(path)
-    if (path / INDEX_FILE).is_file():
-        return path
-    found = latest_checkpoint(path)
-    if found is None:
-        raise CheckpointError(
-            f"{path} holds no checkpoint" if path.exists() else f"{path} does not exist",
-            expected="a run folder with checkpoints/<step>/, or one checkpoint folder",
-            fix="name a run made by `ipv-bench pretrain` or `ipv-bench import-checkpoint`",
-        )
-    return found
-
-
-def run_of(path: str | Path) -> Path:
-    """The run folder that `path` is or, for one of its checkpoint folders, belongs to."""
-    path = Path(path)
-    return path.parent.parent if (path / INDEX_FILE).is_file() and path.parent.name == FOLDER else path
-
-
 def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read and check one checkpoint folder.
 
@@ -177,15 +139,15 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     from safetensors import SafetensorError
 
     path = Path(path)
-    index = _read_index(path)
+    index = read_index(path)
     contents = {name: _read_checked(path, name, entry) for name, entry in index.files.items()}
     try:
         text = contents.pop(STATE_FILE)
-        state = parse_json(text, str(path / STATE_FILE), error=CheckpointError, expect=dict, fix=_DELETE)
+        state = parse_json(text, str(path / STATE_FILE), error=CheckpointError, expect=dict, fix=DAMAGED)
         groups = {name.removesuffix(".safetensors"): safetensors.torch.load(data) for name, data in contents.items()}
         model, optimizer = groups.pop(MODEL), groups.pop(OPTIMIZER)
     except (KeyError, ValueError, AttributeError, SafetensorError) as error:
-        raise _damaged(f"{path} cannot be read: {error}") from None
+        raise damaged(f"{path} cannot be read: {error}") from None
     return Checkpoint(path, index.step, model, optimizer, state, groups)
 
 
@@ -196,21 +158,9 @@ def read_state(path: str | Path) -> dict[str, Any]:
         CheckpointError: as for `load_checkpoint`.
     """
     path = Path(path)
-    text = _read_checked(path, STATE_FILE, _read_index(path).files[STATE_FILE])
-    state: dict[str, Any] = parse_json(text, str(path / STATE_FILE), error=CheckpointError, expect=dict, fix=_DELETE)
+    text = _read_checked(path, STATE_FILE, read_index(path).files[STATE_FILE])
+    state: dict[str, Any] = parse_json(text, str(path / STATE_FILE), error=CheckpointError, expect=dict, fix=DAMAGED)
     return state
-
-
-def checkpoint_sha256(path: str | Path) -> str:
-    """Hash that stands for a whole checkpoint: that of its index, which holds the hashes of its files."""
-    data = read_bytes(Path(path) / INDEX_FILE, error=CheckpointError, limit=MEGABYTE, fix=_DELETE)
-    return hashlib.sha256(data).hexdigest()
-
-
-def newest_as_recorded(run_folder: str | Path) -> dict[str, Any]:
-    """What a finished run's record says of its newest checkpoint: `step` and `sha256`; empty where it has none."""
-    newest = latest_checkpoint(run_folder)
-    return {"step": int(newest.name), "sha256": checkpoint_sha256(newest)} if newest is not None else {}
 
 
 def refuse_unknown_checkpoints(run_folder: str | Path) -> None:
@@ -238,10 +188,10 @@ def remove_unfinished(run_folder: str | Path) -> None:
     folder = Path(run_folder) / FOLDER
     hidden = [entry for entry in sorted(folder.glob(f".*{TEMPORARY_SUFFIX}")) if not is_written(entry)]
     for entry in hidden:
-        match = _SET_ASIDE.fullmatch(entry.name)
+        match = SET_ASIDE.fullmatch(entry.name)
         if match and entry.is_dir() and not (folder / match["name"]).exists():
             os.rename(entry, folder / match["name"])
-    if not _complete(run_folder):
+    if not checkpoint_folders(run_folder):
         whole = {int(match["step"]): entry for entry in hidden if (match := _whole(entry))}
         if whole:
             os.rename(whole[max(whole)], folder / str(max(whole)))
@@ -297,56 +247,15 @@ def _prune(run_folder: str | Path, keep_last: int, keep_every: int) -> None:
             discard(Path(run_folder) / FOLDER / str(step))
 
 
-class _FileEntry(BaseModel):
-    size_bytes: NonNegativeInt
-    sha256: str
-
-
-class _Index(BaseModel):
-    """The contents of `checkpoint.json`."""
-
-    format: int
-    step: NonNegativeInt
-    files: dict[FileName, _FileEntry]
-
-
-def _read_index(path: Path) -> _Index:
-    where = path / INDEX_FILE
-    if not os.path.lexists(where):
-        raise CheckpointError(
-            f"{path} has no {INDEX_FILE}", expected="a complete checkpoint", fix="name another checkpoint or run folder"
-        )
-    values = read_json(where, error=CheckpointError, expect=dict, limit=MEGABYTE, fix=_DELETE)
-    version = values.get("format")
-    if type(version) is not int or version > FORMAT:
-        raise CheckpointError(
-            f"{path} has checkpoint format {shown(version)}",
-            expected=f"format {FORMAT} or older",
-            fix="update ipv-bench",
-        )
-    index = as_model(_Index, values, str(where), error=CheckpointError, fix=_DELETE)
-    odd = [name for name in index.files if name != STATE_FILE and not name.endswith(".safetensors")]
-    if odd or not {STATE_FILE, f"{MODEL}.safetensors", f"{OPTIMIZER}.safetensors"} <= index.files.keys():
-        raise _damaged(f"{where} lists {', '.join(sorted(index.files)[:10])}")
-    return index
-
-
-def _read_checked(folder: Path, name: str, entry: _FileEntry) -> bytes:
+def _read_checked(folder: Path, name: str, entry: FileEntry) -> bytes:
     path = path_inside(folder, name, str(folder / INDEX_FILE), CheckpointError)
     if not path.is_file() or path.stat().st_size != entry.size_bytes:
         found = f"{path.stat().st_size} bytes" if path.is_file() else "no such file"
-        raise _damaged(f"{path} is truncated: {found} instead of {entry.size_bytes} bytes")
-    data = read_bytes(path, error=CheckpointError, limit=entry.size_bytes, fix=_DELETE)
+        raise damaged(f"{path} is truncated: {found} instead of {entry.size_bytes} bytes")
+    data = read_bytes(path, error=CheckpointError, limit=entry.size_bytes, fix=DAMAGED)
     if hashlib.sha256(data).hexdigest() != entry.sha256:
-        raise _damaged(f"{path} was changed after it was saved: its sha256 is not the recorded one")
+        raise damaged(f"{path} was changed after it was saved: its sha256 is not the recorded one")
     return data
-
-
-_DELETE = "delete this checkpoint folder: the run then continues from the one before it"
-
-
-def _damaged(found: str) -> CheckpointError:
-    return CheckpointError(found, expected="a checkpoint as it was saved", fix=_DELETE)
 
 
 def count_of(value: Any) -> int:
@@ -371,4 +280,4 @@ def state_errors(path: Path) -> Iterator[None]:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         words = f"no {error}" if isinstance(error, KeyError) else shown(str(error), 200).strip("'")
-        raise _damaged(f"{path / STATE_FILE} is not the state of this kind of run: {words}") from error
+        raise damaged(f"{path / STATE_FILE} is not the state of this kind of run: {words}") from error

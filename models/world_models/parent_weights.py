@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ipv_bench.checkpoint_index import run_of
 from ipv_bench.config import flatten, in_sections
 from ipv_bench.errors import ConfigError
 from ipv_bench.progress import say_aside
 from ipv_bench.run_record import RUN_FILE, read_record
-from models.training.checkpoint import run_of
 from models.world_models.config import MethodConfig
 from models.world_models.weight_facts import WEIGHT_KEYS, check_weights_fit, facts_of, weight_facts
 

@@ -18,8 +18,8 @@ from cpu_seconds import CountingWorkspace
 from kept_model import OtherModelError
 from one_command import OutOfTimeError
 
+from ipv_bench.checkpoint_index import checkpoint_sha256
 from ipv_bench.run_record import read_record, write_record
-from models.training.checkpoint import checkpoint_sha256
 from reports.config import ReportConfig
 from tests.experiments.runs_of_scripts import ROOT, quick, record, whole_config
 

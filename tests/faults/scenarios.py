@@ -124,7 +124,8 @@ def _save(run: Path, step: int, number: int, **options: int) -> None:
 
 def _newest(run: Path) -> tuple[str, int, list[str]]:
     """Name and contents of the newest checkpoint, and the names of all entries."""
-    from models.training.checkpoint import latest_checkpoint, load_checkpoint, remove_unfinished
+    from ipv_bench.checkpoint_index import latest_checkpoint
+    from models.training.checkpoint import load_checkpoint, remove_unfinished
 
     remove_unfinished(run)
     path = latest_checkpoint(run)
@@ -136,7 +137,8 @@ def _still_complete(*numbers: int) -> Callable[[Path], str]:
     """Before anything is put right, and after it, there is a checkpoint that can be loaded."""
 
     def check(run: Path) -> str:
-        from models.training.checkpoint import latest_checkpoint, load_checkpoint, remove_unfinished
+        from ipv_bench.checkpoint_index import latest_checkpoint
+        from models.training.checkpoint import load_checkpoint, remove_unfinished
 
         for moment in ("right after the kill", "after remove_unfinished"):
             path = latest_checkpoint(run)
@@ -180,8 +182,9 @@ def replay_and_checkpoints(shared: Path) -> Scenario:
     """Episodes, evictions and checkpoints in the order of a run; the state must be that of an undisturbed one."""
     import numpy as np
 
+    from ipv_bench.checkpoint_index import latest_checkpoint
     from models.finetuning.replay import Replay, ReplayConfig
-    from models.training.checkpoint import latest_checkpoint, load_checkpoint, remove_unfinished, save_checkpoint
+    from models.training.checkpoint import load_checkpoint, remove_unfinished, save_checkpoint
 
     config = ReplayConfig(capacity=14, batch_size=4, length=3)
 
@@ -252,9 +255,10 @@ def finetune_run(shared: Path) -> Scenario:
     """A whole fine-tuning run, on an environment that costs nothing."""
     import torch
 
+    from ipv_bench.checkpoint_index import latest_checkpoint
     from models.envs.base import EnvConfig
     from models.finetuning import env_groups, random_policy
-    from models.training.checkpoint import latest_checkpoint, load_checkpoint
+    from models.training.checkpoint import load_checkpoint
     from tests.models.envs.toy_env import ToyEnv, make
     from tests.models.finetuning.finetune_runs import SMALL, command_line
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
+from ipv_bench.checkpoint_index import latest_checkpoint
 from ipv_bench.cli import run
-from models.training.checkpoint import latest_checkpoint, load_checkpoint
+from models.training.checkpoint import load_checkpoint
 
 RANDOM = ("--set", "weights=random")
 FAST = {"training.updates": 6, "training.checkpoint_every": 2, "training.log_every": 2, "validation.every": 3}

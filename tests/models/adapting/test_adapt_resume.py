@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from ipv_bench.checkpoint_index import latest_checkpoint
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_record, write_record
 from models.adapting.labelled_training import LabelledTraining
-from models.training.checkpoint import latest_checkpoint
 from tests.models.adapting.adapt_runs import adapt, adapt_command
 from tests.models.finetuning.finetune_runs import run_until
 from tests.models.pretraining.small_pretraining import learned, weights

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from ipv_bench.analysis_record import ANALYSIS_FILE, ARRAYS_FILE, read_analysis, read_arrays
+from ipv_bench.checkpoint_index import find_checkpoint
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_record, write_record
 from ipv_bench.tracing.start import trace
@@ -25,7 +26,6 @@ from models.analysis.loaded_model import open_models
 from models.analysis.output import PARTS
 from models.analysis.prediction_errors import FrameErrors, ModelErrors
 from models.analysis.prediction_numbers import verdicts
-from models.training.checkpoint import find_checkpoint
 from tests.models.pretraining.small_pretraining import arguments, small_shard_set
 
 LENGTH, SEEN, CLIPS = 8, 5, 7

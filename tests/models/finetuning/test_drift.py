@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ipv_bench.checkpoint_index import BEST, checkpoint_steps
 from ipv_bench.cli import run
 from ipv_bench.run_record import RunRecord, read_jsonl, read_record, write_record
 from models.finetuning.best_weights import drop_cut_best
 from models.finetuning.counters import Counters
 from models.finetuning.drift import drift_warnings
-from models.training.checkpoint import BEST, checkpoint_steps, load_checkpoint, save_checkpoint
+from models.training.checkpoint import load_checkpoint, save_checkpoint
 from tests.models.finetuning.finetune_runs import command_line
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 
+from ipv_bench.checkpoint_index import checkpoint_sha256
 from ipv_bench.cli import run
 from ipv_bench.exports.card import plain, run_card
 from ipv_bench.exports.hf_run import run_facts
@@ -21,7 +22,7 @@ from ipv_bench.run_record import RunRecord, read_record, write_record
 from models.finetune import build_agent
 from models.finetuning.plan import plan_finetuning
 from models.pretraining.config import resolve_pretraining
-from models.training.checkpoint import checkpoint_sha256, load_checkpoint, save_checkpoint
+from models.training.checkpoint import load_checkpoint, save_checkpoint
 from models.world_models.weight_facts import FACTS, weight_facts
 from tests.models.finetuning.finetune_runs import SMALL, TASK, command_line
 from tests.models.finetuning.test_finetune_cli import video_model_run

@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from ipv_bench.atomic_file import disk_errors
+from ipv_bench.checkpoint_index import latest_checkpoint
 from ipv_bench.cli import run
 from ipv_bench.errors import SimulationError
 from ipv_bench.run_record import RunRecord, read_record, write_record
 from models.finetune import build_agent
-from models.training.checkpoint import latest_checkpoint, save_checkpoint
+from models.training.checkpoint import save_checkpoint
 from models.world_models.video import VideoWorldModel
 from tests.models.finetuning.finetune_runs import SMALL, command_line
 

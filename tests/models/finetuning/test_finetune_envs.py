@@ -8,11 +8,12 @@ import pytest
 import torch
 
 import models.finetune
+from ipv_bench.checkpoint_index import latest_checkpoint
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_jsonl, read_record
 from models.agents.agent import Agent
 from models.finetuning.env_groups import LocalEnvs
-from models.training.checkpoint import latest_checkpoint, load_checkpoint
+from models.training.checkpoint import load_checkpoint
 from tests.models.finetuning.finetune_runs import command_line, log_without_wall
 
 TWO = ("--set", "envs.count=2", "--set", "training.env_steps=960", "--set", "evaluation.episodes=3",

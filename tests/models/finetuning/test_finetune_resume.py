@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from ipv_bench.checkpoint_index import latest_checkpoint
 from ipv_bench.cli import run
 from ipv_bench.run_lock import run_lock
 from ipv_bench.run_record import read_record
 from models.finetuning.replay import read_index
-from models.training.checkpoint import latest_checkpoint, load_checkpoint
+from models.training.checkpoint import load_checkpoint
 from tests.models.finetuning.finetune_runs import command_line, log_without_wall, run_until
 
 

@@ -11,13 +11,14 @@ import pytest
 import torch
 
 import models.finetune
+from ipv_bench.checkpoint_index import latest_checkpoint
 from ipv_bench.cli import run
 from ipv_bench.errors import ConfigError, RunError
 from ipv_bench.run_record import EVALUATIONS_FILE, METRICS_FILE, RunRecord, read_record, write_record
 from models.finetune import build_agent
 from models.finetuning.plan import plan_finetuning
 from models.training.begun_run import has_begun, take_back
-from models.training.checkpoint import latest_checkpoint, save_checkpoint
+from models.training.checkpoint import save_checkpoint
 from models.world_models.video import VideoWorldModel
 from tests.models.finetuning.finetune_runs import SMALL, TASK, command_line
 from tests.models.pretraining.small_pretraining import arguments, small_shard_set

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from ipv_bench.checkpoint_index import latest_checkpoint
 from ipv_bench.cli import run
 from ipv_bench.plugins import plugin_names
 from ipv_bench.run_record import read_record
 from models.finetuning.config import resolve_finetuning
 from models.methods.released_settings import departures
-from models.training.checkpoint import latest_checkpoint
 from tests.models.finetuning.finetune_runs import run_until
 from tests.models.finetuning.test_finetune_resume import assert_equal_runs
 from tests.models.isolation.small_isodream import SMALL

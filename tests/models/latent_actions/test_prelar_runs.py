@@ -11,12 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ipv_bench.checkpoint_index import latest_checkpoint
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_record
 from models.finetuning.plan import plan_finetuning
 from models.metrics.latent_actions import Verdict
 from models.pretraining.plan import plan_pretraining
-from models.training.checkpoint import latest_checkpoint, load_checkpoint
+from models.training.checkpoint import load_checkpoint
 from tests.episode_maker import write_episodes
 from tests.models.finetuning.finetune_runs import TASK, command_line, log_without_wall, run_until
 from tests.models.pretraining.half_batches import train_on_halves

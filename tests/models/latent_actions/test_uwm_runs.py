@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from ipv_bench.analysis_record import read_analysis, read_arrays
+from ipv_bench.checkpoint_index import latest_checkpoint
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_record, write_record
 from models.features.own import OwnMAE
@@ -27,7 +28,7 @@ from models.metrics.latent_actions import (
 from models.pretraining import validation
 from models.pretraining.plan import plan_pretraining
 from models.pretraining.video_training import VideoTraining
-from models.training.checkpoint import latest_checkpoint, load_checkpoint
+from models.training.checkpoint import load_checkpoint
 from tests.models.latent_actions.small_uwm import READ, SIZES
 from tests.models.pretraining.half_batches import train_on_halves
 from tests.models.pretraining.small_pretraining import (

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from ipv_bench.checkpoint_index import checkpoint_steps
 from ipv_bench.cli import run
 from ipv_bench.errors import ShardSetError
 from ipv_bench.run_lock import run_lock
@@ -20,7 +21,7 @@ from ipv_bench.run_record import read_record
 from ipv_bench.segments import Segments
 from models.pretrain import build_training
 from models.pretraining.video_training import VideoTraining
-from models.training.checkpoint import Checkpoint, checkpoint_steps
+from models.training.checkpoint import Checkpoint
 from tests.models.pretraining.small_pretraining import (
     SMALL,
     arguments,

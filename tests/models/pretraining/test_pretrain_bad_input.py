@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from ipv_bench.checkpoint_index import checkpoint_steps, latest_checkpoint
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_record
 from ipv_bench.shard_set import FRAMES_FILE, SAMPLES_FILE, file_sha256
 from models.training import checkpoint
-from models.training.checkpoint import checkpoint_steps, latest_checkpoint
 from tests.models.pretraining.small_pretraining import arguments, learned, small_shard_set
 from tests.shard_set_maker import Video, make_shard_set
 

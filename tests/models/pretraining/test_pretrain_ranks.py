@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from ipv_bench.checkpoint_index import latest_checkpoint
 from ipv_bench.cli import run
 from ipv_bench.run_record import read_record
 from models.pretraining.plan import plan_pretraining
-from models.training.checkpoint import latest_checkpoint, load_checkpoint
+from models.training.checkpoint import load_checkpoint
 from tests.faults.record import record
 from tests.models.pretraining.half_batches import train_on_halves
 from tests.models.pretraining.small_pretraining import (

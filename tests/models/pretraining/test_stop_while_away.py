@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import torch
 
+from ipv_bench.checkpoint_index import checkpoint_steps
 from ipv_bench.cli import run
 from ipv_bench.patience import Patience, be_patient, give_up
 from ipv_bench.run_record import read_record
 from models.pretraining.video_training import VideoTraining
-from models.training.checkpoint import checkpoint_steps
 from tests.models.pretraining.small_pretraining import arguments, small_shard_set
 from tests.range_handler import RangeHandler, RangeServer, serving
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ipv_bench.checkpoint_index import newest_as_recorded
 from ipv_bench.cli import run
 from ipv_bench.errors import CheckpointError
 from ipv_bench.run_record import read_record
@@ -19,7 +20,7 @@ from models.methods.base import find_method
 from models.pretraining.config import pretrain_config_class
 from models.published.import_published import import_published
 from models.published.published_names import our_name
-from models.training.checkpoint import load_checkpoint, newest_as_recorded
+from models.training.checkpoint import load_checkpoint
 from models.world_models.video import VideoWorldModel
 from tests.failing_disk import fail
 

@@ -10,20 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from ipv_bench.checkpoint_index import BEST, checkpoint_sha256, checkpoint_steps, find_checkpoint, latest_checkpoint
 from ipv_bench.errors import CheckpointError, OutputError, RunError
 from models.training import checkpoint as module
 from models.training import whole_folder
-from models.training.checkpoint import (
-    BEST,
-    checkpoint_sha256,
-    checkpoint_steps,
-    find_checkpoint,
-    latest_checkpoint,
-    load_checkpoint,
-    refuse_unknown_checkpoints,
-    remove_unfinished,
-    save_checkpoint,
-)
+from models.training.checkpoint import load_checkpoint, refuse_unknown_checkpoints, remove_unfinished, save_checkpoint
 from models.training.module_tensors import load_tensors
 
 MODEL = {"weight": torch.arange(6.0).reshape(2, 3), "num_batches_tracked": torch.tensor(3)}

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from ipv_bench.checkpoint_index import checkpoint_sha256
 from ipv_bench.errors import CheckpointError
 from ipv_bench.file_names import shown
-from models.training.checkpoint import checkpoint_sha256, load_checkpoint, save_checkpoint, state_errors
+from models.training.checkpoint import load_checkpoint, save_checkpoint, state_errors
 from tests.hostile_files import HOSTILE_JSON, HOSTILE_NAMES
 
 

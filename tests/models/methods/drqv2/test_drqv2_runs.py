@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from ipv_bench.checkpoint_index import latest_checkpoint
 from ipv_bench.cli import run
 from ipv_bench.errors import ConfigError
 from ipv_bench.plugins import plugin_names
 from ipv_bench.run_record import read_record
 from models.finetuning.config import FinetuneConfig, resolve_finetuning
-from models.training.checkpoint import latest_checkpoint, load_checkpoint
+from models.training.checkpoint import load_checkpoint
 from tests.models.finetuning.finetune_runs import log_without_wall, run_until
 from tests.models.finetuning.test_finetune_resume import assert_equal_runs
 from tests.models.methods.drqv2.small_drqv2 import command_line
