@@ -10,6 +10,7 @@ from typing import Any
 from ipv_bench.analysis_record import read_analysis
 from ipv_bench.checkpoint_index import FOLDER, INDEX_FILE, latest_checkpoint, read_index
 from ipv_bench.errors import CheckpointError, InputError, IpvBenchError, RunError
+from ipv_bench.file_names import path_inside
 from ipv_bench.run_record import RUN_FILE, RunRecord, read_record
 from ipv_bench.tracing.checked_file import difference, sha256_of
 from ipv_bench.tracing.link import Link, Links, text_of
@@ -196,6 +197,8 @@ def _checkpoint_link(path: Path, before: str) -> Link:
     link = Link("checkpoint", str(path))
     try:
         files = {name: entry.sha256 for name, entry in read_index(path).files.items()}
+        for name in files:
+            path_inside(path, name, str(path / INDEX_FILE), CheckpointError)
     except IpvBenchError as problem:
         return link.broken(problem)
     sha256 = _index_sha256(path)

@@ -302,7 +302,12 @@ def test_records_of_others_are_never_trusted(work: Path, capsys: pytest.CaptureF
     values = json.loads(index.read_text())
     values["files"]["../../../run.json"] = values["files"].pop("state.json")
     index.write_text(json.dumps(values))
-    assert "names the file" in problems(trace(AGENT))
+    assert "'../../../run.json' is no file name" in problems(trace(AGENT))
+    values["files"]["state.json"] = values["files"].pop("../../../run.json")
+    index.write_text(json.dumps(values))
+    (index.parent / "state.json").unlink()
+    (index.parent / "state.json").symlink_to(work / AGENT / "run.json")
+    assert "leads out of" in problems(trace(AGENT))
     write_record(MODEL, agent.model_copy(update={"parent": {**agent.parent, "run": AGENT}}))
     assert trace(MODEL)  # a circle of records ends
 
