@@ -3,7 +3,8 @@
 decord hands out full-size RGB with the rotation applied; it is scaled by the same scaler as everything else. So which
 frames there are does not depend on the decoder, while colours were interpolated at full size before scaling: small
 frames differ a little from PyAV's (`docs/pipelines.md` states how much). decord says nothing of damage and corrects no
-clock: PyAV decodes each file first, so that both give the same frames and times and refuse the same files.
+clock: PyAV decodes each file first, so that both give the same frames and times, and what PyAV refuses is refused. What
+decord cannot read itself is refused too.
 """
 
 from __future__ import annotations
