@@ -7,6 +7,7 @@
 `make pretrain finetune` (tiny, contextwm, dmc/cheetah_run) scored 217 in the middle and 21 at the end. Here each seed's
 mean of its last three evaluations stands beside its best one. What is kept of a run (`run.json`, `evaluations.jsonl`)
 is copied to benchmarks/results/forgetting/runs/ when it ends, to be committed; a seed that is there is not run again.
+The same is read of the kept runs of learning.py and miniature.py, which were made for other questions (`elsewhere`).
 `runs-before/` beside it holds runs of settings before, `runs-tried/` of changes that did not do it (`mode-*`: today's
 settings, scored by the most likely actions). Last line: JSON.
 """
@@ -55,6 +56,7 @@ def main() -> None:
                 "now": summary("runs"),
                 "before": summary("runs-before"),
                 "tried": summary("runs-tried"),
+                "elsewhere": elsewhere(),
             }
         )
     )
@@ -93,8 +95,7 @@ def summary(name: str) -> dict[str, Any]:
     for path in sorted((KEPT / name).glob("*/evaluations.jsonl")):
         if not is_kept(path.parent, KEPT_FILES):
             continue  # it was being copied when the script was ended
-        means = [sum(line["returns"]) / len(line["returns"]) for line in read_jsonl(path)]
-        late = sum(means[-LAST:]) / len(means[-LAST:])
+        means, late = means_of(path)
         runs[path.parent.name] = {
             "best": round(max(means), 1), "late": round(late, 1), "share": round(late / max(means), 3),
             "evaluations": [round(mean, 1) for mean in means],
@@ -103,6 +104,28 @@ def summary(name: str) -> dict[str, Any]:
               f"share {late / max(means):.2f}", file=sys.stderr)  # fmt: skip
     kept = sum(run["share"] >= SHARE for run in runs.values())
     return {"runs": runs, "kept": kept, "of": len(runs), "wanted": f"{ENOUGH} of {len(SEEDS)}"}
+
+
+def means_of(path: Path) -> tuple[list[float], float]:
+    """The mean of each evaluation of a log, and that of the last ones."""
+    means = [sum(line["returns"]) / len(line["returns"]) for line in read_jsonl(path)]
+    return means, sum(means[-LAST:]) / len(means[-LAST:])
+
+
+def elsewhere() -> dict[str, Any]:
+    """Kept runs of other experiments by line, `learning dmc/cheetah_run/prelar`: the share of each that it kept of its
+    best evaluation, and how many reach what is wanted here."""
+    found: dict[str, Any] = {}
+    for name in ("learning", "miniature"):
+        root = KEPT.parent / name / "runs"
+        for path in sorted(root.glob("dm*/*/*/seed*/evaluations.jsonl")):
+            means, late = means_of(path)
+            line = f"{name} {path.parents[1].relative_to(root)}"
+            found.setdefault(line, {"shares": []})["shares"].append(round(late / max(means), 2))
+    for line, told in found.items():
+        told |= {"kept": sum(share >= SHARE for share in told["shares"]), "of": len(told["shares"])}
+        print(f"{line:46} {told['kept']} of {told['of']}: {told['shares']}", file=sys.stderr)
+    return found
 
 
 if __name__ == "__main__":

@@ -107,6 +107,8 @@ PAIRS = (
     *(("contextwm", f"contextwm@{other}") for other in ("sixteenth", "quarter", "in-domain")),
 )
 """Lines whose runs are compared with each other: a table of all pairs would bury what is asked."""
+LATER_PAIRS = (("contextwm@random", "apv@random"),)
+"""Asked after tables of five seeds had been read: no part of what was fixed."""
 SPEED_PAIRS, SPEED_SEEDS = PAIRS[:5], (5, 6, 7, 8)
 """Lines whose speed of learning is compared, and in which seeds: the question was fixed when curves of seeds 1 to 4
 had been seen, so these cannot answer it."""

@@ -18,6 +18,7 @@ from kept_record import check_alike
 from learning import run_score
 from miniature_protocol import (
     GATE,
+    LATER_PAIRS,
     PAIRS,
     SPEED_PAIRS,
     SPEED_SEEDS,
@@ -56,7 +57,8 @@ def summary(scale: Scale) -> dict[str, Any]:
         for name, row in rows.items():
             print(f"{task:20} {name:22} mean {row['mean']:6.1f}  {ends(row)}n={row['n']}", file=sys.stderr)  # fmt: skip
     better, sooner = dict(improvements(tasks)), dict(speeds(scale))
-    for words, pairs in (("", better), (" learns sooner, later seeds alone", sooner)):
+    later = dict(improvements(tasks, LATER_PAIRS))
+    for words, pairs in (("", better), (", asked later", later), (" learns sooner, later seeds alone", sooner)):
         for name, told in pairs.items():
             print(f"P({name}{words}) {told['probability']:.2f}  95 % [{told['low']:.2f}, {told['high']:.2f}]",
                   file=sys.stderr)  # fmt: skip
@@ -68,7 +70,8 @@ def summary(scale: Scale) -> dict[str, Any]:
     for name, told in models.items():
         print(f"{name}: {sentence(told)}", file=sys.stderr)
     return {
-        "tasks": tasks, "improvement": better, "speed_improvement": sooner, "missing": missing, "pretraining": models,
+        "tasks": tasks, "improvement": better, "improvement_asked_later": later,
+        "speed_improvement": sooner, "missing": missing, "pretraining": models,
         "gate": gate(scores(GATE)),
     }  # fmt: skip
 

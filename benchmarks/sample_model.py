@@ -7,10 +7,12 @@
     python benchmarks/sample_model.py --quick        a tiny one, in a folder that is removed: that it runs
 
 It asks whether a model of an hour of one core predicts videos that it has not seen better than a copy of their last
-frame, and what a context path does for it. What is kept of a model (`run.json`, `metrics.jsonl`, `cpu.json`, numbers of
-its analyses, and the pictures of seed 1) goes to benchmarks/results/sample_model/runs/ as soon as it is made, to be
-committed; what is there is not made again, and refused where it is of other settings or videos. What fails is told at
-the end, with exit status 1; the rest is made. docs/analysis.md has the result. The last line is JSON.
+frame, and what a context path does for it. The videos that judge it are of a sample of their own, which nobody has
+looked at before; the preset was chosen by the held-out ones of the sample that it learns from. What is kept of a model
+(`run.json`, `metrics.jsonl`, `cpu.json`, numbers of its analyses, and the pictures of seed 3) goes to
+benchmarks/results/sample_model/runs/ as soon as it is made, to be committed; what is there is not made again, and
+refused where it is of other settings or videos. What fails is told at the end, with exit status 1; the rest is made.
+docs/analysis.md has the result. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -31,17 +33,19 @@ from sample_model_page import tables, write_page
 
 from ipv_bench.shard_set import MANIFEST_FILE, read_manifest
 
-RAW, SHARDS = "data/raw/ssv2-1500", "data/shards/ssv2-1500"
+SHARDS, JUDGES = "data/shards/ssv2-1500", "data/shards/ssv2-judges"
+SAMPLES = {SHARDS: ("data/raw/ssv2-1500", 1500, 0), JUDGES: ("data/raw/ssv2-judges", 250, 1)}
+"""Shard set → its raw videos, how many, and the seed that they are drawn with."""
 SECONDS_PER_UPDATE = {"contextwm": 0.60, "apv": 0.36}
-TRUTH = f"truth={RAW}"
+TRUTH, ALL = f"truth={SAMPLES[JUDGES][0]}", "split=all"
 WHOLE = Models(
-    "sample", Path(__file__).parent / "results" / "sample_model" / "runs", (1, 2, 3), 6600, (),
+    "sample", Path(__file__).parent / "results" / "sample_model" / "runs", (3, 4, 5), 6600, (),
     analyses={"contextwm": ("predict", "compose", "embed", "attention"), "apv": ("predict", "compose", "embed")},
-    data=SHARDS, judged=SHARDS, pictures=(1,),
-    settings={"compose": (TRUTH,), "attention": (TRUTH,), "embed": (TRUTH,)},
+    data=SHARDS, judged=JUDGES, pictures=(3,),
+    settings={"predict": (ALL,), **dict.fromkeys(("compose", "embed", "attention"), (TRUTH, ALL))},
 )  # fmt: skip
 QUICK = replace(
-    WHOLE, seeds=(1,), updates=2, preset="tiny",
+    WHOLE, seeds=(3,), updates=2, preset="tiny",
     changes=("data.length=6", "data.batch_size=2", "data.workers=0", "validation.every=0"),
 )  # fmt: skip
 
@@ -60,7 +64,7 @@ def main() -> None:
     if options.quick:
         with tempfile.TemporaryDirectory() as folder:
             models = replace(QUICK, kept=Path(folder) / "kept")
-            experiment(models, CountingWorkspace(Path(folder) / "work"), 0, videos=64)
+            experiment(models, CountingWorkspace(Path(folder) / "work"), 0, most=64)
             print(tables(models), file=sys.stderr)
             print(json.dumps({"benchmark": "sample_model", "quick": True, **summary(models)}))
         return
@@ -71,7 +75,7 @@ def main() -> None:
     status = 0
     if not options.summary:
         space = CountingWorkspace(options.out, options.minutes)
-        status = as_far_as_it_goes(partial(experiment, WHOLE, space, options.jobs, videos=1500))
+        status = as_far_as_it_goes(partial(experiment, WHOLE, space, options.jobs))
     print(tables(WHOLE), file=sys.stderr)
     print(json.dumps({"benchmark": "sample_model", **summary(WHOLE)}))
     if options.page:  # last: whatever it says, the tables were printed
@@ -79,8 +83,8 @@ def main() -> None:
     sys.exit(status)
 
 
-def experiment(models: Models, space: CountingWorkspace, jobs: int, *, videos: int) -> None:
-    """Videos, shards, and the models that are not kept.
+def experiment(models: Models, space: CountingWorkspace, jobs: int, *, most: int = 1500) -> None:
+    """Videos, at most so many of each sample, shards, and the models that are not kept.
 
     Raises:
         SystemExit: kept models are of other settings or videos.
@@ -88,22 +92,26 @@ def experiment(models: Models, space: CountingWorkspace, jobs: int, *, videos: i
         OutOfTimeError: the minutes are over.
     """
     check_kept(models, sets_of(space.folder))
-    data = Step(partial(_make_shards, space, videos), name=SHARDS)
-    do_in_order(jobs, [data, *steps_of(models, space, sets_of, (data,))])
+    data = tuple(Step(partial(_make_shards, space, shards, most), name=shards) for shards in SAMPLES)
+    do_in_order(jobs, [*data, *steps_of(models, space, sets_of, data)])
 
 
-def _make_shards(space: CountingWorkspace, videos: int) -> None:
-    space.command("sample", RAW, "--dataset", "ssv2", "--videos", str(videos))
-    space.command("prepare", "ssv2", "--source", RAW, "--out", SHARDS)
+def _make_shards(space: CountingWorkspace, shards: str, most: int) -> None:
+    raw, videos, seed = SAMPLES[shards]
+    space.command("sample", raw, "--dataset", "ssv2", "--videos", str(min(videos, most)), "--seed", str(seed))
+    space.command("prepare", "ssv2", "--source", raw, "--out", shards)
 
 
 def sets_of(work: Path) -> dict[str, str]:
     """sha256 over the shards' own, which a preparation on another machine shares; empty until they are made."""
-    folder = work / SHARDS
-    if not (folder / MANIFEST_FILE).is_file():
+    if not all((work / folder / MANIFEST_FILE).is_file() for folder in SAMPLES):
         return {}
+    return {Path(folder).name: _shards_sha256(work / folder) for folder in SAMPLES}
+
+
+def _shards_sha256(folder: Path) -> str:
     shards = sorted((shard.file, shard.sha256) for shard in read_manifest(folder).shards)
-    return {"shards": hashlib.sha256(json.dumps(shards).encode()).hexdigest()}
+    return hashlib.sha256(json.dumps(shards).encode()).hexdigest()
 
 
 if __name__ == "__main__":

@@ -357,11 +357,19 @@ def _joined(found: Mapping[str, list[CheckedRun]]) -> dict[str, list[CheckedRun]
 
 
 def set_by_task(runs: Sequence[CheckedRun]) -> tuple[str, ...]:
-    """What an entry chose on one task alone: `dmc/walker_stand: reward.gain=0.1`."""
+    """What an entry has on one task alone, `dmc/walker_stand: reward.gain=0.1`: what it chose there, and what its
+    presets have otherwise on other tasks of the same suite, the environment's own settings apart."""
     chosen: dict[str, set[str]] = {}
     for one in runs:
         parts = one.entry.partition("@")[2].split(",")
         chosen.setdefault(one.run.task_id, set()).update(p for p in parts if p and not p.startswith("init="))
+    for suite in sorted({one.run.suite for one in runs}):
+        configs = {one.run.task_id: kept_config(one.run.record) for one in runs if one.run.suite == suite}
+        for key in sorted(set.intersection(*(set(config) for config in configs.values()))):
+            values = {task: config[key] for task, config in configs.items()}
+            if not in_sections(key, ("env",)) and len(set(map(str, values.values()))) > 1:
+                for task, value in values.items():
+                    chosen[task].add(variant_name({key: value}))
     everywhere = set.intersection(*chosen.values()) if chosen else set()
     return tuple(
         f"{task}: {', '.join(sorted(its - everywhere))}" for task, its in sorted(chosen.items()) if its - everywhere

@@ -331,3 +331,14 @@ def test_a_protocol_is_whole() -> None:
     values = load_protocol(NAME).model_dump() | {"tasks": ["dmc/cheetah_run", "metaworld/reach"]}
     with pytest.raises(ValueError, match="metaworld/reach has no fixed values"):
         Protocol.model_validate(values)
+
+
+def test_what_a_preset_has_otherwise_on_one_task_is_told_too(tmp_path: Path) -> None:
+    runs, common = tmp_path / "runs", {"training.device": "cpu"}
+    for seed in range(5):
+        config = {"replay.batch_size": 8, "env.camera": "side"}
+        write(runs, "isodream", "dmc/cheetah_run", seed, 0.4, config=config | common)
+        config = {"replay.batch_size": 16, "env.camera": "front"}
+        write(runs, "isodream", "dmc/walker_stand", seed, 0.4, config=config | {"training.device": "cuda"})
+    (one,) = entries(check_runs(NAME, read_sources([runs])), resamples=100)
+    assert one.by_task == ("dmc/cheetah_run: replay.batch_size=8", "dmc/walker_stand: replay.batch_size=16")

@@ -1,0 +1,53 @@
+"""How often a 95 % bootstrap interval of few runs holds the true mean.
+
+    python benchmarks/interval_coverage.py            of 2, 3, 5, 8, 10, 20 runs of normal and of skewed scores
+    python benchmarks/interval_coverage.py --quick    fewer draws
+
+The intervals are those of tables and reports (`reports.statistics.intervals.interval`, the mean), over scores whose
+true mean is known: normal ones, and exponential ones, as returns are that can only be positive. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+
+import numpy as np
+
+from reports.statistics.intervals import interval
+
+RUNS = (2, 3, 5, 8, 10, 20)
+Draw = Callable[[np.random.Generator, int], np.ndarray]
+SCORES: dict[str, Draw] = {
+    "normal": lambda generator, runs: generator.normal(1.0, 1.0, runs),
+    "exponential": lambda generator, runs: generator.exponential(1.0, runs),
+}
+"""Name → scores whose true mean is 1."""
+
+
+def main() -> None:
+    """Print the coverage by number of runs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer draws")
+    options = parser.parse_args()
+    trials, resamples = (200, 200) if options.quick else (4000, 2000)
+    found = {name: {runs: coverage(draw, runs, trials, resamples) for runs in RUNS} for name, draw in SCORES.items()}
+    for name, shares in found.items():
+        print(f"{name:12} " + "  ".join(f"n={runs}: {share:.0%}" for runs, share in shares.items()), file=sys.stderr)
+    print(json.dumps({"benchmark": "interval_coverage", "trials": trials, "resamples": resamples, "coverage": found}))
+
+
+def coverage(draw: Draw, runs: int, trials: int, resamples: int) -> float:
+    """Share of `trials` intervals of so many runs that hold the true mean."""
+    generator = np.random.default_rng(runs)
+    hits = 0
+    for _ in range(trials):
+        found = interval(draw(generator, runs)[:, None], "mean", resamples, generator)
+        hits += bool(found.low <= 1.0 <= found.high)
+    return hits / trials
+
+
+if __name__ == "__main__":
+    main()
