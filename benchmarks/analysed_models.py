@@ -19,7 +19,7 @@ from planned_config import pretraining_config
 
 from ipv_bench.analysis_record import read_analysis
 from ipv_bench.atomic_file import write_json
-from ipv_bench.run_record import read_jsonl
+from ipv_bench.run_record import is_finished, read_jsonl
 
 SETS_FILE = "sets.json"
 """Beside a kept model: what tells the sets that it learned from and was judged by from others."""
@@ -140,8 +140,11 @@ def _one_model(
     sets = sets_of(work)
     check_kept(models, sets)
     words = ["pretrain", "--preset", models.preset, "--data", models.data, "--seed", str(seed)]
-    # Given for a finished one too: it has nothing to do then, or says that videos or settings were others.
-    space.train(path, *words, *_set(models.overrides(method)))
+    words += _set(models.overrides(method))
+    if is_finished(work / path):  # it has nothing to do then, or says that videos or settings were others
+        space.command(*words, "--run", str(path))
+    else:
+        space.train(path, *words)
     result = {}
     for kind in models.analyses[method]:
         out = Path("analyses") / kind / method / f"seed{seed}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from one_command import OutOfTimeError, StoppedError, Workspace
 
 from ipv_bench.atomic_file import write_json
+from ipv_bench.run_record import RUN_FILE
 
 CPU_FILE = "cpu.json"
 """Beside a kept run: {"cpu_seconds": ...}, null where a part of them was not counted."""
@@ -26,7 +27,9 @@ class CountingWorkspace(Workspace):
             CalledProcessError: it failed.
         """
         log = self.folder / "cpu" / f"{path}.json"
-        before = json.loads(log.read_text()) if log.is_file() else {"cpu_seconds": 0.0, "whole": True, "open": False}
+        unknown = (self.folder / path / RUN_FILE).exists()  # begun when there was no log
+        none = {"cpu_seconds": 0.0, "whole": not unknown, "open": False}
+        before = json.loads(log.read_text()) if log.is_file() else none
         whole = before["whole"] and not before["open"]
         log.parent.mkdir(parents=True, exist_ok=True)
         note = {"cpu_seconds": before["cpu_seconds"], "whole": whole}

@@ -119,9 +119,11 @@ def elsewhere() -> dict[str, Any]:
     for name in ("learning", "miniature"):
         root = KEPT.parent / name / "runs"
         for path in sorted(root.glob("dm*/*/*/seed*/evaluations.jsonl")):
+            if not is_kept(path.parent, KEPT_FILES):
+                continue  # as in `summary`
             means, late = means_of(path)
             line = f"{name} {path.parents[1].relative_to(root)}"
-            found.setdefault(line, {"shares": []})["shares"].append(round(late / max(means), 2))
+            found.setdefault(line, {"shares": []})["shares"].append(round(late / max(means), 3))
     for line, told in found.items():
         told |= {"kept": sum(share >= SHARE for share in told["shares"]), "of": len(told["shares"])}
         print(f"{line:46} {told['kept']} of {told['of']}: {told['shares']}", file=sys.stderr)

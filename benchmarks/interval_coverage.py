@@ -1,10 +1,11 @@
 """How often a 95 % bootstrap interval of few runs holds the true mean.
 
     python benchmarks/interval_coverage.py            of 2, 3, 5, 8, 10, 20 runs of normal and of skewed scores
-    python benchmarks/interval_coverage.py --quick    fewer draws
+    python benchmarks/interval_coverage.py --quick    fewer draws; nothing is written
 
 The intervals are those of tables and reports (`reports.statistics.intervals.interval`, the mean), over scores whose
-true mean is known: normal ones, and exponential ones, as returns are that can only be positive. The last line is JSON.
+true mean is known: normal ones, and exponential ones, as returns are that can only be positive. The result goes to
+benchmarks/results/interval_coverage.json; draws are seeded, so that it comes again. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
+from ipv_bench.atomic_file import write_json
 from reports.statistics.intervals import interval
 
+RESULT = Path(__file__).parent / "results" / "interval_coverage.json"
 RUNS = (2, 3, 5, 8, 10, 20)
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 SCORES: dict[str, Draw] = {
@@ -36,7 +40,10 @@ def main() -> None:
     found = {name: {runs: coverage(draw, runs, trials, resamples) for runs in RUNS} for name, draw in SCORES.items()}
     for name, shares in found.items():
         print(f"{name:12} " + "  ".join(f"n={runs}: {share:.0%}" for runs, share in shares.items()), file=sys.stderr)
-    print(json.dumps({"benchmark": "interval_coverage", "trials": trials, "resamples": resamples, "coverage": found}))
+    result = {"benchmark": "interval_coverage", "trials": trials, "resamples": resamples, "coverage": found}
+    if not options.quick:
+        write_json(RESULT, result)
+    print(json.dumps(result))
 
 
 def coverage(draw: Draw, runs: int, trials: int, resamples: int) -> float:

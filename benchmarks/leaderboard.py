@@ -72,7 +72,7 @@ def _facts(checked: CheckedRuns, found: Sequence[Entry]) -> Iterable[str]:
         exact = sum(not record.get("exact", True) for record in records)
         more = f"; {exact} of the runs are not exact" if exact else ""
         more += f"; the protocol's {', '.join(entry.imposed)}, not its preset's" if entry.imposed else ""
-        more += f"; set on {'; on '.join(entry.by_task)}" if entry.by_task else ""
+        more += f"; on {'; on '.join(entry.by_task)}" if entry.by_task else ""
         yield f"- `{entry.name}`: {state}; {' | '.join(machines)}; {' | '.join(versions)}{more}"
     for one in checked.deviating:
         fields = ", ".join(deviation.field for deviation in one.deviations)

@@ -31,6 +31,8 @@ from cpu_seconds import CountingWorkspace
 from ordered_work import Step, as_far_as_it_goes, do_in_order
 from sample_model_page import tables, write_page
 
+from ipv_bench.errors import UsageError
+from ipv_bench.sample_record import read_sample_record
 from ipv_bench.shard_set import MANIFEST_FILE, read_manifest
 
 SHARDS, JUDGES = "data/shards/ssv2-1500", "data/shards/ssv2-judges"
@@ -92,13 +94,24 @@ def experiment(models: Models, space: CountingWorkspace, jobs: int, *, most: int
         OutOfTimeError: the minutes are over.
     """
     check_kept(models, sets_of(space.folder))
+    if not models.remaining():
+        return
     data = tuple(Step(partial(_make_shards, space, shards, most), name=shards) for shards in SAMPLES)
     do_in_order(jobs, [*data, *steps_of(models, space, sets_of, data)])
 
 
 def _make_shards(space: CountingWorkspace, shards: str, most: int) -> None:
+    """Draw a sample where it is not there yet, and prepare it.
+
+    Raises:
+        UsageError: another one lies in its place.
+    """
     raw, videos, seed = SAMPLES[shards]
-    space.command("sample", raw, "--dataset", "ssv2", "--videos", str(min(videos, most)), "--seed", str(seed))
+    wanted = {"dataset": "ssv2", "videos": min(videos, most), "seed": seed}
+    if not (space.folder / raw).is_dir():  # it is there whole, or not at all
+        space.command("sample", raw, *(word for name, value in wanted.items() for word in (f"--{name}", str(value))))
+    elif (found := read_sample_record(space.folder / raw)) != wanted:
+        raise UsageError(f"{space.folder / raw} is a sample of {found}", expected=f"{wanted}", fix="move it away")
     space.command("prepare", "ssv2", "--source", raw, "--out", shards)
 
 

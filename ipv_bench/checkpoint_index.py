@@ -33,7 +33,9 @@ BEST = "best"
 SET_ASIDE = re.compile(rf"\.old-(?P<name>[0-9]{{1,18}}|{BEST})\.[0-9a-f]+" + re.escape(TEMPORARY_SUFFIX))
 """Name of a complete checkpoint that is being replaced."""
 DAMAGED = "restore it from a copy, or delete this checkpoint folder: the run then continues from the one before it"
-"""What to do about a damaged one."""
+"""What to do about a damaged one, of a run that goes on."""
+RESTORE = "restore it from a backup, or make the run again"
+"""The same of a run that is finished: others may name that checkpoint."""
 
 
 class FileEntry(BaseModel):
@@ -109,8 +111,12 @@ def run_of(path: str | Path) -> Path:
     return path.parent.parent if (path / INDEX_FILE).is_file() and path.parent.name == FOLDER else path
 
 
-def read_index(path: str | Path) -> CheckpointIndex:
+def read_index(path: str | Path, *, fix: str = DAMAGED) -> CheckpointIndex:
     """What one checkpoint folder holds, by its index.
+
+    Args:
+        path: of the checkpoint folder.
+        fix: what to do about a damaged one.
 
     Raises:
         CheckpointError: there is none, it is damaged or of a newer format version, or lists what is no checkpoint.
@@ -120,7 +126,7 @@ def read_index(path: str | Path) -> CheckpointIndex:
         raise CheckpointError(
             f"{path} has no {INDEX_FILE}", expected="a complete checkpoint", fix="name another checkpoint or run folder"
         )
-    values = read_json(where, error=CheckpointError, expect=dict, limit=MEGABYTE, fix=DAMAGED)
+    values = read_json(where, error=CheckpointError, expect=dict, limit=MEGABYTE, fix=fix)
     version = values.get("format")
     if type(version) is not int or version > FORMAT:
         raise CheckpointError(
@@ -128,10 +134,10 @@ def read_index(path: str | Path) -> CheckpointIndex:
             expected=f"format {FORMAT} or older",
             fix="update ipv-bench",
         )
-    index = as_model(CheckpointIndex, values, str(where), error=CheckpointError, fix=DAMAGED)
+    index = as_model(CheckpointIndex, values, str(where), error=CheckpointError, fix=fix)
     odd = [name for name in index.files if name != STATE_FILE and not name.endswith(".safetensors")]
     if odd or not {STATE_FILE, MODEL_FILE, OPTIMIZER_FILE} <= index.files.keys():
-        raise damaged(f"{where} lists {', '.join(sorted(index.files)[:10])}")
+        raise damaged(f"{where} lists {', '.join(sorted(index.files)[:10])}", fix)
     return index
 
 
@@ -146,11 +152,15 @@ def checkpoint_sha256(path: str | Path) -> str:
 
 
 def newest_as_recorded(run_folder: str | Path) -> dict[str, Any]:
-    """What a finished run's record says of its newest checkpoint: `step` and `sha256`; empty where it has none."""
+    """What a finished run's record says of its newest checkpoint: `step` and `sha256`; empty where it has none.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
     newest = latest_checkpoint(run_folder)
     return {"step": read_index(newest).step, "sha256": checkpoint_sha256(newest)} if newest is not None else {}
 
 
-def damaged(found: str) -> CheckpointError:
+def damaged(found: str, fix: str = DAMAGED) -> CheckpointError:
     """The error of a checkpoint that is not as it was saved."""
-    return CheckpointError(found, expected="a checkpoint as it was saved", fix=DAMAGED)
+    return CheckpointError(found, expected="a checkpoint as it was saved", fix=fix)

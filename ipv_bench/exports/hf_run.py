@@ -20,6 +20,8 @@ from ipv_bench.bounded_json import read_json
 from ipv_bench.checkpoint_index import (
     FOLDER,
     INDEX_FILE,
+    RESTORE,
+    STATE_FILE,
     CheckpointIndex,
     checkpoint_sha256,
     latest_checkpoint,
@@ -30,14 +32,12 @@ from ipv_bench.exports.card import run_card
 from ipv_bench.exports.checked_copy import checked_copy
 from ipv_bench.exports.config import HfExportConfig
 from ipv_bench.exports.licence import check_licence, not_to_be_passed_on
-from ipv_bench.exports.run_usage import STATE_BYTES, STATE_FILE, run_usage
+from ipv_bench.exports.run_usage import STATE_BYTES, run_usage
 from ipv_bench.exports.score_interval import RESAMPLES, SEED, mean_interval
 from ipv_bench.file_names import path_inside
 from ipv_bench.machine_traces import without_machine
 from ipv_bench.progress import say_aside
 from ipv_bench.run_record import EVALUATIONS_FILE, RunRecord, read_jsonl, read_record, write_record
-
-_COPY = "copy the checkpoint again, or delete it: the run goes on from the one before"
 
 
 def check_run(run: Path, config: HfExportConfig) -> None:
@@ -45,7 +45,7 @@ def check_run(run: Path, config: HfExportConfig) -> None:
 
     Raises:
         RunError: it is no run, or is unfinished.
-        CheckpointError: it has no checkpoint.
+        CheckpointError: it has no checkpoint, or its newest one is damaged.
         ConfigError: no licence is given.
     """
     record = read_record(run)
@@ -57,8 +57,8 @@ def check_run(run: Path, config: HfExportConfig) -> None:
     check_licence(f"{run}", "", config)
 
 
-def newest_checkpoint(run: Path) -> Path:
-    """The one that every command takes as the run's newest.
+def newest_checkpoint(run: Path) -> tuple[Path, CheckpointIndex]:
+    """The one that every command takes as the run's newest, and what it lists.
 
     Raises:
         CheckpointError: there is none, or it is damaged.
@@ -66,8 +66,7 @@ def newest_checkpoint(run: Path) -> Path:
     found = latest_checkpoint(run)
     if found is None:
         raise CheckpointError(f"{run} holds no checkpoint", expected=f"{FOLDER}/<step>/", fix="keep them with the run")
-    read_index(found)
-    return found
+    return found, read_index(found, fix=RESTORE)
 
 
 def write_hf_run(run: Path, folder: Path, config: HfExportConfig) -> int:
@@ -78,8 +77,7 @@ def write_hf_run(run: Path, folder: Path, config: HfExportConfig) -> int:
         OutputError: the disk is full.
     """
     record = read_record(run)
-    checkpoint = newest_checkpoint(run)
-    index = read_index(checkpoint)
+    checkpoint, index = newest_checkpoint(run)
     place = folder / FOLDER / str(index.step)
     files = _copy_checkpoint(checkpoint, place, index)
     evaluations: list[dict[str, Any]] = []
@@ -100,15 +98,15 @@ def _copy_checkpoint(checkpoint: Path, place: Path, index: CheckpointIndex) -> l
     files = []
     for name, entry in index.files.items():
         source = path_inside(checkpoint, name, str(checkpoint / INDEX_FILE), CheckpointError)
-        size = checked_copy(source, place / name, entry.sha256, error=CheckpointError, fix=_COPY)
+        size = checked_copy(source, place / name, entry.sha256, error=CheckpointError, fix=RESTORE)
         files.append((name, size, entry.sha256))
-    checked_copy(checkpoint / INDEX_FILE, place / INDEX_FILE, "", error=CheckpointError, fix=_COPY)
+    checked_copy(checkpoint / INDEX_FILE, place / INDEX_FILE, "", error=CheckpointError, fix=RESTORE)
     return files
 
 
 def _warn_of_places(checkpoint: Path) -> None:
     """Say where the state of a checkpoint tells of this machine."""
-    state = read_json(checkpoint / STATE_FILE, error=CheckpointError, expect=dict, limit=STATE_BYTES, fix=_COPY)
+    state = read_json(checkpoint / STATE_FILE, error=CheckpointError, expect=dict, limit=STATE_BYTES, fix=RESTORE)
     told = [key for key, value in state.items() if without_machine({key: value}) != {key: value}]
     if told:
         say_aside(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ipv_bench.bounded_json import read_json
+from ipv_bench.checkpoint_index import STATE_FILE
 from ipv_bench.config import build, flatten, in_sections, lay, load_preset, preset_names
 from ipv_bench.errors import CheckpointError, IpvBenchError
 from ipv_bench.plugins import find_plugin
@@ -19,8 +20,8 @@ TASK, DEFAULT_PRESET = "dmc/cheetah_run", "tiny"
 """Of the command that fine-tunes: a task of every preset, and the preset where `finetune` has none of the name."""
 WORD = re.compile(r"[A-Za-z0-9_.-]{1,50}")
 """A value that may stand in a block of code as it is."""
-STATE_FILE, FACTS, STATE_BYTES = "state.json", "weights", 64 << 20
-"""Where a checkpoint says what it was trained as (`models.world_models.weight_facts`), and its size at most."""
+FACTS, STATE_BYTES = "weights", 64 << 20
+"""Where a checkpoint's state says what it was trained as (`models.world_models.weight_facts`), and its size at most."""
 
 
 def run_usage(record: RunRecord, checkpoint: Path) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ipv_bench.analysis_record import read_analysis
-from ipv_bench.checkpoint_index import FOLDER, INDEX_FILE, latest_checkpoint, read_index
+from ipv_bench.checkpoint_index import FOLDER, INDEX_FILE, RESTORE, latest_checkpoint, read_index
 from ipv_bench.errors import CheckpointError, InputError, IpvBenchError, RunError
 from ipv_bench.file_names import path_inside
 from ipv_bench.run_record import RUN_FILE, RunRecord, read_record
@@ -196,7 +196,7 @@ def _checkpoint_link(path: Path, before: str) -> Link:
     """A checkpoint whose files are held against its index."""
     link = Link("checkpoint", str(path))
     try:
-        files = {name: entry.sha256 for name, entry in read_index(path).files.items()}
+        files = {name: entry.sha256 for name, entry in read_index(path, fix=RESTORE).files.items()}
         for name in files:
             path_inside(path, name, str(path / INDEX_FILE), CheckpointError)
     except IpvBenchError as problem:

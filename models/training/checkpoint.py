@@ -108,6 +108,7 @@ def save_checkpoint(
 
     Raises:
         OutputError: the disk is full or cannot be written; earlier checkpoints stay as they were.
+        CheckpointError: those that are there cannot be listed.
     """
     folder = Path(run_folder) / FOLDER
     place = name or str(step)
@@ -168,6 +169,7 @@ def refuse_unknown_checkpoints(run_folder: str | Path) -> None:
 
     Raises:
         RunError: there are checkpoints and no run record.
+        CheckpointError: they cannot be listed.
     """
     found = checkpoint_steps(run_folder)
     if found and not (Path(run_folder) / RUN_FILE).exists():

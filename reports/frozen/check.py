@@ -357,20 +357,26 @@ def _joined(found: Mapping[str, list[CheckedRun]]) -> dict[str, list[CheckedRun]
 
 
 def set_by_task(runs: Sequence[CheckedRun]) -> tuple[str, ...]:
-    """What an entry has on one task alone, `dmc/walker_stand: reward.gain=0.1`: what it chose there, and what its
-    presets have otherwise on other tasks of the same suite, the environment's own settings apart."""
+    """What an entry has on one task alone: `dmc/walker_stand: replay.batch_size=16, reward.gain=0.1 (chosen)`.
+
+    That is what was chosen there among its free fields, and what its presets have otherwise on other tasks of the same
+    suite, the environment's own settings apart.
+    """
     chosen: dict[str, set[str]] = {}
     for one in runs:
         parts = one.entry.partition("@")[2].split(",")
         chosen.setdefault(one.run.task_id, set()).update(p for p in parts if p and not p.startswith("init="))
+    its_own = {task: set(parts) for task, parts in chosen.items()}
     for suite in sorted({one.run.suite for one in runs}):
-        configs = {one.run.task_id: kept_config(one.run.record) for one in runs if one.run.suite == suite}
+        configs = {one.run.task_id: CAME_LATER | kept_config(one.run.record) for one in runs if one.run.suite == suite}
         for key in sorted(set.intersection(*(set(config) for config in configs.values()))):
             values = {task: config[key] for task, config in configs.items()}
             if not in_sections(key, ("env",)) and len(set(map(str, values.values()))) > 1:
                 for task, value in values.items():
-                    chosen[task].add(variant_name({key: value}))
-    everywhere = set.intersection(*chosen.values()) if chosen else set()
-    return tuple(
-        f"{task}: {', '.join(sorted(its - everywhere))}" for task, its in sorted(chosen.items()) if its - everywhere
-    )
+                    its_own[task].add(variant_name({key: value}))
+    everywhere = set.intersection(*its_own.values()) if its_own else set()
+    told = {
+        task: [f"{part} (chosen)" if part in chosen[task] else part for part in sorted(parts - everywhere)]
+        for task, parts in sorted(its_own.items())
+    }
+    return tuple(f"{task}: {', '.join(parts)}" for task, parts in told.items() if parts)

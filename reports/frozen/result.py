@@ -44,7 +44,7 @@ class Entry:
         runs: the runs behind it.
         wanted: runs that the protocol asks for.
         imposed: fields whose values are the protocol's and not the method's own preset's, on some suite at least.
-        by_task: what it chose on one task alone.
+        by_task: what it has on one task alone; see `set_by_task`.
     """
 
     name: str
@@ -205,8 +205,12 @@ def result_table(checked: CheckedRuns, lines: Sequence[Entry], name: str) -> Tab
     for line in lines:
         if line.imposed:
             note += f" {line.name} has the protocol's {', '.join(line.imposed)}, not its preset's."
-        if line.by_task:
-            note += f" {line.name} set on {'; on '.join(line.by_task)}."
+    by_task: dict[tuple[str, ...], list[str]] = {}
+    for line in lines:
+        by_task.setdefault(line.by_task, []).append(line.name)
+    for told, names in by_task.items():
+        if told:
+            note += f" {', '.join(names)}: on {'; on '.join(told)}."
     columns = ("method", "pre-training", "actions", *protocol.tasks, "IQM", "runs")
     return Table(name, f"{protocol.title}: results", columns, rows, note)
 

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from ipv_bench.bounded_csv import spreadsheet_cell
 from reports.text import plain
 
+LONGEST_NOTE = 4000
+"""Characters of a note in Markdown and LaTeX."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -142,12 +145,12 @@ def to_markdown(table: Table) -> str:
     for row in table.rows:
         cells = [_markdown(cell_text(cell)) for cell in row]
         lines.append("| " + " | ".join(cells) + " |")
-    note = f"\n{_markdown(table.note)}\n" if table.note else ""
+    note = f"\n{_markdown(table.note, LONGEST_NOTE)}\n" if table.note else ""
     return f"**{_markdown(table.title)}**\n\n" + "\n".join(lines) + "\n" + note
 
 
-def _markdown(text: str) -> str:
-    text = plain(text, 1000).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def _markdown(text: str, limit: int = 1000) -> str:
+    text = plain(text, limit).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", text)
 
 
@@ -166,7 +169,7 @@ def to_latex(table: Table) -> str:
     ]
     lines = [
         f"% {plain(table.title, 400)}",
-        *(f"% {line}" for line in textwrap.wrap(plain(table.note, 2000), 110)),
+        *(f"% {line}" for line in textwrap.wrap(plain(table.note, LONGEST_NOTE), 110)),
         "% needs \\usepackage{booktabs}",
         r"\begin{tabular}{" + "".join("r" if right else "l" for right in numeric) + "}",
         r"\toprule",

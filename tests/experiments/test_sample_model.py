@@ -13,6 +13,7 @@ import sample_model
 import sample_model_page
 from cpu_seconds import CountingWorkspace
 from marked_section import read_section, write_section
+from one_command import OutOfTimeError
 from ordered_work import FailedError
 from planned_config import pretraining_config
 
@@ -116,6 +117,36 @@ def test_a_model_is_kept_when_all_of_its_analyses_are_made(tmp_path: Path, monke
     ]
     assert models.remaining() == models.wanted()
     assert not models.kept.exists()
+
+
+def test_a_second_start_draws_no_videos_again_and_refuses_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, made = replace(sample_model.QUICK, kept=tmp_path / "kept"), []
+    real = CountingWorkspace.command
+
+    def command(self: CountingWorkspace, *words: str) -> float:
+        made.append(words[0])
+        if words[0] in ("sample", "prepare"):
+            return real(self, *words)
+        raise OutOfTimeError
+
+    monkeypatch.setattr(CountingWorkspace, "command", command)
+    space = CountingWorkspace(tmp_path / "work")
+    for sampled in (2, 0):
+        made.clear()
+        with pytest.raises(OutOfTimeError):
+            sample_model.experiment(models, space, 0, most=4)
+        assert (made.count("sample"), made.count("prepare"), made.count("pretrain")) == (sampled, 2, 1)
+    assert len(sample_model.sets_of(space.folder)) == 2
+    with pytest.raises(FailedError, match=r"ssv2-1500 is a sample of .*'videos': 4"):
+        sample_model.experiment(models, space, 0, most=5)
+    for method in models.analyses:
+        keep(models, method, 3, 0.8)
+        (models.folder(method, 3) / "sets.json").write_text(json.dumps(sample_model.sets_of(space.folder)))
+    made.clear()
+    sample_model.experiment(models, space, 0, most=5)
+    assert made == []
 
 
 def test_the_page_says_what_the_kept_models_say() -> None:

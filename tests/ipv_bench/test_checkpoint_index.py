@@ -39,6 +39,13 @@ def a_run(tmp_path: Path) -> Path:
     return folder
 
 
+def outside() -> str:
+    """An index that lists a file outside beside those of a checkpoint."""
+    names = ("model.safetensors", "optimizer.safetensors", "state.json", "../x.safetensors")
+    files = {name: {"size_bytes": 1, "sha256": "0" * 64} for name in names}
+    return json.dumps({"format": 1, "step": 12, "files": files})
+
+
 def record(folder: Path) -> None:
     """Write the record of a finished run with the checkpoint that is the newest now."""
     newest = newest_as_recorded(folder)
@@ -53,7 +60,7 @@ def own(folder: Path) -> Link:
 
 def test_all_rooms_take_the_highest_step(a_run: Path) -> None:
     newest = a_run / "checkpoints" / "12"
-    assert latest_checkpoint(a_run) == newest == newest_checkpoint(a_run)
+    assert latest_checkpoint(a_run) == newest == newest_checkpoint(a_run)[0]
     assert newest_as_recorded(a_run) == {"step": 12, "sha256": checkpoint_sha256(newest)}
     assert (own(a_run).name, own(a_run).state) == (str(newest), "ok")
 
@@ -62,7 +69,7 @@ def test_one_that_is_being_replaced_counts_in_all_rooms(a_run: Path) -> None:
     aside = (a_run / "checkpoints" / "12").rename(a_run / "checkpoints" / ".old-12.ab01.tmp")
     (a_run / "checkpoints" / ".20.ab02.tmp").mkdir()  # it is being written
     assert checkpoint_steps(a_run) == [5, 12]
-    assert latest_checkpoint(a_run) == aside == newest_checkpoint(a_run)
+    assert latest_checkpoint(a_run) == aside == newest_checkpoint(a_run)[0]
     assert newest_as_recorded(a_run)["step"] == 12
     assert (own(a_run).name, own(a_run).state) == (str(aside), "ok")
 
@@ -71,11 +78,11 @@ def test_one_that_is_being_replaced_counts_in_all_rooms(a_run: Path) -> None:
     ("damage", "words"),
     [
         (None, "has no checkpoint.json"),
-        ("{", "checkpoint.json"),
+        ("{", "JSON"),
         ('{"format": 1, "step": 12, "files": {}}', "lists"),
         ('{"format": 2, "step": 12, "files": {}}', "checkpoint format 2"),
         ('{"format": 1, "step": 12, "files": {"state.json": {"size_bytes": 1, "sha256": "x"}}}', "sha256"),
-        ('{"format": 1, "step": 12, "files": {"../state.json": {"size_bytes": 1, "sha256": "x"}}}', "checkpoint.json"),
+        (outside(), "'../x.safetensors' is no file name"),
     ],
 )
 def test_a_damaged_newest_one_is_told_and_not_passed_over(a_run: Path, damage: str | None, words: str) -> None:
@@ -86,6 +93,7 @@ def test_a_damaged_newest_one_is_told_and_not_passed_over(a_run: Path, damage: s
     with pytest.raises(CheckpointError) as refused:
         newest_checkpoint(a_run)  # of an export
     assert words in str(refused.value)
+    assert damage is None or "restore it from a backup" in refused.value.fix or "update" in refused.value.fix
     assert own(a_run).state == "broken"
     assert str(index.parent) in own(a_run).name
     with pytest.raises(CheckpointError):
