@@ -15,7 +15,9 @@ def open_store(location: str | Path, cache: str | Path | None = None) -> ShardSt
         cache: folder for whole shards of remote sets; None reads byte ranges and keeps nothing.
     """
     if "://" in str(location):
+        from ipv_bench.cached_store import CachedStore
         from ipv_bench.remote_store import open_remote_store
 
-        return open_remote_store(str(location), cache)
+        remote = open_remote_store(str(location))
+        return remote if cache is None else CachedStore(remote, cache)
     return LocalStore(location)
