@@ -3,9 +3,10 @@ share."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,9 @@ from planned_config import pretraining_config
 
 from ipv_bench.analysis_record import read_analysis
 from ipv_bench.atomic_file import write_json
+from ipv_bench.errors import ShardSetError
 from ipv_bench.run_record import is_finished, read_jsonl
+from ipv_bench.shard_set import MANIFEST_FILE, read_manifest
 
 SETS_FILE = "sets.json"
 """Beside a kept model: what tells the sets that it learned from and was judged by from others."""
@@ -77,6 +80,33 @@ class Models:
     def overrides(self, method: str) -> tuple[str, ...]:
         """Of a model's pre-training."""
         return (f"method={method}", f"training.updates={self.updates}", "training.tensorboard=false", *self.changes)
+
+
+def shards_sha256(work: Path, folders: Collection[str]) -> dict[str, str]:
+    """What tells sets from others: their last folder's name → sha256 over the names and sha256 of their shards, which a
+    preparation of the same videos shares, on another machine or of a later version with more in its manifest.
+
+    Args:
+        work: the workspace.
+        folders: shard sets in it.
+
+    Returns:
+        Empty until all of them are made.
+
+    Raises:
+        SystemExit: a manifest is damaged.
+    """
+    if not all((work / folder / MANIFEST_FILE).is_file() for folder in folders):
+        return {}
+    return {Path(folder).name: _sha256(work / folder) for folder in folders}
+
+
+def _sha256(folder: Path) -> str:
+    try:
+        shards = sorted((shard.file, shard.sha256) for shard in read_manifest(folder).shards)
+    except ShardSetError as error:
+        raise SystemExit(str(error)) from error
+    return hashlib.sha256(json.dumps(shards).encode()).hexdigest()
 
 
 def list_remaining(models: Models, seconds_per_update: Mapping[str, float]) -> None:

@@ -24,13 +24,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from analysed_models import Models, check_kept, list_remaining, steps_of, summary
+from analysed_models import Models, check_kept, list_remaining, shards_sha256, steps_of, summary
 from cpu_seconds import CountingWorkspace
 from filmed_clips import SOURCES, cut_all, drawn_clips, gather
 from ordered_work import as_far_as_it_goes, do_in_order
 
 from ipv_bench.errors import IpvBenchError
-from ipv_bench.shard_set import MANIFEST_FILE, file_sha256
 
 RESULTS = Path(__file__).parent / "results" / "filmed"
 SECONDS_PER_UPDATE = {"contextwm": 0.55, "apv": 0.45}
@@ -73,7 +72,7 @@ def main() -> None:
         check_kept(scale, sets_of(options.out))
         list_remaining(scale, SECONDS_PER_UPDATE)
         return
-    if not options.summary:
+    if options.gather or (not options.summary and is_work_left(options.out, options.videos)):
         try:
             gather(options.out, options.videos)
             print(json.dumps(cut_all(options.out)), file=sys.stderr)
@@ -87,6 +86,11 @@ def main() -> None:
         status = as_far_as_it_goes(partial(experiment, scale, CountingWorkspace(options.out, options.minutes)))
     print(json.dumps({"benchmark": "filmed", "clips": scale.kept.name, **summary(scale)}))
     sys.exit(status)
+
+
+def is_work_left(work: Path, own: Path | None) -> bool:
+    """Whether clips are needed: not where the protocol's models are all kept, and this workspace has no clips yet."""
+    return own is not None or (work / "clips").exists() or bool(WHOLE.remaining())
 
 
 def scale_of(work: Path, own: Path | None) -> Models:
@@ -106,9 +110,8 @@ def scale_of(work: Path, own: Path | None) -> Models:
 
 
 def sets_of(work: Path) -> dict[str, str]:
-    """sha256 of the manifests of the sets at hand; empty until both are made."""
-    files = {place: work / "shards" / place / MANIFEST_FILE for place in ("train", "held-out")}
-    return {place: file_sha256(file) for place, file in files.items()} if all(map(Path.is_file, files.values())) else {}
+    """What tells the workspace's sets from others; empty until both are made."""
+    return shards_sha256(work, (WHOLE.data, WHOLE.judged))
 
 
 def experiment(models: Models, space: CountingWorkspace) -> None:

@@ -64,13 +64,16 @@ def main() -> None:
 
 
 def experiment(out: Path, jobs: int) -> None:
-    """Sample data, the pre-trained model, and the seeds that are not kept yet."""
+    """Sample data, the pre-trained model, and the seeds that are not kept yet; nothing where all are."""
+    missing = remaining()
+    if not missing:
+        return
     out.mkdir(parents=True, exist_ok=True)
     if not (out / "data/shards/ssv2/manifest.json").exists():
         command(out, "sample", "data/raw/ssv2", "--dataset", "ssv2")
         command(out, "prepare", "ssv2")
     command(out, "pretrain", "--preset", PRESET, "--set", f"method={METHOD}")
-    side_by_side(jobs, {f"runs/seed{seed}": partial(one_seed, out, seed) for seed in remaining()})
+    side_by_side(jobs, {f"runs/seed{seed}": partial(one_seed, out, seed) for seed in missing})
 
 
 def remaining() -> list[int]:

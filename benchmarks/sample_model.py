@@ -18,7 +18,6 @@ docs/analysis.md has the result. The last line is JSON.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
 import tempfile
@@ -26,14 +25,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from analysed_models import Models, check_kept, list_remaining, steps_of, summary
+from analysed_models import Models, check_kept, list_remaining, shards_sha256, steps_of, summary
 from cpu_seconds import CountingWorkspace
 from ordered_work import Step, as_far_as_it_goes, do_in_order
 from sample_model_page import tables, write_page
 
 from ipv_bench.errors import UsageError
 from ipv_bench.sample_record import read_sample_record
-from ipv_bench.shard_set import MANIFEST_FILE, read_manifest
 
 SHARDS, JUDGES = "data/shards/ssv2-1500", "data/shards/ssv2-judges"
 SAMPLES = {SHARDS: ("data/raw/ssv2-1500", 1500, 0), JUDGES: ("data/raw/ssv2-judges", 250, 1)}
@@ -116,15 +114,8 @@ def _make_shards(space: CountingWorkspace, shards: str, most: int) -> None:
 
 
 def sets_of(work: Path) -> dict[str, str]:
-    """sha256 over the shards' own, which a preparation on another machine shares; empty until they are made."""
-    if not all((work / folder / MANIFEST_FILE).is_file() for folder in SAMPLES):
-        return {}
-    return {Path(folder).name: _shards_sha256(work / folder) for folder in SAMPLES}
-
-
-def _shards_sha256(folder: Path) -> str:
-    shards = sorted((shard.file, shard.sha256) for shard in read_manifest(folder).shards)
-    return hashlib.sha256(json.dumps(shards).encode()).hexdigest()
+    """What tells the workspace's sets from others; empty until they are made."""
+    return shards_sha256(work, SAMPLES)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ipv_bench.run_record import RunRecord, write_record
+from ipv_bench.shard_set import Manifest, ShardEntry, write_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,3 +38,16 @@ def whole_config(settings: Mapping[str, Any]) -> dict[str, Any]:
             place = place.setdefault(section, {})
         place[name] = value
     return found
+
+
+def shard_set(folder: Path, sha256: str, **options: Any) -> None:
+    """A manifest of one shard that is not there, as scripts read it."""
+    shard = ShardEntry(file="folder-000000.tar", num_samples=1, num_frames=1, size_bytes=1, sha256=sha256)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_manifest(
+        folder,
+        Manifest(
+            name="folder", profile="paper", encoding="mjpeg", options=options, inventory_sha256="", plan_sha256="",
+            versions={}, shards=[shard], tables={}, totals={},
+        ),
+    )  # fmt: skip

@@ -21,7 +21,7 @@ from planned_config import pretraining_config
 
 from ipv_bench.errors import SourceError
 from models.analysis.predict import PredictConfig
-from tests.experiments.runs_of_scripts import quick, record, whole_config
+from tests.experiments.runs_of_scripts import quick, record, shard_set, whole_config
 
 
 def test_filmed_clips_are_cut_by_shot(tmp_path: Path) -> None:
@@ -91,8 +91,7 @@ def test_models_of_other_clips_than_the_protocols_are_kept_apart(tmp_path: Path)
     folders = []
     for text in ("one", "two"):
         for place in ("train", "held-out"):
-            (tmp_path / "shards" / place).mkdir(parents=True, exist_ok=True)
-            (tmp_path / "shards" / place / "manifest.json").write_text(text)
+            shard_set(tmp_path / "shards" / place, text)
         folders.append(filmed.scale_of(tmp_path, None).kept)
     assert len({*folders, filmed.OTHER_CLIPS}) == 3  # each set of clips has its own
     assert filmed.scale_of(tmp_path / "nothing gathered", None) == filmed.WHOLE
@@ -102,8 +101,7 @@ def test_models_of_other_clips_than_the_protocols_are_kept_apart(tmp_path: Path)
 def test_kept_models_of_other_clips_or_settings_are_refused_before_anything_is_begun(tmp_path: Path) -> None:
     work = tmp_path / "work"
     for place in ("train", "held-out"):
-        (work / "shards" / place).mkdir(parents=True)
-        (work / "shards" / place / "manifest.json").write_text(place)
+        shard_set(work / "shards" / place, place)
     scale = replace(filmed.WHOLE, kept=tmp_path / "kept")
     folder = scale.folder("apv", 1)
     record(folder, **whole_config(pretraining_config(scale.preset, scale.overrides("apv"))))
@@ -113,9 +111,30 @@ def test_kept_models_of_other_clips_or_settings_are_refused_before_anything_is_b
         filmed.experiment(scale, CountingWorkspace(work, 0))
     with pytest.raises(SystemExit, match=r"apv/seed1 .*training\.updates is 2000, not 7"):
         filmed.experiment(replace(scale, updates=7), CountingWorkspace(work, 0))
-    (work / "shards" / "held-out" / "manifest.json").write_text("of other clips")
+    shard_set(work / "shards" / "held-out", "held-out", pixels=9)  # of the same bytes, by a version that tells more
+    with pytest.raises(OutOfTimeError):
+        filmed.experiment(scale, CountingWorkspace(work, 0))
+    shard_set(work / "shards" / "held-out", "of other clips")
     with pytest.raises(SystemExit, match=r"apv/seed1 is of other videos than .*shards are \(held-out\)"):
         filmed.experiment(scale, CountingWorkspace(work, 0))
+
+
+def test_a_damaged_set_is_told(tmp_path: Path) -> None:
+    for place in ("train", "held-out"):
+        shard_set(tmp_path / "shards" / place, place)
+    (tmp_path / "shards" / "train" / "manifest.json").write_text("{")
+    with pytest.raises(SystemExit, match=r"manifest\.json"):
+        filmed.sets_of(tmp_path)
+
+
+def test_clips_are_fetched_where_work_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not filmed.WHOLE.remaining()
+    assert not filmed.is_work_left(tmp_path / "nothing gathered", None)
+    assert filmed.is_work_left(tmp_path / "nothing gathered", tmp_path)
+    (tmp_path / "clips").mkdir()
+    assert filmed.is_work_left(tmp_path, None)
+    monkeypatch.setattr(filmed, "WHOLE", replace(filmed.WHOLE, kept=tmp_path / "kept"))
+    assert filmed.is_work_left(tmp_path / "nothing gathered", None)
 
 
 def test_pieces_that_were_cut_in_another_way_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
