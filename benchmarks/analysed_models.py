@@ -7,7 +7,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,21 @@ MODEL_FILES = ("metrics.jsonl", "run.json")
 
 
 @dataclass(frozen=True)
+class Question:
+    """One analysis that models are asked.
+
+    Attributes:
+        kind: of `ipv-bench analyze`.
+        data: shard set, in the workspace.
+        settings: overrides.
+    """
+
+    kind: str
+    data: str
+    settings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Models:
     """The models of an experiment, and what is asked of them.
 
@@ -41,10 +56,9 @@ class Models:
         seeds: of each method.
         updates: of pre-training.
         changes: overrides beside the preset.
-        analyses: method → kinds of `ipv-bench analyze`, in order.
+        questions: by name.
+        asked: method → names of the questions, in order.
         data: shard set that they learn from, in the workspace.
-        judged: shard set that they are analysed on; the same one: on its held-out videos.
-        settings: kind of analysis → its overrides.
         preset: of pre-training.
         pictures: seeds whose pictures are kept; None: all.
     """
@@ -54,20 +68,24 @@ class Models:
     seeds: tuple[int, ...]
     updates: int
     changes: tuple[str, ...]
-    analyses: Mapping[str, tuple[str, ...]]
+    questions: Mapping[str, Question]
+    asked: Mapping[str, tuple[str, ...]]
     data: str
-    judged: str
-    settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     preset: str = "sample"
     pictures: tuple[int, ...] | None = None
 
     def wanted(self) -> list[tuple[str, int]]:
         """Method and seed of all, seed by seed."""
-        return [(method, seed) for seed in self.seeds for method in self.analyses]
+        return [(method, seed) for seed in self.seeds for method in self.asked]
 
     def remaining(self) -> list[tuple[str, int]]:
         """Those that are not kept."""
-        return [model for model in self.wanted() if not (self.folder(*model) / RESULT_FILE).is_file()]
+        return [model for model in self.wanted() if not self.is_kept(*model)]
+
+    def is_kept(self, method: str, seed: int) -> bool:
+        """Whether a model was made and answered all that is asked of it today."""
+        file = self.folder(method, seed) / RESULT_FILE
+        return file.is_file() and json.loads(file.read_text()).keys() >= set(self.asked[method])
 
     def path(self, method: str, seed: int) -> Path:
         """Where a model lies inside the workspace."""
@@ -131,7 +149,7 @@ def check_kept(models: Models, sets: Mapping[str, str]) -> None:
     first: tuple[Path, dict[str, str]] | None = None
     for method, seed in models.wanted():
         folder = models.folder(method, seed)
-        if not (folder / RESULT_FILE).is_file():
+        if not models.is_kept(method, seed):
             continue
         check_settings(folder, pretraining_config(models.preset, models.overrides(method)))
         seen = json.loads((folder / SETS_FILE).read_text())
@@ -176,14 +194,14 @@ def _one_model(
     else:
         space.train(path, *words)
     result = {}
-    for kind in models.analyses[method]:
-        out = Path("analyses") / kind / method / f"seed{seed}"
-        settings = _set(models.settings.get(kind, ()))
-        space.command("analyze", kind, str(path), "--data", models.judged, "--out", str(out), *settings)
+    for name in models.asked[method]:
+        asked, out = models.questions[name], Path("analyses") / name / method / f"seed{seed}"
+        words = ["analyze", asked.kind, str(path), "--data", asked.data, "--out", str(out), *_set(asked.settings)]
+        space.command(*words)
         record = read_analysis(work / out)
-        result[kind] = {"numbers": record.numbers, "verdicts": record.verdicts}
+        result[name] = {"numbers": record.numbers, "verdicts": record.verdicts}
         if models.pictures is None or seed in models.pictures:
-            keep_files(work / out, goal / kind, [one.file for one in record.pictures if one.file.endswith(".png")])
+            keep_files(work / out, goal / name, [one.file for one in record.pictures if one.file.endswith(".png")])
     keep_files(work / path, goal, MODEL_FILES)
     write_json(goal / CPU_FILE, {"cpu_seconds": space.cpu_seconds(path)})
     write_json(goal / SETS_FILE, dict(sets))
@@ -201,14 +219,14 @@ def summary(models: Models) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for method, seed in models.wanted():
         folder = models.folder(method, seed)
-        if not (folder / RESULT_FILE).is_file():
+        if not models.is_kept(method, seed):
             continue
         result = json.loads((folder / RESULT_FILE).read_text())
         ratios = [
             [line["updates"], round(float(np.mean(line["open_loop_mse"]) / np.mean(line["copy_last_mse"])), 4)]
             for line in read_jsonl(folder / "metrics.jsonl") if "open_loop_mse" in line
         ]  # fmt: skip
-        verdicts = {kind: values["verdicts"] for kind, values in result.items()}
+        verdicts = {name: values["verdicts"] for name, values in result.items()}
         found[f"{method}/seed{seed}"] = {"verdicts": verdicts, "copy_ratio_in_training": ratios[-1:]}
         print(f"{method} seed {seed}: {verdicts['predict'][:1]}", file=sys.stderr)
     missing = [str(models.path(*model)) for model in models.remaining()]

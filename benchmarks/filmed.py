@@ -24,7 +24,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from analysed_models import Models, check_kept, list_remaining, shards_sha256, steps_of, summary
+from analysed_models import Models, Question, check_kept, list_remaining, shards_sha256, steps_of, summary
 from cpu_seconds import CountingWorkspace
 from filmed_clips import SOURCES, cut_all, drawn_clips, gather
 from ordered_work import as_far_as_it_goes, do_in_order
@@ -34,16 +34,18 @@ from ipv_bench.errors import IpvBenchError
 RESULTS = Path(__file__).parent / "results" / "filmed"
 SECONDS_PER_UPDATE = {"contextwm": 0.55, "apv": 0.45}
 """For the estimate: an hour a model is what docs/analysis.md states of the preset `sample`."""
+TRAIN, HELD_OUT = "shards/train", "shards/held-out"
 WHOLE = Models(
     "filmed", RESULTS / "runs", (1, 2, 3), 2000, ("validation.every=500", "data.holdout=0.1"),
-    analyses={"contextwm": ("predict", "attention"), "apv": ("predict",)},
-    data="shards/train", judged="shards/held-out",
+    questions={kind: Question(kind, HELD_OUT) for kind in ("predict", "attention")},
+    asked={"contextwm": ("predict", "attention"), "apv": ("predict",)}, data=TRAIN,
 )  # fmt: skip
 OTHER_CLIPS = RESULTS / "runs-of-other-clips"
 """And a name of the set: each set of clips has its own."""
 SHORT = ("length=10", "observed=5", "videos=2")
 QUICK = replace(
-    WHOLE, seeds=(1,), updates=2, preset="tiny", settings={"predict": SHORT, "attention": SHORT},
+    WHOLE, seeds=(1,), updates=2, preset="tiny",
+    questions={kind: Question(kind, HELD_OUT, SHORT) for kind in ("predict", "attention")},
     changes=("data.length=6", "data.batch_size=2", "data.workers=0", "validation.every=0", "data.holdout=0"),
 )  # fmt: skip
 
@@ -111,7 +113,7 @@ def scale_of(work: Path, own: Path | None) -> Models:
 
 def sets_of(work: Path) -> dict[str, str]:
     """What tells the workspace's sets from others; empty until both are made."""
-    return shards_sha256(work, (WHOLE.data, WHOLE.judged))
+    return shards_sha256(work, (TRAIN, HELD_OUT))
 
 
 def experiment(models: Models, space: CountingWorkspace) -> None:

@@ -6,10 +6,10 @@
     python benchmarks/sample_model.py --summary --page docs/analysis.md    put the tables on their page
     python benchmarks/sample_model.py --quick        a tiny one, in a folder that is removed: that it runs
 
-It asks whether a model of an hour of one core predicts videos that it has not seen better than a copy of their last
-frame, and what a context path does for it. The videos that judge it are of a sample of their own, which nobody has
-looked at before; the preset was chosen by the held-out ones of the sample that it learns from. What is kept of a model
-(`run.json`, `metrics.jsonl`, `cpu.json`, numbers of its analyses, and the pictures of seed 3) goes to
+It asks whether a small model predicts videos that it has not seen better than a copy of their last frame, and what a
+context path does for it. The videos that judge it are of a sample of their own: objects and backgrounds that it never
+saw either. Asked later: the same of the videos that its own sample held out, whose looks it knows. What is kept of a
+model (`run.json`, `metrics.jsonl`, `cpu.json`, numbers of its analyses, and the pictures of seed 3) goes to
 benchmarks/results/sample_model/runs/ as soon as it is made, to be committed; what is there is not made again, and
 refused where it is of other settings or videos. What fails is told at the end, with exit status 1; the rest is made.
 docs/analysis.md has the result. The last line is JSON.
@@ -25,10 +25,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from analysed_models import Models, check_kept, list_remaining, shards_sha256, steps_of, summary
+from analysed_models import Models, Question, check_kept, list_remaining, shards_sha256, steps_of, summary
 from cpu_seconds import CountingWorkspace
 from ordered_work import Step, as_far_as_it_goes, do_in_order
-from sample_model_page import tables, write_page
+from sample_model_page import KNOWN, tables, write_page
 
 from ipv_bench.errors import UsageError
 from ipv_bench.sample_record import read_sample_record
@@ -37,12 +37,19 @@ SHARDS, JUDGES = "data/shards/ssv2-1500", "data/shards/ssv2-judges"
 SAMPLES = {SHARDS: ("data/raw/ssv2-1500", 1500, 0), JUDGES: ("data/raw/ssv2-judges", 250, 1)}
 """Shard set → its raw videos, how many, and the seed that they are drawn with."""
 SECONDS_PER_UPDATE = {"contextwm": 0.60, "apv": 0.36}
-TRUTH, ALL = f"truth={SAMPLES[JUDGES][0]}", "split=all"
+KINDS = ("predict", "compose", "embed", "attention")
+TRUTHS = {shards: f"truth={raw}" for shards, (raw, _, _) in SAMPLES.items()}
+ASKED = (*KINDS, *(kind + KNOWN for kind in KINDS))
 WHOLE = Models(
     "sample", Path(__file__).parent / "results" / "sample_model" / "runs", (3, 4, 5), 6600, (),
-    analyses={"contextwm": ("predict", "compose", "embed", "attention"), "apv": ("predict", "compose", "embed")},
-    data=SHARDS, judged=JUDGES, pictures=(3,),
-    settings={"predict": (ALL,), **dict.fromkeys(("compose", "embed", "attention"), (TRUTH, ALL))},
+    questions={
+        "predict": Question("predict", JUDGES, ("split=all",)),
+        **{kind: Question(kind, JUDGES, (TRUTHS[JUDGES], "split=all")) for kind in KINDS[1:]},
+        "predict" + KNOWN: Question("predict", SHARDS),
+        **{kind + KNOWN: Question(kind, SHARDS, (TRUTHS[SHARDS], "split=null")) for kind in KINDS[1:]},
+    },
+    asked={"contextwm": ASKED, "apv": tuple(name for name in ASKED if not name.startswith("attention"))},
+    data=SHARDS, pictures=(3,),
 )  # fmt: skip
 QUICK = replace(
     WHOLE, seeds=(3,), updates=2, preset="tiny",

@@ -14,6 +14,13 @@ from marked_section import read_section, write_section
 MARKS = ("<!-- tables: python benchmarks/sample_model.py --page docs/analysis.md -->", "<!-- end of tables -->")
 STEPS = (1, 2, 3, 4, 6, 10)
 NAMES = {"contextwm": "ContextWM", "apv": "vanilla (APV)"}
+KNOWN = "_known"
+"""Ends the name of a question that is asked again with the videos that the models' own sample held out of training."""
+VIDEOS = {
+    "Videos of another sample: objects and backgrounds that the models never saw": "",
+    "Held-out videos of the sample that they learned from: objects and backgrounds that they know": KNOWN,
+}
+"""What the tables are of → the ending of the questions' names."""
 
 
 def write_page(models: Models, page: Path) -> None:
@@ -30,18 +37,24 @@ def write_page(models: Models, page: Path) -> None:
 
 
 def tables(models: Models) -> str:
-    """What each kept model predicts, and what its states and its context path do; Markdown."""
+    """What each kept model predicts, and what its states and its context path do, of both kinds of videos; Markdown."""
     check_kept(models, {})
-    return "\n\n".join(["\n".join(_predictions(models)), "\n".join(_states(models))])
+    return "\n\n".join(part for name, ending in VIDEOS.items() for part in _of_videos(models, name, ending))
 
 
-def _predictions(models: Models) -> Iterator[str]:
+def _of_videos(models: Models, name: str, ending: str) -> Iterator[str]:
+    yield f"*{name}*:"
+    yield "\n".join(_predictions(models, ending))
+    yield "\n".join(_states(models, ending))
+
+
+def _predictions(models: Models, ending: str) -> Iterator[str]:
     steps = ", ".join(map(str, STEPS))
     yield f"| | squared error over a copy's, {steps} frames ahead | over all ten | PSNR (dB) | SSIM | CPU-minutes |"
     yield "|---|---|---|---|---|---|"
     copy: Mapping[str, Any] = {}
     for name, folder in _kept(models):
-        numbers = _numbers(folder, "predict")
+        numbers = _numbers(folder, "predict" + ending)
         copy, line = numbers["copy"], _only(numbers["lines"])
         ratio = line["copy_ratio"]
         each = " · ".join(_step(ratio["per_step"], step) for step in STEPS)
@@ -51,25 +64,26 @@ def _predictions(models: Models) -> Iterator[str]:
         yield f"| a copy | 1 | 1 | {copy['psnr']['overall']['point']:.1f} | {copy['ssim']['overall']['point']:.3f} | |"
 
 
-def _states(models: Models) -> Iterator[str]:
+def _states(models: Models, ending: str) -> Iterator[str]:
     yield (
         "| | attention's distance from the object (pixels; the same place, everywhere) | A's motion kept (in A's own "
         "reconstruction) | appearance of B, of A | label, background read by a linear probe |"
     )
     yield "|---|---|---|---|---|"
     for name, folder in _kept(models):
-        composed = _only(_numbers(folder, "compose")["models"])
+        composed = _only(_numbers(folder, "compose" + ending)["models"])
         motion, looks = composed["tracked"], composed["appearance"]
-        probe = _only(_numbers(folder, "embed")["models"])
+        probe = _only(_numbers(folder, "embed" + ending)["models"])
         label, background = (probe[what]["accuracy"]["point"] for what in ("label", "background"))
         yield (
-            f"| {name} | {_attention(folder)} | {_interval(motion['of_a'])} ({motion['reconstruction']['point']:.2f}) "
-            f"| {looks['of_b']['point']:.2f}, {looks['of_a']['point']:.2f} | {label:.1%}, {background:.1%} |"
+            f"| {name} | {_attention(folder, ending)} | {_interval(motion['of_a'])} "
+            f"({motion['reconstruction']['point']:.2f}) | {looks['of_b']['point']:.2f}, {looks['of_a']['point']:.2f} "
+            f"| {label:.1%}, {background:.1%} |"
         )
 
 
-def _attention(folder: Path) -> str:
-    numbers = _numbers(folder, "attention")
+def _attention(folder: Path, ending: str) -> str:
+    numbers = _numbers(folder, "attention" + ending)
     if not numbers:
         return "no context path"
     found = _interval(_only(numbers["models"])["centre"])
@@ -77,11 +91,10 @@ def _attention(folder: Path) -> str:
 
 
 def _kept(models: Models) -> Iterator[tuple[str, Path]]:
-    for method in models.analyses:
+    for method in models.asked:
         for seed in models.seeds:
-            folder = models.folder(method, seed)
-            if (folder / RESULT_FILE).is_file():
-                yield f"{NAMES[method]}, seed {seed}", folder
+            if models.is_kept(method, seed):
+                yield f"{NAMES[method]}, seed {seed}", models.folder(method, seed)
 
 
 def _numbers(folder: Path, kind: str) -> Mapping[str, Any]:

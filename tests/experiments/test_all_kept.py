@@ -24,10 +24,12 @@ def test_a_whole_experiment_begins_nothing(
 
     monkeypatch.setattr(subprocess, "Popen", begun)
     monkeypatch.setattr(sys, "argv", [name, "--out", str(tmp_path / "work")])
+    status: object = 0
     try:
         script.main()
     except SystemExit as end:
-        assert not end.code, end.code
+        status = end.code
+    assert not status
     told = capsys.readouterr()
     assert json.loads(told.out.splitlines()[-1])["benchmark"] == name, told.err
     made = {path.name for path in (tmp_path / "work").rglob("*")}

@@ -106,7 +106,7 @@ def test_kept_models_of_other_clips_or_settings_are_refused_before_anything_is_b
     folder = scale.folder("apv", 1)
     record(folder, **whole_config(pretraining_config(scale.preset, scale.overrides("apv"))))
     (folder / "sets.json").write_text(json.dumps(filmed.sets_of(work)))
-    (folder / "result.json").write_text("{}")
+    (folder / "result.json").write_text('{"predict": {}}')
     with pytest.raises(OutOfTimeError):  # nothing is wrong: the work is begun
         filmed.experiment(scale, CountingWorkspace(work, 0))
     with pytest.raises(SystemExit, match=r"apv/seed1 .*training\.updates is 2000, not 7"):

@@ -38,8 +38,10 @@ def keep(models: analysed_models.Models, method: str, seed: int, ratio: float) -
         "embed": {"models": {"m": {key: {"accuracy": band} for key in ("label", "background")}}},
         "attention": {"models": {"m": {"centre": band}}, "identity": band, "uniform": band},
     }  # fmt: skip
-    kinds = models.analyses[method]
-    told = {kind: {"numbers": result[kind], "verdicts": [f"{kind}: {ratio}"]} for kind in kinds}
+    told = {
+        name: {"numbers": result[models.questions[name].kind], "verdicts": [f"{name}: {ratio}"]}
+        for name in models.asked[method]
+    }
     (folder / "result.json").write_text(json.dumps(told))
     return folder
 
@@ -69,6 +71,15 @@ def test_the_page_is_written_once_all_models_are_there(tmp_path: Path) -> None:
     assert read_section(page, sample_model_page.MARKS) == sample_model_page.tables(models)
     assert page.read_text().startswith("before\n")
     assert page.read_text().endswith("\nafter\n")
+
+
+def test_a_kept_model_that_was_not_asked_all_of_todays_questions_is_to_be_asked(tmp_path: Path) -> None:
+    models = replace(sample_model.WHOLE, kept=tmp_path, seeds=(3,))
+    before = {"contextwm": sample_model.KINDS, "apv": sample_model.KINDS[:3]}
+    keep(replace(models, asked=before), "contextwm", 3, 0.8)
+    keep(models, "apv", 3, 0.8)
+    assert models.remaining() == [("contextwm", 3)]
+    assert "ContextWM" not in sample_model_page.tables(models)
 
 
 @pytest.mark.parametrize("text", ["nothing", "<b>\n<b>\n<e>", "<e>\n<b>", "<b>"])
@@ -141,7 +152,7 @@ def test_a_second_start_draws_no_videos_again_and_refuses_others(
     assert len(sample_model.sets_of(space.folder)) == 2
     with pytest.raises(FailedError, match=r"ssv2-1500 is a sample of .*'videos': 4"):
         sample_model.experiment(models, space, 0, most=5)
-    for method in models.analyses:
+    for method in models.asked:
         keep(models, method, 3, 0.8)
         (models.folder(method, 3) / "sets.json").write_text(json.dumps(sample_model.sets_of(space.folder)))
     made.clear()
@@ -161,4 +172,4 @@ def test_the_page_says_what_the_kept_models_say() -> None:
 def test_the_experiment_runs() -> None:
     models = quick("sample_model.py")["models"]
     assert set(models) == {"contextwm/seed3", "apv/seed3"}
-    assert set(models["contextwm/seed3"]["verdicts"]) == {"predict", "compose", "embed", "attention"}
+    assert set(models["contextwm/seed3"]["verdicts"]) == set(sample_model.ASKED)
