@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ import numpy as np
 from cpu_seconds import CPU_FILE, CountingWorkspace
 from kept_record import check_settings, keep_files
 from ordered_work import Step
-from planned_config import pretraining_config
+from planned_config import analysis_config, pretraining_config
 
 from ipv_bench.analysis_record import read_analysis
 from ipv_bench.atomic_file import write_json
+from ipv_bench.came_later import with_later_fields
+from ipv_bench.config import differences
 from ipv_bench.errors import ShardSetError
 from ipv_bench.run_record import is_finished, read_jsonl
 from ipv_bench.shard_set import MANIFEST_FILE, read_manifest
@@ -137,7 +140,7 @@ def list_remaining(models: Models, seconds_per_update: Mapping[str, float]) -> N
 
 
 def check_kept(models: Models, sets: Mapping[str, str]) -> None:
-    """Before anything is begun: kept models are of today's settings and of the same sets.
+    """Before anything is begun: kept models are of today's settings, were asked today's questions, of the same sets.
 
     Args:
         models: of the experiment.
@@ -152,6 +155,7 @@ def check_kept(models: Models, sets: Mapping[str, str]) -> None:
         if not models.is_kept(method, seed):
             continue
         check_settings(folder, pretraining_config(models.preset, models.overrides(method)))
+        _check_answers(models, method, folder)
         seen = json.loads((folder / SETS_FILE).read_text())
         first = first or (folder, seen)
         if seen != first[1]:
@@ -161,6 +165,24 @@ def check_kept(models: Models, sets: Mapping[str, str]) -> None:
             raise SystemExit(
                 f"{folder} is of other videos than the workspace's shards are ({', '.join(others)}): bring the shards "
                 "of the kept models here, or move these away, and the same command makes them again"
+            )
+
+
+def _check_answers(models: Models, method: str, folder: Path) -> None:
+    result = json.loads((folder / RESULT_FILE).read_text())
+    for name in models.asked[method]:
+        asked = models.questions[name]
+        if "config" not in result[name]:
+            continue  # kept before it was noted what was asked
+        wanted = {"kind": asked.kind, **analysis_config(asked.kind, asked.data, asked.settings)}
+        config = with_later_fields(result[name]["config"], wanted)
+        was = {"kind": result[name]["kind"], **{key: value for key, value in config.items() if key in wanted}}
+        lines = list(differences(was, wanted))
+        if lines:
+            raise SystemExit(
+                f"{folder}: {name} was asked otherwise than today: {'; '.join(lines[:5])}; undo the change, or move "
+                f"{RESULT_FILE} of all models away, and the same command asks again (and makes models that are not "
+                "in the workspace)"
             )
 
 
@@ -196,10 +218,15 @@ def _one_model(
     result = {}
     for name in models.asked[method]:
         asked, out = models.questions[name], Path("analyses") / name / method / f"seed{seed}"
+        shutil.rmtree(work / out, ignore_errors=True)  # of an earlier start: perhaps by other code
         words = ["analyze", asked.kind, str(path), "--data", asked.data, "--out", str(out), *_set(asked.settings)]
         space.command(*words)
         record = read_analysis(work / out)
-        result[name] = {"numbers": record.numbers, "verdicts": record.verdicts}
+        result[name] = {
+            "kind": record.kind, "config": record.config, "shard_sets": record.shard_sets,
+            "git_commit": record.git_commit, "notes": record.notes, "numbers": record.numbers,
+            "verdicts": record.verdicts,
+        }  # fmt: skip
         if models.pictures is None or seed in models.pictures:
             keep_files(work / out, goal / name, [one.file for one in record.pictures if one.file.endswith(".png")])
     keep_files(work / path, goal, MODEL_FILES)

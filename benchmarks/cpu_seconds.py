@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from one_command import OutOfTimeError, StoppedError, Workspace
+from one_command import CommandFailedError, OutOfTimeError, Workspace
 
 from ipv_bench.atomic_file import write_json
 from ipv_bench.run_record import RUN_FILE
@@ -21,23 +21,24 @@ class CountingWorkspace(Workspace):
         """A command that makes the run `path`; its CPU-seconds are added to what it took before.
 
         A piece that this script did not see the end of (it was killed) leaves the sum incomplete, and that is noted.
+        A piece that ended before there was a run folder counts for nothing.
 
         Raises:
             OutOfTimeError: it was stopped, or not even started.
-            CalledProcessError: it failed.
+            CommandFailedError: it failed.
         """
         log = self.folder / "cpu" / f"{path}.json"
-        unknown = (self.folder / path / RUN_FILE).exists()  # begun when there was no log
-        none = {"cpu_seconds": 0.0, "whole": not unknown, "open": False}
-        before = json.loads(log.read_text()) if log.is_file() else none
+        begun = (self.folder / path / RUN_FILE).exists()
+        none = {"cpu_seconds": 0.0, "whole": not begun, "open": False}
+        before = json.loads(log.read_text()) if begun and log.is_file() else none  # else of a run that was moved away
         whole = before["whole"] and not before["open"]
         log.parent.mkdir(parents=True, exist_ok=True)
         note = {"cpu_seconds": before["cpu_seconds"], "whole": whole}
         write_json(log, note | {"open": True})
         try:
             seconds = self.command(*arguments, "--run", str(path))
-        except OutOfTimeError as stopped:
-            seconds = stopped.seconds if isinstance(stopped, StoppedError) else 0.0  # nothing was started
+        except (OutOfTimeError, CommandFailedError) as ended:
+            seconds = getattr(ended, "seconds", 0.0)  # none: nothing was started
             write_json(log, note | {"cpu_seconds": round(note["cpu_seconds"] + seconds, 1), "open": False})
             raise
         write_json(log, note | {"cpu_seconds": round(note["cpu_seconds"] + seconds, 1), "open": False})

@@ -21,13 +21,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kept_record import check_alike, is_kept, keep_files
+from kept_model import OtherModelError, check_one_model
+from kept_record import check_alike, check_settings, is_kept, keep_files
 from one_command import command
 from ordered_work import as_far_as_it_goes, side_by_side
+from planned_config import finetuning_config
 
 from ipv_bench.run_record import read_jsonl, read_record
 
 PRESET, METHOD, TASK = "tiny", "contextwm", "dmc/cheetah_run"
+MODEL = f"runs/pretrain/ssv2/{METHOD}/seed0"
 SEEDS = tuple(range(10))
 LAST = 3
 SHARE, ENOUGH = 0.6, 8
@@ -47,8 +50,9 @@ def main() -> None:
     if options.remaining:
         print(*remaining())
         return
+    check_kept()
     status = 0 if options.summary else as_far_as_it_goes(partial(experiment, options.out, options.jobs))
-    check_alike(sorted((KEPT / "runs").glob("seed*")))
+    check_kept()
     print(
         json.dumps(
             {
@@ -73,7 +77,29 @@ def experiment(out: Path, jobs: int) -> None:
         command(out, "sample", "data/raw/ssv2", "--dataset", "ssv2")
         command(out, "prepare", "ssv2")
     command(out, "pretrain", "--preset", PRESET, "--set", f"method={METHOD}")
+    try:
+        check_one_model(out / MODEL, kept_runs())
+    except OtherModelError as error:
+        raise SystemExit(str(error)) from None
     side_by_side(jobs, {f"runs/seed{seed}": partial(one_seed, out, seed) for seed in missing})
+
+
+def check_kept() -> None:
+    """What is kept was made under today's settings, from one model.
+
+    Raises:
+        SystemExit: it was not; says which, in what, and what to do.
+    """
+    folders = kept_runs()
+    for folder in folders:
+        check_settings(folder, finetuning_config(PRESET, TASK, (f"method={METHOD}",)))
+    check_alike(folders, same_model=True)
+
+
+def kept_runs() -> list[Path]:
+    """Folders of the runs that are kept whole, of the seeds of today."""
+    folders = (KEPT / "runs" / f"seed{seed}" for seed in SEEDS)
+    return [folder for folder in folders if is_kept(folder, KEPT_FILES)]
 
 
 def remaining() -> list[int]:
@@ -86,7 +112,7 @@ def one_seed(out: Path, seed: int) -> None:
     folder = Path("runs") / f"seed{seed}"
     command(
         out, "finetune", "--preset", PRESET, "--task", TASK, "--seed", str(seed), "--set", f"method={METHOD}",
-        "--init", f"runs/pretrain/ssv2/{METHOD}/seed0", "--run", str(folder),
+        "--init", MODEL, "--run", str(folder),
     )  # fmt: skip
     if read_record(out / folder).status == "finished":
         keep_files(out / folder, KEPT / folder, KEPT_FILES)

@@ -49,7 +49,8 @@ def is_kept(folder: Path, names: Iterable[str]) -> bool:
 def check_alike(folders: Sequence[Path], *, same_model: bool = False) -> None:
     """Hold the kept runs of one line against each other.
 
-    A preset that was changed between two nights would pool what is not one method.
+    A preset that was changed between two nights would pool what is not one method; another version of a simulator, what
+    is not one task; a run that could not go on exactly, what is not one seed.
 
     Args:
         folders: of the runs.
@@ -63,6 +64,8 @@ def check_alike(folders: Sequence[Path], *, same_model: bool = False) -> None:
         record = read_record(folder)
         config = CAME_LATER | flatten(record.config)  # absent: as it was before there was such a field
         found = {key: value for key, value in config.items() if key not in RESOURCE_KEYS}
+        found |= {f"env_fingerprint.{key}": value for key, value in flatten(record.env_fingerprint).items()}
+        found["exact"] = record.exact
         if same_model:
             found["parent.checkpoint_sha256"] = (record.parent or {}).get("checkpoint_sha256")
         first = first or found

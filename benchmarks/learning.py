@@ -100,6 +100,7 @@ def main() -> None:
         print(told_hours([method for _, method, _ in remaining(options.methods)]), file=sys.stderr)
         space = Workspace(options.out, options.minutes)
         status = as_far_as_it_goes(partial(experiment, space, options.jobs, options.methods))
+    check_kept()  # of --summary too: runs of other settings are not this experiment's
     found = summary(KEPT_RUNS)
     missing = [str(run_path(*run)) for run in remaining()]
     if missing:

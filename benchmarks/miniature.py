@@ -69,6 +69,7 @@ def main() -> None:
         print(f"{estimated_hours(scale):.1f} CPU-hours are left to be made", file=sys.stderr)
         space = CountingWorkspace(options.out, options.minutes)
         status = as_far_as_it_goes(partial(experiment, scale, space, options.jobs))
+    check_kept(scale)  # of --summary too: runs of other settings are not this experiment's
     print(json.dumps({"benchmark": "miniature", "gate": options.gate, "pilot": options.pilot, **summary(scale)}))
     if options.report:  # last: whatever it says, the table is there
         write_report(scale, options.report)

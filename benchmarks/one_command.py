@@ -17,7 +17,13 @@ _PR_SET_PDEATHSIG = 1
 
 
 class OutOfTimeError(Exception):
-    """The script is to stop here; everything is saved, and the same command goes on."""
+    """The script is to stop here; everything is saved, and the same command goes on.
+
+    Attributes:
+        is_planned: by the minutes that the script was given, not by somebody who ended a command.
+    """
+
+    is_planned = True
 
     def __init__(self, why: str = "the minutes are over") -> None:
         super().__init__(why)
@@ -30,8 +36,20 @@ class StoppedError(OutOfTimeError):
         seconds: CPU-seconds that it took.
     """
 
-    def __init__(self, seconds: float, why: str = "the minutes are over") -> None:
-        super().__init__(why)
+    def __init__(self, seconds: float, *, is_planned: bool = True) -> None:
+        super().__init__("the minutes are over" if is_planned else "a command was interrupted")
+        self.seconds, self.is_planned = seconds, is_planned
+
+
+class CommandFailedError(subprocess.CalledProcessError):
+    """A command failed.
+
+    Attributes:
+        seconds: CPU-seconds that it took.
+    """
+
+    def __init__(self, status: int, words: list[str], seconds: float) -> None:
+        super().__init__(status, words)
         self.seconds = seconds
 
 
@@ -54,7 +72,7 @@ def command(folder: Path, *arguments: str, end: float | None = None) -> float:
     Raises:
         OutOfTimeError: the end is past, and nothing was started; as `StoppedError`: it was stopped, by the end or by
             somebody (Ctrl-C reaches all commands of a terminal).
-        CalledProcessError: it failed.
+        CommandFailedError: it failed.
     """
     left = float("inf") if end is None else end - time.monotonic()
     if left <= 0:
@@ -75,9 +93,9 @@ def command(folder: Path, *arguments: str, end: float | None = None) -> float:
     child.returncode = os.waitstatus_to_exitcode(status)
     seconds = usage.ru_utime + usage.ru_stime
     if child.returncode in (130, -signal.SIGTERM, -signal.SIGINT):
-        raise StoppedError(seconds) if over.is_set() else StoppedError(seconds, "a command was interrupted")
+        raise StoppedError(seconds, is_planned=over.is_set())
     if child.returncode:
-        raise subprocess.CalledProcessError(child.returncode, words)
+        raise CommandFailedError(child.returncode, words, seconds)
     return seconds
 
 
@@ -110,6 +128,6 @@ class Workspace:
 
         Raises:
             OutOfTimeError: it was stopped, or not even started.
-            CalledProcessError: it failed.
+            CommandFailedError: it failed.
         """
         return command(self.folder, *arguments, "--quiet", end=self._end)

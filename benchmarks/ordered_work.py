@@ -38,7 +38,9 @@ class FailedError(Exception):
         not_begun: names of those that needed one of them.
     """
 
-    def __init__(self, failed: Mapping[Step, Exception], not_begun: Sequence[Step], why: OutOfTimeError | None) -> None:
+    def __init__(
+        self, failed: Mapping[Step, BaseException], not_begun: Sequence[Step], why: OutOfTimeError | None
+    ) -> None:
         self.failed = {step.name: error for step, error in failed.items()}
         self.not_begun = [step.name for step in not_begun]
         lines = [f"{len(failed)} failed:", *(f"  {name}: {told(error)}" for name, error in self.failed.items())]
@@ -48,11 +50,11 @@ class FailedError(Exception):
         super().__init__("\n".join([*lines, f"{rest}; what failed is missing, and the same command tries it again"]))
 
 
-def told(error: Exception) -> str:
+def told(error: BaseException) -> str:
     """What was raised, in a line."""
     if isinstance(error, subprocess.CalledProcessError):
         return f"exit status {error.returncode} of `{' '.join(map(str, error.cmd))}`"
-    return f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}"
 
 
 def do_in_order(jobs: int, steps: Sequence[Step]) -> None:
@@ -68,7 +70,7 @@ def do_in_order(jobs: int, steps: Sequence[Step]) -> None:
     """
     waiting, undone = list(steps), set(steps)
     running: dict[Future[object], Step] = {}
-    failed: dict[Step, Exception] = {}
+    failed: dict[Step, BaseException] = {}
     over: OutOfTimeError | None = None
     with ThreadPoolExecutor(max(1, jobs)) as pool:
         while True:
@@ -85,7 +87,7 @@ def do_in_order(jobs: int, steps: Sequence[Step]) -> None:
                     undone.remove(step)
                 except OutOfTimeError as error:
                     over = error
-                except Exception as error:  # noqa: BLE001  (whatever it was, the other runs go on; it is told)
+                except (Exception, SystemExit) as error:  # noqa: BLE001  (whatever it was, the other runs go on; it is told)
                     failed[step] = error
                     print(f"{step.name} failed: {told(error)}; what does not need it goes on", file=sys.stderr)
     if failed:
@@ -99,7 +101,7 @@ def _done(work: Callable[[], object]) -> Future[object]:
     future: Future[object] = Future()
     try:
         future.set_result(work())
-    except Exception as error:  # noqa: BLE001  (raised where the result is asked for)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  (raised where the result is asked for)
         future.set_exception(error)
     return future
 
@@ -122,4 +124,5 @@ def as_far_as_it_goes(experiment: Callable[[], object]) -> int:
         return 1
     except OutOfTimeError as why:
         print(f"{why}; the same command goes on", file=sys.stderr)
+        return 0 if why.is_planned else 130
     return 0

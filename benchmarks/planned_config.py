@@ -10,6 +10,13 @@ from typing import Any
 
 from ipv_bench.came_later import CAME_LATER
 from ipv_bench.config import Config, flatten
+from models.analysis.analyses import AnalysisRequest
+from models.analysis.attention import AttentionConfig
+from models.analysis.compose import ComposeConfig
+from models.analysis.config import RESOURCE_KEYS as ANALYSIS_RESOURCE_KEYS
+from models.analysis.config import resolve_analysis
+from models.analysis.embed import EmbedConfig
+from models.analysis.predict import PredictConfig
 from models.finetuning.config import resolve_finetuning, resource_keys
 from models.pretraining.config import RESUMABLE_KEYS, resolve_pretraining
 
@@ -26,6 +33,17 @@ def finetuning_config(preset: str, task: str, changes: tuple[str, ...]) -> Mappi
 def pretraining_config(preset: str, changes: tuple[str, ...]) -> Mapping[str, Any]:
     """Dotted key → value of the model that `ipv-bench pretrain --preset --set ...` would make, its data sets apart."""
     return _told(resolve_pretraining(preset, overrides=changes).config, RESUMABLE_KEYS)
+
+
+@cache
+def analysis_config(kind: str, data: str, settings: tuple[str, ...]) -> Mapping[str, Any]:
+    """Dotted key → value of the analysis that `ipv-bench analyze KIND --data --set ...` would make."""
+    request = AnalysisRequest(kind, (), data=(data,), overrides=settings)
+    config = resolve_analysis(_ANALYSES[kind], request)
+    return {"sets": [data], **_told(config, ANALYSIS_RESOURCE_KEYS)}
+
+
+_ANALYSES = {"attention": AttentionConfig, "compose": ComposeConfig, "embed": EmbedConfig, "predict": PredictConfig}
 
 
 def _told(config: Config, without: Iterable[str]) -> Mapping[str, Any]:

@@ -94,6 +94,28 @@ def test_what_failed_is_told_although_the_minutes_are_over(capsys: pytest.Captur
     assert "the same command goes on" in capsys.readouterr().err
 
 
+def test_a_command_that_somebody_ended_ends_the_script_with_another_status_than_the_minutes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ended(is_planned: bool) -> None:
+        raise StoppedError(1.0, is_planned=is_planned)
+
+    assert as_far_as_it_goes(partial(ended, True)) == 0
+    assert as_far_as_it_goes(partial(ended, False)) == 130
+    assert "a command was interrupted; the same command goes on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("jobs", [0, 1])
+def test_a_refusal_in_a_worker_is_told_as_a_failure_of_its_step(jobs: int) -> None:
+    def refuse() -> None:
+        raise SystemExit("kept models are of other videos")
+
+    done: list[int] = []
+    with pytest.raises(FailedError, match=r"one: kept models are of other videos"):
+        do_in_order(jobs, [Step(refuse, name="one"), Step(partial(done.append, 1), name="two")])
+    assert done == [1]
+
+
 def test_what_is_interrupted_begins_nothing_more() -> None:
     done: list[int] = []
 

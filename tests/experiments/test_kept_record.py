@@ -56,6 +56,17 @@ def test_a_run_is_kept_when_it_was_finished_and_a_line_is_made_alike(tmp_path: P
         kept_record.check_alike([one, two, record(tmp_path / "d", explore=False, training={"threads": 1})])
 
 
+def test_runs_in_another_environment_or_inexact_ones_are_of_no_line(tmp_path: Path) -> None:
+    one, other, inexact = (record(tmp_path / name, horizon=5) for name in "abc")
+    kept_record.check_alike([one, other, inexact])
+    for folder, change in ((other, {"env_fingerprint": {"mujoco": "3.4.0"}}), (inexact, {"exact": False})):
+        write_record(folder, read_record(folder).model_copy(update=change))
+    with pytest.raises(SystemExit, match=r"env_fingerprint\.mujoco"):
+        kept_record.check_alike([one, other])
+    with pytest.raises(SystemExit, match=r"exact: True → False"):
+        kept_record.check_alike([one, inexact])
+
+
 def test_runs_of_before_and_after_a_field_came_are_alike(tmp_path: Path) -> None:
     """Absent says the same as the value of before there was the field; another value does not."""
     before, after = record(tmp_path / "a", horizon=5), record(tmp_path / "b", horizon=5, init_allow=[])

@@ -15,7 +15,7 @@ from cpu_seconds import CountingWorkspace
 from marked_section import read_section, write_section
 from one_command import OutOfTimeError
 from ordered_work import FailedError
-from planned_config import pretraining_config
+from planned_config import analysis_config, pretraining_config
 
 from tests.experiments.runs_of_scripts import ROOT, quick, record, whole_config
 
@@ -38,8 +38,15 @@ def keep(models: analysed_models.Models, method: str, seed: int, ratio: float) -
         "embed": {"models": {"m": {key: {"accuracy": band} for key in ("label", "background")}}},
         "attention": {"models": {"m": {"centre": band}}, "identity": band, "uniform": band},
     }  # fmt: skip
+    asked = {name: (one.kind, dict(analysis_config(one.kind, one.data, one.settings)))
+             for name, one in models.questions.items()}  # fmt: skip
     told = {
-        name: {"numbers": result[models.questions[name].kind], "verdicts": [f"{name}: {ratio}"]}
+        name: {
+            "kind": asked[name][0],
+            "config": asked[name][1],
+            "numbers": result[models.questions[name].kind],
+            "verdicts": [f"{name}: {ratio}"],
+        }
         for name in models.asked[method]
     }
     (folder / "result.json").write_text(json.dumps(told))
@@ -82,12 +89,28 @@ def test_a_kept_model_that_was_not_asked_all_of_todays_questions_is_to_be_asked(
     assert "ContextWM" not in sample_model_page.tables(models)
 
 
+def test_answers_to_other_questions_than_todays_are_refused(tmp_path: Path) -> None:
+    models = replace(sample_model.WHOLE, kept=tmp_path, seeds=(3,))
+    keep(models, "apv", 3, 0.8)
+    analysed_models.check_kept(models, {})
+    for change, told in (
+        ({"data": "data/shards/others"}, "predict was asked otherwise than today: sets"),
+        ({"settings": ("split=all", "observed=5")}, "observed"),
+        ({"kind": "attention"}, "kind"),
+    ):
+        other = models.questions | {"predict": replace(models.questions["predict"], **change)}
+        with pytest.raises(SystemExit, match=told):
+            analysed_models.check_kept(replace(models, questions=other), {})
+
+
 @pytest.mark.parametrize("text", ["nothing", "<b>\n<b>\n<e>", "<e>\n<b>", "<b>"])
 def test_a_page_without_a_place_is_as_it_was(tmp_path: Path, text: str) -> None:
     (tmp_path / "page.md").write_text(text)
     with pytest.raises(SystemExit, match="has no place for the tables"):
         write_section(tmp_path / "page.md", ("<b>", "<e>"), "new")
     assert (tmp_path / "page.md").read_text() == text
+    with pytest.raises(SystemExit, match=r"nowhere\.md is no file"):
+        write_section(tmp_path / "nowhere.md", ("<b>", "<e>"), "new")
 
 
 def test_kept_models_of_other_videos_or_settings_are_refused(tmp_path: Path) -> None:

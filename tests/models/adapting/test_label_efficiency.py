@@ -260,10 +260,13 @@ def test_seconds_of_a_piece_whose_end_nobody_saw_are_not_made_up(
     runs, ends = (benchmark(monkeypatch, name) for name in ("label_efficiency_runs", "one_command"))
     space, path = runs.TrainingWorkspace(tmp_path, None), Path("runs/a")
     assert space.cpu_seconds(path) is None
-    took = iter([2.0, ends.StoppedError(1.5), ends.OutOfTimeError(), 4.0, KeyboardInterrupt(), 1.0])
+    refused = ends.CommandFailedError(2, ["ipv-bench"], 0.5)
+    took = iter([2.0, ends.StoppedError(1.5), ends.OutOfTimeError(), 4.0, refused, KeyboardInterrupt(), 1.0, 3.0])
 
     def one(*arguments: str) -> float:
         found = next(took)
+        (tmp_path / path).mkdir(parents=True, exist_ok=True)
+        (tmp_path / path / "run.json").write_text("{}")
         if isinstance(found, BaseException):
             raise found
         return found
@@ -278,11 +281,17 @@ def test_seconds_of_a_piece_whose_end_nobody_saw_are_not_made_up(
     assert space.cpu_seconds(path) == 3.5
     space.train(path, "pretrain")
     assert space.cpu_seconds(path) == 7.5
+    with pytest.raises(ends.CommandFailedError):  # it is known what it took
+        space.train(path, "pretrain")
+    assert space.cpu_seconds(path) == 8.0
     with pytest.raises(KeyboardInterrupt):  # as a kill leaves it
         space.train(path, "pretrain")
     assert space.cpu_seconds(path) is None
     space.train(path, "pretrain")
     assert space.cpu_seconds(path) is None
+    (tmp_path / path / "run.json").unlink()  # it was moved away: what is made now is another run
+    space.train(path, "pretrain")
+    assert space.cpu_seconds(path) == 3.0
 
 
 # The judge.
