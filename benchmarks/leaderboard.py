@@ -85,7 +85,8 @@ def _machine(hardware: dict[str, object]) -> str:
 
 
 def _versions(packages: dict[str, str]) -> str:
-    return ", ".join(f"{name} {packages[name]}" for name in ("ipv-bench", "torch", "mujoco") if name in packages)
+    names = ("ipv-bench", "torch", "mujoco", "dm-control")
+    return ", ".join(f"{name} {packages[name]}" for name in names if name in packages)
 
 
 def main() -> None:

@@ -149,8 +149,7 @@ def _compare(
     if found.row.reason == "unreadable":
         refuse_lost_source(source, item.path)
     if found.machine_dependent or stored.machine_dependent:
-        if not (found.machine_dependent and stored.machine_dependent):
-            result.not_compared.append(f"{item.path}: {_why_not(stored, found)}")
+        result.not_compared.append(f"{item.path}: {_why_not(stored, found)}")
         return
     if found.row != stored.row:
         _add(result, task, f"{item.path} {', '.join(_row_differences(stored, found))}")
@@ -179,7 +178,8 @@ def _decode(task: ShardTask, place: int, worker: DecodeWorker, source: Path, pat
 def _why_not(stored: Outcome, found: Outcome) -> str:
     """Why an outcome that depends on the machine says nothing of the source."""
     if found.machine_dependent:
-        return f"{found.row.reason} here ({found.row.message})"
+        before = f"; the set has it as {stored.row.reason}" if stored.machine_dependent else ""
+        return f"{found.row.reason} here ({found.row.message}){before}"
     here = " ".join(filter(None, (found.row.status, found.row.reason)))
     return (
         f"{here} here; the set has it as {stored.row.reason}: `prepare --retry-failed {stored.row.reason}` tries again"

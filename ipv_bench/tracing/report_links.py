@@ -94,7 +94,11 @@ def _hashes(values: object) -> dict[str, str]:
 def report_link(links: Links, report: Report) -> Link:
     """The link of a whole report."""
     link = Link("report", str(report.folder), words=f"{len(report.figures)} figures of {len(report.runs)} runs")
-    _check_files(link, report, [name for name in report.files if not name.startswith(f"{FIGURES}/")])
+    wanted = [name for name in report.files if not name.startswith(f"{FIGURES}/")]
+    _check_files(link, report, wanted)
+    if not wanted:
+        link.state = "not recorded"
+        link.words += "; the report is of an older version, which recorded no hash of its files"
     link.made_from = [figure_link(links, report, name) for name in sorted(report.figures)]
     return link
 
@@ -131,6 +135,11 @@ def figure_link(links: Links, report: Report, name: str, file: str = "") -> Link
     elif not sources:
         link.words += "; made from no run"
     link.made_from = [_source(links, report, one) for one in sources]
+    unproved = [one for one in sources if not report.hashes.get(one)]
+    if unproved:
+        if link.state != "broken":
+            link.state = "not recorded"
+        link.words += f"; {len(unproved)} of them by their recorded place, without proof"
     return link
 
 

@@ -38,7 +38,7 @@ def _run_link(links: Links, folder: Path) -> Link:
     exact = "" if record.exact else "; NOT exact: " + "; ".join(record.inexact_because)
     name = f"{what}{_named(record.method, record.variant)}, seed {record.seed}"
     link.words = f"{name}, {record.status}; {RUN_FILE} sha256 {sha256}{exact}"
-    link.made_from += _own_checkpoint(links, folder, record)
+    link.made_from += _own_checkpoint(links, link, folder, record)
     link.made_from += _origins(links, folder, record)
     return link
 
@@ -47,8 +47,9 @@ def _named(method: str, variant: str) -> str:
     return method + (f"@{variant}" if variant else "")
 
 
-def _own_checkpoint(links: Links, folder: Path, record: RunRecord) -> Iterator[Link]:
-    """What the run left: its newest checkpoint, held against the record, unless it is the one that led here."""
+def _own_checkpoint(links: Links, run: Link, folder: Path, record: RunRecord) -> Iterator[Link]:
+    """What the run left: its newest checkpoint, held against the record. Where it is the one that led here, it is the
+    record that may be of another run."""
     try:
         path = latest_checkpoint(folder)
     except CheckpointError as problem:
@@ -57,10 +58,18 @@ def _own_checkpoint(links: Links, folder: Path, record: RunRecord) -> Iterator[L
     if path is None:
         yield Link("checkpoint", str(folder / FOLDER), "not here", "no weights are kept of this run")
         return
+    recorded = text_of(record.checkpoint, "sha256")
     if links.is_open("checkpoint", os.path.realpath(path)):
+        if recorded and recorded != _index_sha256(path):
+            run.broken(
+                RunError(
+                    f"{folder / RUN_FILE} names {recorded} as the run's newest checkpoint",
+                    expected=f"{_index_sha256(path)}, that of {path}, which led here",
+                    fix="restore the record (run.json) from a backup: it is another run's, or was changed",
+                )
+            )
         return
     link = _checkpoint_link(path, "of this run, the newest: ")
-    recorded = text_of(record.checkpoint, "sha256")
     if link.state == "ok" and not recorded:
         link.state = "not recorded"
         link.words += "; its files fit their index, and the run's record names no hash of it"

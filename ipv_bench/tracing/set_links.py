@@ -148,6 +148,7 @@ class _Checked:
         not_compared: why the set was not compared with its sources; empty when it was.
         num_decoded: source items that were decoded again.
         num_equal: those of them whose frames are the stored ones.
+        items_not_compared: those that a machine could not decode within its limits, and why.
     """
 
     error: IpvBenchError | None = None
@@ -156,6 +157,14 @@ class _Checked:
     not_compared: str = ""
     num_decoded: int = 0
     num_equal: int = 0
+    items_not_compared: list[str] = field(default_factory=list)
+
+    def decoded_again(self) -> str:
+        """What decoding some of the sources again has shown."""
+        equal = f"{self.num_equal} of {self.num_decoded} decoded again are equal to what is stored"
+        without = self.num_decoded - self.num_equal - len(self.items_not_compared)
+        as_said = [f"{without} gave no frames, as the set says"] if without > 0 and not self.of_source else []
+        return "; ".join([equal, *as_said, *(f"not compared: {one}" for one in self.items_not_compared)])
 
 
 def _verified(folder: Path, source: Place) -> _Checked:
@@ -198,6 +207,7 @@ def _verify(folder: Path, *options: str) -> _Checked | IpvBenchError:
         of_source=[one for one in findings if one["kind"] == "source" and one["file"] not in damaged],
         num_decoded=int(values.get("num_sources_decoded", 0)),
         num_equal=int(values.get("num_sources_equal", 0)),
+        items_not_compared=list(map(str, values.get("not_compared", []))),
     )
 
 
@@ -268,9 +278,8 @@ def _source_link(folder: Path, manifest: Manifest, source: Place, checked: _Chec
         if not noted or not (source.fits or checked.num_equal):
             not_found.words += f"; what lies in {source.path} is another" if noted else ""
             return not_found
-        link.facts["num_decoded_again"] = checked.num_decoded
-        equal = f"{checked.num_equal} of {checked.num_decoded} decoded again are equal to what is stored"
-        link.words = f"{total} items; {equal}; {inventory}"
+        link.facts |= _decoded(checked)
+        link.words = f"{total} items; {checked.decoded_again()}; {inventory}"
         first, more = checked.of_source[0], len(checked.of_source) - 1
         problem = ShardSetError(
             f"{source.path}: {first['message']}" + (f" (and {more} more)" if more else ""),
@@ -278,9 +287,13 @@ def _source_link(folder: Path, manifest: Manifest, source: Place, checked: _Chec
             fix=f"restore the release; `ipv-bench verify {folder} --source {source.path}` lists every difference",
         )
         return link.broken(problem)
-    link.facts["num_decoded_again"] = checked.num_decoded
-    link.words = (
-        f"{total} items, names and sizes as in the inventory; {checked.num_decoded} decoded again, equal to what is "
-        f"stored; {inventory}"
-    )
+    link.facts |= _decoded(checked)
+    link.words = f"{total} items, names and sizes as in the inventory; {checked.decoded_again()}; {inventory}"
     return link
+
+
+def _decoded(checked: _Checked) -> dict[str, Any]:
+    return {
+        "num_decoded_again": checked.num_decoded, "num_equal": checked.num_equal,
+        "not_compared": checked.items_not_compared,
+    }  # fmt: skip

@@ -282,10 +282,17 @@ def _unlike(one: CheckedRun, first: CheckedRun) -> Iterator[Deviation]:
     """Values in which a run differs from the first of its entry and task: they would not be one method's."""
     pairs = [("", one.run.record, first.run.record), ("pretrain.", one.pretrain or {}, first.pretrain or {})]
     for prefix, record, other in pairs:
-        found, wanted = CAME_LATER | kept_config(record), CAME_LATER | kept_config(other)
-        for key in sorted(found.keys() & wanted):
-            if found[key] != wanted[key]:
-                yield Deviation(prefix + key, str(found[key]), f"{wanted[key]}, as seed {first.run.seed} has it")
+        found, wanted = (_told(one) for one in (record, other))
+        for key in sorted(found.keys() | wanted):
+            was, here = wanted.get(key, "absent"), found.get(key, "absent")
+            if was != here:
+                yield Deviation(prefix + key, str(here), f"{was}, as seed {first.run.seed} has it")
+
+
+def _told(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted key → value of all that must be the same for two runs of a task to be of one method."""
+    environment = flatten({"env_fingerprint": record.get("env_fingerprint") or {}})
+    return CAME_LATER | kept_config(record) | environment
 
 
 def _scored_otherwise(one: CheckedRun, first: CheckedRun) -> tuple[Deviation, ...]:

@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,30 @@ def test_a_figure_leads_to_its_videos_and_every_link_holds(
     inside = {name for shard in by_kind["shard"] for name in shard["facts"]["sources"]}
     assert inside
     assert all(Path("data/raw/folder", name).exists() for name in inside)
-    assert by_kind["source"][0]["facts"]["num_decoded_again"] == 2
+    source = by_kind["source"][0]
+    assert [source["facts"][key] for key in ("num_decoded_again", "num_equal", "not_compared")] == [2, 2, []]
+    assert "2 of 2 decoded again are equal to what is stored" in source["words"]
+
+
+def test_a_video_that_could_not_be_decoded_here_is_not_said_to_be_equal(made: Path, work: Path) -> None:
+    """Of two that are looked at, one takes longer than this machine allows: it proves nothing, and breaks nothing."""
+    (work / "data").symlink_to(made / "data")
+    found = subprocess.run
+
+    def slower(command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        done = found(command, **options)
+        if "--source" in command:
+            values = json.loads(done.stdout)
+            values |= {"num_sources_equal": 1, "not_compared": ["a.mp4: timeout here (60 s of the processor)"]}
+            done.stdout = json.dumps(values)
+        return done
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "run", slower)
+        (source,) = of_kind(trace(MODEL), "source")
+    assert source.state == "ok"
+    assert "1 of 2 decoded again are equal to what is stored; not compared: a.mp4: timeout here" in source.words
+    assert source.facts["not_compared"] == ["a.mp4: timeout here (60 s of the processor)"]
 
 
 def test_a_moved_workspace_keeps_its_chain_and_a_replaced_video_breaks_it(
@@ -247,6 +271,8 @@ def test_whatever_is_changed_on_the_way_is_found(work: Path) -> None:
     broken(work / MODEL / "checkpoints/2/checkpoint.json", 30, "checkpoint")
     assert not problems(trace(FIGURE))
     other = read_record(MODEL)
+    write_record(MODEL, other.model_copy(update={"seed": 1, "checkpoint": other.checkpoint | {"sha256": "1" * 64}}))
+    assert f"{MODEL}/run.json names {'1' * 64} as the run's newest checkpoint" in problems(trace(FIGURE))
     write_record(MODEL, other.model_copy(update={"shard_sets": [{**other.shard_sets[0], "manifest_sha256": "0" * 64}]}))
     assert f"{MODEL} names the shard sets 000000000000" in problems(trace(FIGURE))
     (work / MODEL / "run.json").write_text("{")
@@ -263,7 +289,9 @@ def test_a_report_of_an_older_version_says_what_it_does_not_know(work: Path) -> 
     assert "older version" in top.words
     assert {Path(link.name).name for link in of_kind(top, "run")} == {"seed0"}
     assert len(of_kind(top, "run")) == 2  # both runs of the report, since nothing says which the figure shows
+    assert "2 of them by their recorded place, without proof" in top.words
     assert not problems(top)
+    assert [link.state for link in of_kind(trace("report"), "report")] == ["not recorded"]
 
 
 def test_every_figure_of_a_report_says_what_it_shows(work: Path) -> None:

@@ -136,7 +136,7 @@ def test_a_renamed_set_without_its_log_is_traced_to_the_data_sets_release(
     run(["trace", "runs"])
     out = capsys.readouterr().out
     assert re.search("✓ source  .*data/raw/ssv2", out)
-    assert "2 decoded again, equal to what is stored" in out
+    assert "2 of 2 decoded again are equal to what is stored" in out
 
 
 def test_another_name_passes_on_nothing_that_may_not_be(

@@ -162,6 +162,21 @@ def test_runs_of_an_entry_have_one_config(tmp_path: Path) -> None:
     assert vars(deviation) == {"field": "behavior.discount", "found": "0.99", "wanted": "0.95, as seed 0 has it"}
 
 
+def test_runs_of_an_entry_have_one_environment_and_the_same_fields(tmp_path: Path) -> None:
+    versions = ("1.0.28", "1.0.28", "1.0.30", "1.0.28")
+    for seed, version in enumerate(versions):
+        changes = {"env_fingerprint": {"suite": "dmc", "dm_control": version}}
+        more = {"behavior.later": 1} if seed == 3 else {}
+        write(tmp_path / "runs", "dreamerv2", "dmc/cheetah_run", seed, 0.4, config=more, **changes)
+    checked = check_runs(NAME, read_sources([tmp_path / "runs"]))
+    assert [one.run.seed for one in checked.following] == ["0", "1"]
+    found = {one.run.seed: [vars(deviation) for deviation in one.deviations] for one in checked.deviating}
+    assert found == {
+        "2": [{"field": "env_fingerprint.dm_control", "found": "1.0.30", "wanted": "1.0.28, as seed 0 has it"}],
+        "3": [{"field": "behavior.later", "found": "1", "wanted": "absent, as seed 0 has it"}],
+    }
+
+
 def test_what_was_set_on_one_task_alone_is_a_choice_of_the_whole_entry(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     gain = {"variant": "reward.gain=0.1", "overrides": {"reward.gain": 0.1}, "config": {"reward.gain": 0.1}}
