@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -61,7 +61,7 @@ class Models:
         changes: overrides beside the preset.
         questions: by name.
         asked: method → names of the questions, in order.
-        data: shard set that they learn from, in the workspace.
+        data: shard sets that they learn from, in the workspace.
         preset: of pre-training.
         pictures: seeds whose pictures are kept; None: all.
     """
@@ -73,7 +73,7 @@ class Models:
     changes: tuple[str, ...]
     questions: Mapping[str, Question]
     asked: Mapping[str, tuple[str, ...]]
-    data: str
+    data: tuple[str, ...]
     preset: str = "sample"
     pictures: tuple[int, ...] | None = None
 
@@ -102,24 +102,24 @@ class Models:
         """Of a model's pre-training."""
         return (f"method={method}", f"training.updates={self.updates}", "training.tensorboard=false", *self.changes)
 
+    def sets(self) -> tuple[str, ...]:
+        """Shard sets that they learn from or are asked about, in the workspace."""
+        return tuple(dict.fromkeys([*self.data, *(asked.data for asked in self.questions.values())]))
 
-def shards_sha256(work: Path, folders: Collection[str]) -> dict[str, str]:
-    """What tells sets from others: their last folder's name → sha256 over the names and sha256 of their shards, which a
-    preparation of the same videos shares, on another machine or of a later version with more in its manifest.
+    def sets_in(self, work: Path) -> dict[str, str]:
+        """What tells the sets of a workspace from others: their last folder's name → sha256 over the names and sha256
+        of their shards, which a preparation of the same videos shares, on another machine or of a later version with
+        more in its manifest.
 
-    Args:
-        work: the workspace.
-        folders: shard sets in it.
+        Returns:
+            Empty until all of them are made.
 
-    Returns:
-        Empty until all of them are made.
-
-    Raises:
-        SystemExit: a manifest is damaged.
-    """
-    if not all((work / folder / MANIFEST_FILE).is_file() for folder in folders):
-        return {}
-    return {Path(folder).name: _sha256(work / folder) for folder in folders}
+        Raises:
+            SystemExit: a manifest is damaged.
+        """
+        if not all((work / folder / MANIFEST_FILE).is_file() for folder in self.sets()):
+            return {}
+        return {Path(folder).name: _sha256(work / folder) for folder in self.sets()}
 
 
 def _sha256(folder: Path) -> str:
@@ -130,13 +130,14 @@ def _sha256(folder: Path) -> str:
     return hashlib.sha256(json.dumps(shards).encode()).hexdigest()
 
 
-def list_remaining(models: Models, seconds_per_update: Mapping[str, float]) -> None:
+def list_remaining(groups: Iterable[Models], seconds_per_update: Mapping[str, float]) -> None:
     """Print the models that are not kept with the CPU-minutes of each, and the sum."""
-    hours = 0.0
-    for method, seed in models.remaining():
-        hours += models.updates * seconds_per_update[method] / 3600
-        print(f"{models.path(method, seed)}  {models.updates * seconds_per_update[method] / 60:.0f} min")
-    print(f"{len(models.remaining())} models: {hours:.1f} CPU-hours, on one thread each")
+    minutes = []
+    for models in groups:
+        for method, seed in models.remaining():
+            minutes.append(models.updates * seconds_per_update[method] / 60)
+            print(f"{models.path(method, seed)}  {minutes[-1]:.0f} min")
+    print(f"{len(minutes)} models: {sum(minutes) / 60:.1f} CPU-hours, on one thread each")
 
 
 def check_kept(models: Models, sets: Mapping[str, str]) -> None:
@@ -186,31 +187,27 @@ def _check_answers(models: Models, method: str, folder: Path) -> None:
             )
 
 
-def steps_of(
-    models: Models, space: CountingWorkspace, sets_of: Callable[[Path], Mapping[str, str]], after: tuple[Step, ...] = ()
-) -> list[Step]:
+def steps_of(models: Models, space: CountingWorkspace, after: tuple[Step, ...] = ()) -> list[Step]:
     """One for each model that is not kept: made, or gone on with, analysed and kept.
 
     Args:
         models: of the experiment.
         space: where they are made.
-        sets_of: what tells the sets of a workspace from others, by their places, once they are made.
         after: what makes the sets.
     """
     return [
-        Step(partial(_one_model, models, space, sets_of, *model), after, str(models.path(*model)))
+        Step(partial(_one_model, models, space, *model), after, str(models.path(*model)))
         for model in models.remaining()
     ]
 
 
-def _one_model(
-    models: Models, space: CountingWorkspace, sets_of: Callable[[Path], Mapping[str, str]], method: str, seed: int
-) -> None:
+def _one_model(models: Models, space: CountingWorkspace, method: str, seed: int) -> None:
     path, goal, work = models.path(method, seed), models.folder(method, seed), space.folder
-    sets = sets_of(work)
+    sets = models.sets_in(work)
     check_kept(models, sets)
-    words = ["pretrain", "--preset", models.preset, "--data", models.data, "--seed", str(seed)]
-    words += _set(models.overrides(method))
+    words = ["pretrain", "--preset", models.preset, "--seed", str(seed), *_set(models.overrides(method))]
+    for data in models.data:
+        words += ["--data", data]
     if is_finished(work / path):  # it has nothing to do then, or says that videos or settings were others
         space.command(*words, "--run", str(path))
     else:

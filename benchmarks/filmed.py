@@ -24,7 +24,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from analysed_models import Models, Question, check_kept, list_remaining, shards_sha256, steps_of, summary
+from analysed_models import Models, Question, check_kept, list_remaining, steps_of, summary
 from cpu_seconds import CountingWorkspace
 from filmed_clips import SOURCES, cut_all, drawn_clips, gather
 from ordered_work import as_far_as_it_goes, do_in_order
@@ -38,7 +38,7 @@ TRAIN, HELD_OUT = "shards/train", "shards/held-out"
 WHOLE = Models(
     "filmed", RESULTS / "runs", (1, 2, 3), 2000, ("validation.every=500", "data.holdout=0.1"),
     questions={kind: Question(kind, HELD_OUT) for kind in ("predict", "attention")},
-    asked={"contextwm": ("predict", "attention"), "apv": ("predict",)}, data=TRAIN,
+    asked={"contextwm": ("predict", "attention"), "apv": ("predict",)}, data=(TRAIN,),
 )  # fmt: skip
 OTHER_CLIPS = RESULTS / "runs-of-other-clips"
 """And a name of the set: each set of clips has its own."""
@@ -71,8 +71,8 @@ def main() -> None:
         return
     if options.remaining:
         scale = scale_of(options.out, options.videos)
-        check_kept(scale, sets_of(options.out))
-        list_remaining(scale, SECONDS_PER_UPDATE)
+        check_kept(scale, scale.sets_in(options.out))
+        list_remaining([scale], SECONDS_PER_UPDATE)
         return
     if options.gather or (not options.summary and is_work_left(options.out, options.videos)):
         try:
@@ -104,16 +104,11 @@ def scale_of(work: Path, own: Path | None) -> Models:
     differs = [f"without {name}" for name in sorted(wanted - there)] + [
         f"with {name}" for name in sorted(there - wanted)
     ]
-    made = sets_of(work)
+    made = WHOLE.sets_in(work)
     name = OTHER_CLIPS.name + (f"-{made['train'][:4]}{made['held-out'][:4]}" if made else "")
     kept = OTHER_CLIPS.with_name(name)
     print(f"clips {', '.join(differs)}: models are kept in {kept}, apart from the protocol's", file=sys.stderr)
     return replace(WHOLE, kept=kept)
-
-
-def sets_of(work: Path) -> dict[str, str]:
-    """What tells the workspace's sets from others; empty until both are made."""
-    return shards_sha256(work, (TRAIN, HELD_OUT))
 
 
 def experiment(models: Models, space: CountingWorkspace) -> None:
@@ -124,8 +119,8 @@ def experiment(models: Models, space: CountingWorkspace) -> None:
         FailedError: some of them failed; all others were made.
         OutOfTimeError: the minutes are over.
     """
-    check_kept(models, sets_of(space.folder))
-    do_in_order(0, steps_of(models, space, sets_of))
+    check_kept(models, models.sets_in(space.folder))
+    do_in_order(0, steps_of(models, space))
 
 
 if __name__ == "__main__":

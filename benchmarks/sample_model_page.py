@@ -16,30 +16,37 @@ STEPS = (1, 2, 3, 4, 6, 10)
 NAMES = {"contextwm": "ContextWM", "apv": "vanilla (APV)"}
 KNOWN = "_known"
 """Ends the name of a question that is asked again with the videos that the models' own sample held out of training."""
-VIDEOS = {
-    "Videos of another sample: objects and backgrounds that the models never saw": "",
-    "Held-out videos of the sample that they learned from: objects and backgrounds that they know": KNOWN,
-}
-"""What the tables are of → the ending of the questions' names."""
+NEW_LOOKS = "Videos of another sample: objects and backgrounds that the models never saw"
+KNOWN_LOOKS = "Held-out videos of the sample that they learned from: objects and backgrounds that they know"
+MANY_LOOKS = (
+    "Videos of the other sample again, of models that learned from 25 samples of 60 videos instead of one of 1,500"
+)
 
 
-def write_page(models: Models, page: Path) -> None:
+def write_page(few: Models, many: Models, page: Path) -> None:
     """Put the tables of all models between the page's two marks.
 
     Raises:
         SystemExit: a model is missing, or the page has no such marks; it is as it was.
     """
     read_section(page, MARKS)
-    missing = models.remaining()
+    missing = [*few.remaining(), *many.remaining()]
     if missing:
         raise SystemExit(f"{len(missing)} models are missing: make those that `--remaining` lists")
-    write_section(page, MARKS, tables(models))
+    write_section(page, MARKS, tables(few, many))
 
 
-def tables(models: Models) -> str:
-    """What each kept model predicts, and what its states and its context path do, of both kinds of videos; Markdown."""
-    check_kept(models, {})
-    return "\n\n".join(part for name, ending in VIDEOS.items() for part in _of_videos(models, name, ending))
+def tables(few: Models, many: Models) -> str:
+    """What each kept model predicts, and what its states and its context path do; Markdown.
+
+    Args:
+        few: models of one sample, asked about another one and about held-out videos of their own.
+        many: models of many samples, asked about the other one.
+    """
+    check_kept(few, {})
+    check_kept(many, {})
+    parts = ((few, NEW_LOOKS, ""), (few, KNOWN_LOOKS, KNOWN), (many, MANY_LOOKS, ""))
+    return "\n\n".join(text for part in parts for text in _of_videos(*part))
 
 
 def _of_videos(models: Models, name: str, ending: str) -> Iterator[str]:

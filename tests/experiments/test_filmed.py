@@ -105,7 +105,7 @@ def test_kept_models_of_other_clips_or_settings_are_refused_before_anything_is_b
     scale = replace(filmed.WHOLE, kept=tmp_path / "kept")
     folder = scale.folder("apv", 1)
     record(folder, **whole_config(pretraining_config(scale.preset, scale.overrides("apv"))))
-    (folder / "sets.json").write_text(json.dumps(filmed.sets_of(work)))
+    (folder / "sets.json").write_text(json.dumps(filmed.WHOLE.sets_in(work)))
     (folder / "result.json").write_text('{"predict": {}}')
     with pytest.raises(OutOfTimeError):  # nothing is wrong: the work is begun
         filmed.experiment(scale, CountingWorkspace(work, 0))
@@ -124,7 +124,7 @@ def test_a_damaged_set_is_told(tmp_path: Path) -> None:
         shard_set(tmp_path / "shards" / place, place)
     (tmp_path / "shards" / "train" / "manifest.json").write_text("{")
     with pytest.raises(SystemExit, match=r"manifest\.json"):
-        filmed.sets_of(tmp_path)
+        filmed.WHOLE.sets_in(tmp_path)
 
 
 def test_clips_are_fetched_where_work_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

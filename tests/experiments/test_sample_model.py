@@ -53,29 +53,39 @@ def keep(models: analysed_models.Models, method: str, seed: int, ratio: float) -
     return folder
 
 
+def groups(folder: Path) -> tuple[analysed_models.Models, ...]:
+    """Both of the experiment's, with one seed, kept nowhere yet."""
+    return tuple(replace(models, kept=folder / models.kept.name, seeds=(3,)) for models in sample_model.BOTH)
+
+
 def test_a_step_is_better_than_a_copy_where_its_interval_says_so(tmp_path: Path) -> None:
-    models = replace(sample_model.WHOLE, kept=tmp_path, seeds=(3,))
+    models, many = groups(tmp_path)
     keep(models, "contextwm", 3, 0.8)
     keep(models, "apv", 3, 0.95)
-    rows = sample_model_page.tables(models).splitlines()
+    keep(many, "apv", 3, 0.7)
+    rows = sample_model_page.tables(models, many).splitlines()
     assert "| ContextWM, seed 3 | **0.80** · **0.80** · **0.80** · **0.80** · **0.80** · **0.80** | 0.80 [0.70, 0.90] "\
         "| 0.8 | 0.800 | 10 |" in rows  # fmt: skip
     assert any(row.startswith("| vanilla (APV), seed 3 | 0.95 · 0.95 ·") for row in rows)
     assert any(row.startswith("| vanilla (APV), seed 3 | no context path |") for row in rows)
+    assert "0.70 [0.60, 0.80]" in next(
+        row for row in rows[rows.index(f"*{sample_model_page.MANY_LOOKS}*:") :] if "APV" in row
+    )
 
 
 def test_the_page_is_written_once_all_models_are_there(tmp_path: Path) -> None:
-    models, page = replace(sample_model.WHOLE, kept=tmp_path / "kept", seeds=(3,)), tmp_path / "page.md"
+    (models, many), page = groups(tmp_path), tmp_path / "page.md"
     begin, end = sample_model_page.MARKS
     page.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
     before = page.read_text()
-    keep(models, "apv", 3, 0.9)
+    for group, method in ((models, "apv"), (models, "contextwm"), (many, "apv")):
+        keep(group, method, 3, 0.9)
     with pytest.raises(SystemExit, match="1 models are missing"):
-        sample_model_page.write_page(models, page)
+        sample_model_page.write_page(models, many, page)
     assert page.read_text() == before
-    keep(models, "contextwm", 3, 0.8)
-    sample_model_page.write_page(models, page)
-    assert read_section(page, sample_model_page.MARKS) == sample_model_page.tables(models)
+    keep(many, "contextwm", 3, 0.8)
+    sample_model_page.write_page(models, many, page)
+    assert read_section(page, sample_model_page.MARKS) == sample_model_page.tables(models, many)
     assert page.read_text().startswith("before\n")
     assert page.read_text().endswith("\nafter\n")
 
@@ -86,7 +96,7 @@ def test_a_kept_model_that_was_not_asked_all_of_todays_questions_is_to_be_asked(
     keep(replace(models, asked=before), "contextwm", 3, 0.8)
     keep(models, "apv", 3, 0.8)
     assert models.remaining() == [("contextwm", 3)]
-    assert "ContextWM" not in sample_model_page.tables(models)
+    assert "ContextWM" not in sample_model_page.tables(models, groups(tmp_path)[1])
 
 
 def test_answers_to_other_questions_than_todays_are_refused(tmp_path: Path) -> None:
@@ -127,7 +137,7 @@ def test_kept_models_of_other_videos_or_settings_are_refused(tmp_path: Path) -> 
 
 
 def test_a_model_is_kept_when_all_of_its_analyses_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    models = replace(sample_model.QUICK, kept=tmp_path / "kept")
+    models = replace(sample_model.QUICK[0], kept=tmp_path / "kept")
     made: list[tuple[str, ...]] = []
 
     def command(self: CountingWorkspace, *words: str) -> float:
@@ -138,7 +148,7 @@ def test_a_model_is_kept_when_all_of_its_analyses_are_made(tmp_path: Path, monke
 
     monkeypatch.setattr(CountingWorkspace, "command", command)
     with pytest.raises(FailedError, match="apv/seed3: RuntimeError: no disk"):
-        sample_model.experiment(models, CountingWorkspace(tmp_path / "work"), 0, most=8)
+        sample_model.experiment([models], CountingWorkspace(tmp_path / "work"), 0, most=8)
     assert [words[0] for words in made] == [
         "sample",
         "prepare",
@@ -156,7 +166,7 @@ def test_a_model_is_kept_when_all_of_its_analyses_are_made(tmp_path: Path, monke
 def test_a_second_start_draws_no_videos_again_and_refuses_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    models, made = replace(sample_model.QUICK, kept=tmp_path / "kept"), []
+    models, made = replace(sample_model.QUICK[0], kept=tmp_path / "kept"), []
     real = CountingWorkspace.command
 
     def command(self: CountingWorkspace, *words: str) -> float:
@@ -170,29 +180,30 @@ def test_a_second_start_draws_no_videos_again_and_refuses_others(
     for sampled in (2, 0):
         made.clear()
         with pytest.raises(OutOfTimeError):
-            sample_model.experiment(models, space, 0, most=4)
+            sample_model.experiment([models], space, 0, most=4)
         assert (made.count("sample"), made.count("prepare"), made.count("pretrain")) == (sampled, 2, 1)
-    assert len(sample_model.sets_of(space.folder)) == 2
+    assert len(models.sets_in(space.folder)) == 2
     with pytest.raises(FailedError, match=r"ssv2-1500 is a sample of .*'videos': 4"):
-        sample_model.experiment(models, space, 0, most=5)
+        sample_model.experiment([models], space, 0, most=5)
     for method in models.asked:
         keep(models, method, 3, 0.8)
-        (models.folder(method, 3) / "sets.json").write_text(json.dumps(sample_model.sets_of(space.folder)))
+        (models.folder(method, 3) / "sets.json").write_text(json.dumps(models.sets_in(space.folder)))
     made.clear()
-    sample_model.experiment(models, space, 0, most=5)
+    sample_model.experiment([models], space, 0, most=5)
     assert made == []
 
 
 def test_the_page_says_what_the_kept_models_say() -> None:
     found = read_section(ROOT / "docs" / "analysis.md", sample_model_page.MARKS)
-    if sample_model.WHOLE.remaining():
-        assert re.fullmatch(r"No table stands here before all six models are made.*", found)
+    if any(models.remaining() for models in sample_model.BOTH):
+        assert re.fullmatch(r"No table stands here before all twelve models are made.*", found)
         return
-    assert found == sample_model_page.tables(sample_model.WHOLE), "write it again: --summary --page"
+    assert found == sample_model_page.tables(*sample_model.BOTH), "write it again: --summary --page"
 
 
 @pytest.mark.slow
 def test_the_experiment_runs() -> None:
-    models = quick("sample_model.py")["models"]
-    assert set(models) == {"contextwm/seed3", "apv/seed3"}
+    found = quick("sample_model.py")
+    models = found["models"]
+    assert set(models) == set(found["many_looks"]["models"]) == {"contextwm/seed3", "apv/seed3"}
     assert set(models["contextwm/seed3"]["verdicts"]) == set(sample_model.ASKED)
