@@ -33,7 +33,7 @@ from ipv_bench.errors import IpvBenchError
 
 RESULTS = Path(__file__).parent / "results" / "filmed"
 SECONDS_PER_UPDATE = {"contextwm": 0.55, "apv": 0.45}
-"""For the estimate: an hour a model is what docs/analysis.md states of the preset `sample`."""
+"""For the estimate, of an older core: one of a Zen 5 took a fifth of it for the preset `sample` (docs/analysis.md)."""
 TRAIN, HELD_OUT = "shards/train", "shards/held-out"
 WHOLE = Models(
     "filmed", RESULTS / "runs", (1, 2, 3), 2000, ("validation.every=500", "data.holdout=0.1"),
