@@ -288,7 +288,7 @@ def summary(out: Path) -> dict[str, Any]:
         found[task] = rows
         for method, row in rows.items():
             seeds = "  ".join(f"{score:.1f}" for score in row["scores"]) if method != "random" else ""
-            print(f"{task:20} {method:10} mean {row['mean']:6.1f}  95 % [{row['low']:6.1f}, {row['high']:6.1f}]  "
+            print(f"{task:20} {method:10} mean {row['mean']:6.1f}  {ends(row)}"
                   f"n={row['n']:<3} {seeds}", file=sys.stderr)  # fmt: skip
     return {"tasks": found, **times(finished_runs(out))}
 
@@ -306,11 +306,16 @@ def random_policy(folder: Path) -> dict[int, float]:
 
 
 def with_interval(scores: list[float]) -> dict[str, Any]:
-    """Mean and its 95 % bootstrap interval over runs (over episodes for the random policy)."""
+    """Mean and its 95 % bootstrap interval over runs (over episodes for the random policy); one has no interval."""
     found = interval(np.asarray(scores)[:, None], "mean", TABLE_RESAMPLES, np.random.default_rng(0))
     kept = [round(score, 2) for score in scores] if len(scores) <= len(SEEDS) else []
-    low, high = float(found.low), float(found.high)
+    low, high = (float(found.low), float(found.high)) if len(scores) > 1 else (None, None)
     return {"mean": float(found.point), "low": low, "high": high, "n": len(scores), "scores": kept}
+
+
+def ends(row: dict[str, Any]) -> str:
+    """The interval of a row for people, where it has one."""
+    return "" if row["low"] is None else f"95 % [{row['low']:6.1f}, {row['high']:6.1f}]  "
 
 
 def keep(found: dict[str, Any], out: Path) -> None:
@@ -363,7 +368,7 @@ def draw(tasks: dict[str, Any], path: Path) -> None:
         for place, method in enumerate(method for method in METHODS if method in rows):
             row = rows[method]
             panel.plot([place] * len(row["scores"]), row["scores"], "o", color=f"C{place}", alpha=0.4)
-            error = [[row["mean"] - row["low"]], [row["high"] - row["mean"]]]
+            error = [[row["mean"] - row["low"]], [row["high"] - row["mean"]]] if row["low"] is not None else None
             panel.errorbar(place + 0.15, row["mean"], error, fmt="s", color=f"C{place}", capsize=3)
         names = [f"{method}\nn={rows[method]['n']}" for method in METHODS if method in rows]
         panel.set_xticks(range(len(names)), names, fontsize="small")

@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 from cpu_seconds import CPU_FILE
 from kept_record import check_alike
-from learning import run_score
+from learning import ends, run_score
 from miniature_protocol import (
     GATE,
     LATER_PAIRS,
@@ -136,11 +136,6 @@ def with_interval(scores: Sequence[float]) -> dict[str, Any]:
         "mean": float(np.mean(scores)), "low": low, "high": high, "n": len(scores),
         "scores": [float(score) for score in scores],
     }  # fmt: skip
-
-
-def ends(row: dict[str, Any]) -> str:
-    """The interval of a row for people, where it has one."""
-    return "" if row["low"] is None else f"95 % [{row['low']:6.1f}, {row['high']:6.1f}]  "
 
 
 def pretraining(scale: Scale) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -31,6 +31,7 @@ from learning import (
     PRESET,
     QUICK,
     SEEDS,
+    ends,
     random_policy,
     run_path,
     run_score,
@@ -167,7 +168,7 @@ def summary(curves: Path | None) -> dict[str, Mapping[str, Any]]:
             rows["published"] = with_interval(published(curves / f"dmc_{task.rpartition('/')[2]}.csv"))
         found[task] = rows
         for name, row in rows.items():
-            print(f"{task:22} {name:10} mean {row['mean']:6.1f}  95 % [{row['low']:6.1f}, {row['high']:6.1f}]  "
+            print(f"{task:22} {name:10} mean {row['mean']:6.1f}  {ends(row)}"
                   f"n={row['n']}", file=sys.stderr)  # fmt: skip
     return found
 

@@ -8,6 +8,7 @@ import shutil
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 
 import learning
 import miniature_summary
@@ -72,12 +73,13 @@ def test_a_complete_learning_experiment_is_written_afresh_with_the_time_it_took(
     assert written["tasks"]["dmc/cheetah_run"]["apv"]["scores"] == [1.5, 2.0]
 
 
-def test_one_run_has_no_interval_and_the_summary_is_json() -> None:
-    row = miniature_summary.with_interval([3.0])
+@pytest.mark.parametrize("script", [learning, miniature_summary])
+def test_one_run_has_no_interval_and_the_summary_is_json(script: ModuleType) -> None:
+    row = script.with_interval([3.0])
     assert (row["low"], row["high"], row["mean"]) == (None, None, 3.0)
     json.dumps(row, allow_nan=False)
-    assert miniature_summary.ends(row) == ""
-    assert miniature_summary.with_interval([1.0, 3.0])["low"] == pytest.approx(1.0)
+    assert learning.ends(row) == ""
+    assert script.with_interval([1.0, 3.0])["low"] == pytest.approx(1.0)
 
 
 def test_published_curves_are_read_at_the_frames_of_our_evaluations_on_the_lines_between_their_points(
