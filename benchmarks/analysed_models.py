@@ -19,12 +19,12 @@ from kept_record import check_settings, keep_files
 from ordered_work import Step
 from planned_config import analysis_config, pretraining_config
 
-from ipv_bench.analysis_record import read_analysis
+from ipv_bench.analysis_record import is_analysis, read_analysis
 from ipv_bench.atomic_file import write_json
 from ipv_bench.came_later import with_later_fields
 from ipv_bench.config import differences
 from ipv_bench.errors import ShardSetError
-from ipv_bench.run_record import is_finished, read_jsonl
+from ipv_bench.run_record import git_commit, is_finished, read_jsonl
 from ipv_bench.shard_set import MANIFEST_FILE, read_manifest
 
 SETS_FILE = "sets.json"
@@ -112,14 +112,13 @@ class Models:
         more in its manifest.
 
         Returns:
-            Empty until all of them are made.
+            Of those that are made.
 
         Raises:
             SystemExit: a manifest is damaged.
         """
-        if not all((work / folder / MANIFEST_FILE).is_file() for folder in self.sets()):
-            return {}
-        return {Path(folder).name: _sha256(work / folder) for folder in self.sets()}
+        made = [folder for folder in self.sets() if (work / folder / MANIFEST_FILE).is_file()]
+        return {Path(folder).name: _sha256(work / folder) for folder in made}
 
 
 def _sha256(folder: Path) -> str:
@@ -145,7 +144,7 @@ def check_kept(models: Models, sets: Mapping[str, str]) -> None:
 
     Args:
         models: of the experiment.
-        sets: what tells the sets at hand from others, by their places; empty: none is made yet.
+        sets: what tells the sets at hand from others, by their places; of those that are made.
 
     Raises:
         SystemExit: they are not; says which, in what, and what to do.
@@ -159,6 +158,12 @@ def check_kept(models: Models, sets: Mapping[str, str]) -> None:
         _check_answers(models, method, folder)
         seen = json.loads((folder / SETS_FILE).read_text())
         first = first or (folder, seen)
+        named = {Path(place).name for place in models.sets()}
+        if seen.keys() != named:
+            raise SystemExit(
+                f"{folder} learned from, or was asked about, other sets than the script names today: "
+                f"{', '.join(sorted(seen.keys() ^ named))}; undo the change, or move it away"
+            )
         if seen != first[1]:
             raise SystemExit(f"{folder} was trained on other videos than {first[0]}: move one of them away")
         others = [place for place in sets if seen[place] != sets[place]]
@@ -214,8 +219,9 @@ def _one_model(models: Models, space: CountingWorkspace, method: str, seed: int)
         space.train(path, *words)
     result = {}
     for name in models.asked[method]:
-        asked, out = models.questions[name], Path("analyses") / name / method / f"seed{seed}"
-        shutil.rmtree(work / out, ignore_errors=True)  # of an earlier start: perhaps by other code
+        asked, out = models.questions[name], Path("analyses") / models.name / name / method / f"seed{seed}"
+        if not (is_analysis(work / out) and read_analysis(work / out).git_commit == git_commit()):
+            shutil.rmtree(work / out, ignore_errors=True)  # begun, or made, perhaps by other code
         words = ["analyze", asked.kind, str(path), "--data", asked.data, "--out", str(out), *_set(asked.settings)]
         space.command(*words)
         record = read_analysis(work / out)

@@ -27,7 +27,8 @@ from pathlib import Path
 from analysed_models import Models, Question, check_kept, list_remaining, steps_of, summary
 from cpu_seconds import CountingWorkspace
 from filmed_clips import SOURCES, cut_all, drawn_clips, gather
-from ordered_work import as_far_as_it_goes, do_in_order
+from one_command import CommandFailedError, StoppedError
+from ordered_work import as_far_as_it_goes, do_in_order, told
 
 from ipv_bench.errors import IpvBenchError
 
@@ -81,6 +82,11 @@ def main() -> None:
         except IpvBenchError as error:
             print(error, file=sys.stderr)
             sys.exit(error.exit_status)
+        except CommandFailedError as error:
+            sys.exit(told(error))
+        except StoppedError as why:
+            print(f"{why}; the same command goes on", file=sys.stderr)
+            sys.exit(130)
     if options.gather:
         return
     scale, status = scale_of(options.out, options.videos), 0

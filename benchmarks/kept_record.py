@@ -50,7 +50,7 @@ def check_alike(folders: Sequence[Path], *, same_model: bool = False) -> None:
     """Hold the kept runs of one line against each other.
 
     A preset that was changed between two nights would pool what is not one method; another version of a simulator, what
-    is not one task; a run that could not go on exactly, what is not one seed.
+    is not one task.
 
     Args:
         folders: of the runs.
@@ -65,7 +65,6 @@ def check_alike(folders: Sequence[Path], *, same_model: bool = False) -> None:
         config = CAME_LATER | flatten(record.config)  # absent: as it was before there was such a field
         found = {key: value for key, value in config.items() if key not in RESOURCE_KEYS}
         found |= {f"env_fingerprint.{key}": value for key, value in flatten(record.env_fingerprint).items()}
-        found["exact"] = record.exact
         if same_model:
             found["parent.checkpoint_sha256"] = (record.parent or {}).get("checkpoint_sha256")
         first = first or found
@@ -88,10 +87,17 @@ def check_settings(folder: Path, settings: Mapping[str, Any] | Iterable[str]) ->
             anything.
 
     Raises:
-        SystemExit: it was made under others, before a constant or a preset was changed; says which, and what to do.
+        SystemExit: it was made under others, before a constant or a preset was changed, or it could not go on exactly
+            and is what no seed says; says which, and what to do.
     """
+    record = read_record(folder)
+    if not record.exact:
+        raise SystemExit(
+            f"{folder} is not exact: {'; '.join(record.inexact_because)}; remove it, and the same command makes it "
+            "again"
+        )
     wanted = {key: value for key, value in parse_overrides(settings).items() if key not in RESOURCE_KEYS}
-    config = with_later_fields(read_record(folder).config, wanted)
+    config = with_later_fields(record.config, wanted)
     lines = [
         f"{key} is {config.get(key)!r}, not {value!r}" for key, value in wanted.items() if config.get(key) != value
     ]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from analysed_models import RESULT_FILE, Models, check_kept
+from analysed_models import RESULT_FILE, SETS_FILE, Models, check_kept
 from cpu_seconds import CPU_FILE
 from marked_section import read_section, write_section
 
@@ -45,8 +45,21 @@ def tables(few: Models, many: Models) -> str:
     """
     check_kept(few, {})
     check_kept(many, {})
+    _check_one_judge(few, many)
     parts = ((few, NEW_LOOKS, ""), (few, KNOWN_LOOKS, KNOWN), (many, MANY_LOOKS, ""))
     return "\n\n".join(text for part in parts for text in _of_videos(*part))
+
+
+def _check_one_judge(few: Models, many: Models) -> None:
+    seen = [
+        json.loads((models.folder(*model) / SETS_FILE).read_text())
+        for models in (few, many) for model in models.wanted() if models.is_kept(*model)
+    ]  # fmt: skip
+    for name in set.intersection(*(set(sets) for sets in seen)) if seen else ():
+        if len({sets[name] for sets in seen}) > 1:
+            raise SystemExit(
+                f"{few.kept} and {many.kept} were asked about other videos of {name}: move one of them away"
+            )
 
 
 def _of_videos(models: Models, name: str, ending: str) -> Iterator[str]:

@@ -60,7 +60,8 @@ def _own_checkpoint(links: Links, run: Link, folder: Path, record: RunRecord) ->
         return
     recorded = text_of(record.checkpoint, "sha256")
     if links.is_open("checkpoint", os.path.realpath(path)):
-        if recorded and recorded != _index_sha256(path):
+        is_newest = record.checkpoint.get("step") == int(path.name)  # else that one is not kept here
+        if recorded and is_newest and recorded != _index_sha256(path):
             run.broken(
                 RunError(
                     f"{folder / RUN_FILE} names {recorded} as the run's newest checkpoint",

@@ -163,7 +163,8 @@ class _Checked:
         """What decoding some of the sources again has shown."""
         equal = f"{self.num_equal} of {self.num_decoded} decoded again are equal to what is stored"
         without = self.num_decoded - self.num_equal - len(self.items_not_compared)
-        as_said = [f"{without} gave no frames, as the set says"] if without > 0 and not self.of_source else []
+        is_sound = not (self.findings or self.of_source)  # of a damaged shard's items nothing is said
+        as_said = [f"{without} gave no frames, as the set says"] if without > 0 and is_sound else []
         return "; ".join([equal, *as_said, *(f"not compared: {one}" for one in self.items_not_compared)])
 
 

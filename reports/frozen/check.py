@@ -15,6 +15,7 @@ from ipv_bench.frozen_protocol import Protocol, load_protocol, protocol_hash
 from ipv_bench.run_record import variant_name
 from ipv_bench.suite_facts import suite_resource_keys
 from reports.readers.protocol_result import points_hash
+from reports.scores.pooling import TASK_FIELDS
 from reports.scores.score_table import Collection, ScoredRun
 
 NOT_CONFIG = ("data.sets", "method")
@@ -110,6 +111,7 @@ def check_runs(name: str, collection: Collection) -> CheckedRuns:
     following: dict[tuple[str, ...], CheckedRun] = {}
     first: dict[tuple[str, ...], CheckedRun] = {}
     first_of_entry: dict[tuple[str, ...], CheckedRun] = {}
+    first_of_suite: dict[tuple[str, ...], CheckedRun] = {}
     deviating: list[CheckedRun] = []
     for run in collection.runs:
         pretrain = _start_of(run, models)
@@ -126,6 +128,7 @@ def check_runs(name: str, collection: Collection) -> CheckedRuns:
         elif not found:
             unlike = tuple(_unlike(checked, first.setdefault(key[:-1], checked)))
             unlike = unlike or _scored_otherwise(checked, first_of_entry.setdefault(key[:2], checked))
+            unlike = unlike or _elsewhere(checked, first_of_suite.setdefault((*key[:2], run.suite), checked))
             checked = replace(checked, deviations=unlike)
         if checked.deviations:
             deviating.append(checked)
@@ -301,6 +304,18 @@ def _scored_otherwise(one: CheckedRun, first: CheckedRun) -> tuple[Deviation, ..
     if found == wanted:
         return ()
     return (Deviation(SCORED_BY, str(found), f"{wanted}, as {first.run.task_id} seed {first.run.seed} has it"),)
+
+
+def _elsewhere(one: CheckedRun, first: CheckedRun) -> tuple[Deviation, ...]:
+    """Of an entry's runs on all tasks of a suite, one with another version of its simulator, or another of what all
+    tasks of a suite share."""
+    found, wanted = (flatten(of.run.env_fingerprint) for of in (one, first))
+    of_first = f"as {first.run.task_id} seed {first.run.seed} has it"
+    return tuple(
+        Deviation(f"env_fingerprint.{key}", str(found.get(key, "absent")), f"{wanted.get(key, 'absent')}, {of_first}")
+        for key in sorted(found.keys() | wanted)
+        if key.partition(".")[0] not in TASK_FIELDS and found.get(key, "absent") != wanted.get(key, "absent")
+    )
 
 
 def kept_config(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,15 +56,17 @@ def test_a_run_is_kept_when_it_was_finished_and_a_line_is_made_alike(tmp_path: P
         kept_record.check_alike([one, two, record(tmp_path / "d", explore=False, training={"threads": 1})])
 
 
-def test_runs_in_another_environment_or_inexact_ones_are_of_no_line(tmp_path: Path) -> None:
-    one, other, inexact = (record(tmp_path / name, horizon=5) for name in "abc")
-    kept_record.check_alike([one, other, inexact])
-    for folder, change in ((other, {"env_fingerprint": {"mujoco": "3.4.0"}}), (inexact, {"exact": False})):
-        write_record(folder, read_record(folder).model_copy(update=change))
+def test_runs_in_another_environment_are_of_no_line_and_an_inexact_one_is_of_none(tmp_path: Path) -> None:
+    one, other = (record(tmp_path / name, horizon=5) for name in "ab")
+    kept_record.check_alike([one, other])
+    kept_record.check_settings(one, {"horizon": 5})
+    write_record(other, read_record(other).model_copy(update={"env_fingerprint": {"mujoco": "3.4.0"}}))
     with pytest.raises(SystemExit, match=r"env_fingerprint\.mujoco"):
         kept_record.check_alike([one, other])
-    with pytest.raises(SystemExit, match=r"exact: True → False"):
-        kept_record.check_alike([one, inexact])
+    inexact = {"exact": False, "inexact_because": ["a worker was lost"]}
+    write_record(one, read_record(one).model_copy(update=inexact))
+    with pytest.raises(SystemExit, match="is not exact: a worker was lost; remove it"):
+        kept_record.check_settings(one, {"horizon": 5})
 
 
 def test_runs_of_before_and_after_a_field_came_are_alike(tmp_path: Path) -> None:

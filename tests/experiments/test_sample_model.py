@@ -17,7 +17,7 @@ from one_command import OutOfTimeError
 from ordered_work import FailedError
 from planned_config import analysis_config, pretraining_config
 
-from tests.experiments.runs_of_scripts import ROOT, quick, record, whole_config
+from tests.experiments.runs_of_scripts import ROOT, quick, record, shard_set, whole_config
 
 
 def keep(models: analysed_models.Models, method: str, seed: int, ratio: float) -> Path:
@@ -26,7 +26,7 @@ def keep(models: analysed_models.Models, method: str, seed: int, ratio: float) -
     record(folder, **whole_config(pretraining_config(models.preset, models.overrides(method))))
     (folder / "metrics.jsonl").write_text(json.dumps({"updates": 6600, "open_loop_mse": [1], "copy_last_mse": [2]}))
     (folder / "cpu.json").write_text('{"cpu_seconds": 600.0}')
-    (folder / "sets.json").write_text('{"shards": "a"}')
+    (folder / "sets.json").write_text(json.dumps(dict.fromkeys((Path(place).name for place in models.sets()), "a")))
     band = {"point": ratio, "low": ratio - 0.1, "high": ratio + 0.1}
     steps = {key: [value] * 10 for key, value in band.items()}
     overall = {"overall": band, "per_step": steps}
@@ -99,12 +99,39 @@ def test_a_kept_model_that_was_not_asked_all_of_todays_questions_is_to_be_asked(
     assert "ContextWM" not in sample_model_page.tables(models, groups(tmp_path)[1])
 
 
+def test_kept_models_of_other_sets_than_the_script_names_are_refused(tmp_path: Path) -> None:
+    models = groups(tmp_path)[1]
+    keep(models, "apv", 3, 0.8)
+    for other in (models.data[:20], (*models.data, "data/shards/more")):
+        with pytest.raises(SystemExit, match=r"other sets than the script names today: .*(looks-24|more)"):
+            analysed_models.check_kept(replace(models, data=other), {})
+
+
+def test_a_workspace_with_some_of_the_sets_compares_those(tmp_path: Path) -> None:
+    models = groups(tmp_path)[0]
+    keep(models, "apv", 3, 0.8)
+    shard_set(tmp_path / "work" / sample_model.JUDGES, "other videos")
+    with pytest.raises(SystemExit, match=r"other videos than the workspace's shards are \(ssv2-judges\)"):
+        analysed_models.check_kept(models, models.sets_in(tmp_path / "work"))
+
+
+def test_both_groups_are_judged_by_the_same_videos(tmp_path: Path) -> None:
+    few, many = groups(tmp_path)
+    for models in (few, many):
+        keep(models, "apv", 3, 0.8)
+    sample_model_page.tables(few, many)
+    file = many.folder("apv", 3) / "sets.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"ssv2-judges": "others"}))
+    with pytest.raises(SystemExit, match="other videos of ssv2-judges"):
+        sample_model_page.tables(few, many)
+
+
 def test_answers_to_other_questions_than_todays_are_refused(tmp_path: Path) -> None:
     models = replace(sample_model.WHOLE, kept=tmp_path, seeds=(3,))
     keep(models, "apv", 3, 0.8)
     analysed_models.check_kept(models, {})
     for change, told in (
-        ({"data": "data/shards/others"}, "predict was asked otherwise than today: sets"),
+        ({"data": sample_model.SHARDS}, "predict was asked otherwise than today: sets"),
         ({"settings": ("split=all", "observed=5")}, "observed"),
         ({"kind": "attention"}, "kind"),
     ):
@@ -126,12 +153,12 @@ def test_a_page_without_a_place_is_as_it_was(tmp_path: Path, text: str) -> None:
 def test_kept_models_of_other_videos_or_settings_are_refused(tmp_path: Path) -> None:
     models = replace(sample_model.WHOLE, kept=tmp_path, seeds=(3, 4))
     keep(models, "contextwm", 3, 0.8)
-    analysed_models.check_kept(models, {"shards": "a"})
+    analysed_models.check_kept(models, {"ssv2-1500": "a"})
     with pytest.raises(SystemExit, match=r"contextwm/seed3 is of other videos than the workspace's shards are"):
-        analysed_models.check_kept(models, {"shards": "b"})
+        analysed_models.check_kept(models, {"ssv2-1500": "b"})
     with pytest.raises(SystemExit, match=r"training\.updates is 6600, not 7"):
         analysed_models.check_kept(replace(models, updates=7), {})
-    (keep(models, "apv", 4, 0.8) / "sets.json").write_text('{"shards": "b"}')
+    (keep(models, "apv", 4, 0.8) / "sets.json").write_text('{"ssv2-1500": "b", "ssv2-judges": "a"}')
     with pytest.raises(SystemExit, match=r"apv/seed4 was trained on other videos than .*contextwm/seed3"):
         analysed_models.check_kept(models, {})
 

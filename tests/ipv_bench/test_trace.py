@@ -273,6 +273,9 @@ def test_whatever_is_changed_on_the_way_is_found(work: Path) -> None:
     other = read_record(MODEL)
     write_record(MODEL, other.model_copy(update={"seed": 1, "checkpoint": other.checkpoint | {"sha256": "1" * 64}}))
     assert f"{MODEL}/run.json names {'1' * 64} as the run's newest checkpoint" in problems(trace(FIGURE))
+    older = other.checkpoint | {"sha256": "1" * 64, "step": 3}  # of another step than the one that is kept here
+    write_record(MODEL, other.model_copy(update={"checkpoint": older}))
+    assert not problems(trace(FIGURE))
     write_record(MODEL, other.model_copy(update={"shard_sets": [{**other.shard_sets[0], "manifest_sha256": "0" * 64}]}))
     assert f"{MODEL} names the shard sets 000000000000" in problems(trace(FIGURE))
     (work / MODEL / "run.json").write_text("{")

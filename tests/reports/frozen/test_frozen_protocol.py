@@ -177,6 +177,17 @@ def test_runs_of_an_entry_have_one_environment_and_the_same_fields(tmp_path: Pat
     }
 
 
+def test_an_entry_has_one_version_of_a_simulator_on_all_tasks_of_its_suite(tmp_path: Path) -> None:
+    for task, changed in (("dmc/cheetah_run", {}), ("dmc/walker_stand", {"dm_control": "1.0.30", "camera": 1})):
+        fingerprint = {"suite": "dmc", "dm_control": "1.0.28", "camera": 0} | changed
+        write(tmp_path / "runs", "dreamerv2", task, 0, 0.4, env_fingerprint=fingerprint)
+    checked = check_runs(NAME, read_sources([tmp_path / "runs"]))
+    (odd,) = checked.deviating
+    assert [vars(deviation) for deviation in odd.deviations] == [
+        {"field": "env_fingerprint.dm_control", "found": "1.0.30", "wanted": "1.0.28, as dmc/cheetah_run seed 0 has it"}
+    ]
+
+
 def test_what_was_set_on_one_task_alone_is_a_choice_of_the_whole_entry(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     gain = {"variant": "reward.gain=0.1", "overrides": {"reward.gain": 0.1}, "config": {"reward.gain": 0.1}}
