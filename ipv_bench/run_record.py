@@ -30,6 +30,7 @@ from ipv_bench.came_later import with_later_fields
 from ipv_bench.config import differences, flatten
 from ipv_bench.errors import RunError
 from ipv_bench.file_names import folder_name
+from ipv_bench.joined_sets import sets_folder
 
 FORMAT = 1
 RENDERERS = "renderers"
@@ -116,9 +117,9 @@ def run_folder(root: str | Path, record: RunRecord) -> Path:
     """
     method = record.method + (f"@{record.variant}" if record.variant else "")
     if record.kind == "pretrain":
-        parts = {"data": "+".join(record.data_names or ["none"])}
+        parts = {"data": sets_folder(record.data_names or ["none"])}
     elif record.kind == "adapt":
-        parts = {"labelled data": "+".join(str(entry.get("name")) for entry in record.shard_sets) or "none"}
+        parts = {"labelled data": sets_folder(str(entry.get("name")) for entry in record.shard_sets) or "none"}
     else:
         parts = {"suite": record.suite, "task": record.task}
     parts["method and variant"] = method

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ipv_bench.joined_sets import sets_folder
 from ipv_bench.planned import Planned
 from ipv_bench.run_record import RunRecord, variant_name
 from reports.figures.selection import MissingRun
@@ -155,7 +156,7 @@ def _finetuning(run: MissingRun, where: Mapping[str, Any], method: str, init: st
         key: value for key, value in where.items() if key not in _NOT_CONFIG and not key.startswith("pretraining.")
     }
     # Runs that differ in their pre-training only would share a folder; `finetune` names it in the same way.
-    origin = init if init == "none" else "+".join(map(str, where.get("pretraining.data") or []))
+    origin = init if init == "none" else sets_folder(map(str, where.get("pretraining.data") or []))
     number = where.get("pretraining.num_videos")
     updates = where.get("pretraining.updates")
     trained = [*([str(number)] if number else []), *([f"training.updates={updates}"] if updates else [])]

@@ -21,6 +21,7 @@ from ipv_bench.bounded_json import read_json
 from ipv_bench.config import flatten
 from ipv_bench.errors import IpvBenchError, UnknownNameError, UsageError
 from ipv_bench.frozen_protocol import load_protocol
+from ipv_bench.joined_sets import sets_folder
 from ipv_bench.planned import Planned
 from ipv_bench.plugins import plugin_names
 from ipv_bench.progress import say_aside
@@ -244,7 +245,7 @@ def _pretrain_plan(words: tuple[str, ...]) -> dict[str, Any]:
 def _origin(config: SweepConfig, choice: MethodChoice, names: list[str]) -> str:
     """What a run folder says about its start, as `finetune` names it; the usual data set goes without saying."""
     changed = variant_name(flatten({**config.pretrain_set, **choice.pretrain_set}), NOT_IN_NAMES)
-    joined = "+".join(names)
+    joined = sets_folder(names)
     if joined == "ssv2" and not changed:
         return ""
     return f"init={joined}{'-' + changed if changed else ''}"

@@ -14,6 +14,7 @@ from ipv_bench.checkpoint_index import checkpoint_sha256, find_checkpoint, lates
 from ipv_bench.config import Resolved, parse_overrides
 from ipv_bench.errors import CheckpointError, ConfigError, InputError, RunError, UnknownNameError, UsageError
 from ipv_bench.file_names import folder_name
+from ipv_bench.joined_sets import sets_folder
 from ipv_bench.progress import say_aside
 from ipv_bench.run_record import RUN_FILE, RunRecord, package_versions, read_record, run_folder
 from models.adapting.config import AdaptConfig, resolve_adapting
@@ -172,7 +173,7 @@ class AdaptPlan:
         start, origin = self.start, ""
         if start.record is not None and start.checkpoint is not None:
             names = [folder_name(name, f"{RUN_FILE}: pretraining.data", RunError) for name in start.record.data_names]
-            origin = "init=" + "+".join(names) if names else ""
+            origin = "init=" + sets_folder(names) if names else ""
         return ",".join(part for part in (variant(self.resolved, RESOURCE_KEYS), origin) if part)
 
     def _parent(self) -> dict[str, Any]:

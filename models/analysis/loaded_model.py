@@ -17,6 +17,7 @@ from ipv_bench.bounded_json import as_model
 from ipv_bench.checkpoint_index import checkpoint_sha256, find_checkpoint, run_of
 from ipv_bench.config import flatten_fields, merge, nested
 from ipv_bench.errors import ConfigError, InputError, RunError, UsageError
+from ipv_bench.joined_sets import told_sets
 from ipv_bench.run_record import RUN_FILE, RunRecord, read_record
 from models.adapting.config import adapt_config_class
 from models.finetuning.config import saved_config
@@ -248,7 +249,7 @@ def _parts(model: AnalysedModel) -> tuple[str, ...]:
     return (
         record.display_name or record.method,
         agent,
-        "+".join(record.data_names),
+        told_sets(record.data_names),
         "" if kept is None else f"{kept} videos",
         f"step {model.step}",
         record.variant,

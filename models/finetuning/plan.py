@@ -12,6 +12,7 @@ from ipv_bench.checkpoint_index import checkpoint_sha256, find_checkpoint
 from ipv_bench.config import Resolved
 from ipv_bench.errors import RunError, UsageError
 from ipv_bench.file_names import folder_name, shown
+from ipv_bench.joined_sets import sets_folder
 from ipv_bench.progress import say, say_aside
 from ipv_bench.run_record import RUN_FILE, RunRecord, package_versions, read_record, run_folder
 from models.envs.registry import known_time_limit, suite_of
@@ -210,7 +211,7 @@ def _data_sets(init: Path) -> str:
     if record.kind == "finetune":
         return "-".join(folder_name(name, str(folder / RUN_FILE), RunError) for name in (record.suite, record.task))
     number = record.pretraining.get("num_videos")
-    names = "+".join(folder_name(name, where, RunError) for name in record.data_names)
+    names = sets_folder(folder_name(name, where, RunError) for name in record.data_names)
     return f"{names}-{number}" if names and isinstance(number, int) else names
 
 

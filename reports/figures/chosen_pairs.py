@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ipv_bench.joined_sets import told_sets
 from reports.readers.analyses import Analysis
 
 SET_TITLES: Mapping[str, str] = {"ssv2": "Something-Something v2", "ego4d": "Ego4D"}
@@ -71,7 +72,7 @@ def _titles_of_sets(found: Sequence[Analysis]) -> dict[tuple[str, ...], str]:
     for one in found:
         key = _contents(one)
         if key not in titles:
-            title = "+".join(SET_TITLES.get(name, name) for name in one.sets)
+            title = told_sets(SET_TITLES.get(name, name) for name in one.sets)
             alike = sum(other[: len(one.sets)] == tuple(one.sets) and len(other) == len(key) for other in titles)
             titles[key] = f"{title} ({alike + 1}, other contents)" if alike else title
     return titles

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ipv_bench.joined_sets import told_sets
 from reports.scores.score_table import ScoredRun, flatten_where
 
 WITHOUT = "without pre-training, or none stated"
@@ -27,7 +28,7 @@ def pretrained_on(run: ScoredRun, where: Mapping[str, Any]) -> str:
     kind = str(run.pretraining.get("kind") or "none")
     untold = not data and kind not in _ODD
     parts = [
-        "+".join(data) if data and "pretraining.data" not in named else "",
+        told_sets(data) if data and "pretraining.data" not in named else "",
         f"{number} videos" if data and number and "pretraining.num_videos" not in named else "",
         "all videos" if data and not number and "pretraining.num_videos" not in named else "",
         f"kind {kind}" if kind in _ODD and "pretraining.kind" not in named else "",

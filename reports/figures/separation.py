@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ipv_bench.joined_sets import told_sets
 from reports.computation import Computation
 from reports.figures.drawn import PlannedFigure
 from reports.figures.paper_figures import Material
@@ -220,7 +221,7 @@ def analysis_figures(analyses: Analyses, computation: Computation) -> list[Plann
     for kind, (title, plan) in _KINDS.items():
         number = 1
         for analysis in analyses.of(kind):
-            where = "+".join(SET_TITLES.get(one, one) for one in analysis.sets)
+            where = told_sets(SET_TITLES.get(one, one) for one in analysis.sets)
             name = f"{kind}_{number}" if number > 1 else kind
             try:
                 planned.append(plan(name, f"{title}: {where}", analysis, computation))
@@ -231,7 +232,7 @@ def analysis_figures(analyses: Analyses, computation: Computation) -> list[Plann
 
 
 def _attention_of_one(name: str, title: str, analysis: Analysis, computation: Computation) -> PlannedFigure:
-    return attention_figure(name, title, {"+".join(analysis.sets): analysis}, 4, computation)
+    return attention_figure(name, title, {told_sets(analysis.sets): analysis}, 4, computation)
 
 
 _KINDS: Mapping[str, tuple[str, Callable[[str, str, Analysis, Computation], PlannedFigure]]] = {

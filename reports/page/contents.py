@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ipv_bench.errors import UnknownNameError
+from ipv_bench.joined_sets import told_sets
 from reports.computation import Computation
 from reports.figures.agents import value_gap_figure
 from reports.figures.curve_figures import Sheet, aggregate_sheet, sources_of, style_indices, task_sheets
@@ -318,7 +319,7 @@ def _add_predictions(contents: Contents, analyses: Analyses, computation: Comput
     number = 0
     for analysis in analyses.of("predict"):
         name = f"predict_{number + 1}" if number else "predict"
-        where = "+".join(analysis.sets)
+        where = told_sets(analysis.sets)
         try:
             table = prediction_table(f"{name}_overall", where, analysis)
             figures = prediction_figures(name, where, analysis, computation)

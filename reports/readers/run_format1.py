@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ipv_bench.joined_sets import told_sets
 from ipv_bench.run_record import (
     EVALUATIONS_FILE,
     METRICS_FILE,
@@ -127,7 +128,7 @@ def _read_pretraining(folder: Path, record: RunRecord) -> Read:
         for name in names
         if name != "updates"
     }
-    data = "+".join(map(str, record.pretraining.get("data") or ["none"]))
+    data = told_sets(record.pretraining.get("data") or ["none"])
     name = f"{record.kind}/{data}/{record.method}{'@' + record.variant if record.variant else ''}/seed{record.seed}"
     run = PretrainedRun(
         name=name,

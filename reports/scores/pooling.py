@@ -10,6 +10,7 @@ from typing import Any
 
 from ipv_bench.came_later import CAME_LATER
 from ipv_bench.config import differences, flatten
+from ipv_bench.joined_sets import told_sets
 from ipv_bench.suite_facts import suite_resource_keys
 from reports.scores.findings import Finding, refusal, warning
 from reports.scores.score_table import ScoredRun
@@ -42,7 +43,7 @@ def pool_of(run: ScoredRun) -> Pool:
 
 def origin(run: ScoredRun) -> str:
     """What a run was pre-trained on, and how long, as text; empty when it was not, or when nothing says so."""
-    data = "+".join(map(str, run.pretraining.get("data") or []))
+    data = told_sets(run.pretraining.get("data") or [])
     number, updates = run.pretraining.get("num_videos"), run.pretraining.get("updates")
     parts = [
         data,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ipv_bench.joined_sets import told_sets
 from reports.scores.align import Dropped
 from reports.scores.ends import FinalScore
 from reports.scores.score_table import LeftOut, PretrainedRun, ScoredRun, UnknownFile
@@ -35,7 +36,7 @@ def run_table(
                 run.task,
                 run.label,
                 run.seed,
-                "+".join(map(str, run.pretraining.get("data") or [])) or "–",
+                told_sets(run.pretraining.get("data") or []) or "–",
                 run.status,
                 run.num_points,
                 float(run.env_steps[-1]) if run.num_points else None,
@@ -72,7 +73,7 @@ def pretraining_table(runs: Sequence[PretrainedRun], page_folder: Path) -> Table
             [
                 run_link(run.source, run.source, page_folder),
                 str(run.record.get("method", "")),
-                "+".join(map(str, made.get("data") or [])) or "–",
+                told_sets(made.get("data") or []) or "–",
                 "all" if made.get("num_videos") is None else str(made["num_videos"]),
                 str(run.record.get("seed", "")),
                 str(run.record.get("status", "")),
