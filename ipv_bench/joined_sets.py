@@ -11,8 +11,8 @@ LONGEST_FOLDER = 100
 
 
 def told_sets(names: Iterable[object], joint: str = "+") -> str:
-    """For people: `ssv2+human36m`; sets of one name are counted, `25 × ssv2`. Empty: there are none."""
-    return joint.join(_counted(names, " × "))
+    """For people: `ssv2+human36m`; sets of one name are counted, `25 x ssv2`. Empty: there are none."""
+    return joint.join(_counted(names, " x "))
 
 
 def sets_folder(names: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 from ipv_bench.run_record import read_record, write_record
 
-WHOLE = ("filmed", "forgetting", "label_efficiency", "learning", "miniature", "public_curves")
+WHOLE = ("filmed", "forgetting", "label_efficiency", "learning", "miniature", "public_curves", "sample_model")
 
 
 @pytest.mark.parametrize("name", WHOLE)

@@ -10,7 +10,7 @@ def test_sets_of_one_name_are_counted_for_people() -> None:
     assert told_sets([]) == ""
     assert told_sets(["ssv2"]) == "ssv2"
     assert told_sets(["ssv2", "human36m"]) == "ssv2+human36m"
-    assert told_sets(["ssv2"] * 25 + ["human36m"]) == "25 × ssv2+human36m"
+    assert told_sets(["ssv2"] * 25 + ["human36m"]) == "25 x ssv2+human36m"
 
 
 def test_a_folders_name_is_as_it_was_where_it_is_short_and_never_too_long() -> None:
