@@ -117,9 +117,9 @@ def run_folder(root: str | Path, record: RunRecord) -> Path:
     """
     method = record.method + (f"@{record.variant}" if record.variant else "")
     if record.kind == "pretrain":
-        parts = {"data": sets_folder(record.data_names or ["none"])}
+        parts = {"data": _sets("data", record.data_names) or "none"}
     elif record.kind == "adapt":
-        parts = {"labelled data": sets_folder(str(entry.get("name")) for entry in record.shard_sets) or "none"}
+        parts = {"labelled data": _sets("labelled data", [entry.get("name") for entry in record.shard_sets]) or "none"}
     else:
         parts = {"suite": record.suite, "task": record.task}
     parts["method and variant"] = method
@@ -131,6 +131,10 @@ def run_folder(root: str | Path, record: RunRecord) -> Path:
     ]
     first = (record.kind,) if record.kind != "finetune" else ()
     return Path(root, *first, *names, f"seed{record.seed}")
+
+
+def _sets(what: str, names: Iterable[object]) -> str:
+    return sets_folder(folder_name(name, f"the run's {what}", RunError) for name in names)
 
 
 def variant_name(overrides: Mapping[str, Any], ignore: tuple[str, ...] = ()) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from ipv_bench.errors import RunError
 from ipv_bench.joined_sets import LONGEST_FOLDER, sets_folder, told_sets
 from ipv_bench.run_record import RunRecord, run_folder
 
@@ -27,3 +30,8 @@ def test_a_run_of_a_hundred_sets_has_a_folder() -> None:
     for names in (["ssv2"] * 100, [f"kitchen-{number}" for number in range(100)]):
         record = RunRecord(kind="pretrain", method="apv", seed=0, preset="tiny", config={}, pretraining={"data": names})
         assert len(run_folder("runs", record).parts) == 5
+    record = RunRecord(
+        kind="pretrain", method="apv", seed=0, preset="tiny", config={}, pretraining={"data": ["../x"] * 100}
+    )
+    with pytest.raises(RunError, match="the run's data"):  # one that no folder may be called, however many there are
+        run_folder("runs", record)
