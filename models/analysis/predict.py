@@ -28,6 +28,8 @@ from models.analysis.loaded_model import AnalysedModel, choose_analysis_device, 
 from models.analysis.output import AnalysisOutput
 from models.analysis.prediction_errors import (
     BEST,
+    BLUR,
+    BLURRED,
     COPY,
     QUALITY,
     SHUFFLED,
@@ -102,7 +104,7 @@ def predict(request: AnalysisRequest) -> AnalysisRecord:
     models = open_models(request.runs, device, changes)
     clips = open_clips(config, models, request.seed)
     lpips, notes = _perceptual(config, models[0].image_size, device)
-    facts = {"lpips": None if lpips is None else lpips.backbone}
+    facts = {"lpips": None if lpips is None else lpips.backbone, "blur": BLUR}
     output = AnalysisOutput(request.folder, request.kind, config, models, clips, request.seed, facts)
     for note in notes:
         say(note)
@@ -189,12 +191,13 @@ class _Prediction:
         return {name: values for name, values in part.items() if name not in taken}
 
     def _joined(self, copies: Sequence[Arrays], parts: Sequence[Sequence[Arrays]]) -> Arrays:
-        """All arrays of the analysis: `copy_*` (N, H), measures (runs, N, H), and what is shown."""
+        """All arrays of the analysis: `copy_*` and `blurred_mse` (N, H), measures (runs, N, H), and what is shown."""
         arrays: Arrays = {
             f"{COPY}_{name}": np.concatenate([part[f"{COPY}_{name}"] for part in copies])
             for name in QUALITY
             if f"{COPY}_{name}" in copies[0]
         }
+        arrays[f"{BLURRED}_mse"] = np.concatenate([part[f"{BLURRED}_mse"] for part in copies])
         shape = arrays[f"{COPY}_mse"].shape
         for name in (*QUALITY, *(f"{BEST}_{name}" for name in QUALITY), f"{TOLD}_mse", f"{SHUFFLED}_mse"):
             if any(name in model[0] for model in parts):

@@ -13,14 +13,16 @@ from ipv_bench.seeding import derive_seed
 from models.analysis.action_sources import ActionDriver, of_other_videos
 from models.analysis.context_attention import has_attention, recorded_attention
 from models.metrics.frechet import FeatureSums
-from models.metrics.image_quality import mean_squared_error, peak_signal_to_noise, structural_similarity
+from models.metrics.image_quality import gaussian_blur, mean_squared_error, peak_signal_to_noise, structural_similarity
 from models.metrics.lpips import LPIPS, pooled_features
 
 Arrays = dict[str, NDArray[np.generic]]
 
 QUALITY = ("mse", "psnr", "ssim", "lpips")
 """Measures of a predicted frame against the true one; `lpips` where there are weights."""
-BEST, COPY, TOLD, SHUFFLED = "best", "copy", "told", "shuffled"
+BEST, COPY, BLURRED, TOLD, SHUFFLED = "best", "copy", "blurred", "told", "shuffled"
+BLUR = 1 / 32
+"""Standard deviation of the blurred copy's Gaussian, of the picture's side: 2 pixels of 64."""
 
 _FRAMES_AT_ONCE = {"alex": 64, "vgg": 16}
 
@@ -37,7 +39,7 @@ class FrameErrors:
         self.observed, self.lpips = observed, lpips
 
     def copy(self, images: Tensor, first: int) -> Arrays:
-        """Errors of repeating the last frame that was seen, and feature sums of the true frames in two halves.
+        """Errors of repeating the last frame that was seen, sharp and blurred; feature sums of the true frames.
 
         Args:
             images: uint8 (B, T, H, W, 3).
@@ -45,6 +47,8 @@ class FrameErrors:
         """
         truth, last = self._future(images), _unit(images[:, self.observed - 1 : self.observed])
         found = self._errors(last, truth, COPY)
+        blurred = gaussian_blur(last, BLUR * last.shape[-1])
+        found[f"{BLURRED}_mse"] = _numbers(mean_squared_error(blurred, truth))
         if self.lpips is not None:
             numbers = first + np.arange(len(images))
             features = self._features(truth)

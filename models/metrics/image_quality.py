@@ -41,6 +41,21 @@ def structural_similarity(prediction: Tensor, truth: Tensor) -> Tensor:
     return ssim.mean((-3, -2, -1))
 
 
+def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
+    """(..., H, W) of the same shape under a Gaussian of so many pixels (to four of them), edges repeated."""
+    height, width = image.shape[-2:]
+    return _gaussian_matrix(height, sigma, image) @ image @ _gaussian_matrix(width, sigma, image).t()
+
+
+def _gaussian_matrix(size: int, sigma: float, like: Tensor) -> Tensor:
+    """(size, size): each row the weights of a position's neighbours."""
+    reach = int(4 * sigma + 0.5)
+    offsets = torch.arange(-reach, reach + 1, device=like.device)
+    weights = torch.exp(-0.5 * (offsets.to(like.dtype) / sigma) ** 2)
+    places = (torch.arange(size, device=like.device)[:, None] + offsets).clamp(0, size - 1)
+    return like.new_zeros(size, size).scatter_add_(1, places, (weights / weights.sum()).expand(size, -1).contiguous())
+
+
 def _blur(image: Tensor) -> Tensor:
     """Means under the window, (..., H, W) to (..., H - 10, W - 10): columns, then rows, each as one matrix product."""
     height, width = image.shape[-2:]

@@ -11,7 +11,8 @@ from reports.readers.prediction_record import COPY_NAME, lines_of
 from reports.tables.tables import Cell, Estimate, Table
 
 _COLUMNS = (
-    ("copy_ratio", "copy ratio"), ("mse", "MSE"), ("psnr", "PSNR"), ("ssim", "SSIM"), ("lpips", "LPIPS"),
+    ("copy_ratio", "copy ratio"), ("blurred_copy_ratio", "ratio to a blurred copy"), ("mse", "MSE"), ("psnr", "PSNR"),
+    ("ssim", "SSIM"), ("lpips", "LPIPS"),
     ("shuffle_ratio", "shuffle ratio"), ("best_copy_ratio", "copy ratio, best of N"),
     ("best_lpips", "LPIPS, best of N"),
 )  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.ndimage
 import torch
 from PIL import Image
 
@@ -80,6 +81,12 @@ def test_the_numbers_are_those_of_a_plain_reading(place: Path, capsys: pytest.Ca
     np.testing.assert_allclose(arrays["mse"], mse, rtol=0.05, atol=1e-5)  # what is shown is rounded to 8 bits
     copied = ((truth[:, SEEN:] - truth[:, SEEN - 1 : SEEN]) ** 2).mean((-3, -2, -1))
     np.testing.assert_allclose(arrays["copy_mse"], copied, atol=1e-6)
+    side = truth.shape[-2]
+    last = scipy.ndimage.gaussian_filter(truth[:, SEEN - 1], (0, side / 32, side / 32, 0), mode="nearest", truncate=4)
+    blurred = ((truth[:, SEEN:] - last[:, None]) ** 2).mean((-3, -2, -1))
+    np.testing.assert_allclose(arrays["blurred_mse"], blurred, atol=1e-6)
+    found = record.numbers["copy"]["blurred_ratio"]["overall"]
+    assert found["point"] == pytest.approx(blurred.mean() / copied.mean(), rel=1e-4)
     np.testing.assert_allclose(arrays["psnr"], -10 * np.log10(arrays["mse"]), rtol=1e-5)
     assert (arrays["best_mse"].mean(-1) <= arrays["mse"].mean(-1)).all()
     assert (arrays["best_mse"].mean(-1) < arrays["mse"].mean(-1)).any()
@@ -92,6 +99,8 @@ def test_the_numbers_are_those_of_a_plain_reading(place: Path, capsys: pytest.Ca
         ratio = lines[line]["copy_ratio"]
         assert ratio["overall"]["point"] == pytest.approx(own.mean() / copied.mean(), rel=1e-4)
         np.testing.assert_allclose(ratio["per_step"]["point"], own.mean((0, 1)) / copied.mean(0), rtol=1e-4)
+        over_blurred = lines[line]["blurred_copy_ratio"]["overall"]
+        assert over_blurred["point"] == pytest.approx(own.mean() / blurred.mean(), rel=1e-4)
         assert ratio["overall"]["low"] < ratio["overall"]["point"] < ratio["overall"]["high"]
         assert lines[line]["mse"]["overall"]["point"] == pytest.approx(own.mean())
     assert len(record.numbers["clips"]) == len(set(arrays["videos"].tolist())) == CLIPS
@@ -228,7 +237,18 @@ def test_another_clips_actions_give_the_error_that_they_must(source: Source) -> 
 @pytest.mark.parametrize(
     ("point", "low", "high", "words"),
     [
-        (0.71, 0.66, 0.77, "predicts motion: copy ratio 0.71 [0.66, 0.77]"),
+        (
+            0.71,
+            0.66,
+            0.77,
+            "is better than a copy of the last frame, and than a blurred one: copy ratio 0.71 [0.66, 0.77]",
+        ),
+        (
+            0.95,
+            0.93,
+            0.97,
+            "is better than a copy of the last frame, and not surely than a blurred one: copy ratio 0.95",
+        ),
         (1.30, 1.10, 1.50, "is worse than copying the last frame: copy ratio 1.30 [1.10, 1.50]"),
         (0.98, 0.90, 1.05, "is about as good as copying the last frame: copy ratio 0.98 [0.90, 1.05]"),
         (0.50, np.nan, np.nan, "is better than copying on the only video there is, which is no proof"),
@@ -238,11 +258,17 @@ def test_another_clips_actions_give_the_error_that_they_must(source: Source) -> 
 def test_verdicts_say_what_the_interval_allows(point: float, low: float, high: float, words: str) -> None:
     step = {"point": [point] * 3, "low": [low] * 3, "high": [1.2, high, high]}
     ratio = {"overall": {"point": point, "low": low, "high": high}, "per_step": step}
-    found = verdicts({"lines": {"model": {"copy_ratio": ratio}}}, {"model": "none"})
+    blurred = {"overall": {name: 1.1 * value for name, value in ratio["overall"].items()}}  # a tenth nearer
+    found = verdicts({"lines": {"model": {"copy_ratio": ratio, "blurred_copy_ratio": blurred}}}, {"model": "none"})
     assert found[0].startswith(f"model {words}")
     assert ("better from step 2 on" in found[0]) == (high < 1)
     shuffled = {"overall": {"point": 1.8, "low": 1.5, "high": 2.1}}
-    values = {"copy_ratio": ratio, "shuffle_ratio": shuffled, "told_copy_ratio": shuffled}
+    values = {
+        "copy_ratio": ratio,
+        "blurred_copy_ratio": blurred,
+        "shuffle_ratio": shuffled,
+        "told_copy_ratio": shuffled,
+    }
     acted = verdicts({"lines": {"model": values}}, {"model": "real"})
     assert acted == [*found, "model uses its actions: shuffle ratio 1.80 [1.50, 2.10]"]
     told = verdicts({"lines": {"model": values}}, {"model": "latent"})

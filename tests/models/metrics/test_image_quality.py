@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy.ndimage
 import torch
 
-from models.metrics.image_quality import mean_squared_error, peak_signal_to_noise, structural_similarity
+from models.metrics.image_quality import (
+    gaussian_blur,
+    mean_squared_error,
+    peak_signal_to_noise,
+    structural_similarity,
+)
 
 
 def _images(seed: int) -> torch.Tensor:
@@ -40,3 +46,10 @@ def test_ssim_follows_its_equation() -> None:
                 cov = (window * (p - mp) * (q - mq)).sum()
                 values.append((2 * mp * mq + 1e-4) * (2 * cov + 9e-4) / ((mp**2 + mq**2 + 1e-4) * (vp + vq + 9e-4)))
     torch.testing.assert_close(structural_similarity(x, y).double(), torch.tensor(np.mean(values)), rtol=0, atol=1e-5)
+
+
+def test_a_gaussian_blur_is_scipys_with_repeated_edges() -> None:
+    image = np.random.default_rng(0).random((2, 3, 40, 48))
+    found = gaussian_blur(torch.from_numpy(image), 1.25).numpy()
+    expected = scipy.ndimage.gaussian_filter(image, (0, 0, 1.25, 1.25), mode="nearest", truncate=4)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
