@@ -6,13 +6,13 @@
     python benchmarks/sample_model.py --summary --page docs/analysis.md    put the tables on their page
     python benchmarks/sample_model.py --quick        a tiny one, in a folder that is removed: that it runs
 
-It asks whether a small model predicts videos that it has not seen better than a copy of their last frame, and what a
-context path does for it. The videos that judge it are of a sample of their own: objects and backgrounds that it never
-saw either. Asked later: the same of the videos that its own sample held out, whose looks it knows; and the same of
-models that learned from as many videos of 25 samples, with 25 times as many looks. What is kept of a model (`run.json`,
-`metrics.jsonl`, `cpu.json`, numbers of its analyses) goes to benchmarks/results/sample_model/ as soon as it is made, to
-be committed; what is there is not made again, and refused where it is of other settings or videos. What fails is told
-at the end, with exit status 1; the rest is made. docs/analysis.md has the result. The last line is JSON.
+It asks whether a small model predicts videos that it has not seen with less error than a copy of their last frame, and
+what a context path does for it. The videos that judge it are of a sample of their own: objects and backgrounds that it
+never saw either. Asked later: the same of the videos that its own sample held out, whose looks it knows; and the same
+of models that learned from as many videos of 25 samples, with 25 times as many looks. What is kept of a model
+(`run.json`, `metrics.jsonl`, `cpu.json`, numbers of its analyses) goes to benchmarks/results/sample_model/ as soon as
+it is made, to be committed; what is there is not made again, and refused where it is of other settings or videos. What
+fails is told at the end, with exit status 1; the rest is made. docs/analysis.md has the result. The last line is JSON.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable
 
-LONGEST_FOLDER = 100
-"""Characters of the folder's name; a variant may stand beside it."""
+LONGEST_FOLDER = 200
+"""Characters of a folder's name (`ipv_bench.file_names.folder_name`)."""
 
 
 def told_sets(names: Iterable[object], joint: str = "+") -> str:

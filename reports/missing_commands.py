@@ -143,7 +143,7 @@ def _pretraining(where: Mapping[str, Any], method: str, preset: str, root: str) 
     elif preset == "paper" and len(data) > 1:
         overrides["training.updates"] = ASSEMBLED_UPDATES
     variant = variant_name({key: value for key, value in overrides.items() if key != "method"})
-    folder = f"{root}/pretrain/{'+'.join(data)}/{method}{'@' + variant if variant else ''}/seed0"
+    folder = f"{root}/pretrain/{sets_folder(data)}/{method}{'@' + variant if variant else ''}/seed0"
     words = ["ipv-bench", "pretrain", "--preset", preset, *_set(overrides)]
     for name in data:
         words += ["--data", f"data/shards/{name}"]

@@ -35,6 +35,7 @@ from ipv_bench.exports.licence import check_licence, not_to_be_passed_on
 from ipv_bench.exports.run_usage import STATE_BYTES, run_usage
 from ipv_bench.exports.score_interval import RESAMPLES, SEED, mean_interval
 from ipv_bench.file_names import path_inside
+from ipv_bench.joined_sets import told_sets
 from ipv_bench.machine_traces import without_machine
 from ipv_bench.progress import say_aside
 from ipv_bench.run_record import EVALUATIONS_FILE, RunRecord, read_jsonl, read_record, write_record
@@ -121,7 +122,7 @@ def run_facts(
     """What the card says of a run."""
     task = f"{record.suite}/{record.task}" if record.task else ""
     pretraining = record.pretraining
-    data = ", ".join(record.data_names)
+    data = told_sets(record.data_names, ", ")
     rows = [
         ("method", record.display_name or record.method), ("variant", record.variant or "as the preset is"),
         ("preset", record.preset), ("task", task), ("seed", record.seed), ("checkpoint", f"step {checkpoint.name}"),

@@ -218,7 +218,7 @@ def _pretraining(config: SweepConfig, choice: MethodChoice, names: list[str]) ->
     changes |= more
     variant = variant_name(flatten(changes), NOT_IN_NAMES)
     method = f"{choice.method}{'@' + variant if variant else ''}"
-    folder = f"{config.root}/pretrain/{'+'.join(names)}/{method}/seed{config.pretrain_seed}"
+    folder = f"{config.root}/pretrain/{sets_folder(names)}/{method}/seed{config.pretrain_seed}"
     words = [*first, *_set({"method": choice.method, **changes})]
     trained = _pretrain_plan(tuple(words)) if more else trained
     for name in names:

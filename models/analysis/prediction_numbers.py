@@ -123,9 +123,11 @@ def _against_copy(ratio: Mapping[str, Any], over_blurred: Mapping[str, float]) -
     steps = _steps_below_one(ratio["per_step"])
     if whole["high"] < 1:
         blurred = f"to a blurred copy {interval_text(over_blurred)}"
-        if over_blurred["high"] < 1:
-            return f"is better than a copy of the last frame, and than a blurred one: {shown}, {blurred}{steps}"
-        return f"is better than a copy of the last frame, and not surely than a blurred one: {shown}, {blurred}{steps}"
+        beside = (
+            "and than" if over_blurred["high"] < 1 else "and worse than" if over_blurred["low"] > 1
+            else "and about as good as"
+        )  # fmt: skip
+        return f"is better than a copy of the last frame, {beside} a blurred one: {shown}, {blurred}{steps}"
     if whole["low"] > 1:
         return f"is worse than copying the last frame: {shown}{steps}"
     return f"is about as good as copying the last frame: {shown}{steps}"

@@ -43,8 +43,9 @@ def prediction_figures(name: str, where: str, analysis: Analysis, computation: C
     note = f"Band: {band}." if computation.config.figure_notes else ""
     caption = (
         f"Frames predicted open loop after {int(config['observed'])} seen ones, one sampled prediction of each clip. "
-        f"Band: {band}. Copy ratio: squared error over that of repeating the last seen frame; below 1 is better than "
-        "copying. Shuffle ratio: squared error with another clip's actions over that with the own."
+        f"Band: {band}. Copy ratio: squared error over that of repeating the last seen frame; below 1 is less than "
+        "copying has, as blur alone has. Shuffle ratio: squared error with another clip's actions over that with its "
+        "own."
     )
     plot = PanelPlot(_panels(numbers, lines, ""), 3, computation.width, note)
     made_from = (str(analysis.folder),)

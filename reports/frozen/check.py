@@ -12,6 +12,7 @@ import numpy as np
 from ipv_bench.came_later import CAME_LATER
 from ipv_bench.config import flatten, in_sections
 from ipv_bench.frozen_protocol import Protocol, load_protocol, protocol_hash
+from ipv_bench.joined_sets import told_sets
 from ipv_bench.run_record import variant_name
 from ipv_bench.suite_facts import suite_resource_keys
 from reports.readers.protocol_result import points_hash
@@ -240,7 +241,7 @@ def _of_evaluations(run: ScoredRun, fixed: Mapping[str, Any]) -> Iterator[Deviat
 def _of_pretraining(protocol: Protocol, run: ScoredRun, pretrain: Mapping[str, Any] | None) -> Iterator[Deviation]:
     data = sorted(map(str, run.pretraining.get("data") or []))
     if data != sorted(protocol.data.names):
-        yield Deviation("pretraining.data", "+".join(data), "+".join(protocol.data.names))
+        yield Deviation("pretraining.data", told_sets(data), told_sets(protocol.data.names))
     if run.pretraining.get("num_videos"):
         yield Deviation("pretraining.num_videos", str(run.pretraining["num_videos"]), "all")
     samples = sum(_count(one) for one in run.record.get("shard_sets") or [])

@@ -7,6 +7,7 @@ from typing import Any
 from reports.readers.analyses import Analysis
 
 COPY_NAME = "copying the last frame"
+BLURRED_NAME = "a blurred copy of it"
 """Name of the baseline."""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from reports.readers.analyses import Analysis
-from reports.readers.prediction_record import COPY_NAME, lines_of
+from reports.readers.prediction_record import BLURRED_NAME, COPY_NAME, lines_of
 from reports.tables.tables import Cell, Estimate, Table
 
 _COLUMNS = (
@@ -19,7 +19,7 @@ _COLUMNS = (
 
 
 def prediction_table(name: str, where: str, analysis: Analysis) -> Table:
-    """One row per model and one for copying.
+    """One row per model, one for copying, and one for a blurred copy.
 
     Args:
         name: of the file.
@@ -39,6 +39,10 @@ def prediction_table(name: str, where: str, analysis: Analysis) -> Table:
         rows.append([*row, *([float(np.mean(distances))] if frechet else [])])
     copied: list[Cell] = [COPY_NAME, "–", *(_cell(numbers["copy"].get(key)) for key, _ in kept)]
     rows.append([*copied, *([float(frechet["copy"])] if frechet else [])])
+    if "blurred_ratio" in numbers["copy"]:  # analyses of before do not have it
+        ratio = _cell(numbers["copy"]["blurred_ratio"])
+        blurred: list[Cell] = [BLURRED_NAME, "–", *(ratio if key == "copy_ratio" else _cell(None) for key, _ in kept)]
+        rows.append([*blurred, *(["–"] if frechet else [])])
     columns = ["method", "runs", *(title for _, title in kept), *(["Fréchet distance"] if frechet else [])]
     return Table(name, f"Predicted frames, all steps ahead: {where}", columns, rows, _note(analysis, frechet))
 

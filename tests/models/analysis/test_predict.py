@@ -234,21 +234,15 @@ def test_another_clips_actions_give_the_error_that_they_must(source: Source) -> 
     assert torch.equal(other[:, kept:], given.roll(1, 0)[:, kept:])
 
 
+BETTER = "is better than a copy of the last frame"
+
+
 @pytest.mark.parametrize(
     ("point", "low", "high", "words"),
     [
-        (
-            0.71,
-            0.66,
-            0.77,
-            "is better than a copy of the last frame, and than a blurred one: copy ratio 0.71 [0.66, 0.77]",
-        ),
-        (
-            0.95,
-            0.93,
-            0.97,
-            "is better than a copy of the last frame, and not surely than a blurred one: copy ratio 0.95",
-        ),
+        (0.71, 0.66, 0.77, f"{BETTER}, and than a blurred one: copy ratio 0.71 [0.66, 0.77], to a blurred copy 0.78 ["),
+        (0.90, 0.86, 0.94, f"{BETTER}, and about as good as a blurred one: copy ratio 0.90 [0.86, 0.94], to a"),
+        (0.95, 0.93, 0.97, f"{BETTER}, and worse than a blurred one: copy ratio 0.95 [0.93, 0.97], to a"),
         (1.30, 1.10, 1.50, "is worse than copying the last frame: copy ratio 1.30 [1.10, 1.50]"),
         (0.98, 0.90, 1.05, "is about as good as copying the last frame: copy ratio 0.98 [0.90, 1.05]"),
         (0.50, np.nan, np.nan, "is better than copying on the only video there is, which is no proof"),
@@ -342,7 +336,9 @@ def test_the_report_draws_it_and_says_the_verdict(
     np.testing.assert_allclose([float(line["point"]) for line in drawn], expected)
     assert all(float(line["low"]) <= float(line["point"]) <= float(line["high"]) for line in drawn)
     table = list(csv.reader((place / "report" / "tables" / "predict_overall.csv").open()))
-    assert [row[0] for row in table[1:]] == ["ContextWM", "APV", "copying the last frame"]
+    assert [row[0] for row in table[1:]] == ["ContextWM", "APV", "copying the last frame", "a blurred copy of it"]
+    blurred = dict(zip(table[0], table[-1], strict=True))["copy ratio"]
+    assert blurred.startswith(f"{record.numbers['copy']['blurred_ratio']['overall']['point']:.2f}"), (table, blurred)
     for kind in ("predict_best", "predict_pictures"):
         assert (place / "report" / "figures" / f"{kind}.png").is_file()
     moving = (place / "mixed" / "drawn" / "prediction-0.gif").read_bytes()
