@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from ipv_bench.frozen_protocol import load_protocol, protocol_names  # noqa: E402
-from reports.frozen.check import CheckedRuns, check_runs  # noqa: E402
+from reports.frozen.check import check_runs  # noqa: E402
+from reports.frozen.checked_run import CheckedRuns  # noqa: E402
 from reports.frozen.result import Entry, entries, result_table  # noqa: E402
 from reports.readers.protocol_result import read_result  # noqa: E402
 from reports.readers.registry import read_sources  # noqa: E402

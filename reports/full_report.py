@@ -24,7 +24,8 @@ from reports.figures.drawing import Drawing
 from reports.figures.kept_drawings import KeptDrawings
 from reports.figures.paper_figures import Wanted, wanted_figures
 from reports.figures.selection import check_names
-from reports.frozen.check import CheckedRuns, check_runs
+from reports.frozen.check import check_runs
+from reports.frozen.checked_run import CheckedRuns
 from reports.frozen.figure import plain_name, split_names
 from reports.frozen.result import result_bytes
 from reports.missing_commands import MissingCommands, missing_commands

@@ -2,99 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ipv_bench.came_later import CAME_LATER
 from ipv_bench.config import flatten, in_sections
 from ipv_bench.frozen_protocol import Protocol, load_protocol, protocol_hash
 from ipv_bench.joined_sets import told_sets
 from ipv_bench.run_record import variant_name
 from ipv_bench.suite_facts import suite_resource_keys
-from reports.readers.protocol_result import points_hash
-from reports.scores.pooling import TASK_FIELDS
+from reports.frozen.alike import NO_MATTER, does_not_matter, elsewhere, scored_otherwise, unlike
+from reports.frozen.checked_run import CheckedRun, CheckedRuns, Deviation
 from reports.scores.score_table import Collection, ScoredRun
 
 NOT_CONFIG = ("data.sets", "method")
 """Overrides of every run: where the data lie is checked by their names, the method is what is compared."""
 
-NO_MATTER = (
-    "training.device", "training.threads", "training.cuda_graph", "training.deterministic", "training.tensorboard",
-    "training.wandb", "training.log_every", "training.checkpoint_minutes", "training.checkpoint_every",
-    "training.checkpoint_episodes", "training.keep_last", "training.keep_every", "training.stop_grace_seconds", "envs",
-    "data.sets", "data.workers", "data.prefetch", "data.cache", "evaluation.parallel", "evaluation.video_episodes",
-    "evaluation.random_episodes", "validation", "init_allow",
-)  # fmt: skip
-"""Config that decides where and how fast a run is made, and what it logs: runs of an entry may differ in it, and from
-the preset. A suite names its own beside these (its servers' ports): see `_no_matter`."""
-
 LONGEST_EPISODE = 1000
 """Environment steps of an episode where the config does not say: those of DM Control."""
-
-SCORED_BY = "evaluation.explore"
-"""Which actions are scored: one answer for all tasks of an entry, which tables show."""
-
-
-@dataclass(frozen=True)
-class Deviation:
-    """A field in which a run does not follow the protocol.
-
-    Attributes:
-        field: its dotted name, `pretrain.` in front for the run that it starts from.
-        found: the run's value.
-        wanted: the protocol's.
-    """
-
-    field: str
-    found: str
-    wanted: str
-
-
-@dataclass(frozen=True, eq=False)
-class CheckedRun:
-    """A run beside the protocol.
-
-    Attributes:
-        run: the run.
-        pretrain: record of the pre-training run that it starts from; None where there is none, or it is not known.
-        deviations: empty where it follows the protocol.
-        entry: its line on a leaderboard; see `entry_of`.
-        imposed: fields that it sets to the protocol's values because its method's preset has others.
-    """
-
-    run: ScoredRun
-    pretrain: Mapping[str, Any] | None
-    deviations: tuple[Deviation, ...]
-    entry: str
-    imposed: tuple[str, ...]
-
-    @property
-    def sha256(self) -> str:
-        """Of env steps and scores."""
-        return points_hash(self.run.env_steps, self.run.scores)
-
-
-@dataclass(frozen=True, eq=False)
-class CheckedRuns:
-    """All runs beside a protocol.
-
-    Attributes:
-        name: the protocol's.
-        sha256: of its file.
-        protocol: its contents.
-        following: runs without deviations, each seed of a method and task once.
-        deviating: the others.
-    """
-
-    name: str
-    sha256: str
-    protocol: Protocol
-    following: tuple[CheckedRun, ...]
-    deviating: tuple[CheckedRun, ...]
 
 
 def check_runs(name: str, collection: Collection) -> CheckedRuns:
@@ -127,10 +55,10 @@ def check_runs(name: str, collection: Collection) -> CheckedRuns:
             twice = Deviation("seed", f"{run.seed}, as {other.run.source}", "each once")
             checked = replace(checked, deviations=(twice,))
         elif not found:
-            unlike = tuple(_unlike(checked, first.setdefault(key[:-1], checked)))
-            unlike = unlike or _scored_otherwise(checked, first_of_entry.setdefault(key[:2], checked))
-            unlike = unlike or _elsewhere(checked, first_of_suite.setdefault((*key[:2], run.suite), checked))
-            checked = replace(checked, deviations=unlike)
+            apart = tuple(unlike(checked, first.setdefault(key[:-1], checked)))
+            apart = apart or tuple(scored_otherwise(checked, first_of_entry.setdefault(key[:2], checked)))
+            apart = apart or tuple(elsewhere(checked, first_of_suite.setdefault((*key[:2], run.suite), checked)))
+            checked = replace(checked, deviations=apart)
         if checked.deviations:
             deviating.append(checked)
         else:
@@ -277,129 +205,6 @@ def _of_config(
         if config.get(key, "absent") != wanted:
             yield Deviation(prefix + key, str(config.get(key, "absent")), str(wanted))
     for key, value in flatten(record.get("overrides") or {}).items():
-        allowed = key in NOT_CONFIG or _no_matter(key, suite) or protocol.is_free(key, method)
+        allowed = key in NOT_CONFIG or does_not_matter(key, suite) or protocol.is_free(key, method)
         if key not in fixed and not allowed:
             yield Deviation(prefix + key, str(value), f"as in preset {record.get('preset')}")
-
-
-def _unlike(one: CheckedRun, first: CheckedRun) -> Iterator[Deviation]:
-    """Values in which a run differs from the first of its entry and task: they would not be one method's."""
-    pairs = [("", one.run.record, first.run.record), ("pretrain.", one.pretrain or {}, first.pretrain or {})]
-    for prefix, record, other in pairs:
-        found, wanted = (_told(one) for one in (record, other))
-        for key in sorted(found.keys() | wanted):
-            was, here = wanted.get(key, "absent"), found.get(key, "absent")
-            if was != here:
-                yield Deviation(prefix + key, str(here), f"{was}, as seed {first.run.seed} has it")
-
-
-def _told(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted key → value of all that must be the same for two runs of a task to be of one method."""
-    environment = flatten({"env_fingerprint": record.get("env_fingerprint") or {}})
-    return CAME_LATER | kept_config(record) | environment
-
-
-def _scored_otherwise(one: CheckedRun, first: CheckedRun) -> tuple[Deviation, ...]:
-    """Of an entry's runs on all tasks, one that was scored otherwise than the first: the IQM would mix the two."""
-    found, wanted = _samples(one.run.record), _samples(first.run.record)
-    if found == wanted:
-        return ()
-    return (Deviation(SCORED_BY, str(found), f"{wanted}, as {first.run.task_id} seed {first.run.seed} has it"),)
-
-
-def _elsewhere(one: CheckedRun, first: CheckedRun) -> tuple[Deviation, ...]:
-    """Of an entry's runs on all tasks of a suite, one with another version of its simulator, or another of what all
-    tasks of a suite share."""
-    found, wanted = (flatten(of.run.env_fingerprint) for of in (one, first))
-    of_first = f"as {first.run.task_id} seed {first.run.seed} has it"
-    return tuple(
-        Deviation(f"env_fingerprint.{key}", str(found.get(key, "absent")), f"{wanted.get(key, 'absent')}, {of_first}")
-        for key in sorted(found.keys() | wanted)
-        if key.partition(".")[0] not in TASK_FIELDS and found.get(key, "absent") != wanted.get(key, "absent")
-    )
-
-
-def kept_config(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record's config, dotted key → value, without what does not matter."""
-    config, suite = flatten(record.get("config") or {}), str(record.get("suite") or "")
-    return {key: value for key, value in config.items() if not _no_matter(key, suite)}
-
-
-def kept_overrides(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record's overrides without what does not matter, and without where data lay."""
-    suite = str(record.get("suite") or "")
-    found = flatten(record.get("overrides") or {})
-    return {key: value for key, value in found.items() if key != "data.sets" and not _no_matter(key, suite)}
-
-
-def _no_matter(key: str, suite: str) -> bool:
-    return key in suite_resource_keys(suite) or in_sections(key, NO_MATTER)
-
-
-def scored_actions(record: Mapping[str, Any]) -> str:
-    """Which actions a run's evaluations played, in words."""
-    return "sampled" if _samples(record) else "most likely"
-
-
-def _samples(record: Mapping[str, Any]) -> bool:
-    return flatten(record.get("config") or {}).get(SCORED_BY, CAME_LATER[SCORED_BY]) is True
-
-
-def known_entries(runs: Sequence[CheckedRun]) -> dict[str, list[CheckedRun]]:
-    """Runs by entry: a method with what it chose, apart by whether it was pre-trained."""
-    kinds: dict[str, set[str]] = {}
-    for one in runs:
-        kinds.setdefault(one.entry, set()).add(str(one.run.pretraining.get("kind")))
-    found: dict[str, list[CheckedRun]] = {}
-    for one in runs:
-        random = len(kinds[one.entry]) > 1 and one.run.pretraining.get("kind") in (None, "none")
-        found.setdefault(f"{one.entry}, from random weights" if random else one.entry, []).append(one)
-    return dict(sorted(_joined(found).items()))
-
-
-def _joined(found: Mapping[str, list[CheckedRun]]) -> dict[str, list[CheckedRun]]:
-    """Entries of one method that share no task are one, which chose by task; the page says what it set on which.
-
-    Where a task has runs with two choices nobody can say which belongs to the others: they stay apart.
-    """
-    alike: dict[tuple[str, ...], list[str]] = {}
-    for name, runs in found.items():
-        run = runs[0].run
-        starts = [part for part in run.variant.split(",") if part.startswith("init=")]
-        random = name.removeprefix(runs[0].entry)
-        plain = run.method + ("@" if starts else "") + ",".join(starts) + random
-        alike.setdefault((plain, str(run.pretraining.get("kind")), scored_actions(run.record)), []).append(name)
-    joined: dict[str, list[CheckedRun]] = {}
-    for (plain, *_), names in alike.items():
-        tasks = [task for name in names for task in {one.run.task_id for one in found[name]}]
-        if len(names) > 1 and len(tasks) == len(set(tasks)) and plain not in {*found} - {*names}:
-            joined[plain] = [one for name in names for one in found[name]]
-        else:
-            joined |= {name: found[name] for name in names}
-    return joined
-
-
-def set_by_task(runs: Sequence[CheckedRun]) -> tuple[str, ...]:
-    """What an entry has on one task alone: `dmc/walker_stand: replay.batch_size=16, reward.gain=0.1 (chosen)`.
-
-    That is what was chosen there among its free fields, and what its presets have otherwise on other tasks of the same
-    suite, the environment's own settings apart.
-    """
-    chosen: dict[str, set[str]] = {}
-    for one in runs:
-        parts = one.entry.partition("@")[2].split(",")
-        chosen.setdefault(one.run.task_id, set()).update(p for p in parts if p and not p.startswith("init="))
-    its_own = {task: set(parts) for task, parts in chosen.items()}
-    for suite in sorted({one.run.suite for one in runs}):
-        configs = {one.run.task_id: CAME_LATER | kept_config(one.run.record) for one in runs if one.run.suite == suite}
-        for key in sorted(set.intersection(*(set(config) for config in configs.values()))):
-            values = {task: config[key] for task, config in configs.items()}
-            if not in_sections(key, ("env",)) and len(set(map(str, values.values()))) > 1:
-                for task, value in values.items():
-                    its_own[task].add(variant_name({key: value}))
-    everywhere = set.intersection(*its_own.values()) if its_own else set()
-    told = {
-        task: [f"{part} (chosen)" if part in chosen[task] else part for part in sorted(parts - everywhere)]
-        for task, parts in sorted(its_own.items())
-    }
-    return tuple(f"{task}: {', '.join(parts)}" for task, parts in told.items() if parts)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from ipv_bench.frozen_protocol import PREFIX
 from reports.config import FigureConfig, MethodLine, PanelConfig
-from reports.frozen.check import CheckedRun, CheckedRuns, known_entries
+from reports.frozen.checked_run import CheckedRun, CheckedRuns
+from reports.frozen.entries import known_entries
 
 
 def plain_name(name: str) -> str:

@@ -13,15 +13,9 @@ from ipv_bench import __version__
 from ipv_bench.addresses import public_values
 from ipv_bench.frozen_protocol import Protocol
 from ipv_bench.seeding import numpy_generator
-from reports.frozen.check import (
-    CheckedRun,
-    CheckedRuns,
-    kept_config,
-    kept_overrides,
-    known_entries,
-    scored_actions,
-    set_by_task,
-)
+from reports.frozen.alike import kept_config, kept_overrides, scored_actions
+from reports.frozen.checked_run import CheckedRun, CheckedRuns
+from reports.frozen.entries import known_entries, set_by_task
 from reports.readers.protocol_result import FORMAT, VERSION
 from reports.statistics.intervals import TABLE_RESAMPLES, interval
 from reports.tables.tables import Estimate, Table

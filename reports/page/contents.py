@@ -24,7 +24,7 @@ from reports.figures.pretraining import loss_figure, prediction_figure
 from reports.figures.selection import MissingRun
 from reports.figures.separation import analysis_figures
 from reports.figures.wanted import PlannedWanted, plan_wanted
-from reports.frozen.check import CheckedRuns
+from reports.frozen.checked_run import CheckedRuns
 from reports.frozen.figure import figure_of, plain_name
 from reports.frozen.result import deviation_table, entries, result_table
 from reports.grouping import Grouping
